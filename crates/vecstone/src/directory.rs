@@ -1,0 +1,224 @@
+//! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
+
+use crate::config::Metric;
+use crate::disk::{Disk, DiskFile, Open, write_all_at};
+use crate::error::{Error, Result};
+use crate::format::header::{HEADER_BYTES, Header};
+use crate::format::manifest::{self, Manifest, SegmentEntry};
+use crate::format::record::FILE_BYTES;
+use crate::planted::{self, Bug};
+use crate::recover::{Named, complain};
+use crate::storage::parent_of;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const MANIFEST: &str = "MANIFEST";
+const MANIFEST_NEW: &str = "MANIFEST.new";
+const LOCK: &str = "LOCK";
+
+/// How long a writer tries for LOCK by default: readers hold it for microseconds to see whether a writer lives.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
+/// The path of a segment's pair, without `.dat` and `.idx`.
+pub(crate) fn pair_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:08}"))
+}
+
+/// Takes LOCK, making it if need be, and leaves this process's id in it as a hint.
+pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait: Duration) -> Result<Arc<dyn DiskFile>> {
+    let path = dir.join(LOCK);
+    let file = disk.open(&path, Open::CreateOrOpen).map_err(|e| Error::io(&path, "open", e))?;
+    let deadline = Instant::now() + wait;
+    while !file.try_lock(true).map_err(|e| Error::io(&path, "lock", e))? {
+        if Instant::now() >= deadline {
+            let mut text = [0; 10];
+            let len = file.read_at(&mut text, 0).unwrap_or(0);
+            let pid = std::str::from_utf8(&text[..len]).ok().and_then(|text| text.trim().parse().ok());
+            return Err(Error::Locked { path, pid });
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+    // Only a hint for the message above: a full disk must not keep anyone from opening.
+    let pid = std::process::id().to_string();
+    _ = file.set_len(0).and_then(|()| write_all_at(file.as_ref(), pid.as_bytes(), 0));
+    Ok(file)
+}
+
+/// Whether a writer holds LOCK now. A store without LOCK (a copy, say) has none.
+pub(crate) fn writer_lives(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    let path = dir.join(LOCK);
+    match disk.open(&path, Open::Read) {
+        Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io(&path, "open", e)),
+    }
+}
+
+/// Reads MANIFEST; tells a store from a half-made one and from anything else.
+pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Manifest> {
+    let path = dir.join(MANIFEST);
+    let file = match disk.open(&path, Open::Read) {
+        Ok(file) => Named { path, file },
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(why_no_manifest(disk, dir)),
+        Err(e) if e.kind() == ErrorKind::NotADirectory => {
+            return Err(Error::NotAStore {
+                path: dir.to_owned(),
+                why: "it is a file, a store is a directory",
+            });
+        }
+        Err(e) => return Err(Error::io(&path, "open", e)),
+    };
+    let len = file.len()?;
+    if len > manifest::MAX_BYTES {
+        return Err(Error::corrupt(&file.path, manifest::MAX_BYTES, "MANIFEST is longer than any can be"));
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read(&mut bytes, 0)?;
+    Manifest::decode(&bytes).map_err(|bad| complain(&file.path, bad))
+}
+
+fn why_no_manifest(disk: &dyn Disk, dir: &Path) -> Error {
+    let path = dir.to_owned();
+    match disk.list(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Error::NotFound { path },
+        Err(e) => Error::io(dir, "list", e),
+        Ok(names) if names.is_empty() => Error::NotFound { path },
+        Ok(_) => match leftovers(disk, dir) {
+            Ok(_) => Error::HalfMade { path },
+            Err(error) => error,
+        },
+    }
+}
+
+/// The files that an interrupted creation left, if nothing else is there: LOCK, MANIFEST.new, and pairs that are
+/// too short to hold a batch. Anything else is not ours to start over.
+fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>> {
+    let not_ours = |why| Error::NotAStore { path: dir.to_owned(), why };
+    let mut found = Vec::new();
+    for name in disk.list(dir).map_err(|e| Error::io(dir, "list", e))? {
+        let path = dir.join(&name);
+        let limit = match name.to_str() {
+            Some(LOCK) => continue,
+            Some(MANIFEST_NEW) => u64::MAX,
+            Some(MANIFEST) => return Err(Error::AlreadyExists { path: dir.to_owned() }),
+            Some(name) if is_ours(name, ".dat") => HEADER_BYTES,
+            Some(name) if is_ours(name, ".idx") => FILE_BYTES as u64,
+            _ => return Err(not_ours("it holds files that are not ours; choose an empty or new directory")),
+        };
+        let file = disk.open(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
+        let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
+        if len > limit && !planted::is(Bug::StartOverWithCommits) {
+            return Err(not_ours("it holds vectors but no MANIFEST; restore MANIFEST from a copy"));
+        }
+        found.push(path);
+    }
+    Ok(found)
+}
+
+fn is_ours(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|stem| stem.len() == 8 && stem.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
+/// gone then.
+pub(crate) fn make_directory(disk: &dyn Disk, dir: &Path) -> Result<Arc<dyn DiskFile>> {
+    match disk.create_dir(dir) {
+        Ok(()) => {}
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            // Before LOCK is made in it: is it ours to use?
+            leftovers(disk, dir).map_err(|e| name_a_file(dir, e))?;
+        }
+        Err(e) => return Err(Error::io(dir, "create", e)),
+    }
+    if !planted::is(Bug::SkipParentSync) {
+        let parent = parent_of(dir);
+        disk.sync_dir(parent).map_err(|e| Error::io(parent, "sync", e))?;
+    }
+    let lock = lock(disk, dir, LOCK_WAIT)?;
+    for path in leftovers(disk, dir)? {
+        disk.unlink(&path).map_err(|e| Error::io(&path, "remove", e))?;
+    }
+    Ok(lock)
+}
+
+fn name_a_file(dir: &Path, error: Error) -> Error {
+    match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => {
+            Error::AlreadyExists { path: dir.to_owned() }
+        }
+        error => error,
+    }
+}
+
+/// Puts a MANIFEST in the place of the one before, atomically and durably (steps M2 to M4 of the format).
+pub(crate) fn replace_manifest(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+    let (new, path) = (dir.join(MANIFEST_NEW), dir.join(MANIFEST));
+    match disk.unlink(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&new, "remove", e)),
+        _ => {}
+    }
+    let file = disk.open(&new, Open::CreateNew).map_err(|e| Error::io(&new, "create", e))?;
+    write_all_at(file.as_ref(), &manifest.encode(), 0).map_err(|e| Error::write(&new, 0, e))?;
+    if !planted::is(Bug::SkipManifestSync) {
+        file.sync_data().map_err(|e| Error::io(&new, "sync", e))?;
+    }
+    let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
+    disk.rename(&new, &path).map_err(unknown)?;
+    if planted::is(Bug::SkipDirSync) {
+        return Ok(());
+    }
+    disk.sync_dir(dir).map_err(unknown)
+}
+
+/// What an rw open does before it acknowledges anything: the MANIFEST it read may be known to the page cache only.
+pub(crate) fn settle_manifest(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let path = dir.join(MANIFEST);
+    let file = disk.open(&path, Open::ReadWrite).map_err(|e| Error::io(&path, "open", e))?;
+    file.sync_data().map_err(|e| Error::io(&path, "sync", e))?;
+    disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+    let new = dir.join(MANIFEST_NEW);
+    match disk.unlink(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&new, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// The first MANIFEST of a store, which names its first segment.
+pub(crate) fn first_manifest(header: &Header, metric: Metric) -> Manifest {
+    let identity = header.identity;
+    Manifest {
+        number: 1,
+        uuid: identity.uuid,
+        dim: header.dim,
+        element: header.element,
+        metric,
+        kind: 0,
+        next_segment: identity.segment + 1,
+        segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
+    }
+}
+
+/// Lengths and allocated bytes of MANIFEST and LOCK.
+pub(crate) fn side_bytes(disk: &dyn Disk, dir: &Path) -> Result<(u64, u64)> {
+    let (mut len, mut allocated) = (0, 0);
+    for path in [dir.join(MANIFEST), dir.join(LOCK)] {
+        match disk.open(&path, Open::Read) {
+            Ok(file) => {
+                let failed = |e| Error::io(&path, "read the length", e);
+                len += file.len().map_err(failed)?;
+                allocated += file.allocated().map_err(failed)?;
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io(&path, "open", e)),
+        }
+    }
+    Ok((len, allocated))
+}
+
+/// The path of MANIFEST.
+pub(crate) fn manifest_path(dir: &Path) -> PathBuf {
+    dir.join(MANIFEST)
+}

@@ -1,0 +1,180 @@
+//! A disk whose n-th call fails, once or for ever: in front of any other disk.
+
+use super::{Disk, DiskFile, Mapping, Open};
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a failing call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Returns this error of the operating system.
+    Os(i32),
+    /// A read or write transfers only so many bytes; other calls work.
+    Short(usize),
+    /// A read or write transfers half of its bytes; other calls work.
+    Half,
+    /// A read or write transfers all but one byte; other calls work.
+    AllButOne,
+}
+
+/// The calls to fail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) call: usize,
+    pub(crate) fault: Fault,
+    pub(crate) for_ever: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    calls: AtomicUsize,
+    plan: Mutex<Option<Plan>>,
+    /// Names of the calls so far.
+    seen: Mutex<Vec<&'static str>>,
+}
+
+impl Counter {
+    /// Counts a call; the fault that hits it.
+    fn hit(&self, call: &'static str) -> Option<Fault> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        let plan = (*self.plan.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let hits = number == plan.call || (plan.for_ever && number > plan.call);
+        hits.then_some(plan.fault)
+    }
+
+    /// For a call that moves no bytes.
+    fn check(&self, call: &'static str) -> io::Result<()> {
+        match self.hit(call) {
+            Some(Fault::Os(code)) => Err(io::Error::from_raw_os_error(code)),
+            _ => Ok(()),
+        }
+    }
+
+    /// For a call that moves bytes: how many it may.
+    fn transfer(&self, call: &'static str, len: usize) -> io::Result<usize> {
+        match self.hit(call) {
+            None => Ok(len),
+            Some(Fault::Os(code)) => Err(io::Error::from_raw_os_error(code)),
+            Some(Fault::Short(most)) => Ok(len.min(most)),
+            Some(Fault::Half) => Ok(len / 2),
+            Some(Fault::AllButOne) => Ok(len.saturating_sub(1)),
+        }
+    }
+}
+
+/// A disk that fails as planned.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultDisk {
+    inner: Arc<dyn Disk>,
+    counter: Arc<Counter>,
+}
+
+impl FaultDisk {
+    pub(crate) fn new(inner: Arc<dyn Disk>, plan: Option<Plan>) -> FaultDisk {
+        let counter = Counter { plan: Mutex::new(plan), ..Counter::default() };
+        FaultDisk { inner, counter: Arc::new(counter) }
+    }
+
+    /// From now on everything works.
+    pub(crate) fn heal(&self) {
+        *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The calls so far, by name.
+    pub(crate) fn seen(&self) -> Vec<&'static str> {
+        self.counter.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(FaultFile { inner: file, counter: self.counter.clone() })
+    }
+}
+
+impl Disk for FaultDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        self.counter.check("open")?;
+        self.inner.open(path, how).map(|file| self.wrap(file))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.counter.check("create_dir")?;
+        self.inner.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.counter.check("list")?;
+        self.inner.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.counter.check("rename")?;
+        self.inner.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.counter.check("unlink")?;
+        self.inner.unlink(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.counter.check("sync_dir")?;
+        self.inner.sync_dir(dir)
+    }
+
+    fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
+        // Each file of a joint sync counts as a call, so that each fails alone.
+        files.iter().map(|file| file.sync_data()).collect()
+    }
+}
+
+#[derive(Debug)]
+struct FaultFile {
+    inner: Arc<dyn DiskFile>,
+    counter: Arc<Counter>,
+}
+
+impl DiskFile for FaultFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.counter.transfer("read_at", buf.len())?;
+        self.inner.read_at(&mut buf[..len], offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let len = self.counter.transfer("write_at", buf.len())?;
+        if len == 0 { Ok(0) } else { self.inner.write_at(&buf[..len], offset) }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.counter.check("len")?;
+        self.inner.len()
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        self.counter.check("allocated")?;
+        self.inner.allocated()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.counter.check("set_len")?;
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.counter.check("sync_data")?;
+        self.inner.sync_data()
+    }
+
+    fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
+        self.counter.check("try_lock")?;
+        self.inner.try_lock(exclusive)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Mapping> {
+        self.counter.check("map")?;
+        self.inner.map(len)
+    }
+}

@@ -1,0 +1,131 @@
+//! The one door to the disk. Nothing else in the library opens, writes, syncs or maps a file.
+//!
+//! [`OsDisk`] is the operating system; the tests put a simulated disk in its place that enumerates what a crash can
+//! leave behind. Reads and writes name their offset, so that a failed one moves nothing.
+
+#[cfg(test)]
+pub(crate) mod fault;
+mod map;
+mod os;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sim;
+
+pub(crate) use map::Mapping;
+pub(crate) use os::OsDisk;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    ReadWrite,
+    /// For reading and writing; it must not exist.
+    CreateNew,
+    /// For reading and writing; made if absent.
+    CreateOrOpen,
+}
+
+/// A file system.
+///
+/// What a new, renamed or removed name needs to survive a power cut is `sync_dir` of its directory; what bytes need
+/// is `sync_data` of their file.
+pub(crate) trait Disk: Send + Sync + fmt::Debug {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Syncs several files at once; one result each, in their order.
+    fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>>;
+}
+
+/// An open file.
+pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
+    /// Reads some bytes at `offset`; 0 at the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes some bytes at `offset`, making the file longer if need be.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+    fn len(&self) -> io::Result<u64>;
+    /// Bytes that the file occupies on the disk.
+    fn allocated(&self) -> io::Result<u64>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn sync_data(&self) -> io::Result<()>;
+    /// Takes the lock of this file, shared or exclusive, until the file is dropped; false if someone else has it.
+    fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
+    /// A read-only mapping of at least `len` bytes, all of which the file must have.
+    fn map(&self, len: u64) -> io::Result<Mapping>;
+}
+
+/// Interruptions in a row after which a call is given up.
+const MAX_RETRIES: usize = 1000;
+
+/// Calls `step` with the bytes done so far until `total` are done. Short transfers go on where they stopped,
+/// interruptions are repeated; a transfer of zero bytes is `at_zero`.
+fn transfer(
+    total: usize,
+    at_zero: io::ErrorKind,
+    mut step: impl FnMut(usize) -> io::Result<usize>,
+) -> io::Result<()> {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    let (mut done, mut retries) = (0, 0);
+    while done < total {
+        match step(done) {
+            Ok(0) => return Err(at_zero.into()),
+            Ok(n) => (done, retries) = (done + n, 0),
+            Err(e) if matches!(e.kind(), Interrupted | WouldBlock) && retries < MAX_RETRIES => retries += 1,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
+pub(crate) fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    transfer(buf.len(), io::ErrorKind::UnexpectedEof, |done| {
+        file.read_at(&mut buf[done..], offset + done as u64)
+    })
+}
+
+/// Writes all of `buf` at `offset`.
+pub(crate) fn write_all_at(file: &dyn DiskFile, buf: &[u8], offset: u64) -> io::Result<()> {
+    transfer(buf.len(), io::ErrorKind::WriteZero, |done| {
+        let n = file.write_at(&buf[done..], offset + done as u64)?;
+        if crate::planted::is(crate::planted::Bug::IgnoreShortWrite) && n > 0 {
+            return Ok(buf.len() - done);
+        }
+        Ok(n)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfer_goes_on_after_short_and_interrupted_steps() {
+        let mut script = vec![Ok(2), Err(io::ErrorKind::Interrupted.into()), Ok(1), Ok(3)].into_iter();
+        let mut offsets = Vec::new();
+        transfer(6, io::ErrorKind::WriteZero, |done| {
+            offsets.push(done);
+            script.next().expect("no step after the last byte")
+        })
+        .expect("all six bytes");
+        assert_eq!(offsets, [0, 2, 2, 3]);
+    }
+
+    #[test]
+    fn transfer_never_hangs() {
+        let zero = transfer(1, io::ErrorKind::WriteZero, |_| Ok(0)).expect_err("no progress");
+        assert_eq!(zero.kind(), io::ErrorKind::WriteZero);
+        let forever = transfer(1, io::ErrorKind::WriteZero, |_| Err(io::ErrorKind::Interrupted.into()));
+        assert_eq!(forever.expect_err("no progress").kind(), io::ErrorKind::Interrupted);
+    }
+}

@@ -1,0 +1,196 @@
+//! The operating system's files.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this is the door: the only module that may touch std::fs"
+)]
+
+use super::{Disk, DiskFile, Mapping, Open};
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// One file to sync, its place in the answer, and where the answer goes.
+type Job = (Arc<dyn DiskFile>, usize, Sender<(usize, io::Result<()>)>);
+
+/// The real disk. Keeps one parked thread for each file beyond the first that is synced at once.
+#[derive(Debug, Default)]
+pub(crate) struct OsDisk {
+    helpers: Mutex<Vec<Sender<Job>>>,
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = File::options();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::ReadWrite => _ = options.write(true),
+            Open::CreateNew => _ = options.write(true).create_new(true),
+            Open::CreateOrOpen => _ = options.write(true).create(true),
+        }
+        // A link could lead out of the store, a pipe would hang the open.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Arc::new(OsFile(file)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // Windows cannot open a directory as a file; its file system journals names by itself.
+        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    }
+
+    fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
+        let Some((first, others)) = files.split_first() else { return Vec::new() };
+        let (answer, answers) = channel();
+        let mut pending = 0;
+        for (helper, file) in others.iter().enumerate() {
+            match self.hand_over(helper, (file.clone(), helper + 1, answer.clone())) {
+                Ok(()) => pending += 1,
+                // No thread could be started: the caller does it alone.
+                Err((file, place, answer)) => _ = answer.send((place, file.sync_data())),
+            }
+        }
+        drop(answer);
+        debug_assert!(pending <= others.len());
+        let mut results: Vec<io::Result<()>> = vec![first.sync_data()];
+        results.extend(others.iter().map(|_| Err(io::Error::other("the sync thread died"))));
+        for (place, result) in answers {
+            results[place] = result;
+        }
+        results
+    }
+}
+
+impl OsDisk {
+    /// Gives a job to the helper of that number, starting it if need be.
+    fn hand_over(&self, helper: usize, job: Job) -> Result<(), Job> {
+        let mut helpers = self.helpers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if helpers.len() <= helper {
+            let (jobs, inbox) = channel();
+            let started = thread::Builder::new().name("vecstone-sync".into()).spawn(|| sync_jobs(inbox));
+            if started.is_err() {
+                return Err(job);
+            }
+            helpers.push(jobs);
+        }
+        helpers[helper].send(job).map_err(|refused| refused.0)
+    }
+}
+
+/// A helper's life: parked until there is a file to sync; ends with its `OsDisk`.
+fn sync_jobs(inbox: Receiver<Job>) {
+    for (file, place, answer) in inbox {
+        _ = answer.send((place, file.sync_data()));
+    }
+}
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl DiskFile for OsFile {
+    #[cfg(unix)]
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.0, buf, offset)
+    }
+
+    #[cfg(unix)]
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::write_at(&self.0, buf, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&self.0, buf, offset)
+    }
+
+    #[cfg(windows)]
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_write(&self.0, buf, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    #[cfg(unix)]
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::blocks(&self.0.metadata()?) * 512)
+    }
+
+    #[cfg(not(unix))]
+    fn allocated(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
+        let locked = if exclusive { self.0.try_lock() } else { self.0.try_lock_shared() };
+        match locked {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn map(&self, len: u64) -> io::Result<Mapping> {
+        Mapping::of_file(&self.0, len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_files_are_synced_with_one_result_each() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = OsDisk::default();
+        let files: Vec<_> = (0..3)
+            .map(|i| disk.open(&dir.path().join(i.to_string()), Open::CreateNew).expect("created"))
+            .collect();
+        for n in 0..=3 {
+            let results = disk.sync_data(&files[..n]);
+            assert_eq!(results.len(), n);
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+        }
+        assert_eq!(disk.helpers.lock().expect("not poisoned").len(), 2);
+    }
+
+    #[test]
+    fn a_directory_is_not_a_file() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        assert!(OsDisk::default().open(dir.path(), Open::Read).is_err());
+    }
+}

@@ -1,0 +1,506 @@
+//! A disk in memory that knows what a power cut may take, and enumerates it.
+//!
+//! A file has its durable bytes and, on top, the writes and truncations since its last sync. A crash keeps, for each
+//! 64-byte unit, any subset of the unsynced writes to it, or a part of one; where the file grew also zeros or garbage;
+//! and any of the lengths the file has had since. A directory has its durable names and the changes since its last
+//! sync, each of which a crash keeps or loses on its own. A byte that was durable and is written again is old or new,
+//! never anything else (the assumption that README calls powersafe overwrite).
+
+use super::{Disk, DiskFile, Mapping, Open};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes that a crash keeps or loses together.
+const UNIT: usize = 64;
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    SetLen(usize),
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Change::SetLen(len) => bytes.resize(*len, 0),
+            Change::Write(at, data) => {
+                if bytes.len() < at + data.len() {
+                    bytes.resize(at + data.len(), 0);
+                }
+                bytes[*at..at + data.len()].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(PathBuf, usize),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf),
+    Mkdir(PathBuf),
+}
+
+impl NameChange {
+    fn dir(&self) -> &Path {
+        let (NameChange::Link(path, _)
+        | NameChange::Unlink(path)
+        | NameChange::Rename(_, path)
+        | NameChange::Mkdir(path)) = self;
+        path.parent().unwrap_or(Path::new(""))
+    }
+
+    fn apply(&self, names: &mut Names) {
+        match self {
+            NameChange::Link(path, inode) => _ = names.files.insert(path.clone(), *inode),
+            NameChange::Unlink(path) => _ = names.files.remove(path),
+            NameChange::Mkdir(path) => _ = names.dirs.insert(path.clone()),
+            NameChange::Rename(from, to) => {
+                if let Some(inode) = names.files.remove(from) {
+                    names.files.insert(to.clone(), inode);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Names {
+    files: BTreeMap<PathBuf, usize>,
+    dirs: BTreeSet<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    inodes: Vec<Inode>,
+    durable: Names,
+    current: Names,
+    name_changes: Vec<NameChange>,
+    /// Holders of locks: inode, shared holders, exclusive holder.
+    locks: BTreeMap<usize, (usize, bool)>,
+    /// Calls that change something, so far.
+    steps: usize,
+    /// After so many such calls, every call fails.
+    power_off_at: Option<usize>,
+    /// Sync the files of one call in reverse.
+    reverse_sync: bool,
+}
+
+/// What is on the disk after a crash: every file by its name, and the directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) dirs: BTreeSet<PathBuf>,
+}
+
+/// The simulated disk. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    /// A disk that holds `image`, durably.
+    pub(crate) fn new(image: &Image) -> SimDisk {
+        let mut state = State::default();
+        for (path, bytes) in &image.files {
+            state.current.files.insert(path.clone(), state.inodes.len());
+            state.inodes.push(Inode { durable: bytes.clone(), current: bytes.clone(), changes: Vec::new() });
+        }
+        state.current.dirs = image.dirs.clone();
+        state.durable = state.current.clone();
+        SimDisk(Arc::new(Mutex::new(state)))
+    }
+
+    /// From the `steps`-th changing call on, everything fails, as if the power were off.
+    pub(crate) fn power_off_at(&self, steps: usize) {
+        self.state().power_off_at = Some(steps);
+    }
+
+    pub(crate) fn reverse_sync(&self) {
+        self.state().reverse_sync = true;
+    }
+
+    /// Changing calls so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.state().steps
+    }
+
+    /// What a killed process leaves: everything written, for the page cache lives on.
+    pub(crate) fn killed(&self) -> SimDisk {
+        let mut state = self.state().clone();
+        state.locks.clear();
+        state.power_off_at = None;
+        SimDisk(Arc::new(Mutex::new(state)))
+    }
+
+    /// The disk as programs see it now.
+    pub(crate) fn image(&self) -> Image {
+        let state = self.state();
+        let file = |(path, inode): (&PathBuf, &usize)| (path.clone(), state.inodes[*inode].current.clone());
+        Image { files: state.current.files.iter().map(file).collect(), dirs: state.current.dirs.clone() }
+    }
+
+    /// All that a power cut now may leave.
+    pub(crate) fn crash(&self) -> Crash {
+        Crash::of(&self.state())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, if the power is on.
+    fn on(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        match state.power_off_at {
+            Some(limit) if state.steps >= limit => Err(io::Error::other("power is off")),
+            _ => Ok(state),
+        }
+    }
+
+    /// As [`on`](Self::on), for a call that changes something.
+    fn step(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.on()?;
+        state.steps += 1;
+        Ok(state)
+    }
+
+    fn rename_step(&self, change: NameChange) -> io::Result<()> {
+        let mut state = self.step()?;
+        change.apply(&mut state.current);
+        state.name_changes.push(change);
+        Ok(())
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let found = self.on()?.current.files.get(path).copied();
+        let inode = match (found, how) {
+            (Some(_), Open::CreateNew) => return Err(ErrorKind::AlreadyExists.into()),
+            (Some(inode), _) => inode,
+            (None, Open::Read | Open::ReadWrite) => return Err(ErrorKind::NotFound.into()),
+            (None, Open::CreateNew | Open::CreateOrOpen) => {
+                let mut state = self.step()?;
+                if !state.current.dirs.contains(path.parent().unwrap_or(Path::new(""))) {
+                    return Err(ErrorKind::NotFound.into());
+                }
+                state.inodes.push(Inode::default());
+                let inode = state.inodes.len() - 1;
+                let change = NameChange::Link(path.to_owned(), inode);
+                change.apply(&mut state.current);
+                state.name_changes.push(change);
+                inode
+            }
+        };
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            inode,
+            writable: how != Open::Read,
+            locked: Mutex::default(),
+        }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        if self.on()?.current.dirs.contains(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.rename_step(NameChange::Mkdir(path.to_owned()))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let state = self.on()?;
+        if !state.current.dirs.contains(dir) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let inside = state.current.files.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| path.file_name()).map(Into::into).collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if !self.on()?.current.files.contains_key(from) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        self.rename_step(NameChange::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        if !self.on()?.current.files.contains_key(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        self.rename_step(NameChange::Unlink(path.to_owned()))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.step()?;
+        let changes = std::mem::take(&mut state.name_changes);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.dir() == dir);
+        for change in here {
+            change.apply(&mut state.durable);
+        }
+        state.name_changes = elsewhere;
+        Ok(())
+    }
+
+    fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
+        let reverse = self.state().reverse_sync;
+        let mut results: Vec<io::Result<()>> = files.iter().map(|_| Ok(())).collect();
+        let order = 0..files.len();
+        let order: Vec<usize> = if reverse { order.rev().collect() } else { order.collect() };
+        for at in order {
+            results[at] = files[at].sync_data();
+        }
+        results
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+    writable: bool,
+    /// The lock this descriptor holds: exclusive or shared.
+    locked: Mutex<Option<bool>>,
+}
+
+impl SimFile {
+    fn change(&self, change: Change) -> io::Result<()> {
+        if !self.writable {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        let mut state = self.disk.step()?;
+        let inode = &mut state.inodes[self.inode];
+        change.apply(&mut inode.current);
+        inode.changes.push(change);
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.disk.on()?;
+        let bytes = &state.inodes[self.inode].current;
+        let rest = bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let at = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
+        self.change(Change::Write(at, buf.to_vec())).map(|()| buf.len())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.on()?.inodes[self.inode].current.len() as u64)
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(Change::SetLen(usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.step()?;
+        let inode = &mut state.inodes[self.inode];
+        inode.changes.clear();
+        inode.durable = inode.current.clone();
+        Ok(())
+    }
+
+    fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
+        let mut state = self.disk.on()?;
+        let (shared, held) = state.locks.entry(self.inode).or_default();
+        if *held || (exclusive && *shared > 0) {
+            return Ok(false);
+        }
+        if exclusive {
+            *held = true
+        } else {
+            *shared += 1
+        }
+        *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = Some(exclusive);
+        Ok(true)
+    }
+
+    fn map(&self, _len: u64) -> io::Result<Mapping> {
+        Ok(Mapping::of_bytes(&self.disk.on()?.inodes[self.inode].current))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut state = self.disk.state();
+        if let (Some(exclusive), Some((shared, held))) = (locked, state.locks.get_mut(&self.inode)) {
+            if exclusive { *held = false } else { *shared -= 1 }
+        }
+    }
+}
+
+/// Everything one crash may leave, as independent choices.
+#[derive(Debug)]
+pub(crate) struct Crash {
+    durable: Names,
+    files: Vec<FileChoices>,
+    names: Vec<NameChange>,
+    /// How many options each choice has: names first, then per file its length and its units.
+    options: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct FileChoices {
+    lengths: Vec<usize>,
+    /// Per unit: where it starts, and what may stand there.
+    units: Vec<(usize, Vec<Vec<u8>>)>,
+    /// What stands where no unit is in doubt.
+    base: Vec<u8>,
+}
+
+impl Crash {
+    fn of(state: &State) -> Crash {
+        let files: Vec<FileChoices> = state.inodes.iter().map(FileChoices::of).collect();
+        let mut options: Vec<usize> = state.name_changes.iter().map(|_| 2).collect();
+        for file in &files {
+            options.push(file.lengths.len());
+            options.extend(file.units.iter().map(|(_, contents)| contents.len()));
+        }
+        Crash { durable: state.durable.clone(), files, names: state.name_changes.clone(), options }
+    }
+
+    /// How many options each choice has. Option 0 is "as durable"; the last one, where nothing was cut, "as written".
+    pub(crate) fn options(&self) -> &[usize] {
+        &self.options
+    }
+
+    /// The disk that these choices leave.
+    pub(crate) fn image(&self, choice: &[usize]) -> Image {
+        let mut choice = choice.iter().copied();
+        let mut next = || choice.next().unwrap_or(0);
+        let mut names = self.durable.clone();
+        for change in &self.names {
+            if next() == 1 {
+                change.apply(&mut names);
+            }
+        }
+        let contents: Vec<Vec<u8>> = self.files.iter().map(|file| file.content(&mut next)).collect();
+        let dirs = names.dirs;
+        let kept =
+            names.files.into_iter().filter(|(path, _)| path.parent().is_some_and(|dir| dirs.contains(dir)));
+        Image { files: kept.map(|(path, inode)| (path, contents[inode].clone())).collect(), dirs }
+    }
+}
+
+impl FileChoices {
+    fn of(inode: &Inode) -> FileChoices {
+        let mut lengths = vec![inode.durable.len()];
+        let mut bytes = inode.durable.clone();
+        for change in &inode.changes {
+            change.apply(&mut bytes);
+            lengths.retain(|&len| len != bytes.len());
+            lengths.push(bytes.len());
+        }
+        // Option 0 stays "as durable", also where a later change came back to that length.
+        if let Some(at) = lengths.iter().position(|&len| len == inode.durable.len()) {
+            lengths.swap(0, at);
+        } else {
+            lengths.insert(0, inode.durable.len());
+        }
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        // The length may be ahead of, or behind, any of the data.
+        let written = lengths.pop().unwrap_or(0);
+        let shortest = lengths.iter().copied().min().unwrap_or(written).min(written);
+        lengths.extend((shortest / UNIT + 1..longest.div_ceil(UNIT)).map(|unit| unit * UNIT));
+        lengths.retain(|&len| len != written || len == inode.durable.len());
+        if written != inode.durable.len() || lengths.is_empty() {
+            lengths.push(written);
+        }
+        let mut base = inode.durable.clone();
+        base.resize(longest, 0);
+        let mut units = Vec::new();
+        for start in (0..longest).step_by(UNIT) {
+            let contents = unit_contents(inode, &base, start..(start + UNIT).min(longest));
+            if contents.len() > 1 {
+                units.push((start, contents));
+            }
+        }
+        FileChoices { lengths, units, base }
+    }
+
+    fn content(&self, next: &mut impl FnMut() -> usize) -> Vec<u8> {
+        let len = self.lengths[next()];
+        let mut bytes = self.base.clone();
+        for (start, contents) in &self.units {
+            let content = &contents[next()];
+            bytes[*start..start + content.len()].copy_from_slice(content);
+        }
+        bytes.truncate(len);
+        bytes
+    }
+}
+
+/// What may stand in one unit: as durable first, as written last.
+fn unit_contents(inode: &Inode, base: &[u8], unit: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+    let old = base[unit.clone()].to_vec();
+    let writes: Vec<(usize, &[u8])> = inode
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Write(at, data) => {
+                let (from, to) = ((*at).max(unit.start), (at + data.len()).min(unit.end));
+                (from < to).then(|| (from - unit.start, &data[from - at..to - at]))
+            }
+            Change::SetLen(_) => None,
+        })
+        .collect();
+    let fresh = inode.durable.len().clamp(unit.start, unit.end) - unit.start;
+    let mut contents = vec![old.clone()];
+    let mut add = |content: Vec<u8>| {
+        contents.retain(|known| *known != content || *known == old);
+        if !contents.contains(&content) {
+            contents.push(content);
+        }
+    };
+    if !writes.is_empty() {
+        // Bytes beyond the durable end may come as garbage.
+        let mut garbage = old.clone();
+        for (at, byte) in garbage.iter_mut().enumerate().skip(fresh) {
+            *byte = (at as u8).wrapping_mul(167).wrapping_add(43);
+        }
+        add(garbage);
+        for (at, data) in &writes {
+            for cut in (1..data.len()).filter(|cut| cut % 8 == 0 || *cut == 1 || cut + 1 == data.len()) {
+                let mut torn = old.clone();
+                torn[*at..at + cut].copy_from_slice(&data[..cut]);
+                add(torn);
+            }
+        }
+    }
+    // Every subset of the writes, in order; beyond a few writes only the prefixes.
+    let subsets: Vec<u32> = match writes.len() {
+        n @ 0..=4 => (1..1u32 << n).collect(),
+        n => (1..=n.min(31) as u32).map(|prefix| (1u32 << prefix) - 1).collect(),
+    };
+    for subset in subsets {
+        let mut content = old.clone();
+        for (number, (at, data)) in writes.iter().enumerate() {
+            if subset >> number & 1 == 1 {
+                content[*at..at + data.len()].copy_from_slice(data);
+            }
+        }
+        add(content);
+    }
+    contents
+}

@@ -1,0 +1,113 @@
+//! The one definition of distance. Every faster path has to agree with it.
+
+use crate::config::Metric;
+
+/// The distance of two vectors of equal length, in f64; smaller is nearer.
+///
+/// Computed in a fixed order (eight interleaved sums, added pairwise, no fused multiply-add), so that the result
+/// has the same bits on every machine. `l2` is the sum of (q-x)², `ip` is 1 - q·x, `cosine` is 1 - q·x/(|q||x|), and
+/// 1 if either vector is all zeros. O(dim).
+///
+/// # Panics
+///
+/// If the lengths differ.
+pub fn reference_distance(metric: Metric, query: &[f32], row: &[f32]) -> f64 {
+    assert_eq!(query.len(), row.len(), "vectors of one dimension");
+    match metric {
+        Metric::L2 => sum_of(query, row, |q, x| (q - x) * (q - x)),
+        Metric::Ip => 1.0 - dot(query, row),
+        Metric::Cosine => cosine(dot(query, row), dot(query, query), dot(row, row)),
+    }
+}
+
+/// [`reference_distance`] to one query, with what depends on the query alone computed once.
+pub(crate) struct Measure<'q> {
+    metric: Metric,
+    query: &'q [f32],
+    query_squared: f64,
+}
+
+impl<'q> Measure<'q> {
+    pub(crate) fn new(metric: Metric, query: &'q [f32]) -> Measure<'q> {
+        Measure { metric, query, query_squared: dot(query, query) }
+    }
+
+    pub(crate) fn distance(&self, row: &[f32]) -> f64 {
+        match self.metric {
+            Metric::Cosine => cosine(dot(self.query, row), self.query_squared, dot(row, row)),
+            metric => reference_distance(metric, self.query, row),
+        }
+    }
+}
+
+/// What users see: f32, never NaN, within ±`f32::MAX`, and at least 0 for l2 and cosine.
+#[expect(clippy::cast_possible_truncation, reason = "the rounding to f32 is the point")]
+pub(crate) fn reported(metric: Metric, distance: f64) -> f32 {
+    let least = if metric == Metric::Ip { -f32::MAX } else { 0.0 };
+    // NaN comes only from rows that are damaged; it must sort as far away.
+    if distance.is_nan() { f32::MAX } else { (distance as f32).clamp(least, f32::MAX) }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    sum_of(a, b, |x, y| x * y)
+}
+
+fn cosine(dot: f64, query_squared: f64, row_squared: f64) -> f64 {
+    if query_squared == 0.0 || row_squared == 0.0 {
+        return 1.0;
+    }
+    1.0 - dot / (query_squared.sqrt() * row_squared.sqrt())
+}
+
+#[inline]
+fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sums = [0f64; 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let (a_rest, b_rest) = (a8.remainder(), b8.remainder());
+    for (x, y) in a8.zip(b8) {
+        for lane in 0..8 {
+            sums[lane] += term(f64::from(x[lane]), f64::from(y[lane]));
+        }
+    }
+    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[lane] += term(f64::from(*x), f64::from(*y));
+    }
+    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_cases_by_hand() {
+        let (q, x) = ([1.0, 2.0, 2.0], [3.0, 0.0, 4.0]);
+        assert_eq!(reference_distance(Metric::L2, &q, &x), 12.0);
+        assert_eq!(reference_distance(Metric::Ip, &q, &x), -10.0);
+        assert_eq!(reference_distance(Metric::Cosine, &q, &x), 1.0 - 11.0 / 15.0);
+        assert_eq!(reference_distance(Metric::Cosine, &q, &[0.0; 3]), 1.0);
+        assert_eq!(reference_distance(Metric::Cosine, &[0.0; 3], &x), 1.0);
+    }
+
+    #[test]
+    fn reported_distances_stay_in_range() {
+        let huge = [f32::MAX; 4];
+        let least = [-f32::MAX; 4];
+        assert_eq!(reported(Metric::L2, reference_distance(Metric::L2, &huge, &least)), f32::MAX);
+        assert_eq!(reported(Metric::Ip, reference_distance(Metric::Ip, &huge, &huge)), -f32::MAX);
+        let tiny = [f32::from_bits(1); 3];
+        let cosine = reported(Metric::Cosine, reference_distance(Metric::Cosine, &tiny, &tiny));
+        assert!((0.0..1e-6).contains(&cosine), "{cosine}");
+        assert_eq!(reported(Metric::Cosine, f64::NAN), f32::MAX);
+    }
+
+    #[test]
+    fn measure_is_the_reference() {
+        let q: Vec<f32> = (0..37u8).map(|i| f32::from(i) * 0.37 - 5.0).collect();
+        let x: Vec<f32> = (0..37u8).map(|i| f32::from(i * 5) * 0.11 - 3.0).collect();
+        for metric in [Metric::L2, Metric::Ip, Metric::Cosine] {
+            let measured = Measure::new(metric, &q).distance(&x);
+            assert_eq!(measured.to_bits(), reference_distance(metric, &q, &x).to_bits());
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! One error type: what happened, where, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what to do.
+///
+/// Errors are cheap to clone: a store whose writing stopped hands out its first error again.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a call; nothing that was stored changed.
+    Io {
+        /// The file or directory the call was about.
+        path: PathBuf,
+        /// What was being done, as in "read" or "rename".
+        doing: &'static str,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// A write ended in an unknown state (an I/O error, not a full disk). Writing stops until reopen.
+    WriteFailed {
+        /// The file written to.
+        path: PathBuf,
+        /// Byte offset of the write.
+        offset: u64,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// A sync failed: whether what it covered is on the disk is unknown. Writing stops until reopen, which
+    /// finds each batch whole or absent.
+    SyncFailed {
+        /// The file or directory synced.
+        path: PathBuf,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// The disk, quota or file size limit is full. Nothing of the batch is stored; free some space and repeat.
+    NoSpace {
+        /// The file written to.
+        path: PathBuf,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// An earlier write or sync failed, so writing stopped; what was durable can still be read. Reopen to go on.
+    Poisoned {
+        /// The failure that stopped writing.
+        first: Arc<Error>,
+    },
+    /// Another writer holds the store.
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, if it said so.
+        pid: Option<u32>,
+    },
+    /// No store at this path.
+    NotFound {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The path already holds a store, or files that are not ours.
+    AlreadyExists {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// What is there is not a store (or pair) of this library.
+    NotAStore {
+        /// The file or directory looked at.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The creation of this store was interrupted before anything could be stored in it.
+    HalfMade {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Written by a newer release, or with a feature that this release does not know.
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not known, with its number.
+        what: &'static str,
+        /// The number found.
+        found: u64,
+        /// The largest number this release reads.
+        supported: u64,
+    },
+    /// Stored bytes are not what was written. Nothing was changed or deleted.
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Byte offset of the damage, as near as it is known.
+        offset: u64,
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// `open` with `strict` found that the last writer did not close the store, or that bytes would be dropped.
+    NotClean {
+        /// The file whose end is not proven.
+        path: PathBuf,
+        /// What recovery would keep and drop.
+        report: crate::RecoveryReport,
+    },
+    /// A vector, query or file has another dimension than the store.
+    DimensionMismatch {
+        /// The store's dimension.
+        expected: usize,
+        /// The dimension given.
+        found: usize,
+    },
+    /// A component is NaN or infinite. Nothing of the batch is stored.
+    NonFinite {
+        /// Row of the batch, counted from 0.
+        row: usize,
+        /// Component of the row, counted from 0.
+        component: usize,
+    },
+    /// An id is empty or longer than [`MAX_ID_BYTES`](crate::MAX_ID_BYTES). Nothing of the batch is stored.
+    InvalidId {
+        /// Row of the batch, counted from 0.
+        row: usize,
+        /// Length of the id in bytes.
+        len: usize,
+    },
+    /// Ids and vectors of a batch do not have the same number of rows. Nothing of the batch is stored.
+    CountMismatch {
+        /// Number of ids.
+        ids: usize,
+        /// Number of vector components.
+        components: usize,
+        /// The store's dimension.
+        dim: usize,
+    },
+    /// One batch holds more than a batch may. Nothing of it is stored; split it.
+    BatchTooLarge {
+        /// What there is too much of: "bytes of vectors", "bytes of ids" or "records".
+        what: &'static str,
+        /// How much the batch has.
+        found: u64,
+        /// The most that one batch may hold.
+        max: u64,
+    },
+    /// The store has as many rows as row numbers.
+    Full {
+        /// Rows that there would be.
+        rows: u64,
+        /// The most that a segment may hold.
+        max: u64,
+    },
+    /// A dimension of 0, or above [`MAX_DIM`](crate::MAX_DIM).
+    InvalidDim {
+        /// The dimension given.
+        dim: u64,
+    },
+    /// A row number at or beyond the number of rows.
+    NoSuchRow {
+        /// The row asked for.
+        row: u64,
+        /// How many rows there are.
+        rows: u64,
+    },
+    /// Memory for this many bytes could not be had.
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The handle was opened read-only.
+    ReadOnly,
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, doing: &'static str, source: io::Error) -> Error {
+        Error::Io { path: path.to_owned(), doing, source: Arc::new(source) }
+    }
+
+    /// Sorts a failed write by what is known afterwards: a full disk wrote nothing that counts, anything else
+    /// leaves the file in an unknown state.
+    pub(crate) fn write(path: &Path, offset: u64, source: io::Error) -> Error {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let path = path.to_owned();
+        if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
+            return Error::NoSpace { path, source: Arc::new(source) };
+        }
+        Error::WriteFailed { path, offset, source: Arc::new(source) }
+    }
+
+    pub(crate) fn corrupt(path: &Path, offset: u64, what: &'static str) -> Error {
+        Error::Corrupt { path: path.to_owned(), offset, what }
+    }
+
+    /// True where the error says that stored bytes are damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Error::Corrupt { .. })
+    }
+
+    /// True where writing stops until the store is opened again.
+    pub(crate) fn stops_writing(&self) -> bool {
+        matches!(self, Error::WriteFailed { .. } | Error::SyncFailed { .. } | Error::Poisoned { .. })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { path, doing, source } => write!(f, "{}: cannot {doing}: {source}", path.display()),
+            Error::WriteFailed { path, offset, source } => write!(
+                f,
+                "{}: write at byte {offset} failed: {source}; writing stops, reopen the store to go on",
+                path.display()
+            ),
+            Error::SyncFailed { path, source } => write!(
+                f,
+                "{}: sync failed, so it is unknown whether the last batches are on the disk: {source}; \
+                 writing stops, reopen the store to see which are there",
+                path.display()
+            ),
+            Error::NoSpace { path, source } => write!(
+                f,
+                "{}: no space left for this batch: {source}; what was acknowledged stays, free some space and repeat",
+                path.display()
+            ),
+            Error::Poisoned { first } => write!(f, "writing stopped after an earlier failure: {first}"),
+            Error::Locked { path, pid: Some(pid) } => {
+                write!(f, "{}: locked by process {pid}; wait for it, or open read-only", path.display())
+            }
+            Error::Locked { path, pid: None } => {
+                write!(f, "{}: locked by another process; wait for it, or open read-only", path.display())
+            }
+            Error::NotFound { path } => {
+                write!(f, "{}: no store there; check the path, or create one", path.display())
+            }
+            Error::AlreadyExists { path } => {
+                write!(f, "{}: already there; open it, or choose another path", path.display())
+            }
+            Error::NotAStore { path, why } => write!(f, "{}: not a vecstone store: {why}", path.display()),
+            Error::HalfMade { path } => write!(
+                f,
+                "{}: the creation of this store was interrupted and nothing is stored in it; create it again",
+                path.display()
+            ),
+            Error::Unsupported { path, what, found, supported } => write!(
+                f,
+                "{}: {what} {found} is not known to this release (up to {supported} is); use a newer vecstone",
+                path.display()
+            ),
+            Error::Corrupt { path, offset, what } => write!(
+                f,
+                "{}: damaged at byte {offset}: {what}; nothing was changed, restore this file from a copy",
+                path.display()
+            ),
+            Error::NotClean { path, report } => write!(
+                f,
+                "{}: not closed cleanly ({report}); open without strict to recover it",
+                path.display()
+            ),
+            Error::DimensionMismatch { expected, found } => {
+                write!(f, "the store holds vectors of dimension {expected}, this one has {found}")
+            }
+            Error::NonFinite { row, component } => write!(
+                f,
+                "row {row}, column {component} is not a finite number; remove NaN and infinity and repeat"
+            ),
+            Error::InvalidId { row, len: 0 } => {
+                write!(f, "row {row}: the id is empty; give it at least one byte")
+            }
+            Error::InvalidId { row, len } => {
+                write!(f, "row {row}: the id has {len} bytes; at most {} are allowed", crate::MAX_ID_BYTES)
+            }
+            Error::CountMismatch { ids, components, dim } => write!(
+                f,
+                "{ids} ids need {ids} x {dim} components, but there are {components}; give one id a vector"
+            ),
+            Error::BatchTooLarge { what, found, max } => {
+                write!(f, "the batch has {found} {what}, one batch holds at most {max}; split it")
+            }
+            Error::Full { rows, max } => {
+                write!(f, "{rows} rows are more than one segment numbers ({max}); use a second store")
+            }
+            Error::InvalidDim { dim } => {
+                write!(f, "dimension {dim} is not between 1 and {}", crate::MAX_DIM)
+            }
+            Error::NoSuchRow { row, rows } => write!(f, "row {row} does not exist; there are {rows} rows"),
+            Error::OutOfMemory { bytes } => {
+                write!(f, "not enough memory for {bytes} bytes; use smaller batches")
+            }
+            Error::ReadOnly => write!(f, "the store is open read-only; open it for writing to change it"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. }
+            | Error::WriteFailed { source, .. }
+            | Error::SyncFailed { source, .. }
+            | Error::NoSpace { source, .. } => Some(source.as_ref()),
+            Error::Poisoned { first } => Some(first.as_ref()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The records of `.idx`.
+
+use super::header::{Bad, Header};
+use super::{Chain, Fields, Identity, chain_of, crc32c};
+use crate::config::{MAX_BATCH_RECORDS, MAX_ID_BYTES};
+
+/// The offset that marks a deleted id.
+const DELETED: u64 = u64::MAX;
+/// The offset that marks a control record.
+const CONTROL: u64 = u64::MAX - 1;
+/// Offsets below this are places in `.dat`.
+const FIRST_RESERVED: u64 = 1 << 63;
+
+/// Bytes of a record beside its id or payload.
+pub(crate) const FRAME_BYTES: usize = 12;
+/// Bytes of a FILE record, with which every `.idx` begins.
+pub(crate) const FILE_BYTES: usize = FRAME_BYTES + FILE_LEN;
+
+const FILE: u8 = 1;
+const COMMIT: u8 = 2;
+const DURABLE: u8 = 3;
+const CLOSE: u8 = 4;
+
+const FILE_LEN: usize = 292;
+const COMMIT_HEAD_LEN: usize = 92;
+const COMMIT_CHAIN_AT: usize = 72;
+const COMMIT_CRC_AT: usize = 88;
+/// The longest control record: a COMMIT with the checksums of a full batch.
+const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 4 * MAX_BATCH_RECORDS as usize;
+const DURABLE_LEN: usize = 20;
+const CLOSE_LEN: usize = 36;
+
+/// Ids are UTF-8 strings: the one kind that this release writes.
+pub(crate) const KIND_STRING: u8 = 1;
+
+/// One record, its id or payload not yet looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record<'a> {
+    /// This id's row starts at this byte of `.dat`.
+    Put { id: &'a [u8], offset: u64 },
+    /// This id is deleted.
+    Delete { id: &'a [u8] },
+    /// A control record's payload.
+    Control { payload: &'a [u8] },
+}
+
+/// What stands at the start of `bytes`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next<'a> {
+    /// A record and its length.
+    Record(Record<'a>, usize),
+    /// Nothing wrong so far, but so many bytes are needed to say more.
+    Need(usize),
+    /// No record: a length of 0 or beyond what is allowed, or a reserved offset.
+    Bad,
+}
+
+/// Reads the record at the start of `bytes`. O(1).
+pub(crate) fn next(bytes: &[u8]) -> Next<'_> {
+    let mut fields = Fields(bytes);
+    let Some(len) = fields.u32() else { return Next::Need(FRAME_BYTES) };
+    let len = len as usize;
+    // The bound comes before the bytes are asked for, so that garbage never makes the reader fetch gigabytes.
+    if len == 0 || len > MAX_CONTROL_LEN {
+        return Next::Bad;
+    }
+    let (Some(id), Some(offset)) = (fields.bytes(len), fields.u64()) else {
+        return Next::Need(len.saturating_add(FRAME_BYTES));
+    };
+    let record = match offset {
+        CONTROL => Record::Control { payload: id },
+        _ if len > MAX_ID_BYTES => return Next::Bad,
+        DELETED => Record::Delete { id },
+        FIRST_RESERVED.. => return Next::Bad,
+        offset => Record::Put { id, offset },
+    };
+    Next::Record(record, len + FRAME_BYTES)
+}
+
+fn push(out: &mut Vec<u8>, id: &[u8], offset: u64) {
+    let len = u32::try_from(id.len()).expect("ids and control records are shorter than 4 GiB");
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(id);
+    out.extend_from_slice(&offset.to_le_bytes());
+}
+
+/// Appends the record of a put.
+pub(crate) fn push_put(out: &mut Vec<u8>, id: &[u8], offset: u64) {
+    push(out, id, offset);
+}
+
+/// Appends the record of a delete.
+pub(crate) fn push_delete(out: &mut Vec<u8>, id: &[u8]) {
+    push(out, id, DELETED);
+}
+
+/// The first record: repeats the `.dat` header, and says where the sequence and chain go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileRecord {
+    pub(crate) header: Header,
+    /// Sequence of the segment before, 0 for the first.
+    pub(crate) seq: u64,
+    /// Chain of the segment before, zeros for the first.
+    pub(crate) chain: Chain,
+}
+
+impl FileRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut payload = vec![FILE, 0, 0, 0, 0, 0, 0, 0];
+        payload.extend_from_slice(&self.header.encode());
+        payload.extend_from_slice(&self.seq.to_le_bytes());
+        payload.extend_from_slice(&self.chain);
+        payload.extend_from_slice(&crc32c(&payload).to_le_bytes());
+        let mut out = Vec::with_capacity(FILE_BYTES);
+        push(&mut out, &payload, CONTROL);
+        out
+    }
+
+    /// Decodes the record at the start of an `.idx` file.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<FileRecord, Bad> {
+        let not_ours = Bad::NotOurs("the file does not begin with a FILE record");
+        let Next::Record(Record::Control { payload }, _) = next(bytes) else { return Err(not_ours) };
+        let damaged = Bad::Damaged("the FILE record does not match its checksum");
+        if payload.len() != FILE_LEN {
+            return Err(not_ours);
+        }
+        let (covered, mut crc) = (&payload[..FILE_LEN - 4], Fields(&payload[FILE_LEN - 4..]));
+        if crc.u32() != Some(crc32c(covered)) {
+            return Err(damaged);
+        }
+        let mut fields = Fields(covered);
+        if fields.bytes(8) != Some(&[FILE, 0, 0, 0, 0, 0, 0, 0]) {
+            return Err(not_ours);
+        }
+        let header = Header::decode(fields.bytes(256).ok_or(damaged)?)?;
+        let seq = fields.u64().ok_or(damaged)?;
+        let chain = fields.array().ok_or(damaged)?;
+        Ok(FileRecord { header, seq, chain })
+    }
+}
+
+/// The fixed head of a COMMIT: everything but the arrays behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) kind: u8,
+    pub(crate) flags: u16,
+    pub(crate) epoch: u32,
+    pub(crate) seq: u64,
+    /// The MANIFEST number it was written under.
+    pub(crate) manifest: u64,
+    /// Puts and deletes of the batch.
+    pub(crate) records: u32,
+    /// Puts of the batch; so many row checksums follow.
+    pub(crate) rows: u32,
+    pub(crate) kills: u32,
+    /// Bytes of the batch's records, before the COMMIT.
+    pub(crate) batch_len: u64,
+    /// How long `.dat` is with this batch.
+    pub(crate) rows_end: u64,
+    pub(crate) docs_end: u64,
+    /// The last sequence known to be durable when this was written.
+    pub(crate) durable_seq: u64,
+    pub(crate) chain: Chain,
+}
+
+impl Commit {
+    fn encode_head(&self, identity: &Identity) -> [u8; COMMIT_HEAD_LEN] {
+        let mut out = [0; COMMIT_HEAD_LEN];
+        out[0] = COMMIT;
+        out[1] = self.kind;
+        out[2..4].copy_from_slice(&self.flags.to_le_bytes());
+        out[4..8].copy_from_slice(&self.epoch.to_le_bytes());
+        out[8..16].copy_from_slice(&self.seq.to_le_bytes());
+        out[16..24].copy_from_slice(&self.manifest.to_le_bytes());
+        out[24..28].copy_from_slice(&self.records.to_le_bytes());
+        out[28..32].copy_from_slice(&self.rows.to_le_bytes());
+        out[32..36].copy_from_slice(&self.kills.to_le_bytes());
+        out[40..48].copy_from_slice(&self.batch_len.to_le_bytes());
+        out[48..56].copy_from_slice(&self.rows_end.to_le_bytes());
+        out[56..64].copy_from_slice(&self.docs_end.to_le_bytes());
+        out[64..72].copy_from_slice(&self.durable_seq.to_le_bytes());
+        out[COMMIT_CHAIN_AT..COMMIT_CRC_AT].copy_from_slice(&self.chain);
+        let crc = identity.control_crc(&out[..COMMIT_CRC_AT]);
+        out[COMMIT_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode_head(bytes: &[u8], identity: &Identity) -> Option<Commit> {
+        let mut fields = Fields(bytes.get(..COMMIT_HEAD_LEN)?);
+        if fields.u8()? != COMMIT {
+            return None;
+        }
+        let kind = fields.u8()?;
+        let commit = Commit {
+            kind,
+            flags: fields.u16()?,
+            epoch: fields.u32()?,
+            seq: fields.u64()?,
+            manifest: fields.u64()?,
+            records: fields.u32()?,
+            rows: fields.u32()?,
+            kills: fields.u32()?,
+            batch_len: {
+                fields.u32()?; // reserved, covered by the checksum
+                fields.u64()?
+            },
+            rows_end: fields.u64()?,
+            docs_end: fields.u64()?,
+            durable_seq: fields.u64()?,
+            chain: fields.array()?,
+        };
+        let intact = fields.u32()? == identity.control_crc(&bytes[..COMMIT_CRC_AT]);
+        intact.then_some(commit)
+    }
+
+    /// Feeds a batch to the chain's hash: its records and its COMMIT record, which starts at `commit_at`, all but the
+    /// chain and the head's checksum.
+    pub(crate) fn hash_batch(hasher: &mut blake3::Hasher, batch: &[u8], commit_at: usize) {
+        let head_at = commit_at + 4;
+        hasher.update(&batch[..head_at + COMMIT_CHAIN_AT]);
+        hasher.update(&batch[head_at + COMMIT_HEAD_LEN..]);
+    }
+
+    /// Seals a batch: `out` holds its records from `start`, everything before `start` since the last COMMIT has gone
+    /// through `hasher`. Appends the COMMIT record and sets the chain in it and in `self`.
+    pub(crate) fn seal(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        mut hasher: blake3::Hasher,
+        row_crcs: &[u32],
+        identity: &Identity,
+    ) {
+        self.batch_len = (out.len() - start) as u64;
+        let mut payload = Vec::with_capacity(COMMIT_HEAD_LEN + 4 * row_crcs.len());
+        self.chain = Chain::default();
+        payload.extend_from_slice(&self.encode_head(identity));
+        payload.extend(row_crcs.iter().flat_map(|crc| crc.to_le_bytes()));
+        let commit_at = out.len();
+        push(out, &payload, CONTROL);
+        let head_at = commit_at + 4;
+        Commit::hash_batch(&mut hasher, &out[start..], commit_at - start);
+        self.chain = chain_of(&hasher);
+        out[head_at..head_at + COMMIT_HEAD_LEN].copy_from_slice(&self.encode_head(identity));
+    }
+}
+
+/// A control record, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control<'a> {
+    /// The batch before it counts, if what it says of it holds.
+    Commit(Commit, RowCrcs<'a>),
+    /// Everything up to this sequence is durable.
+    Durable { epoch: u32, seq: u64 },
+    /// The writer closed the store with this sequence, manifest and length of `.dat`.
+    Close { epoch: u32, seq: u64, manifest: u64, rows_end: u64 },
+}
+
+/// The row checksums of a COMMIT, as they lie in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowCrcs<'a>(&'a [u8]);
+
+impl RowCrcs<'_> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.chunks_exact(4).map(|crc| u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
+    }
+}
+
+impl<'a> Control<'a> {
+    /// Decodes a control record's payload; `None` if its checksum or its length does not hold.
+    pub(crate) fn decode(payload: &'a [u8], identity: &Identity) -> Option<Control<'a>> {
+        match payload.first()? {
+            &COMMIT => {
+                let commit = Commit::decode_head(payload, identity)?;
+                let arrays = payload.get(COMMIT_HEAD_LEN..)?;
+                // Kills and documents have arrays of their own; a release that knows neither refuses the flags.
+                let plain = commit.kills == 0 && commit.flags == 0;
+                let whole = arrays.len() as u64 == 4 * u64::from(commit.rows);
+                (whole || !plain).then_some(Control::Commit(commit, RowCrcs(arrays)))
+            }
+            &DURABLE if payload.len() == DURABLE_LEN => decode_mark(payload, identity),
+            &CLOSE if payload.len() == CLOSE_LEN => decode_mark(payload, identity),
+            _ => None,
+        }
+    }
+
+    /// The sequence that this record proves durable.
+    pub(crate) fn proves_durable(&self) -> u64 {
+        match *self {
+            Control::Commit(commit, _) => commit.durable_seq,
+            Control::Durable { seq, .. } | Control::Close { seq, .. } => seq,
+        }
+    }
+}
+
+fn decode_mark(bytes: &[u8], identity: &Identity) -> Option<Control<'static>> {
+    let len = match bytes.first()? {
+        &DURABLE => DURABLE_LEN,
+        &CLOSE => CLOSE_LEN,
+        _ => return None,
+    };
+    let bytes = bytes.get(..len)?;
+    let mut crc = Fields(&bytes[len - 4..]);
+    if crc.u32()? != identity.control_crc(&bytes[..len - 4]) {
+        return None;
+    }
+    let mut fields = Fields(&bytes[4..len - 4]);
+    let (epoch, seq) = (fields.u32()?, fields.u64()?);
+    if bytes[0] == DURABLE {
+        return Some(Control::Durable { epoch, seq });
+    }
+    Some(Control::Close { epoch, seq, manifest: fields.u64()?, rows_end: fields.u64()? })
+}
+
+fn push_mark(out: &mut Vec<u8>, tag: u8, epoch: u32, numbers: &[u64], identity: &Identity) {
+    let mut payload = vec![tag, 0, 0, 0];
+    payload.extend_from_slice(&epoch.to_le_bytes());
+    payload.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    payload.extend_from_slice(&identity.control_crc(&payload).to_le_bytes());
+    push(out, &payload, CONTROL);
+}
+
+/// Appends a DURABLE record.
+pub(crate) fn push_durable(out: &mut Vec<u8>, epoch: u32, seq: u64, identity: &Identity) {
+    push_mark(out, DURABLE, epoch, &[seq], identity);
+}
+
+/// Appends a CLOSE record.
+pub(crate) fn push_close(
+    out: &mut Vec<u8>,
+    epoch: u32,
+    seq: u64,
+    manifest: u64,
+    rows_end: u64,
+    identity: &Identity,
+) {
+    push_mark(out, CLOSE, epoch, &[seq, manifest, rows_end], identity);
+}
+
+/// The longest head of a control record: how much two windows of [`strongest_proof`] must overlap.
+pub(crate) const CONTROL_OVERLAP: usize = COMMIT_HEAD_LEN;
+
+/// The highest sequence that any self-valid control record within `bytes` proves durable, whatever stands around it,
+/// or `None`. Linear: each place is looked at once, and a checksum is computed only where a type byte fits.
+pub(crate) fn strongest_proof(bytes: &[u8], identity: &Identity) -> Option<u64> {
+    let mut strongest = None;
+    for at in 0..bytes.len() {
+        let proof = match bytes[at] {
+            COMMIT => Commit::decode_head(&bytes[at..], identity).map(|commit| commit.durable_seq),
+            DURABLE | CLOSE if bytes[at..].starts_with(&[bytes[at], 0, 0, 0]) => {
+                decode_mark(&bytes[at..], identity).map(|mark| mark.proves_durable())
+            }
+            _ => None,
+        };
+        strongest = strongest.max(proof);
+    }
+    strongest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Element;
+
+    const ID: Identity = Identity { uuid: [1; 16], segment: 1, salt: [2; 16] };
+
+    fn file_record() -> FileRecord {
+        FileRecord { header: Header { dim: 4, element: Element::F32, identity: ID }, seq: 5, chain: [6; 16] }
+    }
+
+    fn sealed() -> (Vec<u8>, Commit) {
+        let mut out = Vec::new();
+        push_put(&mut out, b"a", 256);
+        push_delete(&mut out, b"bc");
+        let mut commit = Commit {
+            kind: KIND_STRING,
+            flags: 0,
+            epoch: 3,
+            seq: 9,
+            manifest: 1,
+            records: 2,
+            rows: 1,
+            kills: 0,
+            batch_len: 0,
+            rows_end: 272,
+            docs_end: 0,
+            durable_seq: 8,
+            chain: [0; 16],
+        };
+        commit.seal(&mut out, 0, ID.chain_from(&[0; 16]), &[0xABCD], &ID);
+        (out, commit)
+    }
+
+    #[test]
+    fn records_round_trip() {
+        let (bytes, commit) = sealed();
+        let Next::Record(put, len) = next(&bytes) else { panic!("no put") };
+        assert_eq!((put, len), (Record::Put { id: b"a", offset: 256 }, 13));
+        let Next::Record(delete, len2) = next(&bytes[len..]) else { panic!("no delete") };
+        assert_eq!(delete, Record::Delete { id: b"bc" });
+        let Next::Record(Record::Control { payload }, _) = next(&bytes[len + len2..]) else {
+            panic!("no COMMIT")
+        };
+        let Some(Control::Commit(found, crcs)) = Control::decode(payload, &ID) else { panic!("not intact") };
+        assert_eq!(found, commit);
+        assert_eq!(crcs.iter().collect::<Vec<_>>(), [0xABCD]);
+        assert_eq!(strongest_proof(&bytes, &ID), Some(8));
+    }
+
+    #[test]
+    fn marks_round_trip() {
+        let mut out = Vec::new();
+        push_durable(&mut out, 1, 7, &ID);
+        let durable_len = out.len();
+        push_close(&mut out, 2, 8, 3, 256, &ID);
+        let Next::Record(Record::Control { payload }, len) = next(&out) else { panic!("no DURABLE") };
+        assert_eq!(len, durable_len);
+        assert_eq!(Control::decode(payload, &ID), Some(Control::Durable { epoch: 1, seq: 7 }));
+        let Next::Record(Record::Control { payload }, _) = next(&out[len..]) else { panic!("no CLOSE") };
+        let close = Control::Close { epoch: 2, seq: 8, manifest: 3, rows_end: 256 };
+        assert_eq!(Control::decode(payload, &ID), Some(close));
+        assert_eq!(strongest_proof(&out, &ID), Some(8));
+        assert_eq!(strongest_proof(&out[..out.len() - 9], &ID), Some(7));
+    }
+
+    #[test]
+    fn zeros_and_reserved_offsets_end_the_log() {
+        assert_eq!(next(&[0; 64]), Next::Bad);
+        let mut out = Vec::new();
+        push(&mut out, b"x", 1 << 63);
+        assert_eq!(next(&out), Next::Bad);
+        let mut long = Vec::new();
+        push(&mut long, &vec![b'x'; MAX_ID_BYTES + 1], 256);
+        assert_eq!(next(&long), Next::Bad);
+        assert_eq!(next(&long[..100]), Next::Need(MAX_ID_BYTES + 1 + FRAME_BYTES));
+        assert_eq!(next(&[]), Next::Need(FRAME_BYTES));
+    }
+
+    #[test]
+    fn file_record_round_trip_and_damage() {
+        let good = file_record().encode();
+        assert_eq!(good.len(), FILE_BYTES);
+        assert_eq!(FileRecord::decode(&good), Ok(file_record()));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            assert!(FileRecord::decode(&bad).is_err(), "byte {at}");
+            assert!(FileRecord::decode(&good[..at]).is_err(), "cut to {at}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_commit_head_is_not_a_commit() {
+        let (bytes, _) = sealed();
+        let head = bytes.len() - 8 - 4 - COMMIT_HEAD_LEN;
+        for at in head..head + COMMIT_HEAD_LEN {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert_eq!(strongest_proof(&bad, &ID), None, "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("lib.md")]
+
+mod config;
+mod directory;
+mod disk;
+mod distance;
+mod error;
+pub mod format;
+mod index;
+mod planted;
+mod recover;
+mod search;
+mod stats;
+mod storage;
+mod store;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
+pub use distance::reference_distance;
+pub use error::{Error, Result};
+pub use recover::RecoveryReport;
+pub use search::Neighbor;
+pub use stats::{FileBytes, Memory, Stats};
+pub use storage::{LogEntry, Op, VectorStorage};
+pub use store::{Iter, OpenOptions, VectorStore};
+pub use verify::{Damage, VerifyReport};

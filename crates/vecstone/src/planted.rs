@@ -1,0 +1,71 @@
+//! Protocol bugs that the tests plant, to show that a named test catches each. Always off outside of tests.
+
+/// One way to get the protocol wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// `.dat` is not synced by a commit.
+    SkipDatSync,
+    /// `.idx` is not synced by a commit.
+    SkipIdxSync,
+    /// A failed sync is taken for a good one.
+    IgnoreFailedSync,
+    /// A short write counts as a whole one.
+    IgnoreShortWrite,
+    /// A failed append moves the end of the log.
+    AppendAfterFailure,
+    /// The directory is not synced after MANIFEST got its name.
+    SkipDirSync,
+    /// The directory that holds the store is not synced when the store is made.
+    SkipParentSync,
+    /// MANIFEST is renamed before its bytes are synced.
+    SkipManifestSync,
+    /// The pair is not synced before MANIFEST names it.
+    SkipPairSync,
+    /// A COMMIT claims that its own batch is durable.
+    ClaimTooMuch,
+    /// A batch counts without its hash chain.
+    IgnoreChain,
+    /// An unproven batch counts without its row checksums.
+    IgnoreRowChecksums,
+    /// Row checksums do not depend on the row's place.
+    UnseededRows,
+    /// A broken log is cut without looking for proof that the rest was durable.
+    CutWithoutProof,
+    /// Recovery trusts the page cache: what it kept is not written again and synced.
+    TrustPageCache,
+    /// An existing store is taken for a half-made one.
+    StartOverWithCommits,
+    /// A read does not check its checksum.
+    UncheckedRead,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this bug is planted in this thread.
+#[cfg(test)]
+pub(crate) fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// No bug is planted outside of tests.
+#[cfg(not(test))]
+pub(crate) const fn is(_: Bug) -> bool {
+    false
+}
+
+/// Runs `test` with a bug planted.
+#[cfg(test)]
+pub(crate) fn with<T>(bug: Bug, test: impl FnOnce() -> T) -> T {
+    struct Unplant;
+    impl Drop for Unplant {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+        }
+    }
+    PLANTED.set(Some(bug));
+    let _unplant = Unplant;
+    test()
+}

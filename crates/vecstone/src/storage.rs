@@ -1,0 +1,787 @@
+//! One pair of files, `NAME.dat` and `NAME.idx`: append, commit, recover, read, verify.
+//!
+//! The write path is [`VectorStorage::append`] and [`VectorStorage::commit`]; `format.md` says what they write. Each is
+//! made of a part that touches the disk and needs only `&self`, and a part that publishes the outcome and never
+//! waits, so that a store can let readers go on during the first.
+
+use crate::config::{
+    Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_ROWS, check_dim, check_finite,
+};
+use crate::disk::{Disk, DiskFile, Mapping, Open, OsDisk, write_all_at};
+use crate::error::{Error, Result};
+use crate::format::Identity;
+use crate::format::header::{HEADER_BYTES, Header};
+use crate::format::record::{self, Commit, FileRecord, Next, Record};
+use crate::planted::{self, Bug};
+use crate::recover::{self, Named, Recovered, RecoveryReport, RowTable, Tip};
+use crate::verify::{Check, VerifyReport};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One change of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Op<'a> {
+    /// Stores `vector` as the row of `id`; an earlier row of that id is dead from then on.
+    Put {
+        /// 1 to [`MAX_ID_BYTES`] bytes.
+        id: &'a str,
+        /// `dim` finite components.
+        vector: &'a [f32],
+    },
+    /// Deletes `id`.
+    Delete {
+        /// 1 to [`MAX_ID_BYTES`] bytes.
+        id: &'a str,
+    },
+}
+
+impl<'a> Op<'a> {
+    pub(crate) fn id(&self) -> &'a str {
+        match *self {
+            Op::Put { id, .. } | Op::Delete { id } => id,
+        }
+    }
+}
+
+/// One entry of the log, in the order of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEntry<'a> {
+    /// This row was stored for this id.
+    Put {
+        /// The id.
+        id: &'a str,
+        /// The row number.
+        row: u64,
+    },
+    /// This id was deleted.
+    Delete {
+        /// The id.
+        id: &'a str,
+    },
+}
+
+/// A pair of files made crash-safe: appended batches count wholly or not at all, and those that
+/// [`commit`](Self::commit) returned for are there after every crash.
+///
+/// It knows no search, no segments and no threads, and it takes no lock: one writer at a time is the caller's duty
+/// ([`VectorStore`](crate::VectorStore) does all of that). Ids may repeat; which row of an id is live is the reader's
+/// to decide from [`log`](Self::log).
+#[derive(Debug)]
+pub struct VectorStorage {
+    disk: Arc<dyn Disk>,
+    dat: Named,
+    idx: Named,
+    header: Header,
+    /// The MANIFEST number that COMMITs are written under.
+    manifest: u64,
+    rows: RowTable,
+    /// The end of what was appended.
+    written: Tip,
+    /// The end of what both files were synced for.
+    durable: Tip,
+    /// The last sequence that the log itself says is durable.
+    noted: u64,
+    dat_map: Arc<Mapping>,
+    idx_map: Arc<Mapping>,
+    /// The log ends in CLOSE and the files end where it says.
+    clean: bool,
+    writable: bool,
+    poisoned: Option<Arc<Error>>,
+    report: RecoveryReport,
+}
+
+/// What a written batch changes, not yet published.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    tip: Tip,
+    rows: RowTable,
+    dat_map: Option<Mapping>,
+    idx_map: Option<Mapping>,
+}
+
+/// What a sync is to prove durable, and the files to sync for it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    tip: Tip,
+    paths: [PathBuf; 2],
+    files: [Arc<dyn DiskFile>; 2],
+    disk: Arc<dyn Disk>,
+}
+
+/// How rows are handed to the system: pieces that stay in the core's own cache between copy, checksum and write.
+const STAGING_BYTES: usize = 256 << 10;
+/// Whose records are larger waits for the disk anyway.
+const WRITE_BYTES: usize = 1 << 20;
+
+// Rows are mapped as they lie.
+#[cfg(target_endian = "big")]
+compile_error!("vecstone needs a little-endian machine");
+
+impl VectorStorage {
+    /// Makes the pair `path.dat` and `path.idx` for vectors of `dim` components, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDim`]; [`Error::AlreadyExists`] if one of the files is there.
+    pub fn create(path: impl AsRef<Path>, dim: u32) -> Result<VectorStorage> {
+        check_dim(dim)?;
+        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let header = Header { dim, element: Element::F32, identity };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
+        let storage = Self::create_on(disk, path.as_ref(), header, 0)?;
+        let dir = parent_of(&storage.dat.path);
+        storage.disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+        Ok(storage)
+    }
+
+    /// Opens the pair `path.dat` and `path.idx` for writing and recovers it: drops what no durable batch needs and
+    /// makes everything else durable. O(length of `.idx` + rows not proven durable).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a durable batch is damaged (nothing is changed then); [`Error::Unsupported`].
+    pub fn open(path: impl AsRef<Path>) -> Result<VectorStorage> {
+        Self::open_on(Arc::new(OsDisk::default()), path.as_ref(), true)
+    }
+
+    /// Opens a pair for reading: the same state as [`open`](Self::open), in memory only. Writes nothing and needs no
+    /// write permission.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<VectorStorage> {
+        Self::open_on(Arc::new(OsDisk::default()), path.as_ref(), false)
+    }
+
+    /// Makes both files and syncs them; the directory is the caller's to sync.
+    pub(crate) fn create_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        header: Header,
+        manifest: u64,
+    ) -> Result<VectorStorage> {
+        let create = |path: PathBuf| match disk.open(&path, Open::CreateNew) {
+            Ok(file) => Ok(Named { path, file }),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { path }),
+            Err(e) => Err(Error::io(&path, "create", e)),
+        };
+        let (dat, idx) = (create(with_suffix(path, ".dat"))?, create(with_suffix(path, ".idx"))?);
+        let file = FileRecord { header, seq: 0, chain: [0; 16] };
+        write_named(&dat, &header.encode(), 0)?;
+        write_named(&idx, &file.encode(), 0)?;
+        if !planted::is(Bug::SkipPairSync) {
+            sync_pair(disk.as_ref(), [&dat.path, &idx.path], &[dat.file.clone(), idx.file.clone()])?;
+        }
+        let recovered = recover::recover(&dat, &idx)?;
+        Self::assemble(disk, dat, idx, recovered, manifest, true)
+    }
+
+    /// Opens a pair and recovers it; see [`open`](Self::open).
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, writable: bool) -> Result<VectorStorage> {
+        let (dat, idx) = Self::open_files(disk.as_ref(), path, writable)?;
+        let recovered = recover::recover(&dat, &idx)?;
+        let mut storage = Self::assemble(disk, dat, idx, recovered, 0, writable)?;
+        if writable {
+            storage.make_recovered_durable()?;
+        }
+        Ok(storage)
+    }
+
+    pub(crate) fn open_files(disk: &dyn Disk, path: &Path, writable: bool) -> Result<(Named, Named)> {
+        let how = if writable { Open::ReadWrite } else { Open::Read };
+        let open = |path: PathBuf| match disk.open(&path, how) {
+            Ok(file) => Ok(Named { path, file }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { path }),
+            Err(e) => Err(Error::io(&path, "open", e)),
+        };
+        Ok((open(with_suffix(path, ".dat"))?, open(with_suffix(path, ".idx"))?))
+    }
+
+    /// A handle on what recovery found; nothing is written yet.
+    pub(crate) fn assemble(
+        disk: Arc<dyn Disk>,
+        dat: Named,
+        idx: Named,
+        found: Recovered,
+        manifest: u64,
+        writable: bool,
+    ) -> Result<VectorStorage> {
+        let map = |named: &Named, len| named.file.map(len).map_err(|e| Error::io(&named.path, "map", e));
+        let dat_map = map(&dat, found.header.row_start(found.tip.rows))?;
+        let idx_map = map(&idx, found.tip.idx_end)?;
+        Ok(VectorStorage {
+            disk,
+            header: found.header,
+            manifest,
+            rows: found.rows,
+            written: found.tip,
+            noted: found.proven.seq,
+            durable: found.proven,
+            dat_map: Arc::new(dat_map),
+            idx_map: Arc::new(idx_map),
+            clean: found.report.clean,
+            writable,
+            poisoned: None,
+            report: found.report,
+            dat,
+            idx,
+        })
+    }
+
+    /// Shows only what is proven durable: what a reader beside a live writer may see.
+    pub(crate) fn keep_proven(&mut self) {
+        self.written = self.durable.clone();
+        self.rows.truncate(self.written.rows);
+        self.report.seq = self.written.seq;
+        self.report.rows = self.written.rows;
+        self.report.unproven_batches = 0;
+    }
+
+    /// Writes the unproven end of both files again and syncs it, then cuts what is behind it.
+    ///
+    /// Reading it proved only that the page cache has it: a page whose write-back once failed is clean there and lost
+    /// on the disk. Written again it is dirty, and the sync tells the truth.
+    pub(crate) fn make_recovered_durable(&mut self) -> Result<()> {
+        if self.clean {
+            return Ok(());
+        }
+        let rows_end = self.header.row_start(self.written.rows);
+        let trusting = planted::is(Bug::TrustPageCache);
+        if self.durable.seq < self.written.seq && !trusting {
+            write_again(&self.dat, self.header.row_start(self.durable.rows)..rows_end)?;
+            write_again(&self.idx, self.durable.idx_end..self.written.idx_end)?;
+            self.sync_both()?;
+        }
+        let mut cut = false;
+        for (named, end) in [(&self.dat, rows_end), (&self.idx, self.written.idx_end)] {
+            if named.len()? > end {
+                named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the torn end of", e))?;
+                cut = true;
+            }
+        }
+        if cut && !trusting {
+            self.sync_both()?;
+        }
+        self.durable = self.written.clone();
+        self.written.epoch += 1;
+        if let Some(mark) = self.note(&Ok(self.durable.seq)) {
+            self.noted(self.durable.seq, &mark);
+        }
+        Ok(())
+    }
+
+    fn sync_both(&self) -> Result<()> {
+        let files = [self.dat.file.clone(), self.idx.file.clone()];
+        sync_pair(self.disk.as_ref(), [&self.dat.path, &self.idx.path], &files)
+    }
+
+    // ---- writing: one screen ----
+
+    /// Appends one batch: all of it counts, or nothing. Visible at once; durable after [`commit`](Self::commit).
+    /// Returns the row number of the first put. O(bytes of the batch).
+    ///
+    /// # Errors
+    ///
+    /// Bad input ([`Error::NonFinite`], [`Error::DimensionMismatch`], [`Error::InvalidId`],
+    /// [`Error::BatchTooLarge`], [`Error::Full`]) and [`Error::NoSpace`] leave the pair as it was and usable. After
+    /// [`Error::WriteFailed`] writing stops.
+    pub fn append(&mut self, batch: &[Op<'_>]) -> Result<u64> {
+        let first = self.written.rows;
+        if batch.is_empty() {
+            return self.check_writable().map(|()| first);
+        }
+        let appended = self.write(batch);
+        self.publish(appended)?;
+        Ok(first)
+    }
+
+    /// Makes everything appended so far durable: both files are synced at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SyncFailed`]: whether the batches since the last commit survive is unknown; writing stops.
+    pub fn commit(&mut self) -> Result<()> {
+        let Some(pending) = self.pending()? else { return Ok(()) };
+        let synced = pending.sync();
+        let noted = self.note(&synced);
+        self.finish(pending, synced, noted)
+    }
+
+    /// The disk's part of [`append`](Self::append): rows to `.dat`, then records and COMMIT to `.idx`, at the ends of
+    /// what is published. If it fails nothing moved, and the next batch goes to the same place.
+    pub(crate) fn write(&self, batch: &[Op<'_>]) -> Result<Appended> {
+        self.check(batch)?;
+        let at = &self.written;
+        let (mut log, mut rows) = (Vec::new(), RowTable::default());
+        for op in batch {
+            match *op {
+                Op::Delete { id } => record::push_delete(&mut log, id.as_bytes()),
+                Op::Put { id, .. } => {
+                    let row = at.rows + rows.id_at.len() as u64;
+                    rows.id_at.push(at.idx_end + log.len() as u64);
+                    record::push_put(&mut log, id.as_bytes(), self.header.row_start(row));
+                }
+            }
+        }
+        self.write_rows(batch, &mut rows.crc)?;
+        let tip = self.seal(&mut log, batch.len(), &rows.crc);
+        for (piece, bytes) in log.chunks(WRITE_BYTES).enumerate() {
+            write_named(&self.idx, bytes, at.idx_end + (piece * WRITE_BYTES) as u64)?;
+        }
+        let dat_map = remap(&self.dat, &self.dat_map, self.header.row_start(tip.rows))?;
+        let idx_map = remap(&self.idx, &self.idx_map, tip.idx_end)?;
+        Ok(Appended { tip, rows, dat_map, idx_map })
+    }
+
+    /// Ends the batch in `log` with its COMMIT; returns the point behind it.
+    fn seal(&self, log: &mut Vec<u8>, records: usize, crcs: &[u32]) -> Tip {
+        let at = &self.written;
+        let rows = at.rows + crcs.len() as u64;
+        let count = |n: usize| u32::try_from(n).expect("a batch has at most MAX_BATCH_RECORDS records");
+        let mut commit = Commit {
+            kind: record::KIND_STRING,
+            flags: 0,
+            epoch: at.epoch,
+            seq: at.seq + 1,
+            manifest: self.manifest,
+            records: count(records),
+            rows: count(crcs.len()),
+            kills: 0,
+            batch_len: 0,
+            rows_end: self.header.row_start(rows),
+            docs_end: 0,
+            durable_seq: if planted::is(Bug::ClaimTooMuch) { at.seq + 1 } else { self.durable.seq },
+            chain: [0; 16],
+        };
+        let mut hasher = self.header.identity.chain_from(&at.chain);
+        hasher.update(&at.since_commit);
+        commit.seal(log, 0, hasher, crcs, &self.header.identity);
+        Tip {
+            seq: commit.seq,
+            chain: commit.chain,
+            since_commit: Vec::new(),
+            idx_end: at.idx_end + log.len() as u64,
+            rows,
+            epoch: at.epoch,
+        }
+    }
+
+    /// Copies the rows piece by piece, so that the checksum and the write see the same bytes.
+    fn write_rows(&self, batch: &[Op<'_>], crcs: &mut Vec<u32>) -> Result<()> {
+        let mut staging: Vec<u8> = Vec::new();
+        let mut offset = self.header.row_start(self.written.rows);
+        for op in batch {
+            let Op::Put { vector, .. } = op else { continue };
+            let bytes: &[u8] = bytemuck::cast_slice(vector);
+            if staging.capacity() == 0 {
+                let all = batch.len().saturating_mul(bytes.len());
+                staging.reserve_exact(all.min(STAGING_BYTES).max(bytes.len()));
+            }
+            let start = staging.len();
+            staging.extend_from_slice(bytes);
+            let row = self.written.rows + crcs.len() as u64;
+            crcs.push(self.header.identity.row_crc(row, &staging[start..]));
+            if staging.len() + bytes.len() > staging.capacity() {
+                write_named(&self.dat, &staging, offset)?;
+                offset += staging.len() as u64;
+                staging.clear();
+            }
+        }
+        if staging.is_empty() { Ok(()) } else { write_named(&self.dat, &staging, offset) }
+    }
+
+    /// Refuses what must not be stored, before the first byte is written.
+    fn check(&self, batch: &[Op<'_>]) -> Result<()> {
+        self.check_writable()?;
+        let dim = self.header.dim as usize;
+        let (mut rows, mut id_bytes) = (0u64, 0u64);
+        for (row, op) in batch.iter().enumerate() {
+            let len = op.id().len();
+            if len == 0 || len > MAX_ID_BYTES {
+                return Err(Error::InvalidId { row, len });
+            }
+            id_bytes += len as u64;
+            if let Op::Put { vector, .. } = op {
+                if vector.len() != dim {
+                    return Err(Error::DimensionMismatch { expected: dim, found: vector.len() });
+                }
+                check_finite(row, vector)?;
+                rows += 1;
+            }
+        }
+        for (what, found, max) in [
+            ("bytes of vectors", rows * self.header.stride(), MAX_BATCH_BYTES),
+            ("bytes of ids", id_bytes, MAX_BATCH_BYTES),
+            ("records", batch.len() as u64, MAX_BATCH_RECORDS),
+        ] {
+            if found > max {
+                return Err(Error::BatchTooLarge { what, found, max });
+            }
+        }
+        let rows = self.written.rows + rows;
+        if rows > MAX_ROWS { Err(Error::Full { rows, max: MAX_ROWS }) } else { Ok(()) }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        match &self.poisoned {
+            _ if !self.writable => Err(Error::ReadOnly),
+            Some(first) => Err(Error::Poisoned { first: first.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The memory's part of [`append`](Self::append).
+    pub(crate) fn publish(&mut self, appended: Result<Appended>) -> Result<()> {
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(error) => return Err(self.failed(error)),
+        };
+        // A failed sync may have come in between: what it took back must not be built upon.
+        self.check_writable()?;
+        self.rows.id_at.extend_from_slice(&appended.rows.id_at);
+        self.rows.crc.extend_from_slice(&appended.rows.crc);
+        for (map, new) in [(&mut self.dat_map, appended.dat_map), (&mut self.idx_map, appended.idx_map)] {
+            if let Some(new) = new {
+                *map = Arc::new(new);
+            }
+        }
+        self.written = appended.tip;
+        self.clean = false;
+        Ok(())
+    }
+
+    /// What there is to sync, if anything.
+    pub(crate) fn pending(&self) -> Result<Option<Pending>> {
+        self.check_writable()?;
+        if self.durable.seq == self.written.seq {
+            return Ok(None);
+        }
+        Ok(Some(Pending {
+            tip: self.written.clone(),
+            paths: [self.dat.path.clone(), self.idx.path.clone()],
+            files: [self.dat.file.clone(), self.idx.file.clone()],
+            disk: self.disk.clone(),
+        }))
+    }
+
+    /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
+    /// takes it for proof. Returns the record; `None` if it could not be written (the next COMMIT says the same).
+    pub(crate) fn note(&self, synced: &Result<u64>) -> Option<Vec<u8>> {
+        let seq = *synced.as_ref().ok()?;
+        if self.check_writable().is_err() || seq <= self.noted {
+            return None;
+        }
+        let mut mark = Vec::new();
+        record::push_durable(&mut mark, self.written.epoch, seq, &self.header.identity);
+        write_named(&self.idx, &mark, self.written.idx_end).ok()?;
+        Some(mark)
+    }
+
+    /// The memory's part of [`commit`](Self::commit).
+    pub(crate) fn finish(
+        &mut self,
+        pending: Pending,
+        synced: Result<u64>,
+        noted: Option<Vec<u8>>,
+    ) -> Result<()> {
+        let seq = synced.map_err(|error| self.failed(error))?;
+        self.check_writable()?;
+        if pending.tip.seq > self.durable.seq {
+            self.durable = pending.tip;
+        }
+        if let Some(mark) = noted {
+            self.noted(seq, &mark);
+        }
+        Ok(())
+    }
+
+    fn noted(&mut self, seq: u64, mark: &[u8]) {
+        self.noted = seq;
+        self.written.idx_end += mark.len() as u64;
+        self.written.since_commit.extend_from_slice(mark);
+    }
+
+    /// Stops writing after an error that leaves the files in an unknown state: from now on reads show what was
+    /// durable, and each write returns this error again.
+    fn failed(&mut self, error: Error) -> Error {
+        let harmless = planted::is(Bug::IgnoreFailedSync) || !error.stops_writing();
+        if !harmless && self.poisoned.is_none() {
+            self.poisoned = Some(Arc::new(error.clone()));
+            self.written = self.durable.clone();
+            self.rows.truncate(self.written.rows);
+        }
+        if planted::is(Bug::AppendAfterFailure) {
+            self.written.idx_end = self.idx.len().unwrap_or(self.written.idx_end);
+        }
+        error
+    }
+
+    /// Commits, writes CLOSE and cuts both files to what counts. A handle that wrote nothing to a cleanly closed pair
+    /// changes nothing. Dropping a handle without `close` loses no committed batch.
+    pub fn close(mut self) -> Result<()> {
+        self.close_in_place()
+    }
+
+    pub(crate) fn close_in_place(&mut self) -> Result<()> {
+        if !self.writable {
+            return Ok(());
+        }
+        self.commit()?;
+        if self.clean {
+            return Ok(());
+        }
+        let rows_end = self.header.row_start(self.written.rows);
+        let mut mark = Vec::new();
+        let (epoch, seq) = (self.written.epoch, self.written.seq);
+        record::push_close(&mut mark, epoch, seq, self.manifest, rows_end, &self.header.identity);
+        let wrote = write_named(&self.idx, &mark, self.written.idx_end);
+        wrote.map_err(|error| self.failed(error))?;
+        self.written.idx_end += mark.len() as u64;
+        self.written.since_commit.extend_from_slice(&mark);
+        for (named, end) in [(&self.dat, rows_end), (&self.idx, self.written.idx_end)] {
+            if named.len()? > end {
+                named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the end of", e))?;
+            }
+        }
+        let synced = self.sync_both();
+        synced.map_err(|error| self.failed(error))?;
+        self.clean = true;
+        Ok(())
+    }
+
+    // ---- reading ----
+
+    /// Number of rows, dead ones included.
+    pub fn rows(&self) -> u64 {
+        self.written.rows
+    }
+
+    /// Components of a row.
+    pub fn dim(&self) -> usize {
+        self.header.dim as usize
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// A row as it lies in the mapped file: `dim` components, not copied, not checked. O(1).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchRow`].
+    pub fn row(&self, row: u64) -> Result<&[f32]> {
+        self.check_row(row)?;
+        let start = self.header.row_start(row);
+        let bytes = self.dat_map.get(start..start + self.header.stride());
+        bytes.map(bytemuck::cast_slice).ok_or_else(|| self.no_such_row(row))
+    }
+
+    /// A row by read call, its checksum checked: `dim` components. One system call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchRow`]; [`Error::Corrupt`] if the bytes are not what was written; [`Error::Io`].
+    pub fn read_row(&self, row: u64) -> Result<Vec<f32>> {
+        self.check_row(row)?;
+        let mut vector = vec![0f32; self.dim()];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut vector);
+        self.dat.read(bytes, self.header.row_start(row))?;
+        self.check_bytes(row, bytes)?;
+        Ok(vector)
+    }
+
+    /// Checks a row in the mapping: for a search's results.
+    pub(crate) fn check_mapped(&self, row: u64) -> Result<()> {
+        self.check_bytes(row, bytemuck::cast_slice(self.row(row)?))
+    }
+
+    fn check_bytes(&self, row: u64, bytes: &[u8]) -> Result<()> {
+        let place = usize::try_from(row).unwrap_or(usize::MAX);
+        let intact = self.rows.crc.get(place) == Some(&self.header.identity.row_crc(row, bytes));
+        if intact || planted::is(Bug::UncheckedRead) {
+            return Ok(());
+        }
+        let what = "the row does not match its checksum";
+        Err(Error::corrupt(&self.dat.path, self.header.row_start(row), what))
+    }
+
+    /// The id of a row. O(1).
+    pub fn id(&self, row: u64) -> Result<&str> {
+        self.check_row(row)?;
+        let at = self.rows.id_at[usize::try_from(row).unwrap_or(usize::MAX)];
+        match self.entry_at(at)? {
+            (LogEntry::Put { id, row: found }, _) if found == row => Ok(id),
+            _ => Err(Error::corrupt(&self.idx.path, at, "the record of a row changed under this handle")),
+        }
+    }
+
+    /// Everything that counts, in the order of writing: an iterator over puts and deletes. O(length of `.idx`).
+    pub fn log(&self) -> impl Iterator<Item = Result<LogEntry<'_>>> {
+        let mut at = record::FILE_BYTES as u64;
+        std::iter::from_fn(move || {
+            while at < self.log_end() {
+                match self.raw_at(at) {
+                    Ok((Record::Control { .. }, len)) => at += len,
+                    Ok(_) => {
+                        let entry = self.entry_at(at);
+                        at = entry.as_ref().map_or(u64::MAX, |(_, len)| at + len);
+                        return Some(entry.map(|(entry, _)| entry));
+                    }
+                    Err(error) => {
+                        at = u64::MAX;
+                        return Some(Err(error));
+                    }
+                }
+            }
+            None
+        })
+    }
+
+    /// Where the last COMMIT ends; only marks follow, which may lie beyond the mapping.
+    fn log_end(&self) -> u64 {
+        self.written.idx_end - self.written.since_commit.len() as u64
+    }
+
+    fn raw_at(&self, at: u64) -> Result<(Record<'_>, u64)> {
+        let bytes = self.idx_map.get(at..self.log_end()).unwrap_or_default();
+        match record::next(bytes) {
+            Next::Record(record, len) => Ok((record, len as u64)),
+            _ => Err(Error::corrupt(&self.idx.path, at, "a record changed under this handle")),
+        }
+    }
+
+    fn entry_at(&self, at: u64) -> Result<(LogEntry<'_>, u64)> {
+        let (record, len) = self.raw_at(at)?;
+        let changed = || Error::corrupt(&self.idx.path, at, "a record changed under this handle");
+        let text = |id| std::str::from_utf8(id).map_err(|_| changed());
+        let entry = match record {
+            Record::Put { id, offset } if offset >= HEADER_BYTES => {
+                let row = (offset - HEADER_BYTES) / self.header.stride();
+                LogEntry::Put { id: text(id)?, row }
+            }
+            Record::Delete { id } => LogEntry::Delete { id: text(id)? },
+            _ => return Err(changed()),
+        };
+        Ok((entry, len))
+    }
+
+    fn check_row(&self, row: u64) -> Result<()> {
+        if row < self.written.rows { Ok(()) } else { Err(self.no_such_row(row)) }
+    }
+
+    fn no_such_row(&self, row: u64) -> Error {
+        Error::NoSuchRow { row, rows: self.written.rows }
+    }
+
+    /// Checks every byte that counts in both files. O(bytes).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a file cannot be read; damage is in the report, not an error.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.to_check().verify()
+    }
+
+    /// What [`verify`](Self::verify) needs, copied: checking takes long.
+    pub(crate) fn to_check(&self) -> Check {
+        let (dat, idx) = (self.dat.clone(), self.idx.clone());
+        Check { dat, idx, header: self.header, end: self.written.clone(), crcs: self.rows.crc.clone() }
+    }
+
+    // ---- for the store ----
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+
+    /// Whether both files end where a CLOSE record says.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    pub(crate) fn files(&self) -> [&Named; 2] {
+        [&self.dat, &self.idx]
+    }
+
+    /// Heap bytes, mapped bytes and mapped bytes now in memory.
+    pub(crate) fn memory(&self) -> (u64, u64, u64) {
+        let heap = self.rows.id_at.capacity() * 8 + self.rows.crc.capacity() * 4;
+        let (dat, idx) = (self.header.row_start(self.written.rows), self.written.idx_end);
+        (heap as u64, dat + idx, self.dat_map.resident(dat) + self.idx_map.resident(idx))
+    }
+}
+
+impl Pending {
+    /// Syncs both files at once; returns the sequence that is durable then.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        let skipped = [Bug::SkipDatSync, Bug::SkipIdxSync].map(planted::is);
+        let files: Vec<_> =
+            self.files.iter().zip(skipped).filter(|(_, skip)| !skip).map(|(file, _)| file.clone()).collect();
+        let synced = sync_pair(self.disk.as_ref(), [&self.paths[0], &self.paths[1]], &files);
+        if planted::is(Bug::IgnoreFailedSync) {
+            return Ok(self.tip.seq);
+        }
+        synced.map(|()| self.tip.seq)
+    }
+}
+
+fn sync_pair(disk: &dyn Disk, paths: [&Path; 2], files: &[Arc<dyn DiskFile>]) -> Result<()> {
+    for (result, path) in disk.sync_data(files).into_iter().zip(paths) {
+        result.map_err(|e| Error::SyncFailed { path: path.to_owned(), source: Arc::new(e) })?;
+    }
+    Ok(())
+}
+
+fn write_named(named: &Named, bytes: &[u8], offset: u64) -> Result<()> {
+    write_all_at(named.file.as_ref(), bytes, offset).map_err(|e| Error::write(&named.path, offset, e))
+}
+
+/// Reads a range and writes the same bytes back.
+fn write_again(named: &Named, range: std::ops::Range<u64>) -> Result<()> {
+    let mut at = range.start;
+    let mut buf = Vec::new();
+    while at < range.end {
+        let len = (range.end - at).min(WRITE_BYTES as u64);
+        buf.resize(usize::try_from(len).unwrap_or(WRITE_BYTES), 0);
+        named.read(&mut buf, at)?;
+        write_named(named, &buf, at)?;
+        at += len;
+    }
+    Ok(())
+}
+
+/// A new mapping if the old one does not reach `len`. The batch is on its way to the disk by now, so a failure leaves
+/// an unknown state.
+fn remap(named: &Named, old: &Mapping, len: u64) -> Result<Option<Mapping>> {
+    if old.len() >= len {
+        return Ok(None);
+    }
+    let failed = |e| Error::WriteFailed { path: named.path.clone(), offset: len, source: Arc::new(e) };
+    named.file.map(len).map(Some).map_err(failed)
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The directory that holds `path`.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Error::io(Path::new("the system's random source"), "read", io::Error::other(e)))?;
+    Ok(bytes)
+}

@@ -1,0 +1,431 @@
+//! Every crash state of small workloads: the store opens, and shows what was promised.
+
+use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
+use crate::disk::sim::{Crash, Image, SimDisk};
+use crate::error::Result;
+use crate::{Metric, VectorStore};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A named sequence of calls. It ends at its first error.
+pub(super) type Workload = (&'static str, fn(&mut Run) -> Result<()>);
+
+/// The workloads: each a few calls on a fresh disk, as bugs of this kind need no more (CrashMonkey, OSDI 2018).
+pub(super) const WORKLOADS: [Workload; 18] = [
+    ("create", |run| run.create()),
+    ("put", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("batch_then_put", |run| {
+        run.create()?;
+        run.put(&["a", "b", "c"])?;
+        run.flush()?;
+        run.put(&["d"])?;
+        run.flush()
+    }),
+    ("upsert", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("delete", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.delete(&["a"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("two_batches_one_flush", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.put(&["b", "a"])?;
+        run.flush()
+    }),
+    ("close", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.close()
+    }),
+    ("close_reopen_put", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.close()?;
+        run.open()?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
+    ("killed_after_flush", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.kill();
+        run.open()?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
+    ("killed_before_flush", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.kill();
+        run.open()?;
+        run.delete(&["b"])?;
+        run.flush()
+    }),
+    ("killed_then_closed", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.put(&["b"])?;
+        run.kill();
+        run.open()?;
+        run.close()
+    }),
+    ("killed_twice", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.kill();
+        run.open()?;
+        run.put(&["b"])?;
+        run.kill();
+        run.open()?;
+        run.close()
+    }),
+    ("unflushed_behind_flushed", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.put(&["b"])?;
+        run.put(&["c"])?;
+        run.delete(&["a"])
+    }),
+    ("many_batches_in_flight", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["c", "a", "d", "e"])?;
+        run.delete(&["b"])?;
+        run.put(&["b", "f"])?;
+        run.flush()
+    }),
+    ("wide_batch", |run| {
+        run.create()?;
+        run.put(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"])?;
+        run.flush()?;
+        run.delete(&["a", "c", "l"])?;
+        run.put(&["m", "a", "n", "o", "p", "q", "r", "s"])?;
+        run.flush()
+    }),
+    ("written_over_a_torn_tail", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.put(&["b", "c", "d", "e", "f"])?;
+        run.kill();
+        run.open()?;
+        run.put(&["g", "h", "a"])?;
+        run.put(&["i"])?;
+        run.flush()?;
+        run.put(&["j", "k"])
+    }),
+    ("flush_each_of_many", |run| {
+        run.create()?;
+        for id in ["a", "b", "c", "a"] {
+            run.put(&[id, "x"])?;
+            run.flush()?;
+        }
+        run.close()
+    }),
+    ("long_ids_and_rows", |run| {
+        run.create()?;
+        let long = "x".repeat(150);
+        run.put(&["a", "b", "c", "d", "e", &long])?;
+        run.flush()?;
+        run.put(&[&long])
+    }),
+];
+
+/// How thoroughly to look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    /// All combinations of a crash point if there are no more than this; else samples.
+    pub(super) exhaustive: usize,
+    /// Random samples of a crash point that has more.
+    pub(super) samples: usize,
+    /// One in so many states is also crashed in its recovery, at each call.
+    pub(super) nested_one_in: usize,
+}
+
+pub(super) const QUICK: Effort = Effort { exhaustive: 400, samples: 120, nested_one_in: 40 };
+const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 26_000, nested_one_in: 800 };
+
+/// A crash state that broke the promise, as a line that replays it.
+pub(super) type Failure = String;
+
+/// Counts and remembers.
+#[derive(Debug, Default)]
+pub(super) struct Explorer {
+    checked: HashSet<[u8; 16]>,
+    pub(super) states: HashSet<[u8; 16]>,
+    pub(super) nested: usize,
+}
+
+/// Runs a workload until the power goes at `steps`; `None` if it came to its end before.
+fn run_until(workload: Workload, reverse: bool, steps: usize) -> (SimDisk, Model) {
+    let disk = SimDisk::new(&root());
+    disk.power_off_at(steps);
+    if reverse {
+        disk.reverse_sync();
+    }
+    let mut run = Run::new(disk);
+    _ = (workload.1)(&mut run);
+    // No close: the process is gone.
+    std::mem::forget(run.store.take());
+    (run.disk, run.model)
+}
+
+impl Explorer {
+    /// Crashes a workload before each of its changing calls, in every way.
+    pub(super) fn explore(&mut self, workload: Workload, effort: Effort) -> std::result::Result<(), Failure> {
+        for reverse in [false, true] {
+            let (disk, _) = run_until(workload, reverse, usize::MAX);
+            for steps in 0..=disk.steps() {
+                let (disk, model) = run_until(workload, reverse, steps);
+                let crash = disk.crash();
+                let mut random = Random(steps as u64);
+                for choice in choices(crash.options(), effort, &mut random) {
+                    let image = crash.image(&choice);
+                    self.check(&image, &model, effort, &mut random).map_err(|why| {
+                        let choice: Vec<String> = choice.iter().map(usize::to_string).collect();
+                        let state = format!("{}/{reverse}/{steps}/{}", workload.0, choice.join(","));
+                        format!("{why}\nreplay: VECSTONE_CRASH={state} cargo test -p vecstone replay_a_crash")
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One image: opens read-only and for writing to the same promised state, and goes on.
+    fn check(
+        &mut self,
+        image: &Image,
+        model: &Model,
+        effort: Effort,
+        random: &mut Random,
+    ) -> std::result::Result<(), Failure> {
+        let hash = fingerprint(image);
+        self.states.insert(hash);
+        if !self.checked.insert(with_model(hash, model)) {
+            return Ok(());
+        }
+        let at = check_image(image, model)?;
+        if random.below(effort.nested_one_in) == 0 {
+            self.crash_in_recovery(image, model, at, random, 2)?;
+        }
+        Ok(())
+    }
+
+    /// Crashes recovery before each of its changing calls, and that recovery's recovery, `depth` deep.
+    fn crash_in_recovery(
+        &mut self,
+        image: &Image,
+        model: &Model,
+        at: Option<usize>,
+        random: &mut Random,
+        depth: usize,
+    ) -> std::result::Result<(), Failure> {
+        let whole = SimDisk::new(image);
+        std::mem::forget(look(&whole, true).map_err(|e| format!("recovery: {e}"))?);
+        for steps in 0..=whole.steps() {
+            let disk = SimDisk::new(image);
+            disk.power_off_at(steps);
+            let opened = look(&disk, true);
+            let mut model = model.clone();
+            if let (Ok(Some(_)), Some(at)) = (&opened, at) {
+                // Somebody saw this state: it must not go again.
+                model.acked = at;
+            }
+            std::mem::forget(opened);
+            let crash = disk.crash();
+            let effort = Effort { exhaustive: 8, samples: 6, nested_one_in: usize::MAX };
+            for choice in choices(crash.options(), effort, random) {
+                let image = crash.image(&choice);
+                self.nested += 1;
+                let at = check_image(&image, &model)
+                    .map_err(|why| format!("crash before call {steps} of recovery, {choice:?}: {why}"))?;
+                if depth > 1 && random.below(20) == 0 {
+                    self.crash_in_recovery(&image, &model, at, random, depth - 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks one image against the promise; returns which state it shows.
+pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<Option<usize>, Failure> {
+    let fail = |what: &str, error: crate::Error| format!("{what}: {error}");
+    let disk = SimDisk::new(image);
+    let seen = look(&disk, false).map_err(|e| fail("open read-only", e))?;
+    assert_eq!(disk.steps(), 0, "a reader wrote something");
+    let Some((reader, content)) = seen else {
+        if model.created {
+            return Err("the store is gone".into());
+        }
+        return make_again(&disk).map(|()| None).map_err(|e| fail("create again", e));
+    };
+    let at =
+        model.place(&content).ok_or_else(|| format!("a reader sees {content:?}, never a promised state"))?;
+    let report = reader.verify().map_err(|e| fail("verify", e))?;
+    if !report.is_ok() {
+        return Err(format!("verify after a mere crash: {:?}", report.damage));
+    }
+    drop(reader);
+    let Some((store, recovered)) = look(&disk, true).map_err(|e| fail("open", e))? else {
+        return Err("the store is gone for a writer".into());
+    };
+    if recovered != content {
+        return Err(format!("a reader sees {content:?}, a writer {recovered:?}"));
+    }
+    go_on(&disk, store, recovered)?;
+    Ok(Some(at))
+}
+
+/// After recovery a write is kept like any other, whatever the crash left behind it.
+fn go_on(
+    disk: &SimDisk,
+    store: VectorStore,
+    mut content: super::model::Content,
+) -> std::result::Result<(), Failure> {
+    let fail = |what: &str, error: crate::Error| format!("{what}: {error}");
+    let next = [5.0f32, 6.0, 7.0, 8.0];
+    store.put("next", &next).and_then(|()| store.flush()).map_err(|e| fail("put after recovery", e))?;
+    content.insert("next".into(), next.iter().map(|x| x.to_bits()).collect());
+    std::mem::forget(store);
+    let crash = disk.crash();
+    let after = SimDisk::new(&crash.image(&vec![0; crash.options().len()]));
+    match look(&after, true).map_err(|e| fail("open after a second crash", e))? {
+        Some((_, found)) if found == content => Ok(()),
+        Some((_, found)) => Err(format!("after recovery, a put and a crash: {found:?}, not {content:?}")),
+        None => Err("the store is gone after a second crash".into()),
+    }
+}
+
+fn make_again(disk: &SimDisk) -> Result<()> {
+    VectorStore::create_on(Arc::new(disk.clone()), Path::new(DIR), DIM, Metric::L2, identity())?.close()
+}
+
+fn fingerprint(image: &Image) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for dir in &image.dirs {
+        hasher.update(dir.as_os_str().as_encoded_bytes()).update(&[0]);
+    }
+    for (path, bytes) in &image.files {
+        // LOCK holds a process id: no part of the state.
+        if !path.ends_with("LOCK") {
+            hasher
+                .update(path.as_os_str().as_encoded_bytes())
+                .update(&bytes.len().to_le_bytes())
+                .update(bytes);
+        }
+    }
+    crate::format::chain_of(&hasher)
+}
+
+fn with_model(hash: [u8; 16], model: &Model) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&hash);
+    hasher.update(format!("{:?}", (model.created, model.acked, &model.states)).as_bytes());
+    crate::format::chain_of(&hasher)
+}
+
+/// All combinations, or: every choice alone against "all old" and "all new", prefixes, suffixes, and random ones.
+fn choices(options: &[usize], effort: Effort, random: &mut Random) -> Vec<Vec<usize>> {
+    let all =
+        options.iter().try_fold(1usize, |all, &n| all.checked_mul(n).filter(|&all| all <= effort.exhaustive));
+    if let Some(all) = all {
+        let nth = |mut rest: usize| {
+            let digit = |&n: &usize| {
+                let digit = rest % n;
+                rest /= n;
+                digit
+            };
+            options.iter().map(digit).collect()
+        };
+        return (0..all).map(nth).collect();
+    }
+    let old = vec![0; options.len()];
+    let new: Vec<usize> = options.iter().map(|n| n - 1).collect();
+    let mut found = vec![old.clone(), new.clone()];
+    if effort.exhaustive > 8 {
+        for (at, &n) in options.iter().enumerate() {
+            for base in [&old, &new] {
+                found.extend((0..n).map(|option| {
+                    let mut choice = base.clone();
+                    choice[at] = option;
+                    choice
+                }));
+            }
+            found.push([&new[..at], &old[at..]].concat());
+            found.push([&old[..at], &new[at..]].concat());
+        }
+    }
+    for _ in 0..effort.samples {
+        // Mostly-old, mostly-new and even mixes: few changes among many are where the interesting states are.
+        let lean = random.below(3);
+        let mut pick = |&n: &usize| match (lean, random.below(4)) {
+            (0, 1..) => 0,
+            (1, 1..) => n - 1,
+            _ => random.below(n),
+        };
+        found.push(options.iter().map(&mut pick).collect());
+    }
+    found
+}
+
+#[test]
+fn every_crash_state_opens_to_a_promised_state() {
+    // Two halves on two threads: the explorers share nothing.
+    let halves: Vec<Explorer> = std::thread::scope(|scope| {
+        let half = |n: usize| {
+            move || {
+                let mut explorer = Explorer::default();
+                for workload in WORKLOADS.into_iter().skip(n).step_by(2) {
+                    explorer.explore(workload, FULL).unwrap_or_else(|failure| panic!("{failure}"));
+                }
+                explorer
+            }
+        };
+        let threads: Vec<_> = (0..2).map(|n| scope.spawn(half(n))).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+    });
+    let states: HashSet<_> = halves.iter().flat_map(|half| &half.states).collect();
+    let nested: usize = halves.iter().map(|half| half.nested).sum();
+    println!("{} distinct crash states, {nested} crashes inside recovery", states.len());
+    assert!(states.len() >= 250_000, "only {} distinct crash states", states.len());
+    assert!(nested >= 25_000, "only {nested} crashes inside recovery");
+}
+
+/// Replays the line that a failure printed.
+#[test]
+fn replay_a_crash() {
+    let Ok(line) = std::env::var("VECSTONE_CRASH") else { return };
+    let parts: Vec<&str> = line.split('/').collect();
+    let [name, reverse, steps, choice] = parts[..] else { panic!("name/reverse/steps/choice") };
+    let workload = WORKLOADS.into_iter().find(|workload| workload.0 == name).expect("a workload");
+    let steps = steps.parse().expect("a number of steps");
+    let (disk, model) = run_until(workload, reverse == "true", steps);
+    let crash: Crash = disk.crash();
+    let choice: Vec<usize> = choice.split(',').filter_map(|n| n.parse().ok()).collect();
+    let image = crash.image(&choice);
+    for (path, bytes) in &image.files {
+        println!("{}: {} bytes", path.display(), bytes.len());
+    }
+    println!("{:?}", check_image(&image, &model).unwrap_or_else(|why| panic!("{why}")));
+}

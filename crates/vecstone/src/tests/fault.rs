@@ -1,0 +1,222 @@
+//! Each call of each workload fails with each error, once and for ever: the store says so, loses nothing that was
+//! acknowledged, and goes on where the promise says that it does.
+
+use super::crash::{WORKLOADS, Workload, check_image};
+use super::model::{Model, Run, look, root};
+use crate::disk::Disk;
+use crate::disk::fault::{Fault, FaultDisk, Plan};
+use crate::disk::sim::SimDisk;
+use crate::error::Error;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// EIO, ENOSPC, EDQUOT, EFBIG, EINTR, ESTALE, EACCES, and transfers cut short.
+const FAULTS: [Fault; 11] = [
+    Fault::Os(5),
+    Fault::Os(28),
+    Fault::Os(122),
+    Fault::Os(27),
+    Fault::Os(4),
+    Fault::Os(116),
+    Fault::Os(13),
+    Fault::Short(0),
+    Fault::Short(1),
+    Fault::Half,
+    Fault::AllButOne,
+];
+
+/// Workloads that do not kill (which would lose the faulty door) and so can run behind one.
+fn workloads() -> impl Iterator<Item = Workload> {
+    WORKLOADS.into_iter().filter(|(name, _)| !name.contains("killed") && !name.contains("torn"))
+}
+
+fn run(workload: Workload, plan: Option<Plan>) -> (SimDisk, FaultDisk, Run, Result<(), Error>) {
+    let sim = SimDisk::new(&root());
+    let faulty = FaultDisk::new(Arc::new(sim.clone()), plan);
+    let mut run = Run::new(sim.clone());
+    run.door = Arc::new(faulty.clone());
+    let outcome = (workload.1)(&mut run);
+    (sim, faulty, run, outcome)
+}
+
+/// A batch whose fate is unknown stays in the model; everything else was settled by it.
+pub(super) fn fail_each_call(workload: Workload, seen: &mut BTreeSet<&'static str>) -> Result<usize, String> {
+    let (_, faulty, _, outcome) = run(workload, None);
+    outcome.map_err(|e| format!("without a fault: {e}"))?;
+    seen.extend(faulty.seen());
+    let mut cases = 0;
+    for call in 0..faulty.seen().len() {
+        for fault in FAULTS {
+            for for_ever in [false, true] {
+                cases += 1;
+                one_fault(workload, Plan { call, fault, for_ever }).map_err(|why| {
+                    format!("{}, call {call}, {fault:?}, for ever {for_ever}: {why}", workload.0)
+                })?;
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn one_fault(workload: Workload, plan: Plan) -> Result<(), String> {
+    let (sim, faulty, mut run, outcome) = run(workload, Some(plan));
+    let stopped = outcome.as_ref().is_err_and(Error::stops_writing);
+    if matches!(plan.fault, Fault::Short(1..) | Fault::Half | Fault::AllButOne) && !plan.for_ever {
+        outcome.as_ref().map_err(|e| format!("a short transfer is no error: {e}"))?;
+    }
+    if plan.fault == Fault::Os(4) && !plan.for_ever && outcome.is_err() {
+        // Interrupted reads and writes are repeated; a call that moves no bytes may fail.
+        let moved = ["read_at", "write_at"].contains(&faulty.seen()[plan.call]);
+        assert!(!moved, "an interrupted transfer was not repeated: {outcome:?}");
+    }
+    faulty.heal();
+    if let Some(store) = &run.store {
+        match store.put("later", &[9.0; 4]).and_then(|()| store.flush()) {
+            Ok(()) if stopped => return Err("writing went on after a failure of unknown outcome".into()),
+            Ok(()) => {
+                let mut content = run.model.states.last().cloned().unwrap_or_default();
+                content.insert("later".into(), [9.0f32; 4].map(f32::to_bits).to_vec());
+                run.model.states.push(content);
+                run.model.acked = run.model.states.len() - 1;
+            }
+            Err(_) if stopped => {}
+            Err(error) => return Err(format!("the store does not go on: {error}")),
+        }
+        let seen = super::model::content(store).map_err(|e| format!("reading after the fault: {e}"))?;
+        let expected = if stopped { run.model.acked } else { run.model.states.len() - 1 };
+        if seen != run.model.states[expected] {
+            return Err(format!("shows {seen:?} after the fault"));
+        }
+    }
+    std::mem::forget(run.store.take());
+    after_crash(&sim, &run.model)
+}
+
+/// The process dies, and then the power goes, with everything unsynced lost or kept.
+fn after_crash(sim: &SimDisk, model: &Model) -> Result<(), String> {
+    check_image(&sim.image(), model)?;
+    let crash = sim.crash();
+    let lost = vec![0; crash.options().len()];
+    let kept: Vec<usize> = crash.options().iter().map(|n| n - 1).collect();
+    check_image(&crash.image(&lost), model)?;
+    check_image(&crash.image(&kept), model).map(drop)
+}
+
+#[test]
+fn every_call_fails_once_and_for_ever() {
+    let mut seen = BTreeSet::new();
+    let mut cases = 0;
+    for workload in workloads() {
+        cases += fail_each_call(workload, &mut seen).unwrap_or_else(|why| panic!("{why}"));
+    }
+    println!("{cases} faults at {} kinds of call", seen.len());
+    for call in ["open", "create_dir", "list", "rename", "sync_dir", "read_at", "write_at"] {
+        assert!(seen.contains(call), "no workload calls {call}");
+    }
+    for call in ["len", "sync_data", "try_lock", "map", "unlink", "set_len"] {
+        assert!(seen.contains(call) || call == "unlink" || call == "set_len", "no workload calls {call}");
+    }
+    assert!(cases > 10_000, "only {cases} faults");
+}
+
+/// Recovery's own calls fail; afterwards it works as if nothing had been.
+#[test]
+fn every_call_of_recovery_fails() {
+    let mut cases = 0;
+    for (name, workload) in WORKLOADS {
+        let mut run = Run::new(SimDisk::new(&root()));
+        workload(&mut run).unwrap_or_else(|e| panic!("{name}: {e}"));
+        std::mem::forget(run.store.take());
+        let left = run.disk.killed();
+        let whole = FaultDisk::new(Arc::new(left.killed()), None);
+        drop(open(&whole));
+        for call in 0..whole.seen().len() {
+            for fault in FAULTS {
+                for for_ever in [false, true] {
+                    cases += 1;
+                    let disk = left.killed();
+                    let faulty = FaultDisk::new(Arc::new(disk.clone()), Some(Plan { call, fault, for_ever }));
+                    std::mem::forget(open(&faulty));
+                    after_crash(&disk.killed(), &run.model).unwrap_or_else(|why| {
+                        panic!("{name}, call {call} of recovery, {fault:?}, {for_ever}: {why}")
+                    });
+                }
+            }
+        }
+    }
+    println!("{cases} faults inside recovery");
+    assert!(cases > 5_000, "only {cases} faults inside recovery");
+}
+
+fn open(disk: &FaultDisk) -> Result<crate::VectorStore, Error> {
+    let door: Arc<dyn Disk> = Arc::new(disk.clone());
+    crate::VectorStore::open_on(door, std::path::Path::new(super::model::DIR), &super::model::options())
+}
+
+/// F5: a full disk refuses the batch, and only it; the next one goes to the same place.
+#[test]
+fn a_full_disk_leaves_the_store_usable() {
+    for call_from_end in 0..3 {
+        for code in [28, 122, 27] {
+            let sim = SimDisk::new(&root());
+            let counter = FaultDisk::new(Arc::new(sim.clone()), None);
+            let mut run = Run::new(sim.clone());
+            run.door = Arc::new(counter.clone());
+            run.create().and_then(|()| run.put(&["a"])).and_then(|()| run.flush()).expect("a healthy disk");
+            std::mem::forget(run.store.take());
+
+            let sim = SimDisk::new(&root());
+            let call = counter.seen().len() + call_from_end;
+            let plan = Plan { call, fault: Fault::Os(code), for_ever: true };
+            let faulty = FaultDisk::new(Arc::new(sim.clone()), Some(plan));
+            let mut run = Run::new(sim.clone());
+            run.door = Arc::new(faulty.clone());
+            run.create().and_then(|()| run.put(&["a"])).and_then(|()| run.flush()).expect("not full yet");
+            let refused = run.put(&["b", "c"]);
+            if matches!(faulty.seen().get(call), Some(&"write_at")) {
+                assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+            }
+            faulty.heal();
+            if refused.is_err_and(|error| !error.stops_writing()) {
+                run.put(&["b"]).and_then(|()| run.flush()).expect("there is space again");
+            }
+            std::mem::forget(run.store.take());
+            after_crash(&sim, &run.model).unwrap_or_else(|why| panic!("{why}"));
+        }
+    }
+}
+
+/// F4: whether a batch is there after a failed sync is unknown; that it is whole or absent is not.
+#[test]
+fn after_a_failed_sync_reads_show_the_durable_state_and_writes_say_why() {
+    let sim = SimDisk::new(&root());
+    let healthy = FaultDisk::new(Arc::new(sim), None);
+    let mut run = Run::new(SimDisk::new(&root()));
+    run.door = Arc::new(healthy.clone());
+    run.create().and_then(|()| run.put(&["a"])).and_then(|()| run.flush()).expect("a healthy disk");
+    std::mem::forget(run.store.take());
+    for which in 0..2 {
+        let mut calls = healthy.seen().len();
+        let sim = SimDisk::new(&root());
+        // The next put makes two writes and two mappings; then come the two syncs.
+        calls += 4 + which;
+        let plan = Plan { call: calls, fault: Fault::Os(5), for_ever: false };
+        let faulty = FaultDisk::new(Arc::new(sim.clone()), Some(plan));
+        let mut run = Run::new(sim.clone());
+        run.door = Arc::new(faulty.clone());
+        run.create().and_then(|()| run.put(&["a"])).and_then(|()| run.flush()).expect("a healthy disk");
+        run.put(&["b"]).expect("written");
+        assert!(run.store.as_ref().is_some_and(|store| store.contains("b")), "visible before the flush");
+        assert!(matches!(run.flush(), Err(Error::SyncFailed { .. })), "{:?}", faulty.seen());
+        let store = run.store.take().expect("open");
+        assert!(!store.contains("b") && store.contains("a"), "only what is durable");
+        assert!(matches!(store.put("c", &[0.0; 4]), Err(Error::Poisoned { .. })));
+        assert!(matches!(store.flush(), Err(Error::Poisoned { .. })));
+        assert!(matches!(store.delete("a"), Err(Error::Poisoned { .. })));
+        let text = store.close().expect_err("close says it too").to_string();
+        assert!(text.contains("sync failed"), "{text}");
+        after_crash(&sim, &run.model).unwrap_or_else(|why| panic!("{why}"));
+        let again = look(&sim.killed(), true).expect("opens").expect("there");
+        assert!(again.0.contains("a"));
+    }
+}

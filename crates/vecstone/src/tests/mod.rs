@@ -1,0 +1,11 @@
+//! White-box tests: the promise of the crate, tried on a simulated disk.
+//!
+//! The promise: after any crash, a reopen shows exactly the batches up to some point, none of those that a flush
+//! returned for is missing, and what was seen once never goes.
+
+mod corrupt;
+mod crash;
+mod fault;
+mod model;
+mod planted;
+mod store;
