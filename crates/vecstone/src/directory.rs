@@ -30,7 +30,7 @@ pub(crate) fn pair_path(dir: &Path, segment: u64) -> PathBuf {
 /// Takes LOCK, making it if need be, and leaves this process's id in it as a hint.
 pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait: Duration) -> Result<Arc<dyn DiskFile>> {
     let path = dir.join(LOCK);
-    let file = disk.open(&path, Open::CreateOrOpen).map_err(|e| Error::io(&path, "open", e))?;
+    let file = disk.open(&path, Open::Create).map_err(|e| Error::io(&path, "open", e))?;
     let deadline = Instant::now() + wait;
     while !file.try_lock(true).map_err(|e| Error::io(&path, "lock", e))? {
         if Instant::now() >= deadline {
@@ -97,13 +97,16 @@ fn why_no_manifest(disk: &dyn Disk, dir: &Path) -> Error {
 /// too short to hold a batch. Anything else is not ours to start over.
 fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>> {
     let not_ours = |why| Error::NotAStore { path: dir.to_owned(), why };
+    let names = disk.list(dir).map_err(|e| Error::io(dir, "list", e))?;
+    if names.iter().any(|name| name == MANIFEST) {
+        return Err(Error::AlreadyExists { path: dir.to_owned() });
+    }
     let mut found = Vec::new();
-    for name in disk.list(dir).map_err(|e| Error::io(dir, "list", e))? {
+    for name in names {
         let path = dir.join(&name);
         let limit = match name.to_str() {
             Some(LOCK) => continue,
             Some(MANIFEST_NEW) => u64::MAX,
-            Some(MANIFEST) => return Err(Error::AlreadyExists { path: dir.to_owned() }),
             Some(name) if is_ours(name, ".dat") => HEADER_BYTES,
             Some(name) if is_ours(name, ".idx") => FILE_BYTES as u64,
             _ => return Err(not_ours("it holds files that are not ours; choose an empty or new directory")),

@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     SkipParentSync,
     /// MANIFEST is renamed before its bytes are synced.
     SkipManifestSync,
+    /// An open for writing trusts a MANIFEST that may be in the page cache only.
+    SkipSettling,
     /// The pair is not synced before MANIFEST names it.
     SkipPairSync,
     /// A COMMIT claims that its own batch is durable.
@@ -27,8 +29,6 @@ pub(crate) enum Bug {
     IgnoreChain,
     /// An unproven batch counts without its row checksums.
     IgnoreRowChecksums,
-    /// Row checksums do not depend on the row's place.
-    UnseededRows,
     /// A broken log is cut without looking for proof that the rest was durable.
     CutWithoutProof,
     /// Recovery trusts the page cache: what it kept is not written again and synced.

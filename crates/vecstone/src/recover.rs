@@ -6,7 +6,7 @@
 use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ROWS};
 use crate::disk::{DiskFile, read_exact_at};
 use crate::error::{Error, Result};
-use crate::format::header::{Bad, HEADER_BYTES, Header};
+use crate::format::header::{Bad, HEADER_LEN, Header};
 use crate::format::record::{self, Commit, Control, FileRecord, Next, Record, RowCrcs};
 use crate::format::{Chain, chain_of};
 use crate::planted::{self, Bug};
@@ -152,7 +152,7 @@ pub(crate) fn recover(dat: &Named, idx: &Named) -> Result<Recovered> {
 }
 
 fn read_headers(dat: &Named, idx: &Named, dat_len: u64, idx_len: u64) -> Result<(Header, FileRecord)> {
-    let mut bytes = [0; HEADER_BYTES as usize];
+    let mut bytes = [0; HEADER_LEN];
     let present = usize::try_from(dat_len).unwrap_or(usize::MAX).min(bytes.len());
     dat.read(&mut bytes[..present], 0)?;
     let header = Header::decode(&bytes[..present]).map_err(|bad| complain(&dat.path, bad))?;
@@ -386,7 +386,7 @@ fn step(bytes: &[u8], tip: &Tip, header: &Header, dat_len: u64, rows: &mut RowTa
 
 fn read_step(bytes: &[u8], tip: &Tip, header: &Header, dat_len: u64, rows: &mut RowTable) -> Step {
     let stop = Step::Stop { dat_short: false };
-    let (mut at, mut records, mut puts) = (0, 0u64, 0u64);
+    let (mut at, mut records, mut puts) = (0, 0, 0);
     loop {
         let (record, len) = match record::next(&bytes[at..]) {
             Next::Need(need) => return Step::Need(at.saturating_add(need)),
@@ -439,7 +439,7 @@ fn mark_step(mark: Control<'_>, len: usize, tip: &Tip, header: &Header) -> Step 
 struct Batch<'a> {
     bytes: &'a [u8],
     commit_at: usize,
-    records: u64,
+    records: usize,
     puts: u64,
 }
 
@@ -456,7 +456,7 @@ impl Batch<'_> {
     ) -> Step {
         let rows_after = tip.rows + self.puts;
         let rows_end = header.row_start(rows_after);
-        let fits = u64::from(commit.records) == self.records
+        let fits = commit.records as usize == self.records
             && u64::from(commit.rows) == self.puts
             && commit.batch_len == self.commit_at as u64
             && commit.seq == tip.seq + 1

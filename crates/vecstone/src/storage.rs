@@ -410,7 +410,7 @@ impl VectorStorage {
         for (what, found, max) in [
             ("bytes of vectors", rows * self.header.stride(), MAX_BATCH_BYTES),
             ("bytes of ids", id_bytes, MAX_BATCH_BYTES),
-            ("records", batch.len() as u64, MAX_BATCH_RECORDS),
+            ("records", batch.len() as u64, MAX_BATCH_RECORDS as u64),
         ] {
             if found > max {
                 return Err(Error::BatchTooLarge { what, found, max });

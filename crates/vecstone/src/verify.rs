@@ -1,7 +1,7 @@
 //! Reading every byte and saying where it is not what was written.
 
 use crate::error::{Error, Result};
-use crate::format::header::{HEADER_BYTES, Header};
+use crate::format::header::{HEADER_LEN, Header};
 use crate::recover::{Named, Tip, bad_rows, first_bad_record};
 use std::fmt;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ impl Check {
             report.add(&dat.path, dat_len, format!("the file ends here; {missing} bytes are missing"));
             return Ok(report);
         }
-        let mut found = [0; HEADER_BYTES as usize];
+        let mut found = [0; HEADER_LEN];
         dat.read(&mut found, 0)?;
         if found != header.encode() {
             report.add(&dat.path, 0, "the header is not the one the log names");

@@ -18,6 +18,9 @@ pub(crate) enum Fault {
     Half,
     /// A read or write transfers all but one byte; other calls work.
     AllButOne,
+    /// A read or write transfers half of its bytes, and the next call returns this error: a disk that fills up in
+    /// the middle of a write.
+    HalfThen(i32),
 }
 
 /// The calls to fail.
@@ -42,8 +45,16 @@ impl Counter {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         let plan = (*self.plan.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let hits = number == plan.call || (plan.for_ever && number > plan.call);
-        hits.then_some(plan.fault)
+        let (first, later) = match plan.fault {
+            Fault::HalfThen(code) => (Fault::Half, Fault::Os(code)),
+            fault => (fault, fault),
+        };
+        let repeated = plan.for_ever || matches!(plan.fault, Fault::HalfThen(_)) && number == plan.call + 1;
+        match number.cmp(&plan.call) {
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Equal => Some(first),
+            std::cmp::Ordering::Greater => repeated.then_some(later),
+        }
     }
 
     /// For a call that moves no bytes.
@@ -60,7 +71,7 @@ impl Counter {
             None => Ok(len),
             Some(Fault::Os(code)) => Err(io::Error::from_raw_os_error(code)),
             Some(Fault::Short(most)) => Ok(len.min(most)),
-            Some(Fault::Half) => Ok(len / 2),
+            Some(Fault::Half | Fault::HalfThen(_)) => Ok(len / 2),
             Some(Fault::AllButOne) => Ok(len.saturating_sub(1)),
         }
     }

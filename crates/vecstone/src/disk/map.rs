@@ -5,6 +5,7 @@
 //! rule "a committed byte never changes"), so that a shared `&[u8]` is sound. Damage from outside (another program
 //! truncating the file) is the one hazard left, and the README names it.
 #![allow(unsafe_code, reason = "mapping a file and asking which of its pages are resident need it")]
+#![expect(clippy::disallowed_types, reason = "a mapping is made from the operating system's file")]
 
 use std::fs::File;
 use std::io;

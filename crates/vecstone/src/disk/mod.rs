@@ -29,7 +29,7 @@ pub(crate) enum Open {
     /// For reading and writing; it must not exist.
     CreateNew,
     /// For reading and writing; made if absent.
-    CreateOrOpen,
+    Create,
 }
 
 /// A file system.

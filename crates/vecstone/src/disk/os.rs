@@ -31,7 +31,7 @@ impl Disk for OsDisk {
             Open::Read => {}
             Open::ReadWrite => _ = options.write(true),
             Open::CreateNew => _ = options.write(true).create_new(true),
-            Open::CreateOrOpen => _ = options.write(true).create(true),
+            Open::Create => _ = options.write(true).create(true),
         }
         // A link could lead out of the store, a pipe would hang the open.
         #[cfg(unix)]

@@ -125,6 +125,11 @@ impl SimDisk {
         self.state().power_off_at = Some(steps);
     }
 
+    /// The machine runs again, with everything that was written before.
+    pub(crate) fn power_on(&self) {
+        self.state().power_off_at = None;
+    }
+
     pub(crate) fn reverse_sync(&self) {
         self.state().reverse_sync = true;
     }
@@ -138,7 +143,6 @@ impl SimDisk {
     pub(crate) fn killed(&self) -> SimDisk {
         let mut state = self.state().clone();
         state.locks.clear();
-        state.power_off_at = None;
         SimDisk(Arc::new(Mutex::new(state)))
     }
 
@@ -189,7 +193,7 @@ impl Disk for SimDisk {
             (Some(_), Open::CreateNew) => return Err(ErrorKind::AlreadyExists.into()),
             (Some(inode), _) => inode,
             (None, Open::Read | Open::ReadWrite) => return Err(ErrorKind::NotFound.into()),
-            (None, Open::CreateNew | Open::CreateOrOpen) => {
+            (None, Open::CreateNew | Open::Create) => {
                 let mut state = self.step()?;
                 if !state.current.dirs.contains(path.parent().unwrap_or(Path::new(""))) {
                     return Err(ErrorKind::NotFound.into());
@@ -477,7 +481,7 @@ fn unit_contents(inode: &Inode, base: &[u8], unit: std::ops::Range<usize>) -> Ve
         // Bytes beyond the durable end may come as garbage.
         let mut garbage = old.clone();
         for (at, byte) in garbage.iter_mut().enumerate().skip(fresh) {
-            *byte = (at as u8).wrapping_mul(167).wrapping_add(43);
+            *byte = (at * 167 + 43).to_le_bytes()[0];
         }
         add(garbage);
         for (at, data) in &writes {
@@ -491,7 +495,7 @@ fn unit_contents(inode: &Inode, base: &[u8], unit: std::ops::Range<usize>) -> Ve
     // Every subset of the writes, in order; beyond a few writes only the prefixes.
     let subsets: Vec<u32> = match writes.len() {
         n @ 0..=4 => (1..1u32 << n).collect(),
-        n => (1..=n.min(31) as u32).map(|prefix| (1u32 << prefix) - 1).collect(),
+        n => (1..=n.min(31)).map(|prefix| (1u32 << prefix) - 1).collect(),
     };
     for subset in subsets {
         let mut content = old.clone();

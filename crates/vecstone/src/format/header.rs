@@ -4,9 +4,10 @@ use super::{Fields, Identity, VERSION, crc32c};
 use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM};
 
 /// Bytes before the first row.
-pub(crate) const HEADER_BYTES: u64 = 256;
-const LEN: usize = 256;
-const CRC_AT: usize = LEN - 4;
+pub(crate) const HEADER_BYTES: u64 = HEADER_LEN as u64;
+/// The same, to index with.
+pub(crate) const HEADER_LEN: usize = 256;
+const CRC_AT: usize = HEADER_LEN - 4;
 const MAGIC: [u8; 8] = *b"VECSTONE";
 
 /// What a `.dat` file says of itself. Written once, never again.
@@ -39,8 +40,8 @@ impl Header {
         HEADER_BYTES + row * self.stride()
     }
 
-    pub(crate) fn encode(&self) -> [u8; LEN] {
-        let mut out = [0; LEN];
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
         out[0..8].copy_from_slice(&MAGIC);
         out[8..12].copy_from_slice(&VERSION.to_le_bytes());
         out[12..16].copy_from_slice(&self.dim.to_le_bytes());
@@ -58,7 +59,7 @@ impl Header {
             return Err(Bad::NotOurs("the file does not begin with VECSTONE"));
         }
         let cut = Bad::Damaged("the header is cut short");
-        let mut fields = Fields(bytes.get(..LEN).ok_or(cut)?);
+        let mut fields = Fields(bytes.get(..HEADER_LEN).ok_or(cut)?);
         let covered = &fields.0[..CRC_AT];
         let mut crc = Fields(&fields.0[CRC_AT..]);
         let intact = crc.u32() == Some(crc32c(covered));

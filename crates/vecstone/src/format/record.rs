@@ -26,7 +26,7 @@ const COMMIT_HEAD_LEN: usize = 92;
 const COMMIT_CHAIN_AT: usize = 72;
 const COMMIT_CRC_AT: usize = 88;
 /// The longest control record: a COMMIT with the checksums of a full batch.
-const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 4 * MAX_BATCH_RECORDS as usize;
+const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 4 * MAX_BATCH_RECORDS;
 const DURABLE_LEN: usize = 20;
 const CLOSE_LEN: usize = 36;
 
@@ -269,8 +269,8 @@ impl RowCrcs<'_> {
 impl<'a> Control<'a> {
     /// Decodes a control record's payload; `None` if its checksum or its length does not hold.
     pub(crate) fn decode(payload: &'a [u8], identity: &Identity) -> Option<Control<'a>> {
-        match payload.first()? {
-            &COMMIT => {
+        match *payload.first()? {
+            COMMIT => {
                 let commit = Commit::decode_head(payload, identity)?;
                 let arrays = payload.get(COMMIT_HEAD_LEN..)?;
                 // Kills and documents have arrays of their own; a release that knows neither refuses the flags.
@@ -278,8 +278,8 @@ impl<'a> Control<'a> {
                 let whole = arrays.len() as u64 == 4 * u64::from(commit.rows);
                 (whole || !plain).then_some(Control::Commit(commit, RowCrcs(arrays)))
             }
-            &DURABLE if payload.len() == DURABLE_LEN => decode_mark(payload, identity),
-            &CLOSE if payload.len() == CLOSE_LEN => decode_mark(payload, identity),
+            DURABLE if payload.len() == DURABLE_LEN => decode_mark(payload, identity),
+            CLOSE if payload.len() == CLOSE_LEN => decode_mark(payload, identity),
             _ => None,
         }
     }
@@ -294,9 +294,9 @@ impl<'a> Control<'a> {
 }
 
 fn decode_mark(bytes: &[u8], identity: &Identity) -> Option<Control<'static>> {
-    let len = match bytes.first()? {
-        &DURABLE => DURABLE_LEN,
-        &CLOSE => CLOSE_LEN,
+    let len = match *bytes.first()? {
+        DURABLE => DURABLE_LEN,
+        CLOSE => CLOSE_LEN,
         _ => return None,
     };
     let bytes = bytes.get(..len)?;

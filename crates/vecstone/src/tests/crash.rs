@@ -162,7 +162,7 @@ pub(super) struct Effort {
 }
 
 pub(super) const QUICK: Effort = Effort { exhaustive: 400, samples: 120, nested_one_in: 40 };
-const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 26_000, nested_one_in: 800 };
+const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 20_000, nested_one_in: 800 };
 
 /// A crash state that broke the promise, as a line that replays it.
 pub(super) type Failure = String;
@@ -410,6 +410,35 @@ fn every_crash_state_opens_to_a_promised_state() {
     println!("{} distinct crash states, {nested} crashes inside recovery", states.len());
     assert!(states.len() >= 250_000, "only {} distinct crash states", states.len());
     assert!(nested >= 25_000, "only {nested} crashes inside recovery");
+}
+
+/// The process dies anywhere in `create`; the next open works from the page cache, and then the power goes.
+pub(super) fn kill_each_step_of_create() -> std::result::Result<(), Failure> {
+    let (whole, _) = run_until(WORKLOADS[0], false, usize::MAX);
+    let mut opened = 0;
+    for steps in 0..=whole.steps() {
+        let (disk, _) = run_until(WORKLOADS[0], false, steps);
+        disk.power_on();
+        let mut run = Run::new(disk.killed());
+        if run.open().is_err() {
+            continue;
+        }
+        opened += 1;
+        run.put(&["a"]).and_then(|()| run.flush()).map_err(|e| e.to_string())?;
+        run.model.created = true;
+        std::mem::forget(run.store.take());
+        let crash = run.disk.crash();
+        for choice in choices(crash.options(), QUICK, &mut Random(1)) {
+            check_image(&crash.image(&choice), &run.model)
+                .map_err(|why| format!("{steps}, {choice:?}: {why}"))?;
+        }
+    }
+    if opened < 2 { Err(format!("only {opened} half-made stores opened")) } else { Ok(()) }
+}
+
+#[test]
+fn a_store_whose_maker_was_killed_is_settled_by_the_next_open() {
+    kill_each_step_of_create().unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// Replays the line that a failure printed.

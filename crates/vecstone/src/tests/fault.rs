@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// EIO, ENOSPC, EDQUOT, EFBIG, EINTR, ESTALE, EACCES, and transfers cut short.
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 13] = [
     Fault::Os(5),
     Fault::Os(28),
     Fault::Os(122),
@@ -23,6 +23,8 @@ const FAULTS: [Fault; 11] = [
     Fault::Short(1),
     Fault::Half,
     Fault::AllButOne,
+    Fault::HalfThen(28),
+    Fault::HalfThen(5),
 ];
 
 /// Workloads that do not kill (which would lose the faulty door) and so can run behind one.

@@ -8,4 +8,3 @@ mod crash;
 mod fault;
 mod model;
 mod planted;
-mod store;

@@ -1,1 +1,66 @@
-//!
+//! Tests of the tests: each planted protocol bug is caught, by the test named here.
+
+use super::crash::{Explorer, QUICK, WORKLOADS};
+use super::fault::fail_each_call;
+use crate::planted::{Bug, with};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Whether the crash enumeration, at quick effort, fails with this bug planted.
+fn crashes_catch(bug: Bug) -> bool {
+    WORKLOADS.into_iter().any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
+}
+
+/// Whether the fault injection fails with this bug planted.
+fn faults_catch(bug: Bug) -> bool {
+    ["put", "two_batches_one_flush", "close"].into_iter().any(|name| {
+        let workload = WORKLOADS.into_iter().find(|workload| workload.0 == name).expect("a workload");
+        with(bug, || fails(|| fail_each_call(workload, &mut BTreeSet::new()).map(drop)))
+    })
+}
+
+/// Whether killing the maker of a store fails with this bug planted.
+fn killed_creators_catch(bug: Bug) -> bool {
+    with(bug, || fails(super::crash::kill_each_step_of_create))
+}
+
+/// A test fails by its result or by a panic.
+fn fails(test: impl FnOnce() -> Result<(), String>) -> bool {
+    catch_unwind(AssertUnwindSafe(test)).map_or(true, |outcome| outcome.is_err())
+}
+
+macro_rules! caught {
+    ($($name:ident: $bug:ident by $catcher:path;)*) => {
+        $(#[test]
+        fn $name() {
+            assert!($catcher(Bug::$bug), "{:?} went unnoticed", Bug::$bug);
+        })*
+    };
+}
+
+caught! {
+    an_unsynced_dat_is_caught: SkipDatSync by crashes_catch;
+    an_unsynced_idx_is_caught: SkipIdxSync by crashes_catch;
+    an_unsynced_directory_is_caught: SkipDirSync by crashes_catch;
+    an_unsynced_parent_is_caught: SkipParentSync by crashes_catch;
+    an_unsynced_manifest_is_caught: SkipManifestSync by crashes_catch;
+    an_unsynced_pair_is_caught: SkipPairSync by crashes_catch;
+    a_commit_that_claims_its_own_durability_is_caught: ClaimTooMuch by crashes_catch;
+    a_batch_without_its_chain_is_caught: IgnoreChain by crashes_catch;
+    unproven_rows_without_checksums_are_caught: IgnoreRowChecksums by crashes_catch;
+    a_recovery_that_trusts_the_page_cache_is_caught: TrustPageCache by crashes_catch;
+    an_unsettled_manifest_is_caught: SkipSettling by killed_creators_catch;
+    a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
+    a_short_write_taken_for_whole_is_caught: IgnoreShortWrite by faults_catch;
+    an_append_behind_a_failed_one_is_caught: AppendAfterFailure by faults_catch;
+    a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
+    a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
+    a_store_started_over_is_caught: StartOverWithCommits by super::corrupt::a_store_is_started_over;
+}
+
+#[test]
+fn without_a_planted_bug_all_of_them_pass() {
+    for workload in WORKLOADS {
+        Explorer::default().explore(workload, QUICK).unwrap_or_else(|why| panic!("{why}"));
+    }
+}
