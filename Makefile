@@ -15,7 +15,7 @@ demo: ## The main job on real data: import, kill, recover, search, verify.
 
 test: ## Everything that must pass: unit, crash, fault, corruption, command-line and documentation tests.
 	$(CARGO) test --locked --workspace --lib -- --nocapture --quiet
-	$(CARGO) test --locked --workspace --bins --tests --examples
+	$(CARGO) test --locked --workspace --bins --test '*'
 	$(CARGO) test --locked --workspace --doc
 
 check: fmt clippy docs deny ## Format, lints, documentation, dependencies.

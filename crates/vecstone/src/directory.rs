@@ -3,7 +3,7 @@
 use crate::config::Metric;
 use crate::disk::{Disk, DiskFile, Open, write_all_at};
 use crate::error::{Error, Result};
-use crate::format::header::{HEADER_BYTES, Header};
+use crate::format::header::{Bad, HEADER_BYTES, Header};
 use crate::format::manifest::{self, Manifest, SegmentEntry};
 use crate::format::record::FILE_BYTES;
 use crate::planted::{self, Bug};
@@ -77,7 +77,16 @@ pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Manifest> {
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read(&mut bytes, 0)?;
-    Manifest::decode(&bytes).map_err(|bad| complain(&file.path, bad))
+    Manifest::decode(&bytes).map_err(|bad| match bad {
+        // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
+        Bad::NotOurs(what) if holds_a_pair(disk, dir) => Error::corrupt(&file.path, 0, what),
+        bad => complain(&file.path, bad),
+    })
+}
+
+fn holds_a_pair(disk: &dyn Disk, dir: &Path) -> bool {
+    let names = disk.list(dir).unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()).any(|name| is_ours(name, ".dat") || is_ours(name, ".idx"))
 }
 
 fn why_no_manifest(disk: &dyn Disk, dir: &Path) -> Error {

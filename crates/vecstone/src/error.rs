@@ -200,6 +200,12 @@ impl Error {
         matches!(self, Error::Corrupt { .. })
     }
 
+    /// True where a reader may only have met a writer in the middle of its work.
+    pub(crate) fn may_be_a_race(&self) -> bool {
+        let cut = |source: &io::Error| source.kind() == io::ErrorKind::UnexpectedEof;
+        matches!(self, Error::Corrupt { .. }) || matches!(self, Error::Io { source, .. } if cut(source))
+    }
+
     /// True where writing stops until the store is opened again.
     pub(crate) fn stops_writing(&self) -> bool {
         matches!(self, Error::WriteFailed { .. } | Error::SyncFailed { .. } | Error::Poisoned { .. })

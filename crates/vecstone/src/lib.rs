@@ -6,6 +6,9 @@ mod disk;
 mod distance;
 mod error;
 pub mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod planted;
 mod recover;
@@ -16,6 +19,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
 pub use distance::reference_distance;

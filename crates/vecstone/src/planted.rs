@@ -35,6 +35,8 @@ pub(crate) enum Bug {
     TrustPageCache,
     /// An existing store is taken for a half-made one.
     StartOverWithCommits,
+    /// Recovery cuts off the proof that a batch is durable and writes no new one.
+    ForgetProof,
     /// A read does not check its checksum.
     UncheckedRead,
 }

@@ -10,6 +10,7 @@ use crate::format::header::{Bad, HEADER_LEN, Header};
 use crate::format::record::{self, Commit, Control, FileRecord, Next, Record, RowCrcs};
 use crate::format::{Chain, chain_of};
 use crate::planted::{self, Bug};
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -243,7 +244,7 @@ struct Walk {
     dat_len: u64,
     tip: Tip,
     /// Points behind the batches that are not yet proven durable; the first is proven.
-    unproven: Vec<Tip>,
+    unproven: VecDeque<Tip>,
     rows: RowTable,
     /// The highest sequence proven durable.
     proof: u64,
@@ -266,7 +267,7 @@ impl Walk {
         Walk {
             header,
             dat_len,
-            unproven: vec![tip.clone()],
+            unproven: [tip.clone()].into(),
             proof: tip.seq,
             tip,
             rows: RowTable::default(),
@@ -318,13 +319,14 @@ impl Walk {
         self.closed_under = None;
         self.tip = tip;
         self.settle(self.proof);
-        self.unproven.push(self.tip.clone());
+        self.unproven.push_back(self.tip.clone());
     }
 
     /// Keeps of the unproven points the last one that `proof` covers, and those behind it.
     fn settle(&mut self, proof: u64) {
-        let proven = self.unproven.iter().take_while(|tip| tip.seq <= proof).count();
-        self.unproven.drain(..proven.saturating_sub(1));
+        while self.unproven.get(1).is_some_and(|tip| tip.seq <= proof) {
+            self.unproven.pop_front();
+        }
     }
 
     /// Checks the rows of each batch after the proven ones; the first bad row ends what counts.
@@ -335,8 +337,10 @@ impl Walk {
         for at in 1..self.unproven.len() {
             let (from, to) = (self.unproven[at - 1].rows, self.unproven[at].rows);
             if !bad_rows(dat, &self.header, &self.rows.crc, from..to, 1)?.is_empty() {
+                // A later epoch than any seen: what is dropped may have had the last one.
+                let epoch = self.tip.epoch;
                 self.unproven.truncate(at);
-                self.tip = self.unproven[at - 1].clone();
+                self.tip = Tip { epoch, ..self.unproven[at - 1].clone() };
                 self.closed_under = None;
                 break;
             }
@@ -364,7 +368,7 @@ impl Walk {
         };
         Recovered {
             header: self.header,
-            proven: self.unproven.swap_remove(0),
+            proven: self.unproven[0].clone(),
             tip: self.tip,
             rows: self.rows,
             manifest: self.manifest,
@@ -399,6 +403,9 @@ fn read_step(bytes: &[u8], tip: &Tip, header: &Header, dat_len: u64, rows: &mut 
                     Some(Control::Commit(commit, crcs)) => {
                         let batch = Batch { bytes: &bytes[..at + len], commit_at: at, records, puts };
                         batch.check(commit, crcs, tip, header, dat_len, rows)
+                    }
+                    Some(Control::Unknown(tag)) => {
+                        Step::Unknown("control record", tag.into(), record::NEWEST.into())
                     }
                     Some(mark) if records == 0 => mark_step(mark, len, tip, header),
                     _ => stop,
@@ -467,9 +474,10 @@ impl Batch<'_> {
         if !fits {
             return Step::Stop { dat_short: false };
         }
-        if commit.flags != 0 || commit.kills != 0 || commit.docs_end != 0 {
-            let flag = u64::from(commit.flags).max(u64::from(commit.kills)).max(1);
-            return Step::Unknown("COMMIT flag", flag, 0);
+        let flags =
+            u64::from(commit.flags) | u64::from(commit.kills) | u64::from(commit.reserved) | commit.docs_end;
+        if flags != 0 {
+            return Step::Unknown("COMMIT flag", flags, 0);
         }
         if commit.kind != record::KIND_STRING {
             return Step::Unknown("id kind", commit.kind.into(), record::KIND_STRING.into());

@@ -129,7 +129,13 @@ impl VectorStorage {
         let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
         let header = Header { dim, element: Element::F32, identity };
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
-        let storage = Self::create_on(disk, path.as_ref(), header, 0)?;
+        let path = path.as_ref();
+        for path in [with_suffix(path, ".dat"), with_suffix(path, ".idx")] {
+            if disk.open(&path, Open::Read).is_ok() {
+                return Err(Error::AlreadyExists { path });
+            }
+        }
+        let storage = Self::create_on(disk, path, header, 0)?;
         let dir = parent_of(&storage.dat.path);
         storage.disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
         Ok(storage)
@@ -235,10 +241,12 @@ impl VectorStorage {
         self.report.unproven_batches = 0;
     }
 
-    /// Writes the unproven end of both files again and syncs it, then cuts what is behind it.
+    /// Writes the unproven end of both files again and syncs it; then says in the log that it is durable, and cuts
+    /// what is behind.
     ///
     /// Reading it proved only that the page cache has it: a page whose write-back once failed is clean there and lost
-    /// on the disk. Written again it is dirty, and the sync tells the truth.
+    /// on the disk. Written again it is dirty, and the sync tells the truth. The new DURABLE record takes the place
+    /// of whatever proof is cut off.
     pub(crate) fn make_recovered_durable(&mut self) -> Result<()> {
         if self.clean {
             return Ok(());
@@ -250,22 +258,20 @@ impl VectorStorage {
             write_again(&self.idx, self.durable.idx_end..self.written.idx_end)?;
             self.sync_both()?;
         }
-        let mut cut = false;
+        self.durable = self.written.clone();
+        self.written.epoch += 1;
+        self.noted = 0;
+        if let Some(mark) = self.note(&Ok(self.durable.seq))
+            && !planted::is(Bug::ForgetProof)
+        {
+            self.noted(self.durable.seq, &mark);
+        }
         for (named, end) in [(&self.dat, rows_end), (&self.idx, self.written.idx_end)] {
             if named.len()? > end {
                 named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the torn end of", e))?;
-                cut = true;
             }
         }
-        if cut && !trusting {
-            self.sync_both()?;
-        }
-        self.durable = self.written.clone();
-        self.written.epoch += 1;
-        if let Some(mark) = self.note(&Ok(self.durable.seq)) {
-            self.noted(self.durable.seq, &mark);
-        }
-        Ok(())
+        if trusting { Ok(()) } else { self.sync_both() }
     }
 
     fn sync_both(&self) -> Result<()> {
@@ -345,6 +351,7 @@ impl VectorStorage {
             records: count(records),
             rows: count(crcs.len()),
             kills: 0,
+            reserved: 0,
             batch_len: 0,
             rows_end: self.header.row_start(rows),
             docs_end: 0,

@@ -30,7 +30,7 @@ pub struct VectorStore {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     manifest: Manifest,
-    /// What readers look at; never locked while the disk is waited for.
+    /// What readers look at; changed only in memory, so that nobody waits here for a write or a sync.
     inner: RwLock<Inner>,
     /// The writer's place: held while a batch is written.
     writer: Mutex<()>,
@@ -173,7 +173,7 @@ impl VectorStore {
             let writer = writer_before || directory::writer_lives(disk.as_ref(), dir)?;
             match opened {
                 // The file changed while it was read.
-                Err(error) if error.is_corrupt() && writer && tries < READER_TRIES => {
+                Err(error) if error.may_be_a_race() && writer && tries < READER_TRIES => {
                     thread::sleep(READER_PAUSE);
                     tries += 1;
                 }

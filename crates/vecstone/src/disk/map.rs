@@ -21,7 +21,7 @@ pub(crate) enum Mapping {
     File(memmap2::Mmap),
     /// A copy, for the simulated disk; 8-byte words keep rows aligned.
     #[cfg(any(test, fuzzing))]
-    Copy(Vec<u64>),
+    Copy(Vec<u64>, usize),
 }
 
 impl Mapping {
@@ -44,7 +44,7 @@ impl Mapping {
     pub(crate) fn of_bytes(bytes: &[u8]) -> Mapping {
         let mut words = vec![0u64; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Mapping::Copy(words)
+        Mapping::Copy(words, bytes.len())
     }
 
     /// How many bytes may be asked for. The file may have fewer.
@@ -62,7 +62,7 @@ impl Mapping {
         match self {
             Mapping::File(map) => map,
             #[cfg(any(test, fuzzing))]
-            Mapping::Copy(words) => bytemuck::cast_slice(words),
+            Mapping::Copy(words, len) => &bytemuck::cast_slice(words)[..*len],
         }
     }
 
@@ -75,7 +75,7 @@ impl Mapping {
             #[cfg(not(target_os = "linux"))]
             Mapping::File(_) => bytes.len() as u64,
             #[cfg(any(test, fuzzing))]
-            Mapping::Copy(_) => bytes.len() as u64,
+            Mapping::Copy(..) => bytes.len() as u64,
         }
     }
 }
@@ -123,5 +123,6 @@ mod tests {
         let words: &[u32] = bytemuck::cast_slice(map.get(0..8).expect("in range"));
         assert_eq!(words, [1, 2]);
         assert_eq!(map.get(8..9), Some(&[3u8][..]));
+        assert_eq!(map.get(8..10), None);
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod fault;
 mod map;
 mod os;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer needs a part of it"))]
 pub(crate) mod sim;
 
 pub(crate) use map::Mapping;

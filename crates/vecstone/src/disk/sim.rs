@@ -339,8 +339,12 @@ impl DiskFile for SimFile {
         Ok(true)
     }
 
-    fn map(&self, _len: u64) -> io::Result<Mapping> {
-        Ok(Mapping::of_bytes(&self.disk.on()?.inodes[self.inode].current))
+    /// Exactly the bytes asked for: what is written behind them later must not be looked for here.
+    fn map(&self, len: u64) -> io::Result<Mapping> {
+        let state = self.disk.on()?;
+        let bytes = &state.inodes[self.inode].current;
+        let len = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
+        Ok(Mapping::of_bytes(bytes.get(..len).ok_or(ErrorKind::UnexpectedEof)?))
     }
 }
 
@@ -384,7 +388,7 @@ impl Crash {
         Crash { durable: state.durable.clone(), files, names: state.name_changes.clone(), options }
     }
 
-    /// How many options each choice has. Option 0 is "as durable"; the last one, where nothing was cut, "as written".
+    /// How many options each choice has. Option 0 is always "as durable", the last one "as written".
     pub(crate) fn options(&self) -> &[usize] {
         &self.options
     }
@@ -409,26 +413,23 @@ impl Crash {
 
 impl FileChoices {
     fn of(inode: &Inode) -> FileChoices {
-        let mut lengths = vec![inode.durable.len()];
+        // The length may be ahead of, or behind, any of the data: as durable first, as written last.
+        let mut seen = vec![inode.durable.len()];
         let mut bytes = inode.durable.clone();
         for change in &inode.changes {
             change.apply(&mut bytes);
-            lengths.retain(|&len| len != bytes.len());
-            lengths.push(bytes.len());
+            seen.push(bytes.len());
         }
-        // Option 0 stays "as durable", also where a later change came back to that length.
-        if let Some(at) = lengths.iter().position(|&len| len == inode.durable.len()) {
-            lengths.swap(0, at);
-        } else {
-            lengths.insert(0, inode.durable.len());
-        }
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        // The length may be ahead of, or behind, any of the data.
-        let written = lengths.pop().unwrap_or(0);
-        let shortest = lengths.iter().copied().min().unwrap_or(written).min(written);
-        lengths.extend((shortest / UNIT + 1..longest.div_ceil(UNIT)).map(|unit| unit * UNIT));
-        lengths.retain(|&len| len != written || len == inode.durable.len());
-        if written != inode.durable.len() || lengths.is_empty() {
+        let (durable, written) = (inode.durable.len(), bytes.len());
+        let (shortest, longest) =
+            seen.iter().fold((durable, durable), |(a, b), &len| (a.min(len), b.max(len)));
+        seen.extend((shortest / UNIT + 1..longest.div_ceil(UNIT)).map(|unit| unit * UNIT));
+        seen.sort_unstable();
+        seen.dedup();
+        seen.retain(|&len| len != durable && len != written);
+        let mut lengths = vec![durable];
+        lengths.append(&mut seen);
+        if written != durable {
             lengths.push(written);
         }
         let mut base = inode.durable.clone();
@@ -477,6 +478,14 @@ fn unit_contents(inode: &Inode, base: &[u8], unit: std::ops::Range<usize>) -> Ve
             contents.push(content);
         }
     };
+    // A file made shorter and then longer again has zeros in between.
+    for change in &inode.changes {
+        if let Change::SetLen(len) = change {
+            let mut cut = old.clone();
+            cut.iter_mut().skip(len.clamp(&unit.start, &unit.end) - unit.start).for_each(|byte| *byte = 0);
+            add(cut);
+        }
+    }
     if !writes.is_empty() {
         // Bytes beyond the durable end may come as garbage.
         let mut garbage = old.clone();

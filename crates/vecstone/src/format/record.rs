@@ -20,6 +20,8 @@ const FILE: u8 = 1;
 const COMMIT: u8 = 2;
 const DURABLE: u8 = 3;
 const CLOSE: u8 = 4;
+/// The largest type that this release knows. 5 is set aside for BASE, of compacted segments.
+pub(crate) const NEWEST: u8 = CLOSE;
 
 const FILE_LEN: usize = 292;
 const COMMIT_HEAD_LEN: usize = 92;
@@ -153,6 +155,7 @@ pub(crate) struct Commit {
     /// Puts of the batch; so many row checksums follow.
     pub(crate) rows: u32,
     pub(crate) kills: u32,
+    pub(crate) reserved: u32,
     /// Bytes of the batch's records, before the COMMIT.
     pub(crate) batch_len: u64,
     /// How long `.dat` is with this batch.
@@ -175,6 +178,7 @@ impl Commit {
         out[24..28].copy_from_slice(&self.records.to_le_bytes());
         out[28..32].copy_from_slice(&self.rows.to_le_bytes());
         out[32..36].copy_from_slice(&self.kills.to_le_bytes());
+        out[36..40].copy_from_slice(&self.reserved.to_le_bytes());
         out[40..48].copy_from_slice(&self.batch_len.to_le_bytes());
         out[48..56].copy_from_slice(&self.rows_end.to_le_bytes());
         out[56..64].copy_from_slice(&self.docs_end.to_le_bytes());
@@ -200,10 +204,8 @@ impl Commit {
             records: fields.u32()?,
             rows: fields.u32()?,
             kills: fields.u32()?,
-            batch_len: {
-                fields.u32()?; // reserved, covered by the checksum
-                fields.u64()?
-            },
+            reserved: fields.u32()?,
+            batch_len: fields.u64()?,
             rows_end: fields.u64()?,
             docs_end: fields.u64()?,
             durable_seq: fields.u64()?,
@@ -254,6 +256,8 @@ pub(crate) enum Control<'a> {
     Durable { epoch: u32, seq: u64 },
     /// The writer closed the store with this sequence, manifest and length of `.dat`.
     Close { epoch: u32, seq: u64, manifest: u64, rows_end: u64 },
+    /// Whole, by the rule that every type keeps (the checksum stands last), but of a later release.
+    Unknown(u8),
 }
 
 /// The row checksums of a COMMIT, as they lie in the file.
@@ -274,13 +278,16 @@ impl<'a> Control<'a> {
                 let commit = Commit::decode_head(payload, identity)?;
                 let arrays = payload.get(COMMIT_HEAD_LEN..)?;
                 // Kills and documents have arrays of their own; a release that knows neither refuses the flags.
-                let plain = commit.kills == 0 && commit.flags == 0;
+                let plain = (commit.kills, commit.flags, commit.reserved) == (0, 0, 0);
                 let whole = arrays.len() as u64 == 4 * u64::from(commit.rows);
                 (whole || !plain).then_some(Control::Commit(commit, RowCrcs(arrays)))
             }
             DURABLE if payload.len() == DURABLE_LEN => decode_mark(payload, identity),
             CLOSE if payload.len() == CLOSE_LEN => decode_mark(payload, identity),
-            _ => None,
+            tag => {
+                let (covered, crc) = payload.split_last_chunk::<4>()?;
+                (u32::from_le_bytes(*crc) == identity.control_crc(covered)).then_some(Control::Unknown(tag))
+            }
         }
     }
 
@@ -289,6 +296,7 @@ impl<'a> Control<'a> {
         match *self {
             Control::Commit(commit, _) => commit.durable_seq,
             Control::Durable { seq, .. } | Control::Close { seq, .. } => seq,
+            Control::Unknown(_) => 0,
         }
     }
 }
@@ -303,6 +311,9 @@ fn decode_mark(bytes: &[u8], identity: &Identity) -> Option<Control<'static>> {
     let mut crc = Fields(&bytes[len - 4..]);
     if crc.u32()? != identity.control_crc(&bytes[..len - 4]) {
         return None;
+    }
+    if bytes[1..4] != [0; 3] {
+        return Some(Control::Unknown(bytes[0]));
     }
     let mut fields = Fields(&bytes[4..len - 4]);
     let (epoch, seq) = (fields.u32()?, fields.u64()?);
@@ -347,14 +358,50 @@ pub(crate) fn strongest_proof(bytes: &[u8], identity: &Identity) -> Option<u64> 
     for at in 0..bytes.len() {
         let proof = match bytes[at] {
             COMMIT => Commit::decode_head(&bytes[at..], identity).map(|commit| commit.durable_seq),
-            DURABLE | CLOSE if bytes[at..].starts_with(&[bytes[at], 0, 0, 0]) => {
-                decode_mark(&bytes[at..], identity).map(|mark| mark.proves_durable())
-            }
+            DURABLE | CLOSE => decode_mark(&bytes[at..], identity).map(|mark| mark.proves_durable()),
             _ => None,
         };
         strongest = strongest.max(proof);
     }
     strongest
+}
+
+/// Makes a control record's checksum, and a COMMIT's chain, fit what is there: the fuzzer's forger. `log` ends with the
+/// record, whose payload is `payload`; the last COMMIT ended at `since`. Returns whether it is a COMMIT.
+#[cfg(fuzzing)]
+pub(crate) fn fit_control(
+    log: &mut [u8],
+    since: usize,
+    payload: std::ops::Range<usize>,
+    chain: &mut Chain,
+    identity: &Identity,
+) -> bool {
+    let set_crc = |bytes: &mut [u8], crc: fn(&Identity, &[u8]) -> u32| {
+        if let Some((covered, place)) = bytes.split_last_chunk_mut::<4>() {
+            *place = crc(identity, covered).to_le_bytes();
+        }
+    };
+    let start = payload.start;
+    match log[start] {
+        COMMIT if payload.len() >= COMMIT_HEAD_LEN => {
+            let mut hasher = identity.chain_from(chain);
+            hasher.update(&log[since..start + COMMIT_CHAIN_AT]);
+            hasher.update(&log[start + COMMIT_HEAD_LEN..]);
+            *chain = chain_of(&hasher);
+            log[start + COMMIT_CHAIN_AT..start + COMMIT_CRC_AT].copy_from_slice(chain);
+            set_crc(&mut log[start..start + COMMIT_HEAD_LEN], |identity, bytes| identity.control_crc(bytes));
+            return true;
+        }
+        FILE => {
+            if let Some(header) = log.get_mut(start + 8..start + 264) {
+                set_crc(header, |_, bytes| crc32c(bytes));
+            }
+            set_crc(&mut log[payload], |_, bytes| crc32c(bytes));
+        }
+        DURABLE | CLOSE => set_crc(&mut log[payload], |identity, bytes| identity.control_crc(bytes)),
+        _ => {}
+    }
+    false
 }
 
 #[cfg(test)]
@@ -381,6 +428,7 @@ mod tests {
             records: 2,
             rows: 1,
             kills: 0,
+            reserved: 0,
             batch_len: 0,
             rows_end: 272,
             docs_end: 0,

@@ -40,6 +40,26 @@ fn golden() -> Golden {
     Golden { image: run.disk.image(), model: run.model }
 }
 
+/// The seeds of `fuzz/corpus/`: `VECSTONE_CORPUS=fuzz/corpus cargo test -p vecstone write_the_fuzz_corpus`.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the corpus is for the fuzzer, not for the store")]
+fn write_the_fuzz_corpus() {
+    let Ok(dir) = std::env::var("VECSTONE_CORPUS") else { return };
+    let image = golden().image;
+    let [dat, idx, manifest] = [DAT, IDX, MANIFEST].map(|name| image.files[Path::new(name)].clone());
+    let length = |bytes: &[u8]| u16::try_from(bytes.len()).expect("small").to_le_bytes();
+    for mode in [0, 1] {
+        for cut in [idx.len(), idx.len() / 2] {
+            let input =
+                [&[mode][..], &length(&dat), &length(&idx[..cut]), &dat, &idx[..cut], &manifest].concat();
+            std::fs::write(format!("{dir}/open_bytes/golden-{mode}-{cut}"), input).expect("written");
+        }
+    }
+    for (name, bytes) in [("header", &dat), ("log", &idx), ("manifest", &manifest)] {
+        std::fs::write(format!("{dir}/records/{name}"), bytes).expect("written");
+    }
+}
+
 /// What a damaged store did.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {

@@ -293,6 +293,13 @@ pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<O
     if recovered != content {
         return Err(format!("a reader sees {content:?}, a writer {recovered:?}"));
     }
+    // What recovery kept is durable now, and a reader beside the writer may see it.
+    match look(&disk, false).map_err(|e| fail("open read-only beside the writer", e))? {
+        Some((_, beside)) if beside == recovered => {}
+        beside => {
+            return Err(format!("a writer sees {recovered:?}, a reader beside it {:?}", beside.map(|b| b.1)));
+        }
+    }
     go_on(&disk, store, recovered)?;
     Ok(Some(at))
 }
@@ -391,13 +398,16 @@ fn choices(options: &[usize], effort: Effort, random: &mut Random) -> Vec<Vec<us
 
 #[test]
 fn every_crash_state_opens_to_a_promised_state() {
+    // Under a sanitizer, which is ten times slower, fewer states do: what it looks for shows in each.
+    let quick = std::env::var_os("VECSTONE_QUICK").is_some();
+    let effort = if quick { QUICK } else { FULL };
     // Two halves on two threads: the explorers share nothing.
     let halves: Vec<Explorer> = std::thread::scope(|scope| {
         let half = |n: usize| {
             move || {
                 let mut explorer = Explorer::default();
                 for workload in WORKLOADS.into_iter().skip(n).step_by(2) {
-                    explorer.explore(workload, FULL).unwrap_or_else(|failure| panic!("{failure}"));
+                    explorer.explore(workload, effort).unwrap_or_else(|failure| panic!("{failure}"));
                 }
                 explorer
             }
@@ -408,8 +418,9 @@ fn every_crash_state_opens_to_a_promised_state() {
     let states: HashSet<_> = halves.iter().flat_map(|half| &half.states).collect();
     let nested: usize = halves.iter().map(|half| half.nested).sum();
     println!("{} distinct crash states, {nested} crashes inside recovery", states.len());
-    assert!(states.len() >= 250_000, "only {} distinct crash states", states.len());
-    assert!(nested >= 25_000, "only {nested} crashes inside recovery");
+    let least = if quick { 5_000 } else { 250_000 };
+    assert!(states.len() >= least, "only {} distinct crash states", states.len());
+    assert!(nested >= least / 10, "only {nested} crashes inside recovery");
 }
 
 /// The process dies anywhere in `create`; the next open works from the page cache, and then the power goes.

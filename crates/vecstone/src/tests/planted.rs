@@ -50,6 +50,7 @@ caught! {
     unproven_rows_without_checksums_are_caught: IgnoreRowChecksums by crashes_catch;
     a_recovery_that_trusts_the_page_cache_is_caught: TrustPageCache by crashes_catch;
     an_unsettled_manifest_is_caught: SkipSettling by killed_creators_catch;
+    a_recovery_that_forgets_proof_is_caught: ForgetProof by crashes_catch;
     a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
     a_short_write_taken_for_whole_is_caught: IgnoreShortWrite by faults_catch;
     an_append_behind_a_failed_one_is_caught: AppendAfterFailure by faults_catch;
