@@ -52,7 +52,8 @@ pub(crate) fn writer_lives(disk: &dyn Disk, dir: &Path) -> Result<bool> {
     let path = dir.join(LOCK);
     match disk.open(&path, Open::Read) {
         Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        // A copy has no LOCK; a path that is no directory is for MANIFEST's reader to name.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
         Err(e) => Err(Error::io(&path, "open", e)),
     }
 }

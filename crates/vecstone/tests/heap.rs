@@ -20,7 +20,6 @@ fn reported_heap_is_what_the_allocator_saw() {
     let check = |what: &str, before: isize, store: &VectorStore| {
         let seen = (held() - before) as f64;
         let reported = store.stats().expect("known").memory.heap as f64;
-        println!("{what}: reported {reported}, allocated {seen}");
         // Half a kilobyte is the length of a few paths.
         let close = (reported - seen).abs() <= (0.05 * seen).max(512.0);
         assert!(close, "{what}: reported {reported}, allocated {seen}");

@@ -1,0 +1,237 @@
+//! What each command takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
+#[derive(Debug, Parser)]
+#[command(name = "vecstone", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 found or done, 1 not found or verification failed, 2 error.\n\n\
+                        Example: vecstone import movies movies.npy --ids movies.txt")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an empty store.
+    #[command(after_help = "Example: vecstone create movies --dim 768 --metric cosine")]
+    Create(Create),
+    /// Store the rows of a .npy file, batch by batch; each batch is durable once it is acknowledged.
+    #[command(after_help = "Example: vecstone import movies movies.npy --ids movies.txt\n\
+                            After a crash or a full disk: the same line with --resume.")]
+    Import(Import),
+    /// Print the vectors of ids.
+    #[command(after_help = "Example: vecstone get movies tt0111161 tt0068646 --json")]
+    Get(Get),
+    /// Print the k nearest ids, nearest first.
+    #[command(after_help = "Example: vecstone search movies --id tt0111161 -k 5\n         \
+                            vecstone search movies --query queries.npy --json")]
+    Search(Search),
+    /// Delete ids. Exit code 1 if one of them was not stored; the others are deleted all the same.
+    #[command(after_help = "Example: vecstone delete movies tt0111161")]
+    Delete(Delete),
+    /// Print counts, sizes and memory.
+    #[command(after_help = "Example: vecstone info movies --json")]
+    Info(Info),
+    /// Check every byte. Exit code 1 if something is damaged.
+    #[command(after_help = "Example: vecstone verify movies")]
+    Verify(Verify),
+    /// Write the live rows to a .npy file and their ids to a text file, in write order.
+    #[command(after_help = "Example: vecstone export movies movies.npy --ids movies.txt")]
+    Export(Export),
+    /// Make a store from OLD.dat and OLD.idx of the original Storage V2.
+    #[command(after_help = "Example: vecstone migrate backup/vectors movies")]
+    Migrate(Migrate),
+    /// Import real embeddings, kill the writer in the middle, recover, search, verify.
+    #[command(after_help = "Example: vecstone demo\n         vecstone demo /tmp/vecstone-demo")]
+    Demo(Demo),
+}
+
+/// How far two vectors are from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Metric {
+    /// Sum of the squared differences.
+    L2,
+    /// One minus the inner product.
+    Ip,
+    /// One minus the cosine of the angle.
+    Cosine,
+}
+
+impl From<Metric> for vecstone::Metric {
+    fn from(metric: Metric) -> vecstone::Metric {
+        match metric {
+            Metric::L2 => vecstone::Metric::L2,
+            Metric::Ip => vecstone::Metric::Ip,
+            Metric::Cosine => vecstone::Metric::Cosine,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Components of each vector.
+    #[arg(long, value_name = "N")]
+    pub(crate) dim: u32,
+    /// How distance is measured.
+    #[arg(long, value_enum, default_value = "cosine")]
+    pub(crate) metric: Metric,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Directory of the store; made if it is not there.
+    pub(crate) store: PathBuf,
+    /// A .npy file of shape (rows, dim): float32, or float16 or float64 with --convert.
+    pub(crate) file: PathBuf,
+    /// Ids, one a line, as many as FILE has rows. A stored id gets its new vector.
+    #[arg(long, value_name = "FILE", conflicts_with = "id_prefix")]
+    pub(crate) ids: Option<PathBuf>,
+    /// Without --ids: name rows P-000000000, P-000000001, ... [default: FILE's stem]
+    #[arg(long, value_name = "P")]
+    pub(crate) id_prefix: Option<String>,
+    /// How distance is measured, for a new store [default: cosine]
+    #[arg(long, value_enum)]
+    pub(crate) metric: Option<Metric>,
+    /// Write only what is missing: skip rows whose id already holds the same bytes.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Without --ids: replace rows that are stored under these names.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Take float16 or float64 input, rounded to float32.
+    #[arg(long)]
+    pub(crate) convert: bool,
+    /// Rows that become durable together [default: 16 MiB of rows, at least 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch_rows: Option<u64>,
+    /// Print one JSON object at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Ids to print.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) query: Query,
+    /// How many to print for each query.
+    #[arg(short, long, value_name = "K", default_value_t = 10, value_parser = positive)]
+    pub(crate) k: usize,
+    /// With --id: print that id too.
+    #[arg(long, requires = "id")]
+    pub(crate) with_self: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Query {
+    /// Search with the vector of this id, and leave the id itself out.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Search with each row of a .npy file of shape (dim,) or (n, dim).
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) query: Option<PathBuf>,
+    /// Search with these numbers, as in "0.1,0.2,0.3".
+    #[arg(long, value_name = "NUMBERS", allow_hyphen_values = true)]
+    pub(crate) vector: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Ids to delete.
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// The .npy file to write.
+    pub(crate) out: PathBuf,
+    /// The text file to write: ids, one a line.
+    #[arg(long, value_name = "OUT.txt")]
+    pub(crate) ids: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// What OLD.dat and OLD.idx have in common; OLD.dat is taken too.
+    pub(crate) old: PathBuf,
+    /// Directory of the new store; must not be there.
+    pub(crate) store: PathBuf,
+    /// How distance is measured.
+    #[arg(long, value_enum, default_value = "cosine")]
+    pub(crate) metric: Metric,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Directory to work in and keep; must not be there [default: a temporary one, removed at the end]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print one JSON object at the end; the steps go to stderr.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("ask for at least 1".to_owned()),
+        Ok(k) => Ok(k),
+        Err(e) => Err(format!("not a count: {e}")),
+    }
+}

@@ -1,0 +1,20 @@
+//! `vecstone create`: an empty store.
+
+use serde_json::json;
+use vecstone::VectorStore;
+
+use crate::args::Create;
+use crate::failure::Result;
+use crate::output::Output;
+
+pub(crate) fn run(args: &Create, output: &mut Output) -> Result<u8> {
+    let store = VectorStore::create(&args.store, args.dim, args.metric.into())?;
+    let (path, dim, metric) = (args.store.display().to_string(), store.dim(), store.metric().name());
+    store.close()?;
+    if args.json {
+        output.json(&json!({ "store": path, "dim": dim, "metric": metric }))?;
+    } else {
+        output.line(format!("created {path}: dim {dim}, metric {metric}"))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,150 @@
+//! `vecstone export`: the live rows as a .npy file and their ids as a text file.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::NamedTempFile;
+use vecstone::VectorStore;
+
+use crate::args::Export;
+use crate::failure::{Failure, Result};
+use crate::npy;
+use crate::output::{Output, human_bytes, shown};
+
+pub(crate) fn run(args: &Export, output: &mut Output) -> Result<u8> {
+    let store = VectorStore::open_read_only(&args.store)?;
+    check_targets(args)?;
+    let mut vectors = Target::new(&args.out)?;
+    let mut ids = Target::new(&args.ids)?;
+    let rows = write_rows(&store, &mut vectors, &mut ids)?;
+    let bytes = npy::header(rows, store.dim()).len() as u64 + rows * store.dim() as u64 * 4;
+    put_in_place(vectors, ids)?;
+    let (out, names) = (args.out.display().to_string(), args.ids.display().to_string());
+    if args.json {
+        output
+            .json(&json!({ "rows": rows, "dim": store.dim(), "npy": out, "ids": names, "bytes": bytes }))?;
+    } else {
+        output.line(format!(
+            "exported {rows} rows of dim {} to {out} ({})",
+            store.dim(),
+            human_bytes(bytes)
+        ))?;
+        output.line(format!("their ids, one a line, to {names}"))?;
+    }
+    Ok(0)
+}
+
+/// Two different files, neither of them inside the store or anything but a plain file.
+fn check_targets(args: &Export) -> Result<()> {
+    let out = full_path(&args.out)?;
+    let ids = full_path(&args.ids)?;
+    if out == ids {
+        return Err(Failure::file(&args.out, "the vectors and the ids need two different files"));
+    }
+    let store = args.store.canonicalize().map_err(|e| Failure::io(&args.store, "resolve", &e))?;
+    for path in [&out, &ids] {
+        if path.starts_with(&store) {
+            return Err(Failure::file(path, "this is inside the store; export to another directory"));
+        }
+        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err(Failure::file(path, "not a regular file; give the name of a file to write"));
+        }
+    }
+    Ok(())
+}
+
+/// The absolute path of a file that need not exist yet.
+fn full_path(path: &Path) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Failure::file(path, "not the name of a file; give one to write"));
+    };
+    let parent = parent(path);
+    let parent = parent.canonicalize().map_err(|e| Failure::io(parent, "resolve", &e))?;
+    Ok(parent.join(name))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file that is written under another name, and gets its own when it is whole.
+struct Target {
+    path: PathBuf,
+    out: BufWriter<NamedTempFile>,
+}
+
+impl Target {
+    fn new(path: &Path) -> Result<Target> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".vecstone-export-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any file
+        let file = builder.tempfile_in(parent(path)).map_err(|e| Failure::io(path, "create", &e))?;
+        Ok(Target { path: path.to_owned(), out: BufWriter::with_capacity(1 << 20, file) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|e| failed_write(&self.path, &e))
+    }
+
+    /// Everything on the disk, still under the other name.
+    fn synced(self) -> Result<(PathBuf, NamedTempFile)> {
+        let Target { path, out } = self;
+        let file = out.into_inner().map_err(|e| failed_write(&path, e.error()))?;
+        file.as_file().sync_all().map_err(|e| Failure::io(&path, "sync", &e))?;
+        Ok((path, file))
+    }
+}
+
+fn failed_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::file(path, format!("cannot write: {error}; nothing was left there, free some space and repeat"))
+}
+
+fn write_rows(store: &VectorStore, vectors: &mut Target, ids: &mut Target) -> Result<u64> {
+    let rows = store.len() as u64;
+    vectors.write(&npy::header(rows, store.dim()))?;
+    let mut bytes = Vec::with_capacity(store.dim() * 4);
+    let mut written = 0;
+    for row in store.iter() {
+        let (id, vector) = row?;
+        if id.contains(['\n', '\r']) {
+            let what = format!(
+                "id {} has a line break, so it cannot be a line of a file; delete it first",
+                shown(&id)
+            );
+            return Err(Failure::file(store.path(), what));
+        }
+        bytes.clear();
+        bytes.extend(vector.iter().flat_map(|x| x.to_le_bytes()));
+        vectors.write(&bytes)?;
+        ids.write(id.as_bytes())?;
+        ids.write(b"\n")?;
+        written += 1;
+    }
+    if written != rows {
+        let what = format!("{written} rows were read where {rows} are counted; run vecstone verify");
+        return Err(Failure::file(store.path(), what));
+    }
+    Ok(rows)
+}
+
+/// Both files get their names only after both are whole and on the disk.
+fn put_in_place(vectors: Target, ids: Target) -> Result<()> {
+    let (vectors_path, vectors) = vectors.synced()?;
+    let (ids_path, ids) = ids.synced()?;
+    let was_there = vectors_path.exists();
+    rename(vectors, &vectors_path)?;
+    rename(ids, &ids_path).inspect_err(|_| {
+        if !was_there {
+            let _ = std::fs::remove_file(&vectors_path);
+        }
+    })
+}
+
+fn rename(file: NamedTempFile, path: &Path) -> Result<()> {
+    let file: File = file.persist(path).map_err(|e| Failure::io(path, "create", &e.error))?;
+    drop(file);
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! `vecstone verify`: every byte, every checksum.
+
+use serde_json::{Value, json};
+use vecstone::{VectorStore, VerifyReport};
+
+use crate::args::Verify;
+use crate::failure::Result;
+use crate::output::{Output, human_bytes};
+
+pub(crate) fn run(args: &Verify, output: &mut Output) -> Result<u8> {
+    let report = VectorStore::verify_path(&args.store)?;
+    if args.json {
+        output.json(&as_json(args, &report))?
+    } else {
+        print(&report, output)?
+    }
+    Ok(u8::from(!report.damage.is_empty()))
+}
+
+fn as_json(args: &Verify, report: &VerifyReport) -> Value {
+    let damage: Vec<Value> = report
+        .damage
+        .iter()
+        .map(|d| json!({ "path": d.path.display().to_string(), "offset": d.offset, "what": d.what }))
+        .collect();
+    json!({
+        "store": args.store.display().to_string(),
+        "ok": damage.is_empty(),
+        "bytes": report.bytes,
+        "tail_bytes": report.tail_bytes,
+        "damage": damage,
+    })
+}
+
+fn print(report: &VerifyReport, output: &mut Output) -> Result<()> {
+    for damage in &report.damage {
+        output.line(format!("{}: byte {}: {}", damage.path.display(), damage.offset, damage.what))?;
+    }
+    if report.tail_bytes > 0 {
+        output.line(format!(
+            "{} after the last proven batch: a write that was cut short, dropped when the store is next written",
+            human_bytes(report.tail_bytes)
+        ))?;
+    }
+    match report.damage.len() {
+        0 => output.line(format!("verified {}: no damage", human_bytes(report.bytes))),
+        1 => output.line("damaged in 1 place; restore this file from a copy"),
+        n => output.line(format!("damaged in {n} places; restore these files from a copy")),
+    }
+}

@@ -1,0 +1,64 @@
+//! An import killed anywhere loses nothing it acknowledged, and `--resume` writes only what is missing.
+
+mod common;
+
+use common::{Place, bits, kill_after};
+use vecstone::VectorStore;
+
+#[track_caller]
+fn assert_rows(store: &VectorStore, ids: &[String], vectors: &[f32], rows: usize) {
+    for (row, vector) in vectors.chunks_exact(store.dim()).enumerate().take(rows) {
+        let stored =
+            store.get(&ids[row]).unwrap().unwrap_or_else(|| panic!("row {row} of {rows} is missing"));
+        assert_eq!(bits(&stored), bits(vector), "row {row}");
+    }
+}
+
+#[test]
+fn every_acknowledged_row_survives_sigkill() {
+    let import = ["import", "s", "in.npy", "--ids", "in.ids"];
+    for kill_at in [1, 16, 100, 333, 500, 777, 1000, 1500, 1999] {
+        let place = Place::new();
+        let (ids, vectors) = place.rows("in", 2000, 96);
+        let child = place.start(&[&import[..], &["--batch-rows", "16"]].concat());
+        let acknowledged = kill_after(child, kill_at);
+        assert!(acknowledged >= kill_at);
+        let recovered = {
+            let store = VectorStore::open(place.path("s")).unwrap();
+            assert!(store.len() >= acknowledged);
+            assert_eq!(store.len() % 16, 0, "whole batches only");
+            assert_rows(&store, &ids, &vectors, store.len());
+            store.len()
+        };
+        let resumed = place.run(&[&import[..], &["--resume", "--json"]].concat()).ok().json();
+        assert_eq!(resumed["skipped"], recovered);
+        assert_eq!(resumed["written"], 2000 - recovered);
+        let (found_ids, found) = place.exported("s");
+        assert_eq!(found_ids, ids);
+        assert_eq!(bits(&found), bits(&vectors));
+    }
+}
+
+#[test]
+fn resume_alone_recovers_too() {
+    let import = ["import", "s", "in.npy", "--batch-rows", "16"];
+    let place = Place::new();
+    let (_, vectors) = place.rows("in", 1000, 32);
+    for kill_at in [1, 200, 500] {
+        let child = place.start(&[&import[..], &["--resume"]].concat());
+        kill_after(child, kill_at);
+    }
+    place.run(&[&import[..], &["--resume"]].concat()).ok();
+    assert_eq!(bits(&place.exported("s").1), bits(&vectors));
+}
+
+#[test]
+fn ten_thousand_saved_ten_thousand_recovered() {
+    let place = Place::new();
+    let (ids, vectors) = place.rows("in", 10_000, 768);
+    let child = place.start(&["import", "s", "in.npy", "--ids", "in.ids"]);
+    assert_eq!(kill_after(child, 10_000), 10_000);
+    let store = VectorStore::open(place.path("s")).unwrap();
+    assert_eq!(store.len(), 10_000);
+    assert_rows(&store, &ids, &vectors, 10_000);
+}
