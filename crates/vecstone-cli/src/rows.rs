@@ -35,23 +35,34 @@ impl Rows {
     pub(crate) fn read(&mut self, count: usize, vectors: &mut Vec<f32>) -> Result<()> {
         debug_assert!(count as u64 <= self.left(), "checked by the caller");
         let components = count * self.layout.dim;
-        vectors.clear();
-        if vectors.try_reserve_exact(components).is_err() {
+        let more = components.saturating_sub(vectors.len());
+        if vectors.try_reserve_exact(more).is_err() {
             let need = components as u64 * 4;
             return Err(Failure::error(format!(
                 "not enough memory for a batch of {need} bytes; use --batch-rows"
             )));
         }
         if self.layout.fortran {
-            self.read_columns(count, vectors)?
+            self.read_columns(count, vectors)?;
+        } else if self.layout.dtype == Dtype::F32 && !self.layout.big_endian {
+            self.read_as_they_lie(components, vectors)?;
         } else {
-            self.read_rows(components, vectors)?
+            self.read_rows(components, vectors)?;
         }
         self.next += count as u64;
         Ok(())
     }
 
+    /// The common case: the file's bytes are the rows.
+    fn read_as_they_lie(&mut self, components: usize, vectors: &mut Vec<f32>) -> Result<()> {
+        self.seek(self.next * self.layout.dim as u64)?;
+        vectors.resize(components, 0.0);
+        let bytes = bytemuck::cast_slice_mut(vectors);
+        self.file.read_exact(bytes).map_err(|e| cannot_read(&self.path, &e))
+    }
+
     fn read_rows(&mut self, components: usize, vectors: &mut Vec<f32>) -> Result<()> {
+        vectors.clear();
         let size = self.layout.dtype.bytes();
         self.seek(self.next * self.layout.dim as u64)?;
         let mut left = components * size;
@@ -90,12 +101,14 @@ impl Rows {
         if self.raw.len() < bytes {
             self.raw.resize(bytes, 0);
         }
-        self.file.read_exact(&mut self.raw[..bytes]).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => {
-                Failure::file(&self.path, "became shorter while it was read; import it again")
-            }
-            _ => Failure::io(&self.path, "read", &e),
-        })
+        self.file.read_exact(&mut self.raw[..bytes]).map_err(|e| cannot_read(&self.path, &e))
+    }
+}
+
+fn cannot_read(path: &Path, e: &std::io::Error) -> Failure {
+    match e.kind() {
+        ErrorKind::UnexpectedEof => Failure::file(path, "became shorter while it was read; import it again"),
+        _ => Failure::io(path, "read", e),
     }
 }
 

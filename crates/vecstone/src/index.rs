@@ -30,17 +30,24 @@ impl Index {
         Ok(index)
     }
 
+    /// Makes room for a first large batch at once: growing step by step would hash each id several times.
+    pub(crate) fn expect(&mut self, puts: usize) {
+        if self.table.is_empty() {
+            self.table.reserve(puts, |_| unreachable!("an empty table has nothing to hash again"));
+        }
+    }
+
     /// The live row of an id. O(1).
     pub(crate) fn find(&self, storage: &VectorStorage, id: &str) -> Option<u64> {
-        let hash = self.hasher.hash_one(id);
+        let hash = self.hasher.hash_one(id.as_bytes());
         self.table.find(hash, |&row| is(storage, row, id)).map(|&row| u64::from(row))
     }
 
     /// Makes `row` the live row of `id`; the one before is dead.
     pub(crate) fn put(&mut self, storage: &VectorStorage, id: &str, row: u64) {
         let new = u32::try_from(row).expect("row numbers are below MAX_ROWS");
-        let hash = self.hasher.hash_one(id);
-        let rehash = |&row: &u32| self.hasher.hash_one(storage.id(row.into()).unwrap_or_default());
+        let hash = self.hasher.hash_one(id.as_bytes());
+        let rehash = |&row: &u32| self.hasher.hash_one(storage.id_bytes(row));
         let entry = self.table.entry(hash, |&row| is(storage, row, id), rehash);
         match entry {
             hashbrown::hash_table::Entry::Occupied(mut slot) => {
@@ -54,7 +61,7 @@ impl Index {
 
     /// Forgets an id; returns whether it was there.
     pub(crate) fn remove(&mut self, storage: &VectorStorage, id: &str) -> bool {
-        let hash = self.hasher.hash_one(id);
+        let hash = self.hasher.hash_one(id.as_bytes());
         let Ok(slot) = self.table.find_entry(hash, |&row| is(storage, row, id)) else { return false };
         let (row, _) = slot.remove();
         self.set_live(row.into(), false);
@@ -86,7 +93,7 @@ impl Index {
 }
 
 fn is(storage: &VectorStorage, row: u32, id: &str) -> bool {
-    storage.id(row.into()).is_ok_and(|found| found == id)
+    storage.id_bytes(row) == id.as_bytes()
 }
 
 fn words(rows: u64) -> usize {

@@ -1,5 +1,6 @@
 #![doc = include_str!("lib.md")]
 
+mod batch;
 mod config;
 mod directory;
 mod disk;
@@ -24,12 +25,13 @@ mod verify;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use batch::Op;
 pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
 pub use distance::reference_distance;
 pub use error::{Error, Result};
 pub use recover::RecoveryReport;
 pub use search::Neighbor;
 pub use stats::{FileBytes, Memory, Stats};
-pub use storage::{LogEntry, Op, VectorStorage};
+pub use storage::{LogEntry, VectorStorage};
 pub use store::{Iter, OpenOptions, VectorStore};
 pub use verify::{Damage, VerifyReport};

@@ -4,9 +4,8 @@
 //! made of a part that touches the disk and needs only `&self`, and a part that publishes the outcome and never
 //! waits, so that a store can let readers go on during the first.
 
-use crate::config::{
-    Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_ROWS, check_dim, check_finite,
-};
+use crate::batch::{Batch, Op};
+use crate::config::{Element, MAX_ROWS, check_dim};
 use crate::disk::{Disk, DiskFile, Mapping, Open, OsDisk, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::Identity;
@@ -18,31 +17,6 @@ use crate::verify::{Check, VerifyReport};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// One change of a batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Op<'a> {
-    /// Stores `vector` as the row of `id`; an earlier row of that id is dead from then on.
-    Put {
-        /// 1 to [`MAX_ID_BYTES`] bytes.
-        id: &'a str,
-        /// `dim` finite components.
-        vector: &'a [f32],
-    },
-    /// Deletes `id`.
-    Delete {
-        /// 1 to [`MAX_ID_BYTES`] bytes.
-        id: &'a str,
-    },
-}
-
-impl<'a> Op<'a> {
-    pub(crate) fn id(&self) -> &'a str {
-        match *self {
-            Op::Put { id, .. } | Op::Delete { id } => id,
-        }
-    }
-}
 
 /// One entry of the log, in the order of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +83,8 @@ pub(crate) struct Pending {
     disk: Arc<dyn Disk>,
 }
 
-/// How rows are handed to the system: pieces that stay in the core's own cache between copy, checksum and write.
-const STAGING_BYTES: usize = 256 << 10;
-/// Whose records are larger waits for the disk anyway.
-const WRITE_BYTES: usize = 1 << 20;
+/// How rows are handed to the system: pieces that stay in the core's own cache between checksum and write.
+const PIECE_BYTES: usize = 1 << 20;
 
 // Rows are mapped as they lie.
 #[cfg(target_endian = "big")]
@@ -294,7 +266,7 @@ impl VectorStorage {
         if batch.is_empty() {
             return self.check_writable().map(|()| first);
         }
-        let appended = self.write(batch);
+        let appended = self.write(Batch::Ops(batch));
         self.publish(appended)?;
         Ok(first)
     }
@@ -313,12 +285,12 @@ impl VectorStorage {
 
     /// The disk's part of [`append`](Self::append): rows to `.dat`, then records and COMMIT to `.idx`, at the ends of
     /// what is published. If it fails nothing moved, and the next batch goes to the same place.
-    pub(crate) fn write(&self, batch: &[Op<'_>]) -> Result<Appended> {
+    pub(crate) fn write(&self, batch: Batch<'_>) -> Result<Appended> {
         self.check(batch)?;
         let at = &self.written;
         let (mut log, mut rows) = (Vec::new(), RowTable::default());
-        for op in batch {
-            match *op {
+        for op in batch.ops() {
+            match op {
                 Op::Delete { id } => record::push_delete(&mut log, id.as_bytes()),
                 Op::Put { id, .. } => {
                     let row = at.rows + rows.id_at.len() as u64;
@@ -329,8 +301,8 @@ impl VectorStorage {
         }
         self.write_rows(batch, &mut rows.crc)?;
         let tip = self.seal(&mut log, batch.len(), &rows.crc);
-        for (piece, bytes) in log.chunks(WRITE_BYTES).enumerate() {
-            write_named(&self.idx, bytes, at.idx_end + (piece * WRITE_BYTES) as u64)?;
+        for (piece, bytes) in log.chunks(PIECE_BYTES).enumerate() {
+            write_named(&self.idx, bytes, at.idx_end + (piece * PIECE_BYTES) as u64)?;
         }
         let dat_map = remap(&self.dat, &self.dat_map, self.header.row_start(tip.rows))?;
         let idx_map = remap(&self.idx, &self.idx_map, tip.idx_end)?;
@@ -371,59 +343,48 @@ impl VectorStorage {
         }
     }
 
-    /// Copies the rows piece by piece, so that the checksum and the write see the same bytes.
-    fn write_rows(&self, batch: &[Op<'_>], crcs: &mut Vec<u32>) -> Result<()> {
-        let mut staging: Vec<u8> = Vec::new();
-        let mut offset = self.header.row_start(self.written.rows);
-        for op in batch {
+    /// Writes the rows piece by piece; rows that lie scattered are gathered first.
+    fn write_rows(&self, batch: Batch<'_>, crcs: &mut Vec<u32>) -> Result<()> {
+        let dim = self.dim();
+        let piece = (PIECE_BYTES / (dim * 4)).max(1) * dim;
+        if let Batch::Rows { vectors, .. } = batch {
+            return vectors.chunks(piece).try_for_each(|rows| self.write_piece(rows, crcs));
+        }
+        let mut gathered = Vec::with_capacity(piece.min(batch.len() * dim));
+        for op in batch.ops() {
             let Op::Put { vector, .. } = op else { continue };
-            let bytes: &[u8] = bytemuck::cast_slice(vector);
-            if staging.capacity() == 0 {
-                let all = batch.len().saturating_mul(bytes.len());
-                staging.reserve_exact(all.min(STAGING_BYTES).max(bytes.len()));
-            }
-            let start = staging.len();
-            staging.extend_from_slice(bytes);
-            let row = self.written.rows + crcs.len() as u64;
-            crcs.push(self.header.identity.row_crc(row, &staging[start..]));
-            if staging.len() + bytes.len() > staging.capacity() {
-                write_named(&self.dat, &staging, offset)?;
-                offset += staging.len() as u64;
-                staging.clear();
+            gathered.extend_from_slice(vector);
+            if gathered.len() == piece {
+                self.write_piece(&gathered, crcs)?;
+                gathered.clear();
             }
         }
-        if staging.is_empty() { Ok(()) } else { write_named(&self.dat, &staging, offset) }
+        self.write_piece(&gathered, crcs)
+    }
+
+    /// Checksums and writes whole rows behind those of `crcs`. Each piece is on its way to the disk while the next is
+    /// prepared.
+    fn write_piece(&self, rows: &[f32], crcs: &mut Vec<u32>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let first = self.written.rows + crcs.len() as u64;
+        for (row, vector) in (first..).zip(rows.chunks_exact(self.dim())) {
+            crcs.push(self.header.identity.row_crc(row, bytemuck::cast_slice(vector)));
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(rows);
+        let offset = self.header.row_start(first);
+        write_named(&self.dat, bytes, offset)?;
+        if bytes.len() >= PIECE_BYTES / 2 {
+            self.disk.start_writeback(&self.dat.file, offset, bytes.len() as u64);
+        }
+        Ok(())
     }
 
     /// Refuses what must not be stored, before the first byte is written.
-    fn check(&self, batch: &[Op<'_>]) -> Result<()> {
+    fn check(&self, batch: Batch<'_>) -> Result<()> {
         self.check_writable()?;
-        let dim = self.header.dim as usize;
-        let (mut rows, mut id_bytes) = (0u64, 0u64);
-        for (row, op) in batch.iter().enumerate() {
-            let len = op.id().len();
-            if len == 0 || len > MAX_ID_BYTES {
-                return Err(Error::InvalidId { row, len });
-            }
-            id_bytes += len as u64;
-            if let Op::Put { vector, .. } = op {
-                if vector.len() != dim {
-                    return Err(Error::DimensionMismatch { expected: dim, found: vector.len() });
-                }
-                check_finite(row, vector)?;
-                rows += 1;
-            }
-        }
-        for (what, found, max) in [
-            ("bytes of vectors", rows * self.header.stride(), MAX_BATCH_BYTES),
-            ("bytes of ids", id_bytes, MAX_BATCH_BYTES),
-            ("records", batch.len() as u64, MAX_BATCH_RECORDS as u64),
-        ] {
-            if found > max {
-                return Err(Error::BatchTooLarge { what, found, max });
-            }
-        }
-        let rows = self.written.rows + rows;
+        let rows = self.written.rows + batch.check(self.dim())?;
         if rows > MAX_ROWS { Err(Error::Full { rows, max: MAX_ROWS }) } else { Ok(()) }
     }
 
@@ -622,6 +583,14 @@ impl VectorStorage {
         }
     }
 
+    /// The bytes of a row's id, not looked into; empty if there is no such row. For hashing and comparing.
+    pub(crate) fn id_bytes(&self, row: u32) -> &[u8] {
+        let Some(&at) = self.rows.id_at.get(row as usize) else { return &[] };
+        let len =
+            self.idx_map.get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
+        self.idx_map.get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
+    }
+
     /// Everything that counts, in the order of writing: an iterator over puts and deletes. O(length of `.idx`).
     pub fn log(&self) -> impl Iterator<Item = Result<LogEntry<'_>>> {
         let mut at = record::FILE_BYTES as u64;
@@ -752,8 +721,8 @@ fn write_again(named: &Named, range: std::ops::Range<u64>) -> Result<()> {
     let mut at = range.start;
     let mut buf = Vec::new();
     while at < range.end {
-        let len = (range.end - at).min(WRITE_BYTES as u64);
-        buf.resize(usize::try_from(len).unwrap_or(WRITE_BYTES), 0);
+        let len = (range.end - at).min(PIECE_BYTES as u64);
+        buf.resize(usize::try_from(len).unwrap_or(PIECE_BYTES), 0);
         named.read(&mut buf, at)?;
         write_named(named, &buf, at)?;
         at += len;

@@ -1,5 +1,6 @@
 //! A directory of vectors: ids, live rows, search. The only module that knows all others.
 
+use crate::batch::{Batch, Op};
 use crate::config::{Element, Metric, check_dim, check_finite};
 use crate::directory;
 use crate::disk::{Disk, DiskFile, OsDisk};
@@ -13,7 +14,7 @@ use crate::planted::{self, Bug};
 use crate::recover::{self, RecoveryReport};
 use crate::search::{Neighbor, nearest};
 use crate::stats::{FileBytes, Memory, Stats};
-use crate::storage::{Op, VectorStorage, random};
+use crate::storage::{VectorStorage, random};
 use crate::verify::{VerifyReport, as_damage};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -216,7 +217,7 @@ impl VectorStore {
     ///
     /// As [`put_many`](Self::put_many).
     pub fn put(&self, id: &str, vector: &[f32]) -> Result<()> {
-        self.write(&[Op::Put { id, vector }])
+        self.write(Batch::Ops(&[Op::Put { id, vector }]))
     }
 
     /// Stores a batch, all or nothing: `vectors` holds `ids.len()` rows of `dim` components, one after the other. Of an
@@ -232,9 +233,8 @@ impl VectorStore {
         if ids.len().checked_mul(dim) != Some(vectors.len()) {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
-        let rows = ids.iter().zip(vectors.chunks_exact(dim));
-        let batch: Vec<Op<'_>> = rows.map(|(id, vector)| Op::Put { id: id.as_ref(), vector }).collect();
-        self.write(&batch)
+        let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
+        self.write(Batch::Rows { ids: &ids, vectors, dim })
     }
 
     /// Deletes an id; `false` if it was not there, and nothing is written then.
@@ -257,7 +257,7 @@ impl VectorStore {
             inner.storage.check_writable()?;
             stored.into_iter().map(|id| Op::Delete { id }).collect::<Vec<_>>()
         };
-        self.write_in_place(&place, &batch)?;
+        self.write_in_place(&place, Batch::Ops(&batch))?;
         Ok(batch.len())
     }
 
@@ -279,12 +279,12 @@ impl VectorStore {
         finished
     }
 
-    fn write(&self, batch: &[Op<'_>]) -> Result<()> {
+    fn write(&self, batch: Batch<'_>) -> Result<()> {
         self.write_in_place(&self.writers_place(), batch)
     }
 
-    fn write_in_place(&self, _place: &MutexGuard<'_, ()>, batch: &[Op<'_>]) -> Result<()> {
-        if batch.is_empty() {
+    fn write_in_place(&self, _place: &MutexGuard<'_, ()>, batch: Batch<'_>) -> Result<()> {
+        if batch.len() == 0 {
             return self.read().storage.check_writable();
         }
         let appended = self.read().storage.write(batch);
@@ -294,7 +294,8 @@ impl VectorStore {
         inner.after_failure(&published)?;
         published?;
         let Inner { storage, index } = &mut *inner;
-        for op in batch {
+        index.expect(batch.len());
+        for op in batch.ops() {
             match op {
                 Op::Put { id, .. } => {
                     index.put(storage, id, row);

@@ -166,13 +166,26 @@ impl Importer<'_> {
     }
 
     fn put(&mut self, batch: &mut Batch) -> Result<(), Stopped> {
-        let kept = self.choose(batch)?;
+        let kept = match &self.repeats {
+            Some(_) => self.choose(batch)?,
+            None => (0..batch.ids.len()).collect(),
+        };
         if kept.len() < batch.ids.len() {
             batch.keep(&kept, self.dim);
         }
         if kept.is_empty() {
             return Ok(());
         }
+        let before = self.store.len();
+        self.put_kept(batch, &kept)?;
+        // Whatever made no new id replaced a stored one. Nobody else writes to the store.
+        let new = self.store.len() - before;
+        self.counts.written += kept.len() as u64;
+        self.counts.replaced += (kept.len() - new) as u64;
+        Ok(())
+    }
+
+    fn put_kept(&self, batch: &Batch, kept: &[usize]) -> Result<(), Stopped> {
         self.store.put_many(&batch.ids, &batch.vectors).map_err(|error| match error {
             Error::NonFinite { row, component } => {
                 let row = batch.first + kept.get(row).copied().unwrap_or(row) as u64;
@@ -182,7 +195,7 @@ impl Importer<'_> {
         })
     }
 
-    /// Which rows of the batch are to be written; counts what becomes of each.
+    /// Under `--resume`: which rows of the batch are to be written; counts those that are not.
     fn choose(&mut self, batch: &Batch) -> Result<Vec<usize>, Stopped> {
         let mut kept = Vec::with_capacity(batch.ids.len());
         let mut chosen = HashSet::with_capacity(batch.ids.len());
@@ -192,9 +205,7 @@ impl Importer<'_> {
                 self.counts.skipped += 1;
                 continue;
             }
-            let replaces = !chosen.insert(id.as_str()) || stored;
-            self.counts.replaced += u64::from(replaces);
-            self.counts.written += 1;
+            chosen.insert(id.as_str());
             kept.push(at);
         }
         Ok(kept)

@@ -1,4 +1,4 @@
-//! Read-only mappings: the only module with `unsafe`.
+//! Read-only mappings: the only module with `unsafe` (and so also home of a hint that std has no call for).
 //!
 //! A mapping is never written through, never moves, and lives as long as any view of it. It may be longer than its
 //! file: callers touch only bytes below a committed end, which the file has and which never change (the format's
@@ -79,6 +79,21 @@ impl Mapping {
         }
     }
 }
+
+/// Asks the kernel to begin writing a part of a file to the disk. A hint: it reports no error and takes none away from
+/// a later sync (which is why it is not a sync itself).
+#[cfg(target_os = "linux")]
+pub(crate) fn start_writeback(file: &File, offset: u64, len: u64) {
+    use std::os::fd::AsRawFd;
+    if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
+        // SAFETY: the call takes an open descriptor and numbers, and touches no memory of ours.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+}
+
+/// Elsewhere the sync does it all.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn start_writeback(_file: &File, _offset: u64, _len: u64) {}
 
 #[cfg(target_os = "linux")]
 fn resident_bytes(bytes: &[u8]) -> u64 {

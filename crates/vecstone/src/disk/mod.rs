@@ -46,6 +46,8 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Syncs several files at once; one result each, in their order.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>>;
+    /// A hint that these bytes will be synced soon: the disk may begin with them. Promises nothing.
+    fn start_writeback(&self, _file: &Arc<dyn DiskFile>, _offset: u64, _len: u64) {}
 }
 
 /// An open file.
@@ -59,6 +61,8 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn allocated(&self) -> io::Result<u64>;
     fn set_len(&self, len: u64) -> io::Result<()>;
     fn sync_data(&self) -> io::Result<()>;
+    /// See [`Disk::start_writeback`].
+    fn start_writeback(&self, _offset: u64, _len: u64) {}
     /// Takes the lock of this file, shared or exclusive, until the file is dropped; false if someone else has it.
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
     /// A read-only mapping of at least `len` bytes, all of which the file must have.

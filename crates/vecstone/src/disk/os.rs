@@ -14,8 +14,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// One file to sync, its place in the answer, and where the answer goes.
-type Job = (Arc<dyn DiskFile>, usize, Sender<(usize, io::Result<()>)>);
+/// What a helper thread does.
+#[derive(Debug)]
+enum Job {
+    /// Sync a file; the result goes, with its place, to whoever waits.
+    Sync(Arc<dyn DiskFile>, usize, Sender<(usize, io::Result<()>)>),
+    /// Begin to write a part of a file.
+    Writeback(Arc<dyn DiskFile>, u64, u64),
+}
 
 /// The real disk. Keeps one parked thread for each file beyond the first that is synced at once.
 #[derive(Debug, Default)]
@@ -67,22 +73,24 @@ impl Disk for OsDisk {
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
         let Some((first, others)) = files.split_first() else { return Vec::new() };
         let (answer, answers) = channel();
-        let mut pending = 0;
         for (helper, file) in others.iter().enumerate() {
-            match self.hand_over(helper, (file.clone(), helper + 1, answer.clone())) {
-                Ok(()) => pending += 1,
+            if let Err(job) = self.hand_over(helper, Job::Sync(file.clone(), helper + 1, answer.clone())) {
                 // No thread could be started: the caller does it alone.
-                Err((file, place, answer)) => _ = answer.send((place, file.sync_data())),
+                job.run();
             }
         }
         drop(answer);
-        debug_assert!(pending <= others.len());
         let mut results: Vec<io::Result<()>> = vec![first.sync_data()];
         results.extend(others.iter().map(|_| Err(io::Error::other("the sync thread died"))));
         for (place, result) in answers {
             results[place] = result;
         }
         results
+    }
+
+    fn start_writeback(&self, file: &Arc<dyn DiskFile>, offset: u64, len: u64) {
+        // Without a thread nothing is lost but time.
+        _ = self.hand_over(0, Job::Writeback(file.clone(), offset, len));
     }
 }
 
@@ -92,7 +100,7 @@ impl OsDisk {
         let mut helpers = self.helpers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if helpers.len() <= helper {
             let (jobs, inbox) = channel();
-            let started = thread::Builder::new().name("vecstone-sync".into()).spawn(|| sync_jobs(inbox));
+            let started = thread::Builder::new().name("vecstone-sync".into()).spawn(|| work(inbox));
             if started.is_err() {
                 return Err(job);
             }
@@ -102,10 +110,17 @@ impl OsDisk {
     }
 }
 
-/// A helper's life: parked until there is a file to sync; ends with its `OsDisk`.
-fn sync_jobs(inbox: Receiver<Job>) {
-    for (file, place, answer) in inbox {
-        _ = answer.send((place, file.sync_data()));
+/// A helper's life: parked until there is a job; ends with its `OsDisk`.
+fn work(inbox: Receiver<Job>) {
+    inbox.into_iter().for_each(Job::run);
+}
+
+impl Job {
+    fn run(self) {
+        match self {
+            Job::Sync(file, place, answer) => _ = answer.send((place, file.sync_data())),
+            Job::Writeback(file, offset, len) => file.start_writeback(offset, len),
+        }
     }
 }
 
@@ -153,6 +168,10 @@ impl DiskFile for OsFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn start_writeback(&self, offset: u64, len: u64) {
+        super::map::start_writeback(&self.0, offset, len);
     }
 
     fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
