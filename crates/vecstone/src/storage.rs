@@ -85,6 +85,9 @@ pub(crate) struct Pending {
 
 /// How rows are handed to the system: pieces that stay in the core's own cache between checksum and write.
 const PIECE_BYTES: usize = 1 << 20;
+/// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
+/// gives it room in one piece, small enough that the sync at the end has little left to do.
+const WRITEBACK_BYTES: u64 = 16 << 20;
 
 // Rows are mapped as they lie.
 #[cfg(target_endian = "big")]
@@ -375,8 +378,10 @@ impl VectorStorage {
         let bytes: &[u8] = bytemuck::cast_slice(rows);
         let offset = self.header.row_start(first);
         write_named(&self.dat, bytes, offset)?;
-        if bytes.len() >= PIECE_BYTES / 2 {
-            self.disk.start_writeback(&self.dat.file, offset, bytes.len() as u64);
+        let end = offset + bytes.len() as u64;
+        if offset / WRITEBACK_BYTES != end / WRITEBACK_BYTES {
+            let from = (offset / WRITEBACK_BYTES) * WRITEBACK_BYTES;
+            self.disk.start_writeback(&self.dat.file, from, WRITEBACK_BYTES);
         }
         Ok(())
     }

@@ -125,6 +125,13 @@ impl SimDisk {
         self.state().power_off_at = Some(steps);
     }
 
+    /// Drops what belongs to a process that is killed now: not one of its calls reaches the disk any more.
+    pub(crate) fn kill<T>(&self, held: T) {
+        let power_off_at = self.state().power_off_at.replace(0);
+        drop(held);
+        self.state().power_off_at = power_off_at;
+    }
+
     /// The machine runs again, with everything that was written before.
     pub(crate) fn power_on(&self) {
         self.state().power_off_at = None;

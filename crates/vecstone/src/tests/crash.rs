@@ -185,7 +185,7 @@ fn run_until(workload: Workload, reverse: bool, steps: usize) -> (SimDisk, Model
     let mut run = Run::new(disk);
     _ = (workload.1)(&mut run);
     // No close: the process is gone.
-    std::mem::forget(run.store.take());
+    run.disk.kill(run.store.take());
     (run.disk, run.model)
 }
 
@@ -241,7 +241,7 @@ impl Explorer {
         depth: usize,
     ) -> std::result::Result<(), Failure> {
         let whole = SimDisk::new(image);
-        std::mem::forget(look(&whole, true).map_err(|e| format!("recovery: {e}"))?);
+        whole.kill(look(&whole, true).map_err(|e| format!("recovery: {e}"))?);
         for steps in 0..=whole.steps() {
             let disk = SimDisk::new(image);
             disk.power_off_at(steps);
@@ -251,7 +251,7 @@ impl Explorer {
                 // Somebody saw this state: it must not go again.
                 model.acked = at;
             }
-            std::mem::forget(opened);
+            disk.kill(opened);
             let crash = disk.crash();
             let effort = Effort { exhaustive: 8, samples: 6, nested_one_in: usize::MAX };
             for choice in choices(crash.options(), effort, random) {
@@ -314,7 +314,7 @@ fn go_on(
     let next = [5.0f32, 6.0, 7.0, 8.0];
     store.put("next", &next).and_then(|()| store.flush()).map_err(|e| fail("put after recovery", e))?;
     content.insert("next".into(), next.iter().map(|x| x.to_bits()).collect());
-    std::mem::forget(store);
+    disk.kill(store);
     let crash = disk.crash();
     let after = SimDisk::new(&crash.image(&vec![0; crash.options().len()]));
     match look(&after, true).map_err(|e| fail("open after a second crash", e))? {
@@ -437,7 +437,7 @@ pub(super) fn kill_each_step_of_create() -> std::result::Result<(), Failure> {
         opened += 1;
         run.put(&["a"]).and_then(|()| run.flush()).map_err(|e| e.to_string())?;
         run.model.created = true;
-        std::mem::forget(run.store.take());
+        run.disk.kill(run.store.take());
         let crash = run.disk.crash();
         for choice in choices(crash.options(), QUICK, &mut Random(1)) {
             check_image(&crash.image(&choice), &run.model)

@@ -90,7 +90,7 @@ fn one_fault(workload: Workload, plan: Plan) -> Result<(), String> {
             return Err(format!("shows {seen:?} after the fault"));
         }
     }
-    std::mem::forget(run.store.take());
+    sim.kill(run.store.take());
     after_crash(&sim, &run.model)
 }
 
@@ -128,7 +128,7 @@ fn every_call_of_recovery_fails() {
     for (name, workload) in WORKLOADS {
         let mut run = Run::new(SimDisk::new(&root()));
         workload(&mut run).unwrap_or_else(|e| panic!("{name}: {e}"));
-        std::mem::forget(run.store.take());
+        run.disk.kill(run.store.take());
         let left = run.disk.killed();
         let whole = FaultDisk::new(Arc::new(left.killed()), None);
         drop(open(&whole));
@@ -138,7 +138,7 @@ fn every_call_of_recovery_fails() {
                     cases += 1;
                     let disk = left.killed();
                     let faulty = FaultDisk::new(Arc::new(disk.clone()), Some(Plan { call, fault, for_ever }));
-                    std::mem::forget(open(&faulty));
+                    disk.kill(open(&faulty));
                     after_crash(&disk.killed(), &run.model).unwrap_or_else(|why| {
                         panic!("{name}, call {call} of recovery, {fault:?}, {for_ever}: {why}")
                     });
@@ -165,10 +165,10 @@ fn a_full_disk_leaves_the_store_usable() {
             let mut run = Run::new(sim.clone());
             run.door = Arc::new(counter.clone());
             run.create().and_then(|()| run.put(&["a"])).and_then(|()| run.flush()).expect("a healthy disk");
-            std::mem::forget(run.store.take());
+            let call = counter.seen().len() + call_from_end;
+            sim.kill(run.store.take());
 
             let sim = SimDisk::new(&root());
-            let call = counter.seen().len() + call_from_end;
             let plan = Plan { call, fault: Fault::Os(code), for_ever: true };
             let faulty = FaultDisk::new(Arc::new(sim.clone()), Some(plan));
             let mut run = Run::new(sim.clone());
@@ -182,7 +182,7 @@ fn a_full_disk_leaves_the_store_usable() {
             if refused.is_err_and(|error| !error.stops_writing()) {
                 run.put(&["b"]).and_then(|()| run.flush()).expect("there is space again");
             }
-            std::mem::forget(run.store.take());
+            sim.kill(run.store.take());
             after_crash(&sim, &run.model).unwrap_or_else(|why| panic!("{why}"));
         }
     }
@@ -192,13 +192,14 @@ fn a_full_disk_leaves_the_store_usable() {
 #[test]
 fn after_a_failed_sync_reads_show_the_durable_state_and_writes_say_why() {
     let sim = SimDisk::new(&root());
-    let healthy = FaultDisk::new(Arc::new(sim), None);
-    let mut run = Run::new(SimDisk::new(&root()));
+    let healthy = FaultDisk::new(Arc::new(sim.clone()), None);
+    let mut run = Run::new(sim.clone());
     run.door = Arc::new(healthy.clone());
     run.create().and_then(|()| run.put(&["a"])).and_then(|()| run.flush()).expect("a healthy disk");
-    std::mem::forget(run.store.take());
+    let before = healthy.seen().len();
+    sim.kill(run.store.take());
     for which in 0..2 {
-        let mut calls = healthy.seen().len();
+        let mut calls = before;
         let sim = SimDisk::new(&root());
         // The next put makes two writes and two mappings; then come the two syncs.
         calls += 4 + which;

@@ -141,7 +141,7 @@ impl Run {
 
     /// The process dies: nothing is flushed, what was written stays in the page cache, locks go.
     pub(super) fn kill(&mut self) {
-        std::mem::forget(self.store.take());
+        self.disk.kill(self.store.take());
         self.disk = self.disk.killed();
         self.door = Arc::new(self.disk.clone());
     }
