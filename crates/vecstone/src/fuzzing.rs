@@ -106,3 +106,20 @@ pub fn records(bytes: &[u8]) -> (Vec<(Vec<u8>, Option<u64>)>, usize) {
     _ = crate::format::manifest::Manifest::decode(bytes);
     (found, at)
 }
+
+/// Every input that is kept, found by the fuzzer or made as a seed, passes.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the corpus is the fuzzer's, not a store")]
+fn every_input_of_the_corpus_passes() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for (target, least) in [("open_bytes", 6), ("records", 3)] {
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus.join(target)).expect("kept in the repository") {
+            let input = std::fs::read(entry.expect("listed").path()).expect("readable");
+            open_bytes(&input);
+            records(&input);
+            inputs += 1;
+        }
+        assert!(inputs >= least, "{target} has only {inputs} inputs");
+    }
+}

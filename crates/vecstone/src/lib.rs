@@ -7,7 +7,7 @@ mod disk;
 mod distance;
 mod error;
 pub mod format;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod index;

@@ -466,7 +466,7 @@ impl Batch<'_> {
         let fits = commit.records as usize == self.records
             && u64::from(commit.rows) == self.puts
             && commit.batch_len == self.commit_at as u64
-            && commit.seq == tip.seq + 1
+            && Some(commit.seq) == tip.seq.checked_add(1)
             && (commit.durable_seq <= tip.seq || planted::is(Bug::ClaimTooMuch))
             && commit.rows_end == rows_end
             && self.puts * header.stride() <= MAX_BATCH_BYTES

@@ -220,7 +220,7 @@ impl VectorStorage {
             self.sync_both()?;
         }
         self.durable = self.written.clone();
-        self.written.epoch += 1;
+        self.written.epoch = self.written.epoch.saturating_add(1);
         self.noted = 0;
         if let Some(mark) = self.note(&Ok(self.durable.seq))
             && !planted::is(Bug::ForgetProof)

@@ -137,6 +137,9 @@ impl FileRecord {
         let header = Header::decode(fields.bytes(256).ok_or(damaged)?)?;
         let seq = fields.u64().ok_or(damaged)?;
         let chain = fields.array().ok_or(damaged)?;
+        if seq >= 1 << 63 {
+            return Err(Bad::Damaged("the sequence in the FILE record is out of range"));
+        }
         Ok(FileRecord { header, seq, chain })
     }
 }
@@ -368,7 +371,7 @@ pub(crate) fn strongest_proof(bytes: &[u8], identity: &Identity) -> Option<u64> 
 
 /// Makes a control record's checksum, and a COMMIT's chain, fit what is there: the fuzzer's forger. `log` ends with the
 /// record, whose payload is `payload`; the last COMMIT ended at `since`. Returns whether it is a COMMIT.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn fit_control(
     log: &mut [u8],
     since: usize,
