@@ -66,7 +66,7 @@ fn use_it(store: &VectorStore) -> Vec<(String, Option<Vec<u32>>)> {
 }
 
 /// Makes the checksums of all three files, and the chain of the log, fit what is there.
-fn fit_checksums(dat: &mut [u8], idx: &mut Vec<u8>, manifest: &mut [u8]) {
+fn fit_checksums(dat: &mut [u8], idx: &mut [u8], manifest: &mut [u8]) {
     for file in [dat.get_mut(..HEADER_LEN), Some(manifest)].into_iter().flatten() {
         if let Some((covered, crc)) = file.split_last_chunk_mut::<4>() {
             *crc = crc32c(covered).to_le_bytes();
@@ -86,8 +86,11 @@ fn fit_checksums(dat: &mut [u8], idx: &mut Vec<u8>, manifest: &mut [u8]) {
     }
 }
 
+/// An id or payload and its offset, `None` for a delete.
+pub type IdAndOffset = (Vec<u8>, Option<u64>);
+
 /// The records at the start of `bytes`: their ids or payloads and offsets, and where the first bad one starts.
-pub fn records(bytes: &[u8]) -> (Vec<(Vec<u8>, Option<u64>)>, usize) {
+pub fn records(bytes: &[u8]) -> (Vec<IdAndOffset>, usize) {
     let (mut found, mut at) = (Vec::new(), 0);
     while let Next::Record(record, len) = record::next(&bytes[at..]) {
         found.push(match record {

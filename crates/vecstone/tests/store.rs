@@ -171,6 +171,18 @@ fn opening_and_closing_without_a_write_changes_nothing() {
 }
 
 #[test]
+fn a_store_without_lock_loses_nothing() {
+    let (_dir, path) = temp();
+    let store = made(&path);
+    store.put("a", &vector(1)).expect("stored");
+    store.close().expect("closed");
+    fs::remove_file(path.join("LOCK")).expect("there");
+    assert_eq!(VectorStore::open_read_only(&path).expect("opens").len(), 1);
+    assert!(!path.join("LOCK").exists(), "a reader wrote something");
+    assert_eq!(VectorStore::open(&path).expect("opens").len(), 1);
+}
+
+#[test]
 fn one_writer_and_readers_beside_it() {
     let (_dir, path) = temp();
     let store = made(&path);

@@ -183,12 +183,14 @@ fn every_cut_is_refused_or_an_earlier_state_that_the_report_names() {
         let outcome = judge(&golden, &image, &format!("{name} missing"));
         assert_eq!(outcome, Outcome::Refused, "{name} missing");
     }
+    println!("{earlier} cuts that show an earlier state");
     assert!(earlier > 100, "a log cut before the last batches is an earlier state");
 }
 
 #[test]
 fn zeroed_swapped_and_repeated_blocks_are_refused_or_noticed() {
     let golden = golden();
+    let mut cases = 0;
     for name in [DAT, IDX, MANIFEST] {
         let len = golden.image.files[Path::new(name)].len();
         for block in [16, 64, 512] {
@@ -196,6 +198,7 @@ fn zeroed_swapped_and_repeated_blocks_are_refused_or_noticed() {
                 let zeroed = changed(&golden, name, |bytes| bytes[a..a + block].fill(0));
                 check_block(&golden, &zeroed, &format!("{name}: {block} bytes at {a} zeroed"));
                 for b in (0..len).step_by(block).filter(|b| b + block <= len) {
+                    cases += 2;
                     let repeated = changed(&golden, name, |bytes| bytes.copy_within(a..a + block, b));
                     check_block(&golden, &repeated, &format!("{name}: {block} bytes at {a} again at {b}"));
                     let swapped = changed(&golden, name, |bytes| {
@@ -208,6 +211,8 @@ fn zeroed_swapped_and_repeated_blocks_are_refused_or_noticed() {
             }
         }
     }
+    println!("{cases} blocks swapped and repeated");
+    assert!(cases > 5_000);
 }
 
 /// Damage of this size may take CLOSE and the last batch together; then, and only then, an earlier state shows.

@@ -5,7 +5,7 @@ use crate::disk::sim::{Crash, Image, SimDisk};
 use crate::error::Result;
 use crate::{Metric, VectorStore};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A named sequence of calls. It ends at its first error.
@@ -450,6 +450,58 @@ pub(super) fn kill_each_step_of_create() -> std::result::Result<(), Failure> {
 #[test]
 fn a_store_whose_maker_was_killed_is_settled_by_the_next_open() {
     kill_each_step_of_create().unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// I1, I2 and I3: what is durable and counts is never written with anything else.
+#[test]
+fn committed_bytes_never_change() {
+    for workload in WORKLOADS {
+        let (whole, _) = run_until(workload, false, usize::MAX);
+        let mut committed: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        for steps in 0..=whole.steps() {
+            let (disk, _) = run_until(workload, false, steps);
+            let now = disk.image();
+            for (path, bytes) in &committed {
+                let found = now.files.get(path).unwrap_or_else(|| panic!("{}: {path:?} is gone", workload.0));
+                assert!(found.starts_with(bytes), "{}, call {steps}: {path:?} changed", workload.0);
+            }
+            let crash = disk.crash();
+            let durable = crash.image(&vec![0; crash.options().len()]);
+            let Ok(Some((reader, _))) = look(&SimDisk::new(&durable), false) else { continue };
+            let report = reader.recovery();
+            committed = durable.files.into_iter().filter(|(path, _)| path.extension().is_some()).collect();
+            for (path, bytes) in &mut committed {
+                let dropped = if path.ends_with("00000001.dat") {
+                    report.dropped_dat_bytes
+                } else {
+                    report.dropped_idx_bytes
+                };
+                bytes.truncate(bytes.len() - usize::try_from(dropped).expect("small"));
+            }
+        }
+        assert_eq!(committed.len(), 2, "{}: both files", workload.0);
+    }
+}
+
+/// I4: each put has the next row, used by it alone.
+#[test]
+fn each_put_has_the_next_row() {
+    use crate::format::record::{Next, Record, next};
+    for workload in WORKLOADS {
+        let (disk, _) = run_until(workload, false, usize::MAX);
+        let image = disk.image();
+        let (log, dat) =
+            (&image.files[Path::new("/s/00000001.idx")], &image.files[Path::new("/s/00000001.dat")]);
+        let (mut at, mut expected) = (0, 256);
+        while let Next::Record(record, len) = next(&log[at..]) {
+            if let Record::Put { offset, .. } = record {
+                assert_eq!(offset, expected, "{}", workload.0);
+                expected += u64::from(DIM) * 4;
+            }
+            at += len;
+        }
+        assert_eq!((at, dat.len() as u64), (log.len(), expected), "{}", workload.0);
+    }
 }
 
 /// Replays the line that a failure printed.
