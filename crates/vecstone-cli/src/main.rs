@@ -16,13 +16,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::failure::Result;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| leave(&error));
     let mut output = Output::stdout();
     let outcome = survive_size_limit()
         .and_then(|()| run(cli.command, &mut output))
@@ -38,6 +39,18 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Help and version are shown as they are; wrong usage is one line, like every other error.
+fn leave(error: &clap::Error) -> ! {
+    if error.exit_code() == 0 || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let line: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
+    let _ = writeln!(std::io::stderr(), "vecstone: {}; try --help", line.join(" "));
+    std::process::exit(2)
 }
 
 /// Runs one command; `Ok` is the exit code: 0, or 1 for "not found" and "verification failed".

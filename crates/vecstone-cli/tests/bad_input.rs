@@ -197,6 +197,7 @@ fn wrong_usage_is_an_error_too() {
     for args in cases {
         let done = place.run(args);
         assert_eq!(done.code, Some(2), "{args:?}: {done:#?}");
+        assert!(args.is_empty() || done.stderr.lines().count() == 1, "{args:?}: {done:#?}");
         assert!(done.stdout.is_empty() && !done.stderr.is_empty());
     }
 }
