@@ -1,4 +1,6 @@
 #![doc = include_str!("lib.md")]
+#![warn(clippy::unwrap_used)] // `expect` says why it cannot fail; everything else is an error
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // a library is silent
 
 mod batch;
 mod config;
