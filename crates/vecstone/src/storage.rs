@@ -10,7 +10,7 @@ pub use read::LogEntry;
 
 use crate::batch::{Batch, Op};
 use crate::config::{Element, MAX_ROWS, check_dim};
-use crate::disk::{Disk, DiskFile, Mapping, Open, OsDisk, write_all_at};
+use crate::disk::{Disk, Mapping, Open, OsDisk, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::Identity;
 use crate::format::header::Header;
@@ -64,8 +64,7 @@ pub(crate) struct Appended {
 #[derive(Debug)]
 pub(crate) struct Pending {
     tip: Tip,
-    paths: [PathBuf; 2],
-    files: [Arc<dyn DiskFile>; 2],
+    pair: [Named; 2],
     disk: Arc<dyn Disk>,
 }
 
@@ -135,7 +134,7 @@ impl VectorStorage {
         write_named(&dat, &header.encode(), 0)?;
         write_named(&idx, &file.encode(), 0)?;
         if !planted::is(Bug::SkipPairSync) {
-            sync_pair(disk.as_ref(), [&dat.path, &idx.path], &[dat.file.clone(), idx.file.clone()])?;
+            sync_at_once(disk.as_ref(), &[&dat, &idx])?;
         }
         let recovered = recover::recover(&dat, &idx)?;
         Self::assemble(disk, dat, idx, recovered, manifest, true)
@@ -227,17 +226,23 @@ impl VectorStorage {
         {
             self.noted(self.durable.seq, &mark);
         }
-        for (named, end) in [(&self.dat, rows_end), (&self.idx, self.written.idx_end)] {
-            if named.len()? > end {
-                named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the torn end of", e))?;
-            }
-        }
+        self.cut_to_written()?;
         if trusting { Ok(()) } else { self.sync_both() }
     }
 
+    /// Cuts what is behind the end of what counts.
+    fn cut_to_written(&self) -> Result<()> {
+        let rows_end = self.header.row_start(self.written.rows);
+        for (named, end) in [(&self.dat, rows_end), (&self.idx, self.written.idx_end)] {
+            if named.len()? > end {
+                named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the end of", e))?;
+            }
+        }
+        Ok(())
+    }
+
     fn sync_both(&self) -> Result<()> {
-        let files = [self.dat.file.clone(), self.idx.file.clone()];
-        sync_pair(self.disk.as_ref(), [&self.dat.path, &self.idx.path], &files)
+        sync_at_once(self.disk.as_ref(), &[&self.dat, &self.idx])
     }
 
     // ---- writing: one screen ----
@@ -415,8 +420,7 @@ impl VectorStorage {
         }
         Ok(Some(Pending {
             tip: self.written.clone(),
-            paths: [self.dat.path.clone(), self.idx.path.clone()],
-            files: [self.dat.file.clone(), self.idx.file.clone()],
+            pair: [self.dat.clone(), self.idx.clone()],
             disk: self.disk.clone(),
         }))
     }
@@ -454,6 +458,11 @@ impl VectorStorage {
 
     fn noted(&mut self, seq: u64, mark: &[u8]) {
         self.noted = seq;
+        self.passed(mark);
+    }
+
+    /// Moves the end of the log behind a mark that was written there.
+    fn passed(&mut self, mark: &[u8]) {
         self.written.idx_end += mark.len() as u64;
         self.written.since_commit.extend_from_slice(mark);
     }
@@ -493,13 +502,8 @@ impl VectorStorage {
         record::push_close(&mut mark, epoch, seq, self.manifest, rows_end, &self.header.identity);
         let wrote = write_named(&self.idx, &mark, self.written.idx_end);
         wrote.map_err(|error| self.failed(error))?;
-        self.written.idx_end += mark.len() as u64;
-        self.written.since_commit.extend_from_slice(&mark);
-        for (named, end) in [(&self.dat, rows_end), (&self.idx, self.written.idx_end)] {
-            if named.len()? > end {
-                named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the end of", e))?;
-            }
-        }
+        self.passed(&mark);
+        self.cut_to_written()?;
         let synced = self.sync_both();
         synced.map_err(|error| self.failed(error))?;
         self.clean = true;
@@ -512,8 +516,8 @@ impl Pending {
     pub(crate) fn sync(&self) -> Result<u64> {
         let skipped = [Bug::SkipDatSync, Bug::SkipIdxSync].map(planted::is);
         let files: Vec<_> =
-            self.files.iter().zip(skipped).filter(|(_, skip)| !skip).map(|(file, _)| file.clone()).collect();
-        let synced = sync_pair(self.disk.as_ref(), [&self.paths[0], &self.paths[1]], &files);
+            self.pair.iter().zip(skipped).filter(|(_, skip)| !skip).map(|(named, _)| named).collect();
+        let synced = sync_at_once(self.disk.as_ref(), &files);
         if planted::is(Bug::IgnoreFailedSync) {
             return Ok(self.tip.seq);
         }
@@ -521,9 +525,10 @@ impl Pending {
     }
 }
 
-fn sync_pair(disk: &dyn Disk, paths: [&Path; 2], files: &[Arc<dyn DiskFile>]) -> Result<()> {
-    for (result, path) in disk.sync_data(files).into_iter().zip(paths) {
-        result.map_err(|e| Error::SyncFailed { path: path.to_owned(), source: Arc::new(e) })?;
+fn sync_at_once(disk: &dyn Disk, files: &[&Named]) -> Result<()> {
+    let open: Vec<_> = files.iter().map(|named| named.file.clone()).collect();
+    for (result, named) in disk.sync_data(&open).into_iter().zip(files) {
+        result.map_err(|e| Error::SyncFailed { path: named.path.clone(), source: Arc::new(e) })?;
     }
     Ok(())
 }

@@ -15,7 +15,6 @@ pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
     let ids: Vec<&str> = args.ids.iter().map(String::as_str).filter(|id| seen.insert(*id)).collect();
     let missing: Vec<&str> = ids.iter().copied().filter(|id| !store.contains(id)).collect();
     let deleted = store.delete_many(&ids)?;
-    store.flush()?;
     let live = store.len();
     store.close()?;
     if args.json {

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Verify, output: &mut Output) -> Result<u8> {
     } else {
         print(&report, output)?
     }
-    Ok(u8::from(!report.damage.is_empty()))
+    Ok(u8::from(!report.is_ok()))
 }
 
 fn as_json(args: &Verify, report: &VerifyReport) -> Value {
@@ -25,7 +25,7 @@ fn as_json(args: &Verify, report: &VerifyReport) -> Value {
         .collect();
     json!({
         "store": args.store.display().to_string(),
-        "ok": damage.is_empty(),
+        "ok": report.is_ok(),
         "bytes": report.bytes,
         "tail_bytes": report.tail_bytes,
         "damage": damage,
@@ -34,7 +34,7 @@ fn as_json(args: &Verify, report: &VerifyReport) -> Value {
 
 fn print(report: &VerifyReport, output: &mut Output) -> Result<()> {
     for damage in &report.damage {
-        output.line(format!("{}: byte {}: {}", damage.path.display(), damage.offset, damage.what))?;
+        output.line(damage.to_string())?;
     }
     if report.tail_bytes > 0 {
         output.line(format!(

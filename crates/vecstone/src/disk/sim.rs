@@ -185,7 +185,7 @@ impl SimDisk {
         Ok(state)
     }
 
-    fn rename_step(&self, change: NameChange) -> io::Result<()> {
+    fn name_step(&self, change: NameChange) -> io::Result<()> {
         let mut state = self.step()?;
         change.apply(&mut state.current);
         state.name_changes.push(change);
@@ -225,7 +225,7 @@ impl Disk for SimDisk {
         if self.on()?.current.dirs.contains(path) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        self.rename_step(NameChange::Mkdir(path.to_owned()))
+        self.name_step(NameChange::Mkdir(path.to_owned()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -241,14 +241,14 @@ impl Disk for SimDisk {
         if !self.on()?.current.files.contains_key(from) {
             return Err(ErrorKind::NotFound.into());
         }
-        self.rename_step(NameChange::Rename(from.to_owned(), to.to_owned()))
+        self.name_step(NameChange::Rename(from.to_owned(), to.to_owned()))
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
         if !self.on()?.current.files.contains_key(path) {
             return Err(ErrorKind::NotFound.into());
         }
-        self.rename_step(NameChange::Unlink(path.to_owned()))
+        self.name_step(NameChange::Unlink(path.to_owned()))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -86,8 +86,8 @@ impl VectorStorage {
     pub fn id(&self, row: u64) -> Result<&str> {
         self.check_row(row)?;
         let at = self.rows.id_at[usize::try_from(row).unwrap_or(usize::MAX)];
-        match self.entry_at(at)? {
-            (LogEntry::Put { id, row: found }, _) if found == row => Ok(id),
+        match self.entry(at, self.raw_at(at)?.0)? {
+            LogEntry::Put { id, row: found } if found == row => Ok(id),
             _ => Err(Error::corrupt(&self.idx.path, at, "the record of a row changed under this handle")),
         }
     }
@@ -105,17 +105,13 @@ impl VectorStorage {
         let mut at = record::FILE_BYTES as u64;
         std::iter::from_fn(move || {
             while at < self.log_end() {
-                match self.raw_at(at) {
-                    Ok((Record::Control { .. }, len)) => at += len,
-                    Ok(_) => {
-                        let entry = self.entry_at(at);
-                        at = entry.as_ref().map_or(u64::MAX, |(_, len)| at + len);
-                        return Some(entry.map(|(entry, _)| entry));
-                    }
-                    Err(error) => {
-                        at = u64::MAX;
-                        return Some(Err(error));
-                    }
+                let (from, found) = (at, self.raw_at(at));
+                // After an error there is nothing to go on from.
+                at = found.as_ref().map_or(u64::MAX, |(_, len)| at + len);
+                match found {
+                    Ok((Record::Control { .. }, _)) => {}
+                    Ok((record, _)) => return Some(self.entry(from, record)),
+                    Err(error) => return Some(Err(error)),
                 }
             }
             None
@@ -135,19 +131,18 @@ impl VectorStorage {
         }
     }
 
-    fn entry_at(&self, at: u64) -> Result<(LogEntry<'_>, u64)> {
-        let (record, len) = self.raw_at(at)?;
+    /// What the record at `at` says.
+    fn entry<'a>(&self, at: u64, record: Record<'a>) -> Result<LogEntry<'a>> {
         let changed = || Error::corrupt(&self.idx.path, at, "a record changed under this handle");
-        let text = |id| std::str::from_utf8(id).map_err(|_| changed());
-        let entry = match record {
+        let text = |id: &'a [u8]| std::str::from_utf8(id).map_err(|_| changed());
+        match record {
             Record::Put { id, offset } if offset >= HEADER_BYTES => {
                 let row = (offset - HEADER_BYTES) / self.header.stride();
-                LogEntry::Put { id: text(id)?, row }
+                Ok(LogEntry::Put { id: text(id)?, row })
             }
-            Record::Delete { id } => LogEntry::Delete { id: text(id)? },
-            _ => return Err(changed()),
-        };
-        Ok((entry, len))
+            Record::Delete { id } => Ok(LogEntry::Delete { id: text(id)? }),
+            _ => Err(changed()),
+        }
     }
 
     fn check_row(&self, row: u64) -> Result<()> {

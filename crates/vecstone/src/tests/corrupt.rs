@@ -73,14 +73,12 @@ enum Outcome {
 
 /// Opens, reads everything, searches and verifies; panics on a broken promise.
 fn judge(golden: &Golden, image: &Image, what: &str) -> Outcome {
-    let disk = SimDisk::new(image);
-    let reader = match VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(DIR)) {
+    let reader = match VectorStore::open_read_only_on(Arc::new(SimDisk::new(image)), Path::new(DIR)) {
         Err(error) => {
-            let mut damaged = image.clone();
-            let writer = VectorStore::open_on(Arc::new(SimDisk::new(&damaged)), Path::new(DIR), &options());
+            let disk = SimDisk::new(image);
+            let writer = VectorStore::open_on(Arc::new(disk.clone()), Path::new(DIR), &options());
             assert!(writer.is_err(), "{what}: a reader is refused ({error}), a writer not");
-            drop(writer);
-            untouched(&disk, &mut damaged, what);
+            untouched(&disk, image, what);
             return Outcome::Refused;
         }
         Ok(reader) => reader,
@@ -100,15 +98,18 @@ fn judge(golden: &Golden, image: &Image, what: &str) -> Outcome {
     }
     assert!(golden.model.states.contains(&found), "{what}: {found:?} was never a state");
     assert!(!reader.recovery().clean, "{what}: an earlier state, and the report says clean");
-    let strict = VectorStore::open_on(Arc::new(SimDisk::new(image)), Path::new(DIR), &options().strict(true));
+    let disk = SimDisk::new(image);
+    let strict = VectorStore::open_on(Arc::new(disk.clone()), Path::new(DIR), &options().strict(true));
     assert!(
         matches!(strict, Err(Error::NotClean { .. })),
         "{what}: strict takes an earlier state: {strict:?}"
     );
+    untouched(&disk, image, what);
     Outcome::Earlier
 }
 
-fn untouched(disk: &SimDisk, image: &mut Image, what: &str) {
+/// A refused open for writing changed no file.
+fn untouched(disk: &SimDisk, image: &Image, what: &str) {
     let after = disk.image();
     for name in [DAT, IDX, MANIFEST] {
         let name = Path::new(name);

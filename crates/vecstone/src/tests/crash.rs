@@ -175,7 +175,7 @@ pub(super) struct Explorer {
     pub(super) nested: usize,
 }
 
-/// Runs a workload until the power goes at `steps`; `None` if it came to its end before.
+/// Runs a workload until the power goes at `steps`, or to its end.
 fn run_until(workload: Workload, reverse: bool, steps: usize) -> (SimDisk, Model) {
     let disk = SimDisk::new(&root());
     disk.power_off_at(steps);
