@@ -20,14 +20,15 @@ pub(crate) enum Command {
     #[command(after_help = "Example: vecstone create movies --dim 768 --metric cosine")]
     Create(Create),
     /// Store the rows of a .npy file, batch by batch; each batch is durable once it is acknowledged.
-    #[command(after_help = "Example: vecstone import movies movies.npy --ids movies.txt\n\
+    #[command(after_help = "Example: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n\
                             After a crash or a full disk: the same line with --resume.")]
     Import(Import),
-    /// Print the vectors of ids.
-    #[command(after_help = "Example: vecstone get movies tt0111161 tt0068646 --json")]
+    /// Print the vectors, or the documents, of ids.
+    #[command(after_help = "Example: vecstone get movies tt0111161 tt0068646 --json\n         \
+                            vecstone get movies tt0111161 --document")]
     Get(Get),
     /// Print the k nearest ids, nearest first.
-    #[command(after_help = "Example: vecstone search movies --id tt0111161 -k 5\n         \
+    #[command(after_help = "Example: vecstone search movies --id tt0111161 -k 5 --documents\n         \
                             vecstone search movies --query queries.npy --json")]
     Search(Search),
     /// Delete ids. Exit code 1 if one of them was not stored; the others are deleted all the same.
@@ -39,6 +40,16 @@ pub(crate) enum Command {
     /// Check every byte. Exit code 1 if something is damaged.
     #[command(after_help = "Example: vecstone verify movies")]
     Verify(Verify),
+    /// Give the space of deleted and replaced rows back. Readers go on meanwhile.
+    #[command(after_help = "Example: vecstone compact movies")]
+    Compact(Compact),
+    /// Copy the store as it is now to a new directory, also while another process writes to it.
+    #[command(after_help = "Example: vecstone backup movies backups/movies-monday")]
+    Backup(Backup),
+    /// Save what checks out of a damaged store to a new one. Exit code 1 if something was dropped.
+    #[command(after_help = "Example: vecstone repair movies movies-repaired\n\
+                            The damaged store stays as it is.")]
+    Repair(Repair),
     /// Write the live rows to a .npy file and their ids to a text file, in write order.
     #[command(after_help = "Example: vecstone export movies movies.npy --ids movies.txt")]
     Export(Export),
@@ -71,6 +82,27 @@ impl From<Metric> for vecstone::Metric {
     }
 }
 
+/// What rows are found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IdKind {
+    /// UTF-8 text of up to 65,536 bytes.
+    String,
+    /// A whole number of 64 bits, in decimal.
+    U64,
+    /// A UUID, in hexadecimal.
+    Uuid,
+}
+
+impl From<IdKind> for vecstone::IdKind {
+    fn from(kind: IdKind) -> vecstone::IdKind {
+        match kind {
+            IdKind::String => vecstone::IdKind::String,
+            IdKind::U64 => vecstone::IdKind::U64,
+            IdKind::Uuid => vecstone::IdKind::Uuid,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// Directory of the store.
@@ -98,10 +130,19 @@ pub(crate) struct Import {
     /// Without --ids: name rows P-000000000, P-000000001, ... [default: FILE's stem]
     #[arg(long, value_name = "P")]
     pub(crate) id_prefix: Option<String>,
+    /// What the ids are; the first write to a store fixes it [default: the store's, string for a new one]. Without
+    /// --ids, ids of kind u64 are the row numbers 0, 1, ...
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) id_kind: Option<IdKind>,
+    /// Documents, one JSON value a line (null: none), as many as FILE has rows. Without it, rows that are written
+    /// have none.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) documents: Option<PathBuf>,
     /// How distance is measured, for a new store [default: cosine]
     #[arg(long, value_enum)]
     pub(crate) metric: Option<Metric>,
-    /// Write only what is missing: skip rows whose id already holds the same bytes.
+    /// Write only what is missing: skip rows whose id already holds the same bytes and, with
+    /// --documents, the same document.
     #[arg(long)]
     pub(crate) resume: bool,
     /// Without --ids: replace rows that are stored under these names.
@@ -125,6 +166,9 @@ pub(crate) struct Get {
     /// Ids to print.
     #[arg(required = true, value_name = "ID")]
     pub(crate) ids: Vec<String>,
+    /// Print the JSON document of each id instead of its vector; null if it has none.
+    #[arg(long)]
+    pub(crate) document: bool,
     /// Print one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -142,6 +186,9 @@ pub(crate) struct Search {
     /// With --id: print that id too.
     #[arg(long, requires = "id")]
     pub(crate) with_self: bool,
+    /// Print the JSON document of each result too; null if it has none.
+    #[arg(long)]
+    pub(crate) documents: bool,
     /// Print one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -186,6 +233,37 @@ pub(crate) struct Info {
 pub(crate) struct Verify {
     /// Directory of the store.
     pub(crate) store: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Directory of the copy; must not be there.
+    pub(crate) dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    /// Directory of the damaged store; nothing in it is changed.
+    pub(crate) store: PathBuf,
+    /// Directory of the new store; must not be there.
+    pub(crate) new: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

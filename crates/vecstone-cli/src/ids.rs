@@ -1,153 +1,151 @@
-//! Ids of an import: lines of a file, or names made of a prefix and the row number. Never held all at once.
+//! Ids of an import: lines of a file, or names made of the row number. Never held all at once.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use vecstone::MAX_ID_BYTES;
+use vecstone::{Id, IdKind, MAX_ID_BYTES, Uuid};
 
 use crate::failure::{Failure, Result};
+use crate::lines::{Form, Lines};
+
+const ID: Form = Form { what: "id", one: "an id", most: MAX_ID_BYTES };
 
 /// Where the ids of an import come from.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// One id a line.
-    File(PathBuf),
+    File(PathBuf, IdKind),
     /// `{prefix}-{row:09}`.
-    Numbered(String),
+    Named(String),
+    /// The number of the row.
+    Counted,
 }
 
 impl Source {
     /// From `--ids`, `--id-prefix` or the stem of the imported file.
-    pub(crate) fn choose(ids: Option<&Path>, prefix: Option<&str>, file: &Path) -> Result<Source> {
-        if let Some(ids) = ids {
-            return Ok(Source::File(ids.to_owned()));
+    pub(crate) fn choose(
+        ids: Option<&Path>,
+        prefix: Option<&str>,
+        file: &Path,
+        kind: IdKind,
+    ) -> Result<Source> {
+        match (ids, kind) {
+            (Some(ids), _) => Ok(Source::File(ids.to_owned(), kind)),
+            (None, IdKind::String) => Source::named(prefix, file),
+            (None, IdKind::U64) if prefix.is_none() => Ok(Source::Counted),
+            (None, IdKind::U64) => {
+                let what = "--id-prefix makes ids of text, and these are to be u64; leave it out, or give --ids";
+                Err(Failure::error(what))
+            }
+            (None, IdKind::Uuid) => Err(Failure::error("ids of kind uuid are not made up; give them with --ids")),
         }
+    }
+
+    fn named(prefix: Option<&str>, file: &Path) -> Result<Source> {
         let stem = prefix.or_else(|| file.file_stem()?.to_str());
         let Some(stem) = stem else {
             return Err(Failure::file(file, "the file's name is not UTF-8; name the rows with --id-prefix"));
         };
-        if numbered(stem, u64::MAX).len() > MAX_ID_BYTES {
+        if named(stem, u64::MAX).len() > MAX_ID_BYTES {
             return Err(Failure::error(format!(
                 "the id prefix is longer than {MAX_ID_BYTES} bytes; shorten it"
             )));
         }
-        Ok(Source::Numbered(stem.to_owned()))
+        Ok(Source::Named(stem.to_owned()))
     }
 
-    pub(crate) fn open(&self) -> Result<Ids> {
-        match self {
-            Source::File(path) => Ok(Ids::Lines(Lines::open(path)?)),
-            Source::Numbered(prefix) => Ok(Ids::Numbered { prefix: prefix.clone(), next: 0 }),
-        }
+    pub(crate) fn open(&self) -> Result<Ids<'_>> {
+        let lines = match self {
+            Source::File(path, kind) => Some(IdLines::open(path, *kind)?),
+            Source::Named(_) | Source::Counted => None,
+        };
+        Ok(Ids { source: self, lines, row: 0 })
     }
 
-    /// Reads every id once, before anything is stored: as many as `rows`, none empty, all UTF-8, none too long.
+    /// Reads every id once, before anything is stored: as many as `rows`, each of its kind.
     pub(crate) fn check(&self, rows: u64) -> Result<()> {
-        let Source::File(path) = self else { return Ok(()) };
-        let mut lines = Lines::open(path)?;
+        let Source::File(path, kind) = self else { return Ok(()) };
+        let mut lines = IdLines::open(path, *kind)?;
         while lines.next()?.is_some() {}
-        if lines.number == rows {
-            return Ok(());
+        lines.0.check_count(rows)
+    }
+
+    /// The id of a row that has none of its own.
+    pub(crate) fn made(&self, row: u64) -> Option<Id> {
+        match self {
+            Source::File(..) => None,
+            Source::Named(prefix) => Some(named(prefix, row).into()),
+            Source::Counted => Some(row.into()),
         }
-        let found = lines.number;
-        Err(Failure::file(path, format!("{found} ids for {rows} rows; give one id a line for each row")))
     }
 }
 
-/// The name of a row without an id of its own.
-pub(crate) fn numbered(prefix: &str, row: u64) -> String {
+fn named(prefix: &str, row: u64) -> String {
     format!("{prefix}-{row:09}")
 }
 
 /// The ids of an import in row order.
-pub(crate) enum Ids {
-    Lines(Lines),
-    Numbered { prefix: String, next: u64 },
+pub(crate) struct Ids<'a> {
+    source: &'a Source,
+    lines: Option<IdLines>,
+    row: u64,
 }
 
-impl Ids {
-    /// The next `most` ids, fewer if their bytes reach `most_bytes`; empty at the end.
-    pub(crate) fn batch(&mut self, most: usize, most_bytes: usize) -> Result<Vec<String>> {
-        let mut ids = Vec::with_capacity(most.min(1 << 16));
-        let mut bytes = 0;
-        while ids.len() < most && bytes < most_bytes {
-            let Some(id) = self.next()? else { break };
-            bytes += id.len();
-            ids.push(id);
-        }
-        Ok(ids)
-    }
-
-    fn next(&mut self) -> Result<Option<String>> {
-        match self {
-            Ids::Lines(lines) => Ok(lines.next()?.map(str::to_owned)),
-            Ids::Numbered { prefix, next } => {
-                *next += 1;
-                Ok(Some(numbered(prefix, *next - 1)))
-            }
+impl Ids<'_> {
+    pub(crate) fn next(&mut self) -> Result<Option<Id>> {
+        self.row += 1;
+        match &mut self.lines {
+            Some(lines) => lines.next(),
+            None => Ok(self.source.made(self.row - 1)),
         }
     }
 }
 
-/// The ids of a file, one a line. Only the line end ("\n" or "\r\n") is cut; the last line needs none.
-pub(crate) struct Lines {
-    path: PathBuf,
-    reader: BufReader<File>,
-    line: Vec<u8>,
-    /// Lines read so far: the number, from 1, of the last one.
-    number: u64,
-    /// Byte offsets of the start and the end of the last line.
-    span: (u64, u64),
-}
+/// The ids of a file, one a line.
+pub(crate) struct IdLines(Lines, IdKind);
 
-impl Lines {
-    pub(crate) fn open(path: &Path) -> Result<Lines> {
-        let file = File::open(path).map_err(|e| Failure::io(path, "open", &e))?;
-        let meta = file.metadata().map_err(|e| Failure::io(path, "read", &e))?;
-        if !meta.is_file() {
-            return Err(Failure::file(path, "not a regular file; give a text file with one id a line"));
-        }
-        let reader = BufReader::with_capacity(256 << 10, file);
-        Ok(Lines { path: path.to_owned(), reader, line: Vec::new(), number: 0, span: (0, 0) })
+impl IdLines {
+    pub(crate) fn open(path: &Path, kind: IdKind) -> Result<IdLines> {
+        Ok(IdLines(Lines::open(path, &ID)?, kind))
     }
 
-    /// Byte offset at which the last line began.
-    pub(crate) fn offset(&self) -> u64 {
-        self.span.0
-    }
-
-    pub(crate) fn next(&mut self) -> Result<Option<&str>> {
-        self.line.clear();
-        // The longest id and its line end; a longer line is refused, never held.
-        let most = MAX_ID_BYTES as u64 + 2;
-        let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line);
-        let read = read.map_err(|e| Failure::io(&self.path, "read", &e))?;
-        if read == 0 {
+    pub(crate) fn next(&mut self) -> Result<Option<Id>> {
+        if !self.0.advance()? {
             return Ok(None);
         }
-        self.number += 1;
-        self.span = (self.span.1, self.span.1 + read as u64);
-        let id = without_line_end(&self.line);
-        let what = if id.is_empty() {
-            "the line is empty; put an id there"
-        } else if id.len() > MAX_ID_BYTES {
-            "the id has more than 65536 bytes; shorten it"
-        } else {
-            match std::str::from_utf8(id) {
-                Ok(id) => return Ok(Some(id)),
-                Err(_) => "the id is not UTF-8; save the file as UTF-8",
-            }
-        };
-        Err(Failure::file(&self.path, format!("line {}: {what}", self.number)))
+        parse(self.1, self.0.text()?).map(Some).map_err(|what| self.0.failure(&what))
+    }
+
+    /// Byte offset at which the line of the last id begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.0.offset()
     }
 }
 
-fn without_line_end(line: &[u8]) -> &[u8] {
-    match line {
-        [id @ .., b'\r', b'\n'] | [id @ .., b'\n'] => id,
-        id => id,
-    }
+/// Ids named on the command line, of the store's kind. In a store that was never written to, any text will do.
+pub(crate) fn parse_all<'a>(kind: Option<IdKind>, texts: impl IntoIterator<Item = &'a String>) -> Result<Vec<Id>> {
+    let kind = kind.unwrap_or(IdKind::String);
+    texts.into_iter().map(|text| parse(kind, text).map_err(Failure::error)).collect()
+}
+
+/// An id from its text; `Err` says what it should look like.
+pub(crate) fn parse(kind: IdKind, text: &str) -> Result<Id, String> {
+    let (id, like) = match kind {
+        IdKind::String => return Ok(Id::from(text)),
+        IdKind::U64 => (whole_number(text).map(Id::from), "a number from 0 to 18446744073709551615"),
+        IdKind::Uuid => {
+            (Uuid::try_parse(text).ok().map(Id::from), "32 hexadecimal digits, as in 67e55044-10b1-426f-9247-bb680e5fe0c8")
+        }
+    };
+    id.ok_or_else(|| {
+        let shown: String = text.chars().take(60).collect();
+        let more = if shown.len() < text.len() { "..." } else { "" };
+        format!("{shown:?}{more} is not an id of kind {}; give {like}", kind.name())
+    })
+}
+
+/// Digits only: no sign, and no more of them than the largest number has.
+fn whole_number(text: &str) -> Option<u64> {
+    (text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -155,24 +153,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_line_end_is_cut() {
-        for (line, id) in [
-            ("a\n", "a"),
-            ("a\r\n", "a"),
-            ("a\r\r\n", "a\r"),
-            (" a \n", " a "),
-            ("a\t", "a\t"),
-            ("a\r", "a\r"),
-            ("\r\n", ""),
-            ("\n", ""),
-        ] {
-            assert_eq!(without_line_end(line.as_bytes()), id.as_bytes(), "{line:?}");
-        }
+    fn row_numbers_have_at_least_nine_digits() {
+        assert_eq!(named("movies", 7), "movies-000000007");
+        assert_eq!(named("", 1_234_567_890), "-1234567890");
     }
 
     #[test]
-    fn row_numbers_have_at_least_nine_digits() {
-        assert_eq!(numbered("movies", 7), "movies-000000007");
-        assert_eq!(numbered("", 1_234_567_890), "-1234567890");
+    fn ids_are_read_by_their_kind() {
+        let number = |text| parse(IdKind::U64, text).ok();
+        assert_eq!(number("0"), Some(Id::U64(0)));
+        assert_eq!(number("007"), Some(Id::U64(7)));
+        assert_eq!(number("18446744073709551615"), Some(Id::U64(u64::MAX)));
+        for text in ["", "+1", "-1", " 1", "1 ", "1.0", "0x1", "18446744073709551616", "000000000000000000001", "١"] {
+            assert_eq!(number(text), None, "{text:?}");
+        }
+        let uuid = |text| parse(IdKind::Uuid, text).map(|id| id.to_string()).ok();
+        let hyphenated = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        for text in [hyphenated, "67E5504410B1426F9247BB680E5FE0C8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"] {
+            assert_eq!(uuid(text).as_deref(), Some(hyphenated));
+        }
+        for text in ["", "67e55044", "67e55044-10b1-426f-9247-bb680e5fe0cg"] {
+            assert_eq!(uuid(text), None, "{text:?}");
+        }
+        assert_eq!(parse(IdKind::String, "-1"), Ok(Id::from("-1")));
+    }
+
+    #[test]
+    fn a_long_wrong_id_is_cut_in_the_message() {
+        let message = parse(IdKind::U64, &"é".repeat(1000)).unwrap_err();
+        assert!(message.len() < 250 && message.contains("\"... is not an id of kind u64"), "{message}");
     }
 }

@@ -2,8 +2,10 @@
 
 mod args;
 mod commands;
+mod documents;
 mod failure;
 mod ids;
+mod lines;
 mod npy;
 mod old;
 mod output;
@@ -63,6 +65,9 @@ fn run(command: Command, output: &mut Output) -> Result<u8> {
         Command::Delete(args) => commands::delete::run(&args, output),
         Command::Info(args) => commands::info::run(&args, output),
         Command::Verify(args) => commands::verify::run(&args, output),
+        Command::Compact(args) => commands::compact::run(&args, output),
+        Command::Backup(args) => commands::backup::run(&args, output),
+        Command::Repair(args) => { let _ = (&args, "STUBrepair"); unimplemented_stub() },
         Command::Export(args) => commands::export::run(&args, output),
         Command::Migrate(args) => commands::migrate::run(&args, output),
         Command::Demo(args) => commands::demo::run(&args, output),
@@ -82,3 +87,4 @@ fn survive_size_limit() -> Result<()> {
 fn survive_size_limit() -> Result<()> {
     Ok(())
 }
+fn unimplemented_stub() -> Result<u8> { Err(failure::Failure::error("STUB")) }

@@ -1,9 +1,11 @@
 //! Data goes to stdout, notes to stderr. A reader that went away is not an error.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::failure::{Failure, Result};
 
@@ -68,10 +70,33 @@ pub(crate) fn shown(id: &str) -> Cow<'_, str> {
     if id.contains(char::is_control) { Cow::Owned(id.escape_debug().to_string()) } else { Cow::Borrowed(id) }
 }
 
+/// A JSON document as shown to people: the same value, without characters that a terminal may obey.
+pub(crate) fn shown_document(json: &str) -> Cow<'_, str> {
+    if !json.contains(char::is_control) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match c {
+            // JSON allows these between its tokens only, and others within strings only.
+            '\t' | '\n' | '\r' => text.push(' '),
+            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// A JSON document as a part of JSON output, digit for digit.
+pub(crate) fn as_json(document: &str) -> Result<Box<RawValue>> {
+    RawValue::from_string(document.to_owned())
+        .map_err(|e| Failure::error(format!("a stored document is not JSON: {e}; run vecstone verify")))
+}
+
 /// Up to 20 ids, separated by commas, and how many more there are.
-pub(crate) fn shown_list(ids: &[&str]) -> String {
+pub(crate) fn shown_list(ids: &[impl Display]) -> String {
     const MOST: usize = 20;
-    let mut text = ids.iter().take(MOST).map(|id| shown(id)).collect::<Vec<_>>().join(", ");
+    let mut text = ids.iter().take(MOST).map(|id| shown(&id.to_string()).into_owned()).collect::<Vec<_>>().join(", ");
     if ids.len() > MOST {
         text.push_str(&format!(" and {} more", ids.len() - MOST));
     }
@@ -94,4 +119,19 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
 #[expect(clippy::cast_precision_loss, reason = "shown to three digits")]
 pub(crate) fn precise(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_document_is_the_same_value() {
+        let json = "{\"a\":\t\"\u{7f}\u{9b}2J é\",\r\"b\": [1]}";
+        let shown = shown_document(json);
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&shown), value(json));
+        assert!(matches!(shown_document("{\"a\": 1}"), Cow::Borrowed(_)));
+    }
 }

@@ -1,6 +1,6 @@
-//! What is acknowledged, as it happens: a bar on a terminal, plain lines otherwise. Always on stderr.
+//! What is done, as it happens: a bar on a terminal, plain lines otherwise. Always on stderr.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,27 +12,23 @@ pub(crate) struct Progress {
     started: Instant,
     total: u64,
     row_bytes: u64,
-    rows: AtomicU64,
-    bar: Option<ProgressBar>,
+    rows: Cell<u64>,
+    bar: Bar,
 }
 
 impl Progress {
     pub(crate) fn new(total: u64, dim: usize) -> Progress {
-        let bar = stderr_is_terminal().then(|| bar(total));
-        Progress { started: Instant::now(), total, row_bytes: dim as u64 * 4, rows: AtomicU64::new(0), bar }
+        let bar = Bar::new("[{bar:30}] {human_pos} of {human_len} rows acknowledged ({msg}), {eta} left");
+        Progress { started: Instant::now(), total, row_bytes: dim as u64 * 4, rows: Cell::new(0), bar }
     }
 
     /// The first `rows` rows are durable.
     pub(crate) fn acknowledged(&self, rows: u64) {
-        self.rows.store(rows, Ordering::Relaxed);
+        self.rows.set(rows);
         let bytes = rows * self.row_bytes;
         let what = format!("{}, {}", human_bytes(bytes), rate(bytes, self.started.elapsed()));
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(rows);
-                bar.set_message(what);
-            }
-            None => note(format!("acknowledged {rows} of {} rows ({what})", self.total)),
+        if !self.bar.show(rows, self.total, &what) {
+            note(format!("acknowledged {rows} of {} rows ({what})", self.total));
         }
     }
 
@@ -42,28 +38,39 @@ impl Progress {
 
     /// How many rows are acknowledged, of how many.
     pub(crate) fn so_far(&self) -> (u64, u64) {
-        (self.rows.load(Ordering::Relaxed), self.total)
+        (self.rows.get(), self.total)
     }
 }
 
-impl Drop for Progress {
-    /// The bar goes, so that a summary or an error stands on a line of its own.
+/// A bar, where stderr is a terminal. It goes when it is dropped, so that what follows stands on a line of its own.
+pub(crate) struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    pub(crate) fn new(template: &str) -> Bar {
+        let style = ProgressStyle::with_template(template);
+        let bar = stderr_is_terminal().then(|| ProgressBar::new(0));
+        if let (Some(bar), Ok(style)) = (&bar, style) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Bar(bar)
+    }
+
+    /// False if there is no terminal to show it on.
+    pub(crate) fn show(&self, done: u64, total: u64, what: &str) -> bool {
+        let Some(bar) = &self.0 else { return false };
+        bar.set_length(total);
+        bar.set_message(what.to_owned());
+        bar.set_position(done);
+        true
+    }
+}
+
+impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
     }
-}
-
-fn bar(total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template(
-        "[{bar:30}] {human_pos} of {human_len} rows acknowledged ({msg}), {eta} left",
-    );
-    if let Ok(style) = style {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 /// Bytes a second, as text.

@@ -6,11 +6,16 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use vecstone::{Id, IdKind};
+
 use crate::failure::{Failure, Result};
-use crate::ids::{Lines, Source};
+use crate::ids::{IdLines, Source, parse};
+
+/// The longest text of a number or a UUID.
+const SHORT: usize = 64;
 
 /// Finds superseded rows by hash, and confirms each by comparing ids.
 pub(crate) struct Repeats {
@@ -26,17 +31,17 @@ impl Repeats {
     pub(crate) fn find(source: &Source, rows: u64) -> Result<Repeats> {
         let mut found =
             Repeats { path: PathBuf::new(), file: None, hasher: RandomState::new(), last: HashMap::new() };
-        let Source::File(path) = source else { return Ok(found) };
+        let Source::File(path, kind) = source else { return Ok(found) };
         let mut hashes = Vec::new();
         if usize::try_from(rows).map_or(true, |rows| hashes.try_reserve_exact(rows).is_err()) {
             return Err(Failure::error(format!("not enough memory to compare {rows} ids; split the file")));
         }
-        found.each(path, |_, _, hash, _| hashes.push(hash))?;
+        found.each(path, *kind, |_, _, hash, _| hashes.push(hash))?;
         keep_repeated(&mut hashes);
         if hashes.is_empty() {
             return Ok(found);
         }
-        found.each(path, |row, offset, hash, last| {
+        found.each(path, *kind, |row, offset, hash, last| {
             if hashes.binary_search(&hash).is_ok() {
                 last.insert(hash, (row, offset));
             }
@@ -49,9 +54,10 @@ impl Repeats {
     fn each(
         &mut self,
         path: &Path,
+        kind: IdKind,
         mut take: impl FnMut(u64, u64, u64, &mut HashMap<u64, (u64, u64)>),
     ) -> Result<()> {
-        let mut lines = Lines::open(path)?;
+        let mut lines = IdLines::open(path, kind)?;
         let mut row = 0;
         while let Some(id) = lines.next()? {
             let hash = self.hasher.hash_one(id);
@@ -62,7 +68,7 @@ impl Repeats {
     }
 
     /// True if a later row of the file has the same id.
-    pub(crate) fn superseded(&mut self, row: u64, id: &str) -> Result<bool> {
+    pub(crate) fn superseded(&mut self, row: u64, id: &Id) -> Result<bool> {
         let Some(file) = &mut self.file else { return Ok(false) };
         match self.last.get(&self.hasher.hash_one(id)) {
             Some((last, offset)) if *last > row => line_is(file, *offset, id),
@@ -88,16 +94,17 @@ fn keep_repeated(hashes: &mut Vec<u64>) {
 }
 
 /// True if the line that begins at `offset` is exactly `id`.
-fn line_is(file: &mut File, offset: u64, id: &str) -> std::io::Result<bool> {
-    let mut line = Vec::with_capacity(id.len() + 2);
+fn line_is(file: &mut File, offset: u64, id: &Id) -> std::io::Result<bool> {
+    let mut line = Vec::new();
+    let most = id.as_str().map_or(SHORT, str::len) as u64 + 2;
     file.seek(SeekFrom::Start(offset))?;
-    match file.take(id.len() as u64 + 2).read_to_end(&mut line) {
-        Ok(_) => {}
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
-        Err(e) => return Err(e),
-    }
-    let Some(rest) = line.strip_prefix(id.as_bytes()) else { return Ok(false) };
-    Ok(matches!(rest, [] | [b'\n', ..] | [b'\r', b'\n']))
+    file.take(most).read_to_end(&mut line)?;
+    let text = match line.iter().position(|b| *b == b'\n') {
+        Some(end) => line[..end].strip_suffix(b"\r").unwrap_or(&line[..end]),
+        None => &line,
+    };
+    let found = std::str::from_utf8(text).ok().and_then(|text| parse(id.kind(), text).ok());
+    Ok(found.as_ref() == Some(id))
 }
 
 #[cfg(test)]
@@ -120,15 +127,27 @@ mod tests {
         }
     }
 
-    #[test]
-    fn superseded_rows_are_those_with_a_later_twin() {
+    #[track_caller]
+    fn check(kind: IdKind, text: &str, superseded: &[bool]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ids");
-        std::fs::write(&path, "a\nb\r\na\nab\nb\na").unwrap();
-        let mut repeats = Repeats::find(&Source::File(path), 6).unwrap();
-        let rows = ["a", "b", "a", "ab", "b", "a"];
-        let found: Vec<bool> =
-            rows.iter().zip(0..).map(|(id, row)| repeats.superseded(row, id).unwrap()).collect();
-        assert_eq!(found, [true, true, true, false, false, false]);
+        std::fs::write(&path, text).unwrap();
+        let mut repeats = Repeats::find(&Source::File(path.clone(), kind), superseded.len() as u64).unwrap();
+        let mut lines = IdLines::open(&path, kind).unwrap();
+        let mut found = Vec::new();
+        while let Some(id) = lines.next().unwrap() {
+            found.push(repeats.superseded(found.len() as u64, &id).unwrap());
+        }
+        assert_eq!(found, superseded);
+    }
+
+    #[test]
+    fn superseded_rows_are_those_with_a_later_twin() {
+        check(IdKind::String, "a\nb\r\na\nab\nb\na", &[true, true, true, false, false, false]);
+        check(IdKind::String, "007\n7\n7\n007\r\n1", &[true, true, false, false, false]);
+        check(IdKind::U64, "007\n7\r\n70\n0007", &[true, true, false, false]);
+        let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let text = format!("{uuid}\r\n{}\nurn:uuid:{uuid}\n", uuid.to_uppercase());
+        check(IdKind::Uuid, &text, &[true, true, false]);
     }
 }

@@ -1,12 +1,16 @@
-//! Puts batches into a store; each is flushed on a second thread while the next one is put.
+//! Tells what is durable. The store flushes in the background; nothing is acknowledged before that is done.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
-use vecstone::{Error, VectorStore};
+use vecstone::{Error, Flush, VectorStore};
 
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
+
+/// Batches that may be on their way to the disk; with more, the next one waits for all of them.
+const ON_THEIR_WAY: usize = 4;
 
 /// Why the writing of batches ended early.
 #[derive(Debug)]
@@ -52,40 +56,60 @@ impl Stopped {
     }
 }
 
-/// Takes the number of rows that were put so far, to be acknowledged once they are durable.
-pub(crate) struct Flusher {
-    rows: SyncSender<u64>,
+/// Watches what was put until it is durable.
+pub(crate) struct Acknowledger<'a> {
+    store: &'a VectorStore,
+    progress: &'a Progress,
+    /// For each batch that is not known to be durable: the rows put up to its end.
+    pending: VecDeque<(u64, Flush)>,
 }
 
-impl Flusher {
-    /// Waits while two batches are already on their way, so that no more than that is unflushed.
-    pub(crate) fn flush(&self, rows: u64) -> Result<(), Stopped> {
-        // The flushing thread ends early only with an error of its own, which is the one reported.
-        self.rows.send(rows).map_err(|_| Stopped::Other(Failure::silent()))
+impl Acknowledger<'_> {
+    /// The first `rows` rows are put: acknowledges those that are durable by now.
+    pub(crate) fn put(&mut self, rows: u64) -> Result<(), Stopped> {
+        self.pending.push_back((rows, self.store.flush_async()));
+        if self.pending.len() > ON_THEIR_WAY { self.finish() } else { self.look() }
+    }
+
+    /// Acknowledges what is durable. Looking also sends the store's background to work.
+    fn look(&mut self) -> Result<(), Stopped> {
+        let mut durable = None;
+        let mut outcome = Ok(());
+        while let Some((rows, flush)) = self.pending.front_mut() {
+            match Pin::new(flush).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(())) => durable = Some(*rows),
+                Poll::Ready(Err(error)) => {
+                    outcome = Err(error.into());
+                    break;
+                }
+                Poll::Pending => break,
+            }
+            self.pending.pop_front();
+        }
+        if let Some(rows) = durable {
+            self.progress.acknowledged(rows);
+        }
+        outcome
+    }
+
+    /// Waits until everything put is durable, and acknowledges it.
+    fn finish(&mut self) -> Result<(), Stopped> {
+        let flushed = self.store.flush();
+        // Also after an error: some of it may be durable.
+        let seen = self.look();
+        flushed.map_err(Stopped::from).and(seen)
     }
 }
 
-/// Runs `body`, which puts batches and hands each to the flusher. Returns when all of them are acknowledged.
+/// Runs `body`, which puts batches and tells the acknowledger of each. Returns when all of them are acknowledged.
 pub(crate) fn acknowledge<T>(
     store: &VectorStore,
     progress: &Progress,
-    body: impl FnOnce(&Flusher) -> Result<T, Stopped>,
+    body: impl FnOnce(&mut Acknowledger<'_>) -> Result<T, Stopped>,
 ) -> Result<T, Stopped> {
-    thread::scope(|scope| {
-        let (rows, put) = sync_channel(1);
-        let flushing = scope.spawn(move || flush_each(store, progress, &put));
-        let outcome = body(&Flusher { rows });
-        match flushing.join() {
-            Ok(flushed) => flushed.map_err(Stopped::Store).and(outcome),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
-}
-
-fn flush_each(store: &VectorStore, progress: &Progress, put: &Receiver<u64>) -> Result<(), Error> {
-    for rows in put {
-        store.flush()?;
-        progress.acknowledged(rows);
-    }
-    Ok(())
+    let mut acknowledger = Acknowledger { store, progress, pending: VecDeque::new() };
+    let outcome = body(&mut acknowledger);
+    // Also after an error, which may well be about the input: what was put before it stays.
+    let finished = acknowledger.finish();
+    outcome.and_then(|done| finished.map(|()| done))
 }

@@ -154,7 +154,7 @@ fn commands_that_are_refused() {
     std::fs::create_dir(place.path("other")).unwrap();
     place.write("other/notes.txt", "not ours");
     let before = place.files("s");
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["import", "s", "in.npy", "--overwrite", "--metric", "l2"], "cosine"),
         (&["import", "s", "missing.npy"], "missing.npy"),
         (&["import", "s", "."], "regular file"),
@@ -167,6 +167,8 @@ fn commands_that_are_refused() {
         (&["get", "missing", "a"], "no store there"),
         (&["info", "file"], "not a vecstone store"),
         (&["verify", "other"], "not a vecstone store"),
+        (&["compact", "other"], "not a vecstone store"),
+        (&["import", "s", "in.npy", "--id-prefix", "p", "--id-kind", "u64"], "of kind string"),
         (&["search", "s", "--vector", "1,2,3"], "dimension 4"),
         (&["search", "s", "--vector", "1,2,x,4"], "number 3"),
         (&["search", "s", "--vector", "1,2,nan,4"], "finite"),

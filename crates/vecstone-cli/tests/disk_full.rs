@@ -17,11 +17,13 @@ fn acknowledged_rows_stay_and_resume_goes_on() {
         .fails(2, &["space", "acknowledged and stay", "--resume"]);
     let last = done.stderr.lines().rfind(|line| line.starts_with("acknowledged")).unwrap();
     let acknowledged: usize = last.split(' ').nth(1).unwrap().parse().unwrap();
-    assert!(acknowledged > 1000, "{last}");
+    // At least 1,300 rows fit; the group of batches that did not may hold 500 of them.
+    assert!(acknowledged >= 800, "{last}");
     assert!(done.stderr.contains(&format!("{acknowledged} of 4000 rows are acknowledged and stay")));
     {
         let store = VectorStore::open_read_only(place.path("s")).unwrap();
-        assert!(store.len() >= acknowledged && store.len() < 4000);
+        let rows = store.len().unwrap();
+        assert!(rows >= acknowledged && rows < 4000);
         for (id, vector) in ids.iter().zip(vectors.chunks_exact(384)).take(acknowledged) {
             assert_eq!(bits(&store.get(id).unwrap().unwrap()), bits(vector));
         }

@@ -27,11 +27,16 @@ fn keys_of_every_command() {
     assert_keys(&imported, &keys);
     let row = place.run(&["get", "s", "in-000000000", "--json"]).ok().json();
     assert_keys(&row, &["id", "vector"]);
+    let row = place.run(&["get", "s", "in-000000000", "--document", "--json"]).ok().json();
+    assert_keys(&row, &["id", "document"]);
     for hit in place.run(&["search", "s", "--id", "in-000000000", "--json"]).ok().json_lines() {
         assert_keys(&hit, &["id", "distance"]);
     }
     for hit in place.run(&["search", "s", "--query", "in.npy", "--json"]).ok().json_lines() {
         assert_keys(&hit, &["query", "id", "distance"]);
+    }
+    for hit in place.run(&["search", "s", "--vector", "1,2,3", "--documents", "--json"]).ok().json_lines() {
+        assert_keys(&hit, &["id", "distance", "document"]);
     }
     let verified = place.run(&["verify", "s", "--json"]).ok().json();
     assert_keys(&verified, &["store", "ok", "bytes", "tail_bytes", "damage"]);
@@ -40,14 +45,21 @@ fn keys_of_every_command() {
     let deleted = place.run(&["delete", "s", "in-000000000", "--json"]).ok().json();
     assert_keys(&deleted, &["deleted", "missing", "live"]);
     let info = place.run(&["info", "s", "--json"]).ok().json();
-    let keys =
-        ["rows", "live", "dead", "dim", "metric", "element", "segments", "bytes", "overhead", "memory"];
-    assert_keys(&info, &[&keys[..], &["path", "clean"]].concat());
-    assert_keys(&info["bytes"], &["dat", "idx", "side", "total", "allocated"]);
-    assert_keys(&info["memory"], &["heap", "mapped", "resident"]);
+    let counts = ["rows", "live", "dead", "buffered", "segments", "bytes", "memory"];
+    let ratios = ["overhead", "overhead_without_side", "compaction_error"];
+    let schema = ["path", "clean", "id_kind", "dim", "metric", "element"];
+    assert_keys(&info, &[&counts[..], &ratios, &schema].concat());
+    assert_keys(&info["bytes"], &["dat", "idx", "ids", "del", "jsonl", "codes", "side", "total", "allocated"]);
+    assert_keys(&info["memory"], &["heap", "buffer", "index", "masks", "other", "mapped", "resident"]);
     let overhead = info["bytes"]["total"].as_f64().unwrap() / (19.0 * 3.0 * 4.0);
     assert!((info["overhead"].as_f64().unwrap() - overhead).abs() < 1e-9);
     assert_eq!(info["clean"], true);
+    let compacted = place.run(&["compact", "s", "--json"]).ok().json();
+    assert_keys(&compacted, &["store", "segments", "rows_dropped", "bytes_freed", "live"]);
+    let copied = place.run(&["backup", "s", "copy", "--json"]).ok().json();
+    assert_keys(&copied, &["store", "backup", "files", "bytes", "linked"]);
+    let repaired = place.run(&["repair", "s", "repaired", "--json"]).ok().json();
+    assert_keys(&repaired, &["store", "new", "rows", "dropped", "possibly_deleted", "notes"]);
     let mut old = [&b"OMEN"[..], &1u32.to_le_bytes(), &3u32.to_le_bytes(), &0u64.to_le_bytes()].concat();
     old.resize(256, 0);
     place.write("old.dat", old);
@@ -59,14 +71,17 @@ fn keys_of_every_command() {
 #[test]
 fn every_command_has_a_help_with_an_example() {
     let place = Place::new();
-    let commands =
-        ["create", "import", "get", "search", "delete", "info", "verify", "export", "migrate", "demo"];
-    for command in commands {
+    let all = place.run(&["--help"]).ok().stdout;
+    let listed = all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // Where a line of text goes on, it begins with more spaces.
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let commands: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    for command in ["create", "import", "search", "compact", "backup", "repair", "demo"] {
+        assert!(commands.contains(&command), "{commands:?}");
+    }
+    for command in commands.into_iter().filter(|command| *command != "help") {
         let help = place.run(&[command, "--help"]).ok().stdout;
-        assert!(
-            help.contains(&format!("Example: vecstone {command} "))
-                || help.contains("Example: vecstone demo")
-        );
+        assert!(help.contains(&format!("Example: vecstone {command}")), "{command}");
         assert!(help.contains("--json"), "{command}");
     }
 }

@@ -25,10 +25,11 @@ fn every_acknowledged_row_survives_sigkill() {
         assert!(acknowledged >= kill_at);
         let recovered = {
             let store = VectorStore::open(place.path("s")).unwrap();
-            assert!(store.len() >= acknowledged);
-            assert_eq!(store.len() % 16, 0, "whole batches only");
-            assert_rows(&store, &ids, &vectors, store.len());
-            store.len()
+            let rows = store.len().unwrap();
+            assert!(rows >= acknowledged);
+            assert_eq!(rows % 16, 0, "whole batches only");
+            assert_rows(&store, &ids, &vectors, rows);
+            rows
         };
         let resumed = place.run(&[&import[..], &["--resume", "--json"]].concat()).ok().json();
         assert_eq!(resumed["skipped"], recovered);
@@ -59,6 +60,6 @@ fn ten_thousand_saved_ten_thousand_recovered() {
     let child = place.start(&["import", "s", "in.npy", "--ids", "in.ids"]);
     assert_eq!(kill_after(child, 10_000), 10_000);
     let store = VectorStore::open(place.path("s")).unwrap();
-    assert_eq!(store.len(), 10_000);
+    assert_eq!(store.len().unwrap(), 10_000);
     assert_rows(&store, &ids, &vectors, 10_000);
 }

@@ -1,69 +1,167 @@
-//! What one call writes, and what must not be written.
+//! What one commit writes, and what must not be written.
 
-use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES, check_finite};
+use crate::buffer::{Change, Group};
+use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_finite};
 use crate::error::{Error, Result};
+use crate::id::{AsId, IdHasher, IdKind, IdRef};
 
 /// One change of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op<'a> {
     /// Stores `vector` as the row of `id`; an earlier row of that id is dead from then on.
     Put {
-        /// 1 to [`MAX_ID_BYTES`] bytes.
-        id: &'a str,
+        /// 1 to [`MAX_ID_BYTES`](crate::MAX_ID_BYTES) bytes.
+        id: IdRef<'a>,
         /// `dim` finite components.
         vector: &'a [f32],
+        /// A JSON value.
+        document: Option<&'a str>,
     },
     /// Deletes `id`.
     Delete {
-        /// 1 to [`MAX_ID_BYTES`] bytes.
-        id: &'a str,
+        /// 1 to [`MAX_ID_BYTES`](crate::MAX_ID_BYTES) bytes.
+        id: IdRef<'a>,
     },
 }
 
-/// The changes of one call, all or nothing.
+impl<'a> Op<'a> {
+    /// A put without a document.
+    pub fn put<I: AsId + ?Sized>(id: &'a I, vector: &'a [f32]) -> Op<'a> {
+        Op::Put { id: id.as_id(), vector, document: None }
+    }
+
+    /// A delete.
+    pub fn delete<I: AsId + ?Sized>(id: &'a I) -> Op<'a> {
+        Op::Delete { id: id.as_id() }
+    }
+
+    /// The id that changes.
+    pub fn id(&self) -> &IdRef<'a> {
+        let (Op::Put { id, .. } | Op::Delete { id }) = self;
+        id
+    }
+}
+
+/// The changes of one commit, all or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Batch<'a> {
     /// Puts whose rows lie one after the other: they are written from where they are.
-    Rows { ids: &'a [&'a str], vectors: &'a [f32], dim: usize },
+    Rows { ids: &'a [IdRef<'a>], vectors: &'a [f32], documents: &'a [Option<&'a str>], dim: usize },
     /// Any changes.
     Ops(&'a [Op<'a>]),
+    /// Changes that were accepted before.
+    Group(&'a Group),
 }
 
 impl<'a> Batch<'a> {
+    /// Number of changes.
     pub(crate) fn len(&self) -> usize {
         match self {
             Batch::Rows { ids, .. } => ids.len(),
             Batch::Ops(ops) => ops.len(),
+            Batch::Group(group) => group.parts.iter().map(|(_, ops)| ops.len()).sum(),
+        }
+    }
+
+    /// Bytes that the batch takes in the buffer, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let one = |id: &IdRef<'_>, document: Option<&str>| (id.as_bytes().len() + document.map_or(0, str::len) + 32) as u64;
+        let rows: u64 = self.rows().map(|rows| rows.len() as u64 * 4).sum();
+        rows + match self {
+            Batch::Rows { ids, documents, .. } => {
+                let document = |row: usize| documents.get(row).copied().flatten();
+                ids.iter().enumerate().map(|(row, id)| one(id, document(row))).sum()
+            }
+            Batch::Ops(ops) => ops
+                .iter()
+                .map(|op| one(op.id(), if let Op::Put { document, .. } = op { *document } else { None }))
+                .sum(),
+            Batch::Group(group) => group.bytes,
         }
     }
 
     /// The changes in order.
-    pub(crate) fn ops(&self) -> impl Iterator<Item = Op<'a>> {
-        let batch = *self;
-        (0..self.len()).map(move |n| match batch {
-            Batch::Rows { ids, vectors, dim } => {
-                Op::Put { id: ids[n], vector: &vectors[n * dim..(n + 1) * dim] }
+    pub(crate) fn changes(&self, hasher: IdHasher) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
+        match *self {
+            Batch::Rows { ids, vectors, documents, dim } => {
+                let rows = ids.iter().zip(vectors.chunks_exact(dim)).enumerate();
+                Box::new(rows.map(move |(row, (id, vector))| {
+                    let (id, document) = (id.as_bytes(), documents.get(row).copied().flatten());
+                    Change { id, hash: hasher.hash(id), put: Some((vector, document.map(str::as_bytes))) }
+                }))
             }
-            Batch::Ops(ops) => ops[n],
-        })
+            Batch::Ops(ops) => Box::new(ops.iter().map(move |op| {
+                let id = op.id().as_bytes();
+                let put = match *op {
+                    Op::Put { vector, document, .. } => Some((vector, document.map(str::as_bytes))),
+                    Op::Delete { .. } => None,
+                };
+                Change { id, hash: hasher.hash(id), put }
+            })),
+            Batch::Group(group) => Box::new(group.parts.iter().flat_map(|(chunk, ops)| {
+                chunk.ops()[ops.clone()].iter().map(|op| Change {
+                    id: chunk.id(op),
+                    hash: op.hash,
+                    put: chunk.vector(op).map(|vector| (vector, chunk.document(op))),
+                })
+            })),
+        }
     }
 
-    /// Refuses what must not be stored, before the first byte is written; returns the number of puts.
-    pub(crate) fn check(&self, dim: usize) -> Result<u64> {
+    /// The rows in order, in pieces that each lie in one place.
+    pub(crate) fn rows(&self) -> Box<dyn Iterator<Item = &'a [f32]> + 'a> {
+        match *self {
+            Batch::Rows { vectors, .. } => Box::new(std::iter::once(vectors)),
+            Batch::Ops(ops) => Box::new(ops.iter().filter_map(|op| match op {
+                Op::Put { vector, .. } => Some(*vector),
+                Op::Delete { .. } => None,
+            })),
+            Batch::Group(group) => {
+                Box::new(group.parts.iter().map(|(chunk, ops)| chunk.vectors_of(ops.clone())))
+            }
+        }
+    }
+
+    /// Kind of the ids of a batch that a caller hands in; `None` if there are none.
+    pub(crate) fn kind(&self) -> Option<IdKind> {
+        match self {
+            Batch::Rows { ids, .. } => ids.first().map(IdRef::kind),
+            Batch::Ops(ops) => ops.first().map(|op| op.id().kind()),
+            Batch::Group(_) => None,
+        }
+    }
+
+    /// Refuses what must not be stored, before the first byte is written: everything but documents.
+    pub(crate) fn check(&self, dim: usize, kind: Option<IdKind>) -> Result<()> {
         let (mut rows, mut id_bytes) = (0u64, 0u64);
-        for (row, op) in self.ops().enumerate() {
-            let (Op::Put { id, .. } | Op::Delete { id }) = op;
-            if id.is_empty() || id.len() > MAX_ID_BYTES {
-                return Err(Error::InvalidId { row, len: id.len() });
+        let Some(expected) = kind.or(self.kind()) else { return Ok(()) };
+        let mut check = |row: usize, id: &IdRef<'_>, vector: Option<&[f32]>| {
+            id.check(row)?;
+            if id.kind() != expected {
+                return Err(Error::IdKind { expected, found: id.kind() });
             }
-            id_bytes += id.len() as u64;
-            if let Op::Put { vector, .. } = op {
-                if vector.len() != dim {
-                    return Err(Error::DimensionMismatch { expected: dim, found: vector.len() });
+            id_bytes += id.as_bytes().len() as u64;
+            let Some(vector) = vector else { return Ok(()) };
+            rows += 1;
+            if vector.len() != dim {
+                return Err(Error::DimensionMismatch { expected: dim, found: vector.len() });
+            }
+            check_finite(row, vector)
+        };
+        match self {
+            Batch::Rows { ids, vectors, .. } => {
+                for (row, (id, vector)) in ids.iter().zip(vectors.chunks_exact(dim)).enumerate() {
+                    check(row, id, Some(vector))?;
                 }
-                check_finite(row, vector)?;
-                rows += 1;
             }
+            Batch::Ops(ops) => {
+                for (row, op) in ops.iter().enumerate() {
+                    let vector = if let Op::Put { vector, .. } = op { Some(*vector) } else { None };
+                    check(row, op.id(), vector)?;
+                }
+            }
+            // Checked when it was accepted.
+            Batch::Group(_) => {}
         }
         for (what, found, max) in [
             ("bytes of vectors", rows * dim as u64 * 4, MAX_BATCH_BYTES),
@@ -74,6 +172,6 @@ impl<'a> Batch<'a> {
                 return Err(Error::BatchTooLarge { what, found, max });
             }
         }
-        Ok(rows)
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What a store is made with, and the limits that every part keeps to.
 
 use crate::error::{Error, Result};
+use crate::id::IdHasher;
 
 /// The largest dimension of a vector.
 pub const MAX_DIM: u32 = 65_536;
@@ -64,6 +65,26 @@ impl Element {
     /// The name used in `info`: `f32`.
     pub fn name(self) -> &'static str {
         "f32"
+    }
+}
+
+/// What never changes in a store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schema {
+    pub(crate) uuid: [u8; 16],
+    pub(crate) dim: u32,
+    pub(crate) element: Element,
+    pub(crate) metric: Metric,
+}
+
+impl Schema {
+    pub(crate) fn hasher(&self) -> IdHasher {
+        IdHasher::new(&self.uuid)
+    }
+
+    /// Bytes of one row.
+    pub(crate) fn stride(&self) -> u64 {
+        u64::from(self.dim) * self.element.bytes()
     }
 }
 

@@ -7,8 +7,9 @@ use crate::format::header::{Bad, HEADER_BYTES, Header};
 use crate::format::manifest::{self, Manifest, SegmentEntry};
 use crate::format::record::FILE_BYTES;
 use crate::planted::{self, Bug};
-use crate::recover::{Named, complain};
-use crate::storage::parent_of;
+use crate::files::{Files, Named, parent_of};
+use crate::recover::complain;
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,76 @@ const LOCK_RETRY: Duration = Duration::from_millis(5);
 /// The path of a segment's pair, without `.dat` and `.idx`.
 pub(crate) fn pair_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:08}"))
+}
+
+/// The path of the list of a segment's dead rows that came with that MANIFEST.
+pub(crate) fn del_path(dir: &Path, segment: u64, manifest: u64) -> PathBuf {
+    dir.join(format!("{segment:08}.{manifest}.del"))
+}
+
+/// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
+fn segment_file(name: &str) -> Option<(u64, &str)> {
+    let (stem, suffix) = name.split_once('.')?;
+    let digits = stem.len() >= 8 && stem.bytes().all(|b| b.is_ascii_digit());
+    let ours = match suffix.split_once('.') {
+        None => matches!(suffix, "dat" | "idx" | "jsonl" | "ids" | "codes"),
+        Some((manifest, "del")) => manifest.parse::<u64>().is_ok(),
+        Some((suffix, "new")) => matches!(suffix, "ids" | "codes"),
+        _ => false,
+    };
+    let number = stem.parse().ok()?;
+    (digits && ours).then_some((number, suffix))
+}
+
+/// What kind of a store's files has this name: its suffix, or "side"; `None` if it is not ours.
+pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
+    let name = name.to_str()?;
+    if [MANIFEST, MANIFEST_NEW, LOCK].contains(&name) {
+        return Some("side");
+    }
+    let (_, suffix) = segment_file(name)?;
+    Some(suffix.rsplit('.').next().unwrap_or(suffix))
+}
+
+/// Files of a store's names that MANIFEST does not name: what an interrupted replacement left, or could not remove.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if one of them is a log that knows a newer MANIFEST: then MANIFEST is an old copy, and what it does
+/// not name is not for us to remove.
+pub(crate) fn unlisted(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+    let names = disk.list(dir).map_err(|e| Error::io(dir, "list", e))?;
+    let mut found = Vec::new();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let keep = match segment_file(name) {
+            None => name != MANIFEST_NEW,
+            Some((number, suffix)) => {
+                let listed = manifest.segments.iter().find(|segment| segment.number == number);
+                listed.is_some_and(|segment| match suffix.split_once('.') {
+                    None => true,
+                    Some((digits, _)) => {
+                        segment.sealed.as_ref().is_some_and(|sealed| digits.parse() == Ok(sealed.del.0))
+                    }
+                })
+            }
+        };
+        if !keep {
+            found.push(dir.join(name));
+        }
+    }
+    for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
+        if newest_manifest(disk, path).unwrap_or(0) > manifest.number {
+            let what = "this log knows a newer MANIFEST: MANIFEST is an old copy";
+            return Err(Error::corrupt(path, 0, what));
+        }
+    }
+    Ok(found)
+}
+
+/// The largest MANIFEST number in the log of a pair that no MANIFEST names; `None` if it cannot be read.
+fn newest_manifest(disk: &dyn Disk, idx: &Path) -> Option<u64> {
+    let files = Files::open(disk, &idx.with_extension(""), false).ok()?;
+    Some(crate::recover::recover(&files, None, 0).ok()?.manifest)
 }
 
 /// Takes LOCK, making it if need be, and leaves this process's id in it as a hint.
@@ -72,12 +143,7 @@ pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Manifest> {
         }
         Err(e) => return Err(Error::io(&path, "open", e)),
     };
-    let len = file.len()?;
-    if len > manifest::MAX_BYTES {
-        return Err(Error::corrupt(&file.path, manifest::MAX_BYTES, "MANIFEST is longer than any can be"));
-    }
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    file.read(&mut bytes, 0)?;
+    let bytes = file.read_all(manifest::MAX_BYTES)?;
     Manifest::decode(&bytes).map_err(|bad| match bad {
         // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
         Bad::NotOurs(what) if holds_a_pair(disk, dir) => Error::corrupt(&file.path, 0, what),
@@ -180,7 +246,7 @@ pub(crate) fn replace_manifest(disk: &dyn Disk, dir: &Path, manifest: &Manifest)
     }
     let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
     disk.rename(&new, &path).map_err(unknown)?;
-    if planted::is(Bug::SkipDirSync) {
+    if planted::is(Bug::SkipDirSync) || (planted::is(Bug::AppendTooEarly) && manifest.number > 1) {
         return Ok(());
     }
     disk.sync_dir(dir).map_err(unknown)
@@ -212,23 +278,6 @@ pub(crate) fn first_manifest(header: &Header, metric: Metric) -> Manifest {
         next_segment: identity.segment + 1,
         segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
     }
-}
-
-/// Lengths and allocated bytes of MANIFEST and LOCK.
-pub(crate) fn side_bytes(disk: &dyn Disk, dir: &Path) -> Result<(u64, u64)> {
-    let (mut len, mut allocated) = (0, 0);
-    for path in [dir.join(MANIFEST), dir.join(LOCK)] {
-        match disk.open(&path, Open::Read) {
-            Ok(file) => {
-                let failed = |e| Error::io(&path, "read the length", e);
-                len += file.len().map_err(failed)?;
-                allocated += file.allocated().map_err(failed)?;
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io(&path, "open", e)),
-        }
-    }
-    Ok((len, allocated))
 }
 
 /// The path of MANIFEST.

@@ -173,6 +173,24 @@ pub enum Error {
     },
     /// The handle was opened read-only.
     ReadOnly,
+    /// An id of another kind than the store's; the first write fixed it. Nothing of the batch is stored.
+    IdKind {
+        /// The store's kind.
+        expected: crate::IdKind,
+        /// The kind given.
+        found: crate::IdKind,
+    },
+    /// A document is not exactly one JSON value. Nothing of the batch is stored.
+    InvalidDocument {
+        /// What the JSON parser says.
+        why: Arc<str>,
+    },
+    /// The handle is closed.
+    Closed,
+    /// The handle was opened before a fork, by the parent of this process; it reads what was there then.
+    Forked,
+    /// The caller broke it off; nothing was changed.
+    Cancelled,
 }
 
 impl Error {
@@ -189,6 +207,15 @@ impl Error {
             return Error::NoSpace { path, source: Arc::new(source) };
         }
         Error::WriteFailed { path, offset, source: Arc::new(source) }
+    }
+
+    /// The same failure in making a file that nothing names yet: it goes, and writing goes on.
+    pub(crate) fn abandoned(self) -> Error {
+        match self {
+            Error::WriteFailed { path, source, .. } => Error::Io { path, doing: "write", source },
+            Error::SyncFailed { path, source } => Error::Io { path, doing: "sync", source },
+            error => error,
+        }
     }
 
     pub(crate) fn corrupt(path: &Path, offset: u64, what: &'static str) -> Error {
@@ -296,6 +323,22 @@ impl fmt::Display for Error {
             Error::OutOfMemory { bytes } => {
                 write!(f, "not enough memory for {bytes} bytes; use smaller batches")
             }
+            Error::IdKind { expected, found } => write!(
+                f,
+                "the ids of this store are of kind {}, this one is of kind {}; use one kind in a store",
+                expected.name(),
+                found.name()
+            ),
+            Error::InvalidDocument { why } => {
+                write!(f, "the document is not one JSON value: {why}; give valid JSON text")
+            }
+            Error::Closed => write!(f, "the store is closed; open it again"),
+            Error::Forked => write!(
+                f,
+                "this process is a fork of the one that opened the store, and may only read what was there then; \
+                 open the store here"
+            ),
+            Error::Cancelled => write!(f, "broken off as asked; nothing was changed"),
             Error::ReadOnly => write!(f, "the store is open read-only; open it for writing to change it"),
         }
     }

@@ -4,7 +4,7 @@ use crate::disk::sim::{Image, SimDisk};
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::record::{self, Next, Record};
 use crate::format::{Identity, crc32c};
-use crate::{Error, OpenOptions, VectorStore};
+use crate::{Error, Id, OpenOptions, VectorStore};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +40,11 @@ pub fn open_bytes(input: &[u8]) {
 }
 
 /// Reads, searches and verifies; the ids and the bits of their vectors, `None` for damaged rows.
-fn use_it(store: &VectorStore) -> Vec<(String, Option<Vec<u32>>)> {
+fn use_it(store: &VectorStore) -> Vec<(Id, Option<Vec<u32>>)> {
     let report = store.verify().expect("the simulated disk reads");
     let mut found = Vec::new();
     let mut damaged = false;
-    for item in store.iter() {
+    for item in store.iter().expect("nothing is buffered") {
         match item {
             Ok((id, vector)) => {
                 assert_eq!(store.get(&id).expect("just read").as_ref(), Some(&vector));
@@ -53,13 +53,13 @@ fn use_it(store: &VectorStore) -> Vec<(String, Option<Vec<u32>>)> {
             Err(error) => {
                 assert!(matches!(error, Error::Corrupt { .. }), "{error}");
                 damaged = true;
-                found.push((String::new(), None));
+                found.push((Id::from(""), None));
             }
         }
     }
     assert!(!damaged || !report.is_ok(), "verify misses a damaged row");
     if let Ok(neighbors) = store.search(&vec![0.5; store.dim()], 10) {
-        assert_eq!(neighbors.len(), store.len().min(10));
+        assert_eq!(neighbors.len(), store.len().expect("nothing is buffered").min(10));
         assert!(neighbors.iter().all(|n| !n.distance.is_nan()));
     }
     found

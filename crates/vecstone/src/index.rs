@@ -1,137 +1,168 @@
-//! Which row of an id is live: an in-memory table over the ids in the mapped `.idx`. It copies no id.
+//! Which row of an id is its newest: the in-memory table of an active segment. It copies no id.
 
-use crate::error::Result;
-use crate::storage::{LogEntry, VectorStorage};
-use hashbrown::HashTable;
-use std::hash::{BuildHasher, RandomState};
+use crate::disk::Mapping;
+use crate::id::IdHasher;
+use crate::recover::Deleted;
+use crate::rows::{Row, RowTable};
+use hashbrown::{HashMap, HashTable};
+use std::hash::RandomState;
+use std::sync::Arc;
 
-/// Ids to live rows, and the set of live rows.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    /// Row numbers, found by the hash of the row's id.
+/// The rows of a segment from some row on, found by id.
+///
+/// It only grows. A snapshot of fewer rows walks back along `previous` from the newest row of an id to the first that
+/// it has, and asks its own mask whether that one is live.
+#[derive(Debug)]
+pub(crate) struct HeapIndex {
+    rows: RowTable,
+    /// Newest rows, by hash.
     table: HashTable<u32>,
-    /// Seeded per process: ids chosen by someone else cannot be made to collide.
-    hasher: RandomState,
-    /// One bit a row.
-    live: Vec<u64>,
+    /// Of a row that replaced another one here: that one.
+    previous: HashMap<u32, u32, RandomState>,
+    /// `.idx`, at least up to the last row's record.
+    idx_map: Arc<Mapping>,
 }
 
-impl Index {
-    /// Replays the whole log. O(length of `.idx`).
-    pub(crate) fn build(storage: &VectorStorage) -> Result<Index> {
-        let mut index = Index::default();
-        index.live.reserve_exact(words(storage.rows()));
-        for entry in storage.log() {
-            match entry? {
-                LogEntry::Put { id, row } => index.put(storage, id, row),
-                LogEntry::Delete { id } => _ = index.remove(storage, id),
+/// Rows handed to a table at a time: readers get in between.
+pub(crate) const ROWS_AT_ONCE: usize = 4096;
+
+/// From the half of a hash that is kept to all bits that the table looks at.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The half of a hash that is kept.
+#[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
+pub(crate) fn half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+impl HeapIndex {
+    /// An empty index for the rows from `first` on.
+    pub(crate) fn from_row(first: u64, idx_map: Arc<Mapping>) -> HeapIndex {
+        HeapIndex {
+            rows: RowTable::from_row(first),
+            table: HashTable::new(),
+            previous: HashMap::default(),
+            idx_map,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> &RowTable {
+        &self.rows
+    }
+
+    pub(crate) fn map(&self) -> &Arc<Mapping> {
+        &self.idx_map
+    }
+
+    /// Whether any row of an id is here.
+    pub(crate) fn has(&self, hash: u64, id: &[u8]) -> bool {
+        self.find(hash, id, u64::MAX).is_some()
+    }
+
+    pub(crate) fn set_map(&mut self, idx_map: Arc<Mapping>) {
+        self.idx_map = idx_map;
+    }
+
+    /// Makes room at once: growing step by step would move each entry several times.
+    pub(crate) fn expect(&mut self, rows: usize) {
+        self.table.reserve(rows, |&row| spread(hash_of(&self.rows, row)));
+    }
+
+    /// Adds the next rows, the first of which is `first`; tells of each whether, and which, row here was the newest of
+    /// its id before.
+    pub(crate) fn add(&mut self, first: u64, new: &[Row], mut replaced: impl FnMut(u32, Option<u32>)) {
+        let HeapIndex { rows, table, previous, idx_map } = self;
+        debug_assert_eq!(rows.end(), first);
+        for (row, &Row { idx_at, hash, .. }) in (first..).zip(new) {
+            rows.push(new[usize::try_from(row - first).expect("a slice's length")]);
+            let row = u32::try_from(row).expect("row numbers are below MAX_ROWS");
+            let entry = table.entry(
+                spread(hash),
+                |&other| {
+                    let other = rows.get(other.into()).expect("rows in the table are in the rows");
+                    other.hash == hash && id_at(idx_map, other.idx_at) == id_at(idx_map, idx_at)
+                },
+                |&other| spread(hash_of(rows, other)),
+            );
+            match entry {
+                hashbrown::hash_table::Entry::Occupied(mut slot) => {
+                    let old = std::mem::replace(slot.get_mut(), row);
+                    previous.insert(row, old);
+                    replaced(row, Some(old));
+                }
+                hashbrown::hash_table::Entry::Vacant(slot) => {
+                    slot.insert(row);
+                    replaced(row, None);
+                }
             }
         }
-        Ok(index)
     }
 
-    /// Makes room for a first large batch at once: growing step by step would hash each id several times.
-    pub(crate) fn expect(&mut self, puts: usize) {
-        if self.table.is_empty() {
-            self.table.reserve(puts, |_| unreachable!("an empty table has nothing to hash again"));
+    /// Adds all rows of a table, lines included.
+    pub(crate) fn add_all(&mut self, rows: &RowTable) {
+        for piece in rows.pieces(ROWS_AT_ONCE) {
+            self.expect(piece.len());
+            self.add(self.rows.end(), piece, |_, _| {});
         }
+        self.add_lines(rows);
     }
 
-    /// The live row of an id. O(1).
-    pub(crate) fn find(&self, storage: &VectorStorage, id: &str) -> Option<u64> {
-        let hash = self.hasher.hash_one(id.as_bytes());
-        self.table.find(hash, |&row| is(storage, row, id)).map(|&row| u64::from(row))
+    /// The newest row of each id, with the id's hash.
+    pub(crate) fn newest(&self, hasher: IdHasher) -> Vec<(u64, u32)> {
+        // In the order of rows, which is that of `.idx`.
+        let mut rows: Vec<u32> = self.table.iter().copied().collect();
+        rows.sort_unstable();
+        let hash = |row: u32| {
+            let at = self.rows.get(row.into()).expect("rows in the table are in the rows").idx_at;
+            hasher.hash(self.id_at(at))
+        };
+        rows.into_iter().map(|row| (hash(row), row)).collect()
     }
 
-    /// Makes `row` the live row of `id`; the one before is dead.
-    pub(crate) fn put(&mut self, storage: &VectorStorage, id: &str, row: u64) {
-        let new = u32::try_from(row).expect("row numbers are below MAX_ROWS");
-        let hash = self.hasher.hash_one(id.as_bytes());
-        let rehash = |&row: &u32| self.hasher.hash_one(storage.id_bytes(row));
-        let entry = self.table.entry(hash, |&row| is(storage, row, id), rehash);
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(mut slot) => {
-                let old = std::mem::replace(slot.get_mut(), new);
-                self.set_live(old.into(), false);
-            }
-            hashbrown::hash_table::Entry::Vacant(slot) => _ = slot.insert(new),
+    /// Adds the lines of the rows that were added last.
+    pub(crate) fn add_lines(&mut self, new: &RowTable) {
+        self.rows.append_lines(new);
+    }
+
+    /// The newest row of an id below `below`. O(1) for the newest of all.
+    pub(crate) fn find(&self, hash: u64, id: &[u8], below: u64) -> Option<u32> {
+        let half = half(hash);
+        let is = |&row: &u32| {
+            let row = self.rows.get(row.into()).expect("rows in the table are in the rows");
+            row.hash == half && id_at(&self.idx_map, row.idx_at) == id
+        };
+        let mut row = *self.table.find(spread(half), is)?;
+        while u64::from(row) >= below {
+            row = *self.previous.get(&row)?;
         }
-        self.set_live(row, true);
+        Some(row)
     }
 
-    /// Forgets an id; returns whether it was there.
-    pub(crate) fn remove(&mut self, storage: &VectorStorage, id: &str) -> bool {
-        let hash = self.hasher.hash_one(id.as_bytes());
-        let Ok(slot) = self.table.find_entry(hash, |&row| is(storage, row, id)) else { return false };
-        let (row, _) = slot.remove();
-        self.set_live(row.into(), false);
-        true
+    /// The row that a delete took away, if it is here.
+    pub(crate) fn deleted(&self, delete: &Deleted) -> Option<u32> {
+        self.find(delete.hash, id_at(&self.idx_map, delete.idx_at), delete.rows)
     }
 
-    fn set_live(&mut self, row: u64, live: bool) {
-        let (word, bit) = (words(row + 1) - 1, 1 << (row % 64));
-        if self.live.len() <= word {
-            self.live.resize(word + 1, 0);
-        }
-        if live { self.live[word] |= bit } else { self.live[word] &= !bit }
-    }
-
-    /// Number of live rows.
-    pub(crate) fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// The set of live rows: bit `row % 64` of word `row / 64`.
-    pub(crate) fn live(&self) -> &[u64] {
-        &self.live
+    /// The bytes of the id whose record starts there.
+    pub(crate) fn id_at(&self, idx_at: u32) -> &[u8] {
+        id_at(&self.idx_map, idx_at)
     }
 
     /// Bytes on the heap.
     pub(crate) fn heap(&self) -> u64 {
-        (self.table.allocation_size() + self.live.capacity() * 8) as u64
+        self.rows.heap() + (self.table.allocation_size() + self.previous.allocation_size()) as u64
     }
 }
 
-fn is(storage: &VectorStorage, row: u32, id: &str) -> bool {
-    storage.id_bytes(row) == id.as_bytes()
+fn hash_of(rows: &RowTable, row: u32) -> u32 {
+    rows.get(row.into()).expect("rows in the table are in the rows").hash
 }
 
-fn words(rows: u64) -> usize {
-    usize::try_from(rows.div_ceil(64)).expect("row numbers are below MAX_ROWS")
-}
-
-/// The rows of a set that lie in `range`, in order.
-pub(crate) fn rows_in(live: &[u64], range: std::ops::Range<u64>) -> impl Iterator<Item = u64> + '_ {
-    let mut row = range.start;
-    std::iter::from_fn(move || {
-        while row < range.end {
-            let word = live.get(words(row + 1) - 1)? >> (row % 64);
-            if word == 0 {
-                row = (row / 64 + 1) * 64;
-                continue;
-            }
-            row += u64::from(word.trailing_zeros()) + 1;
-            return (row <= range.end).then_some(row - 1);
-        }
-        None
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_in_any_range() {
-        let live = [0b1001, u64::MAX, 0, 1 << 63];
-        let all: Vec<u64> = (0..256u64)
-            .filter(|row| live[usize::try_from(row / 64).expect("small")] >> (row % 64) & 1 == 1)
-            .collect();
-        for start in 0..257 {
-            for end in [start, start + 1, start + 70, 256, 400] {
-                let want: Vec<u64> = all.iter().copied().filter(|row| (start..end).contains(row)).collect();
-                assert_eq!(rows_in(&live, start..end).collect::<Vec<_>>(), want, "{start}..{end}");
-            }
-        }
-    }
+/// The bytes of the id whose record starts at `at`, not looked into; empty beyond the mapping.
+pub(crate) fn id_at(idx: &Mapping, at: u32) -> &[u8] {
+    let at = u64::from(at);
+    let len = idx.get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
+    idx.get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
 }

@@ -2,38 +2,63 @@
 #![warn(clippy::unwrap_used)] // `expect` says why it cannot fail; everything else is an error
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // a library is silent
 
+mod backup;
 mod batch;
+mod buffer;
+mod close;
+mod compact;
 mod config;
 mod directory;
 mod disk;
 mod distance;
+mod document;
+mod engine;
 mod error;
+mod files;
 pub mod format;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod id;
+mod ids;
 mod index;
+mod mask;
+mod open;
+mod pair;
 mod planted;
+mod reader;
 mod recover;
+mod replace;
+mod rows;
 mod search;
+mod segment;
+mod settings;
+mod snapshot;
 mod stats;
 mod storage;
 mod store;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod verify;
+mod view;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use backup::BackupReport;
 pub use batch::Op;
+pub use compact::{CompactProgress, CompactReport};
 pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
 pub use distance::reference_distance;
 pub use error::{Error, Result};
+pub use id::{AsId, Id, IdKind, IdRef, Uuid};
 pub use recover::RecoveryReport;
-pub use search::Neighbor;
+pub use search::{Neighbor, SearchOptions};
+pub use settings::{Durability, OpenOptions};
+pub use snapshot::{Iter, Snapshot};
 pub use stats::{FileBytes, Memory, Stats};
 pub use storage::{LogEntry, VectorStorage};
-pub use store::{Iter, OpenOptions, VectorStore};
+pub use store::{Flush, VectorStore};
 pub use verify::{Damage, VerifyReport};

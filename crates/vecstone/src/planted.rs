@@ -37,6 +37,18 @@ pub(crate) enum Bug {
     StartOverWithCommits,
     /// Recovery cuts off the proof that a batch is durable and writes no new one.
     ForgetProof,
+    /// Files are removed before the MANIFEST that no longer names them is durable.
+    UnlinkTooEarly,
+    /// A MANIFEST that takes the place of another is not made durable before its segments are written to.
+    AppendTooEarly,
+    /// A list of dead rows has those of batches that are not durable.
+    UnsyncedKills,
+    /// Which row a put replaces is found out when it is accepted.
+    KillAtPut,
+    /// The documents are not synced by a commit.
+    SkipJsonlSync,
+    /// The directory is not synced after a segment's documents got their file.
+    SkipJsonlDirSync,
     /// A read does not check its checksum.
     UncheckedRead,
 }

@@ -3,17 +3,25 @@
 //! The steps are those of `format.md`, "Reading a pair": walk the batches, look for proof behind the first that does
 //! not hold, and check the rows of every batch that nothing proves durable.
 
-use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ROWS};
-use crate::disk::{DiskFile, read_exact_at};
 use crate::error::{Error, Result};
+use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_LEN, Header};
-use crate::format::record::{self, Commit, Control, FileRecord, Next, Record, RowCrcs};
-use crate::format::{Chain, chain_of};
+use crate::format::manifest::Sealed;
+use crate::format::Chain;
+use crate::format::record::{self, FileRecord};
+use crate::id::IdKind;
+use crate::ids::Doc;
 use crate::planted::{self, Bug};
-use std::collections::VecDeque;
+use crate::rows::{NULL_LINE, RowTable};
+use walk::{Walk, Window};
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::ops::Range;
+use std::path::Path;
+
+mod walk;
+
+/// How much of a file is read at least.
+const READ_AHEAD: usize = 1 << 20;
 
 /// What opening found at the end of the last writer's work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +39,8 @@ pub struct RecoveryReport {
     pub dropped_idx_bytes: u64,
     /// Bytes of `.dat` that belong to no batch kept.
     pub dropped_dat_bytes: u64,
+    /// Bytes of `.jsonl` that belong to no batch kept.
+    pub dropped_jsonl_bytes: u64,
 }
 
 impl fmt::Display for RecoveryReport {
@@ -43,31 +53,17 @@ impl fmt::Display for RecoveryReport {
             "kept batches up to {}: {} rows, {} unproven batches checked row by row",
             self.seq, self.rows, self.unproven_batches
         )?;
-        if self.dropped_idx_bytes > 0 || self.dropped_dat_bytes > 0 {
+        if self.dropped_idx_bytes > 0 || self.dropped_dat_bytes > 0 || self.dropped_jsonl_bytes > 0 {
             write!(
                 f,
                 "; dropped what is not a whole batch: {} bytes of .idx, {} bytes of .dat",
                 self.dropped_idx_bytes, self.dropped_dat_bytes
             )?;
+            if self.dropped_jsonl_bytes > 0 {
+                write!(f, ", {} bytes of .jsonl", self.dropped_jsonl_bytes)?;
+            }
         }
         Ok(())
-    }
-}
-
-/// A file of the pair, with its name for messages.
-#[derive(Debug, Clone)]
-pub(crate) struct Named {
-    pub(crate) path: PathBuf,
-    pub(crate) file: Arc<dyn DiskFile>,
-}
-
-impl Named {
-    pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        read_exact_at(self.file.as_ref(), buf, offset).map_err(|e| Error::io(&self.path, "read", e))
-    }
-
-    pub(crate) fn len(&self) -> Result<u64> {
-        self.file.len().map_err(|e| Error::io(&self.path, "read the length", e))
     }
 }
 
@@ -90,29 +86,73 @@ pub(crate) struct Tip {
     pub(crate) chain: Chain,
     /// Bytes since the last COMMIT (FILE, DURABLE and CLOSE records): the next chain covers them.
     pub(crate) since_commit: Vec<u8>,
+    /// Where the last COMMIT starts, 0 before the first.
+    pub(crate) commit_at: u64,
     /// Where the next record goes in `.idx`.
     pub(crate) idx_end: u64,
     /// Rows up to here.
     pub(crate) rows: u64,
+    /// Length of `.jsonl`, 0 if no row has a document.
+    pub(crate) docs_end: u64,
     pub(crate) epoch: u32,
+    /// Kind of the ids, `None` before the first.
+    pub(crate) kind: Option<IdKind>,
 }
 
-/// Where the id of each row stands in `.idx`, and the row's checksum.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RowTable {
-    pub(crate) id_at: Vec<u64>,
-    pub(crate) crc: Vec<u32>,
-}
+impl Tip {
+    /// The point behind FILE.
+    pub(crate) fn start(file: &FileRecord) -> Tip {
+        let since_commit = file.encode();
+        Tip {
+            seq: file.seq,
+            chain: file.chain,
+            commit_at: 0,
+            idx_end: since_commit.len() as u64,
+            since_commit,
+            rows: 0,
+            docs_end: 0,
+            epoch: 0,
+            kind: None,
+        }
+    }
 
-impl RowTable {
-    pub(crate) fn truncate(&mut self, rows: u64) {
-        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-        self.id_at.truncate(rows);
-        self.crc.truncate(rows);
+    /// What MANIFEST says of a segment that ends here.
+    pub(crate) fn sealed(&self, header: &Header) -> Sealed {
+        Sealed {
+            rows: self.rows,
+            dat_len: header.row_start(self.rows),
+            idx_len: self.idx_end,
+            jsonl_len: self.docs_end,
+            last_seq: self.seq,
+            chain: self.chain,
+            del: (0, 0, 0),
+        }
+    }
+
+    /// Where the first line of the next row goes, if it is the first row with a document.
+    pub(crate) fn lines_start(&self) -> u64 {
+        if self.docs_end == 0 { self.rows * NULL_LINE.len() as u64 } else { self.docs_end }
     }
 }
 
-/// What a pair holds.
+/// A delete, after so many rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    pub(crate) rows: u64,
+    pub(crate) idx_at: u32,
+    pub(crate) hash: u64,
+}
+
+/// A row of a sealed segment that a batch made dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kill {
+    /// The batch.
+    pub(crate) seq: u64,
+    pub(crate) segment: u32,
+    pub(crate) row: u32,
+}
+
+/// What the log of a pair says, from some point on.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) header: Header,
@@ -121,6 +161,9 @@ pub(crate) struct Recovered {
     /// The part of it that is proven durable.
     pub(crate) proven: Tip,
     pub(crate) rows: RowTable,
+    pub(crate) deletes: Vec<Deleted>,
+    /// Kills of the batches under the MANIFEST asked for.
+    pub(crate) kills: Vec<Kill>,
     /// The largest MANIFEST number that a COMMIT or CLOSE names.
     pub(crate) manifest: u64,
     /// The MANIFEST number of the CLOSE in which the log ends.
@@ -128,14 +171,34 @@ pub(crate) struct Recovered {
     pub(crate) report: RecoveryReport,
 }
 
-/// Reads a pair and finds what counts. O(length of `.idx` + unproven rows).
-pub(crate) fn recover(dat: &Named, idx: &Named) -> Result<Recovered> {
-    // .idx first: .dat is written before it, so it is at least as long as what .idx says.
-    let idx_len = idx.len()?;
-    let dat_len = dat.len()?;
-    let (header, file) = read_headers(dat, idx, dat_len, idx_len)?;
-    let mut walk = Walk::new(header, file, dat_len);
-    let mut log = Window::new(idx, idx_len);
+impl Recovered {
+    /// Forgets what is not proven durable: what a reader beside a live writer may see.
+    pub(crate) fn keep_proven(&mut self) {
+        self.tip = self.proven.clone();
+        self.forget_after_tip();
+        self.report.seq = self.tip.seq;
+        self.report.rows = self.tip.rows;
+        self.report.unproven_batches = 0;
+    }
+
+    fn forget_after_tip(&mut self) {
+        let tip = &self.tip;
+        self.rows.truncate(tip.rows);
+        self.deletes.retain(|delete| u64::from(delete.idx_at) < tip.idx_end);
+        self.kills.retain(|kill| kill.seq <= tip.seq);
+    }
+}
+
+/// Reads a pair, from a proven point of its log on or from the start, and finds what counts. Keeps the kills of batches
+/// under that MANIFEST. O(length of `.idx` + unproven rows).
+pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Result<Recovered> {
+    // .idx first: the others are written before it, so they are at least as long as what .idx says.
+    let idx_len = files.idx.len()?;
+    let (dat_len, jsonl_len) = (files.dat.len()?, files.jsonl_len()?);
+    let (header, file) = read_headers(&files.dat, &files.idx, dat_len, idx_len)?;
+    let start = from.cloned().unwrap_or_else(|| Tip::start(&file));
+    let mut walk = Walk::new(header, start, [dat_len, jsonl_len], manifest);
+    let mut log = Window::new(&files.idx, idx_len);
     let stopped_at = walk.run(&mut log)?;
     let mut proof = walk.proof;
     if let Some(at) = stopped_at
@@ -143,16 +206,62 @@ pub(crate) fn recover(dat: &Named, idx: &Named) -> Result<Recovered> {
     {
         proof = proof.max(log.strongest_proof(at, &header)?);
         if proof > walk.tip.seq {
-            let what = "a batch that was durable does not hold any more";
-            return Err(walk.blame(dat, idx, at, what));
+            return Err(walk.blame(files, at));
         }
     }
     walk.settle(proof);
-    walk.check_unproven_rows(dat)?;
-    Ok(walk.finish(idx_len, dat_len))
+    walk.check_unproven_rows(files)?;
+    Ok(walk.finish(idx_len))
 }
 
-fn read_headers(dat: &Named, idx: &Named, dat_len: u64, idx_len: u64) -> Result<(Header, FileRecord)> {
+/// Reads the log of a sealed segment, which must be what MANIFEST says. O(length of `.idx`).
+pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
+    let (found, broken) = read_as_far_as_it_holds(files, sealed)?;
+    broken.map_or(Ok(found), Err)
+}
+
+/// As [`read_sealed`], but also gives what comes before the first damage.
+pub(crate) fn read_as_far_as_it_holds(
+    files: &Files,
+    sealed: &Sealed,
+) -> Result<(Recovered, Option<Error>)> {
+    let (header, file) = read_headers(&files.dat, &files.idx, sealed.dat_len, sealed.idx_len)?;
+    let mut walk = Walk::new(header, Tip::start(&file), [sealed.dat_len, sealed.jsonl_len], 0);
+    walk.proof = u64::MAX;
+    let idx_len = sealed.idx_len.min(files.idx.len()?);
+    let stopped = walk.run(&mut Window::new(&files.idx, idx_len))?;
+    let mut broken = stopped.map(|at| walk.blame(files, at));
+    let found = walk.finish(idx_len);
+    let end = (found.tip.seq, found.tip.chain, found.tip.rows);
+    if broken.is_none() && end != (sealed.last_seq, sealed.chain, sealed.rows) {
+        let what = "the log ends with another batch than MANIFEST says";
+        broken = Some(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+    }
+    Ok((found, broken))
+}
+
+/// Whether a batch whose COMMIT says the same as `tip` ends there in the log.
+pub(crate) fn ends_a_batch(files: &Files, header: &Header, tip: &Tip) -> Result<bool> {
+    let mut bytes = [0; record::COMMIT_START];
+    let end = tip.commit_at.saturating_add(bytes.len() as u64);
+    if end > tip.idx_end || tip.idx_end > files.idx.len()? || header.row_start(tip.rows) > files.dat.len()? {
+        return Ok(false);
+    }
+    files.idx.read(&mut bytes, tip.commit_at)?;
+    Ok(record::commit_at(&bytes, &header.identity).is_some_and(|(commit, len)| {
+        tip.commit_at + len == tip.idx_end
+            && (commit.seq, commit.chain, commit.docs_end) == (tip.seq, tip.chain, tip.docs_end)
+            && commit.rows_end == header.row_start(tip.rows)
+    }))
+}
+
+/// Reads the headers of both files and compares them.
+pub(crate) fn read_headers(
+    dat: &Named,
+    idx: &Named,
+    dat_len: u64,
+    idx_len: u64,
+) -> Result<(Header, FileRecord)> {
     let mut bytes = [0; HEADER_LEN];
     let present = usize::try_from(dat_len).unwrap_or(usize::MAX).min(bytes.len());
     dat.read(&mut bytes[..present], 0)?;
@@ -168,352 +277,12 @@ fn read_headers(dat: &Named, idx: &Named, dat_len: u64, idx_len: u64) -> Result<
     Ok((header, file))
 }
 
-/// `.idx` through a buffer that holds at least the batch being read.
-struct Window<'a> {
-    idx: &'a Named,
-    len: u64,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-/// How much of `.idx` is read at least.
-const READ_AHEAD: usize = 1 << 20;
-
-impl<'a> Window<'a> {
-    fn new(idx: &'a Named, len: u64) -> Window<'a> {
-        Window { idx, len, start: 0, bytes: Vec::new() }
-    }
-
-    /// The bytes from `at` on: at least `need`, or all there are.
-    fn at_least(&mut self, at: u64, need: usize) -> Result<&[u8]> {
-        let available = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let need = need.min(available);
-        let have = (self.start + self.bytes.len() as u64).saturating_sub(at);
-        if at < self.start || have < need as u64 {
-            // Reading ahead in proportion keeps long batches linear.
-            let want = need.saturating_mul(2).max(READ_AHEAD).min(available);
-            self.bytes.clear();
-            self.bytes.try_reserve_exact(want).map_err(|_| Error::OutOfMemory { bytes: want as u64 })?;
-            self.bytes.resize(want, 0);
-            self.start = at;
-            self.idx.read(&mut self.bytes, at)?;
-        }
-        let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
-        Ok(&self.bytes[skip..])
-    }
-
-    /// The highest sequence that a control record from `at` on proves durable, 0 if none. Linear in the rest.
-    fn strongest_proof(&mut self, mut at: u64, header: &Header) -> Result<u64> {
-        let mut strongest = 0;
-        let len = self.len;
-        while at < len {
-            let bytes = self.at_least(at, READ_AHEAD)?;
-            strongest = strongest.max(record::strongest_proof(bytes, &header.identity).unwrap_or(0));
-            if at + bytes.len() as u64 >= len {
-                break;
-            }
-            at += (bytes.len() - record::CONTROL_OVERLAP) as u64;
-        }
-        Ok(strongest)
-    }
-}
-
-/// What stands at a point of the log.
-enum Step {
-    /// A whole batch and the point behind it.
-    Batch(Tip, Commit),
-    /// A DURABLE or CLOSE record of this many bytes; a CLOSE names its MANIFEST.
-    Mark {
-        len: usize,
-        proof: u64,
-        epoch: u32,
-        close: Option<(u64, u64)>,
-    },
-    Need(usize),
-    /// Nothing that holds; `dat_short` if all that is wrong is the length of `.dat`.
-    Stop {
-        dat_short: bool,
-    },
-    /// It holds, but this release does not know what it means.
-    Unknown(&'static str, u64, u64),
-}
-
-/// The state of a walk along the log.
-struct Walk {
-    header: Header,
-    dat_len: u64,
-    tip: Tip,
-    /// Points behind the batches that are not yet proven durable; the first is proven.
-    unproven: VecDeque<Tip>,
-    rows: RowTable,
-    /// The highest sequence proven durable.
-    proof: u64,
-    manifest: u64,
-    closed_under: Option<u64>,
-    dat_short: bool,
-}
-
-impl Walk {
-    fn new(header: Header, file: FileRecord, dat_len: u64) -> Walk {
-        let since_commit = file.encode();
-        let tip = Tip {
-            seq: file.seq,
-            chain: file.chain,
-            idx_end: since_commit.len() as u64,
-            since_commit,
-            rows: 0,
-            epoch: 0,
-        };
-        Walk {
-            header,
-            dat_len,
-            unproven: [tip.clone()].into(),
-            proof: tip.seq,
-            tip,
-            rows: RowTable::default(),
-            manifest: 0,
-            closed_under: None,
-            dat_short: false,
-        }
-    }
-
-    /// Walks to the end, or to where the log stops to hold: that offset is returned.
-    fn run(&mut self, log: &mut Window<'_>) -> Result<Option<u64>> {
-        let mut need = record::FRAME_BYTES;
-        let len = log.len;
-        while self.tip.idx_end < len {
-            let bytes = log.at_least(self.tip.idx_end, need)?;
-            let all = self.tip.idx_end + bytes.len() as u64 >= len;
-            match step(bytes, &self.tip, &self.header, self.dat_len, &mut self.rows) {
-                Step::Batch(tip, commit) => self.accept(tip, &commit),
-                Step::Mark { len, proof, epoch, close } => {
-                    self.tip.since_commit.extend_from_slice(&bytes[..len]);
-                    self.tip.idx_end += len as u64;
-                    self.tip.epoch = self.tip.epoch.max(epoch);
-                    self.proof = self.proof.max(proof);
-                    self.closed_under = close.map(|(manifest, _)| manifest);
-                    self.manifest = self.manifest.max(close.map_or(0, |(manifest, _)| manifest));
-                }
-                Step::Need(more) if !all => {
-                    need = more;
-                    continue;
-                }
-                Step::Need(_) => return Ok(Some(self.tip.idx_end)),
-                Step::Stop { dat_short } => {
-                    self.dat_short = dat_short;
-                    return Ok(Some(self.tip.idx_end));
-                }
-                Step::Unknown(what, found, supported) => {
-                    let path = log.idx.path.clone();
-                    return Err(Error::Unsupported { path, what, found, supported });
-                }
-            }
-            need = record::FRAME_BYTES;
-        }
-        Ok(None)
-    }
-
-    fn accept(&mut self, tip: Tip, commit: &Commit) {
-        self.proof = self.proof.max(commit.durable_seq);
-        self.manifest = self.manifest.max(commit.manifest);
-        self.closed_under = None;
-        self.tip = tip;
-        self.settle(self.proof);
-        self.unproven.push_back(self.tip.clone());
-    }
-
-    /// Keeps of the unproven points the last one that `proof` covers, and those behind it.
-    fn settle(&mut self, proof: u64) {
-        while self.unproven.get(1).is_some_and(|tip| tip.seq <= proof) {
-            self.unproven.pop_front();
-        }
-    }
-
-    /// Checks the rows of each batch after the proven ones; the first bad row ends what counts.
-    fn check_unproven_rows(&mut self, dat: &Named) -> Result<()> {
-        if planted::is(Bug::IgnoreRowChecksums) {
-            return Ok(());
-        }
-        for at in 1..self.unproven.len() {
-            let (from, to) = (self.unproven[at - 1].rows, self.unproven[at].rows);
-            if !bad_rows(dat, &self.header, &self.rows.crc, from..to, 1)?.is_empty() {
-                // A later epoch than any seen: what is dropped may have had the last one.
-                let epoch = self.tip.epoch;
-                self.unproven.truncate(at);
-                self.tip = Tip { epoch, ..self.unproven[at - 1].clone() };
-                self.closed_under = None;
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn blame(&self, dat: &Named, idx: &Named, at: u64, what: &'static str) -> Error {
-        if self.dat_short {
-            return Error::corrupt(&dat.path, self.dat_len, "rows that were durable are missing at the end");
-        }
-        Error::corrupt(&idx.path, at, what)
-    }
-
-    fn finish(mut self, idx_len: u64, dat_len: u64) -> Recovered {
-        self.rows.truncate(self.tip.rows);
-        let rows_end = self.header.row_start(self.tip.rows);
-        let report = RecoveryReport {
-            clean: self.closed_under.is_some() && self.tip.idx_end == idx_len && rows_end == dat_len,
-            seq: self.tip.seq,
-            rows: self.tip.rows,
-            unproven_batches: (self.unproven.len() - 1) as u64,
-            dropped_idx_bytes: idx_len - self.tip.idx_end,
-            dropped_dat_bytes: dat_len.saturating_sub(rows_end),
-        };
-        Recovered {
-            header: self.header,
-            proven: self.unproven[0].clone(),
-            tip: self.tip,
-            rows: self.rows,
-            manifest: self.manifest,
-            closed_under: self.closed_under.filter(|_| report.clean),
-            report,
-        }
-    }
-}
-
-/// Reads one batch or mark at `tip`. Pushes the batch's rows onto `rows`; takes them back if it does not hold.
-fn step(bytes: &[u8], tip: &Tip, header: &Header, dat_len: u64, rows: &mut RowTable) -> Step {
-    let before = rows.id_at.len();
-    let found = read_step(bytes, tip, header, dat_len, rows);
-    if !matches!(found, Step::Batch(..)) {
-        rows.truncate(before as u64);
-    }
-    found
-}
-
-fn read_step(bytes: &[u8], tip: &Tip, header: &Header, dat_len: u64, rows: &mut RowTable) -> Step {
-    let stop = Step::Stop { dat_short: false };
-    let (mut at, mut records, mut puts) = (0, 0, 0);
-    loop {
-        let (record, len) = match record::next(&bytes[at..]) {
-            Next::Need(need) => return Step::Need(at.saturating_add(need)),
-            Next::Bad => return stop,
-            Next::Record(record, len) => (record, len),
-        };
-        match record {
-            Record::Control { payload } => {
-                return match Control::decode(payload, &header.identity) {
-                    Some(Control::Commit(commit, crcs)) => {
-                        let batch = Batch { bytes: &bytes[..at + len], commit_at: at, records, puts };
-                        batch.check(commit, crcs, tip, header, dat_len, rows)
-                    }
-                    Some(Control::Unknown(tag)) => {
-                        Step::Unknown("control record", tag.into(), record::NEWEST.into())
-                    }
-                    Some(mark) if records == 0 => mark_step(mark, len, tip, header),
-                    _ => stop,
-                };
-            }
-            _ if records == MAX_BATCH_RECORDS => return stop,
-            Record::Delete { id } if std::str::from_utf8(id).is_ok() => {}
-            Record::Put { id, offset }
-                if offset == header.row_start(tip.rows + puts) && std::str::from_utf8(id).is_ok() =>
-            {
-                rows.id_at.push(tip.idx_end + at as u64);
-                puts += 1;
-            }
-            _ => return stop,
-        }
-        records += 1;
-        at += len;
-    }
-}
-
-fn mark_step(mark: Control<'_>, len: usize, tip: &Tip, header: &Header) -> Step {
-    let proof = mark.proves_durable();
-    if proof > tip.seq {
-        return Step::Stop { dat_short: false };
-    }
-    match mark {
-        Control::Durable { epoch, .. } => Step::Mark { len, proof, epoch, close: None },
-        Control::Close { epoch, seq, manifest, rows_end }
-            if seq == tip.seq && rows_end == header.row_start(tip.rows) =>
-        {
-            Step::Mark { len, proof, epoch, close: Some((manifest, rows_end)) }
-        }
-        _ => Step::Stop { dat_short: false },
-    }
-}
-
-/// A batch as it lies in the log: its records and the COMMIT record behind them.
-struct Batch<'a> {
-    bytes: &'a [u8],
-    commit_at: usize,
-    records: usize,
-    puts: u64,
-}
-
-impl Batch<'_> {
-    /// Compares all that COMMIT says with what is there.
-    fn check(
-        &self,
-        commit: Commit,
-        crcs: RowCrcs<'_>,
-        tip: &Tip,
-        header: &Header,
-        dat_len: u64,
-        rows: &mut RowTable,
-    ) -> Step {
-        let rows_after = tip.rows + self.puts;
-        let rows_end = header.row_start(rows_after);
-        let fits = commit.records as usize == self.records
-            && u64::from(commit.rows) == self.puts
-            && commit.batch_len == self.commit_at as u64
-            && Some(commit.seq) == tip.seq.checked_add(1)
-            && (commit.durable_seq <= tip.seq || planted::is(Bug::ClaimTooMuch))
-            && commit.rows_end == rows_end
-            && self.puts * header.stride() <= MAX_BATCH_BYTES
-            && rows_after <= MAX_ROWS;
-        if !fits {
-            return Step::Stop { dat_short: false };
-        }
-        let flags =
-            u64::from(commit.flags) | u64::from(commit.kills) | u64::from(commit.reserved) | commit.docs_end;
-        if flags != 0 {
-            return Step::Unknown("COMMIT flag", flags, 0);
-        }
-        if commit.kind != record::KIND_STRING {
-            return Step::Unknown("id kind", commit.kind.into(), record::KIND_STRING.into());
-        }
-        if self.chain(tip, header) != commit.chain && !planted::is(Bug::IgnoreChain) {
-            return Step::Stop { dat_short: false };
-        }
-        if rows_end > dat_len {
-            return Step::Stop { dat_short: true };
-        }
-        rows.crc.extend(crcs.iter());
-        let tip = Tip {
-            seq: commit.seq,
-            chain: commit.chain,
-            since_commit: Vec::new(),
-            idx_end: tip.idx_end + self.bytes.len() as u64,
-            rows: rows_after,
-            epoch: tip.epoch.max(commit.epoch),
-        };
-        Step::Batch(tip, commit)
-    }
-
-    fn chain(&self, tip: &Tip, header: &Header) -> Chain {
-        let mut hasher = header.identity.chain_from(&tip.chain);
-        hasher.update(&tip.since_commit);
-        Commit::hash_batch(&mut hasher, self.bytes, self.commit_at);
-        chain_of(&hasher)
-    }
-}
-
 /// The rows of `range` in `.dat` whose bytes do not match their checksums, at most `max` of them. Reads 1 MiB at a time.
 pub(crate) fn bad_rows(
     dat: &Named,
     header: &Header,
-    crcs: &[u32],
-    range: std::ops::Range<u64>,
+    crc: impl Fn(u64) -> Option<u32>,
+    range: Range<u64>,
     max: usize,
 ) -> Result<Vec<u64>> {
     let stride = usize::try_from(header.stride()).unwrap_or(usize::MAX);
@@ -525,8 +294,7 @@ pub(crate) fn bad_rows(
         buf.resize(rows * stride, 0);
         dat.read(&mut buf, header.row_start(row))?;
         for bytes in buf.chunks_exact(stride) {
-            let crc = usize::try_from(row).ok().and_then(|row| crcs.get(row));
-            if crc != Some(&header.identity.row_crc(row, bytes)) && bad.len() < max {
+            if crc(row) != Some(header.identity.row_crc(row, bytes)) && bad.len() < max {
                 bad.push(row);
             }
             row += 1;
@@ -535,19 +303,28 @@ pub(crate) fn bad_rows(
     Ok(bad)
 }
 
-/// Walks the log again up to `end` and returns the offset at which it does not hold, if any.
-pub(crate) fn first_bad_record(idx: &Named, header: Header, end: &Tip, dat_len: u64) -> Result<Option<u64>> {
-    let mut bytes = vec![0; record::FILE_BYTES];
-    if end.idx_end < bytes.len() as u64 || idx.len()? < end.idx_end {
-        return Ok(Some(idx.len()?));
+/// The rows of `range` whose lines in `.jsonl` do not match their checksums, at most `max` of them.
+pub(crate) fn bad_lines(
+    files: &Files,
+    header: &Header,
+    line: impl Fn(u64) -> Doc,
+    range: Range<u64>,
+    max: usize,
+) -> Result<Vec<u64>> {
+    let Some(jsonl) = &files.jsonl else { return Ok(Vec::new()) };
+    let (mut log, mut bad) = (Window::new(jsonl, jsonl.len()?), Vec::new());
+    for row in range {
+        let Doc { at, len, crc } = line(row);
+        if len == 0 {
+            continue;
+        }
+        let bytes = log.at_least(at, len as usize)?.get(..len as usize).unwrap_or_default();
+        if header.identity.line_crc(row, bytes) != crc {
+            bad.push(row);
+            if bad.len() == max {
+                break;
+            }
+        }
     }
-    idx.read(&mut bytes, 0)?;
-    let file = match FileRecord::decode(&bytes) {
-        Ok(file) if file.header == header => file,
-        _ => return Ok(Some(0)),
-    };
-    let mut walk = Walk::new(header, file, dat_len);
-    let stopped = walk.run(&mut Window::new(idx, end.idx_end))?;
-    let same = (walk.tip.seq, walk.tip.chain, walk.tip.rows) == (end.seq, end.chain, end.rows);
-    Ok(stopped.or_else(|| (!same).then_some(walk.tip.idx_end)))
+    Ok(bad)
 }

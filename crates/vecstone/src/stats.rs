@@ -1,17 +1,29 @@
 //! What a store holds, on the disk and in memory.
 
-use crate::config::{Element, Metric};
+use crate::config::{Element, Metric, Schema};
+use crate::directory;
+use crate::disk::{Disk, Open};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::id::IdKind;
+use crate::snapshot::Snapshot;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A store's size, on the disk and in memory.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Rows stored, dead ones included.
+    /// Rows in the files, dead ones included.
     pub rows: u64,
-    /// Rows that are the newest of their id.
+    /// Rows of the files that are the newest of their id, buffered writes considered.
     pub live: u64,
     /// Rows replaced or deleted.
     pub dead: u64,
+    /// Ids whose newest vector is in the buffer only.
+    pub buffered: u64,
+    /// Kind of the ids; `None` before the first write.
+    pub kind: Option<IdKind>,
     /// Components of a vector.
     pub dim: u32,
     /// How distances are measured.
@@ -24,8 +36,12 @@ pub struct Stats {
     pub bytes: FileBytes,
     /// `bytes.total` divided by the bytes of the live vectors; 0 if there are none.
     pub overhead: f64,
+    /// The same without documents and search codes.
+    pub overhead_without_side: f64,
     /// Bytes in memory.
     pub memory: Memory,
+    /// Why the last compaction in the background did not come to its end, if it did not.
+    pub compaction_error: Option<String>,
 }
 
 /// Bytes on the disk.
@@ -36,6 +52,14 @@ pub struct FileBytes {
     pub dat: u64,
     /// Length of all `.idx` files.
     pub idx: u64,
+    /// Length of all `.ids` files: indexes of ids, which can be rebuilt.
+    pub ids: u64,
+    /// Length of all `.del` files: lists of dead rows.
+    pub del: u64,
+    /// Length of all `.jsonl` files: documents.
+    pub jsonl: u64,
+    /// Length of all `.codes` files: for searching, can be rebuilt.
+    pub codes: u64,
     /// Length of everything else: MANIFEST and LOCK.
     pub side: u64,
     /// Length of all files.
@@ -48,10 +72,104 @@ pub struct FileBytes {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Allocated by this handle.
+    /// Allocated by this handle: the sum of the next four.
     pub heap: u64,
+    /// Buffered writes, and memory kept for the next ones.
+    pub buffer: u64,
+    /// Tables of ids and rows.
+    pub index: u64,
+    /// Bitmaps of dead rows.
+    pub masks: u64,
+    /// The rest.
+    pub other: u64,
     /// Committed bytes of the mapped files.
     pub mapped: u64,
     /// Mapped bytes that are in the page cache now.
     pub resident: u64,
+}
+
+/// Heap bytes of a handle itself: paths, files, MANIFEST, threads' channels. Measured; see `tests/heap.rs`.
+const HANDLE_HEAP: u64 = 4 << 10;
+/// Heap bytes of a segment: paths, files, locks.
+const SEGMENT_HEAP: u64 = 1 << 10;
+
+/// Counts rows and bytes. O(files + pages of the mapped files).
+pub(crate) fn stats(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    schema: &Schema,
+    snapshot: &Snapshot,
+    engine: Option<&Engine>,
+) -> Result<Stats> {
+    let view = snapshot.files();
+    let (rows, live) = (view.rows(), view.live());
+    let bytes = file_bytes(disk.as_ref(), dir)?;
+    let raw = snapshot.len() as u64 * schema.stride();
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    let ratio = |bytes: u64| if raw == 0 { 0.0 } else { bytes as f64 / raw as f64 };
+    let mut memory = Memory { other: HANDLE_HEAP, ..Memory::default() };
+    for part in &view.segments {
+        memory.index += part.segment.heap_bytes();
+        memory.masks += part.mask.heap();
+        memory.other += SEGMENT_HEAP;
+        let (mut mapped, mut resident) = part.segment.mapped();
+        if let Some(map) = &part.dat_map {
+            mapped += part.end.dat_len;
+            resident += map.resident(part.end.dat_len);
+        }
+        memory.mapped += mapped;
+        memory.resident += resident;
+    }
+    let mut compaction_error = None;
+    if let Some(engine) = engine {
+        memory.buffer = engine.state().buffer.heap();
+        // A compaction under way has had no error yet.
+        compaction_error = engine.compacting.try_lock().ok().and_then(|last| last.as_ref().map(ToString::to_string));
+    }
+    memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
+    Ok(Stats {
+        rows,
+        live,
+        dead: rows - live,
+        buffered: snapshot.len() as u64 - live,
+        kind: snapshot.kind(),
+        dim: schema.dim,
+        metric: schema.metric,
+        element: schema.element,
+        segments: view.segments.len() as u64,
+        overhead: ratio(bytes.total),
+        overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.codes),
+        bytes,
+        memory,
+        compaction_error,
+    })
+}
+
+/// Lengths of a store's files, by kind.
+fn file_bytes(disk: &dyn Disk, dir: &Path) -> Result<FileBytes> {
+    let mut bytes = FileBytes::default();
+    for name in disk.list(dir).map_err(|e| Error::io(dir, "list", e))? {
+        let path = dir.join(&name);
+        let Some(suffix) = directory::kind_of_file(&name) else { continue };
+        let file = match disk.open(&path, Open::Read) {
+            Ok(file) => file,
+            // Replaced since the listing.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(Error::io(&path, "open", e)),
+        };
+        let failed = |e| Error::io(&path, "read the length", e);
+        let len = file.len().map_err(failed)?;
+        bytes.allocated += file.allocated().map_err(failed)?;
+        bytes.total += len;
+        *match suffix {
+            "dat" => &mut bytes.dat,
+            "idx" => &mut bytes.idx,
+            "ids" => &mut bytes.ids,
+            "del" => &mut bytes.del,
+            "jsonl" => &mut bytes.jsonl,
+            "codes" => &mut bytes.codes,
+            _ => &mut bytes.side,
+        } += len;
+    }
+    Ok(bytes)
 }

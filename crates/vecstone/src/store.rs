@@ -1,92 +1,60 @@
-//! A directory of vectors: ids, live rows, search. The only module that knows all others.
+//! A directory of vectors: what a user holds.
 
+use crate::backup::{self, BackupReport};
 use crate::batch::{Batch, Op};
-use crate::config::{Element, Metric, check_dim, check_finite};
+use crate::close;
+use crate::compact::{CompactProgress, CompactReport};
+use crate::config::{Element, Metric, Schema, check_dim};
 use crate::directory;
 use crate::disk::{Disk, DiskFile, OsDisk};
-use crate::distance::reported;
+use crate::document::one_line;
+use crate::engine::{Engine, Goal};
 use crate::error::{Error, Result};
+use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, SegmentEntry};
-use crate::index::{Index, rows_in};
+use crate::format::record::FileRecord;
+use crate::id::{AsId, IdKind, IdRef};
+use crate::open::{How, Opened, open_segments};
+use crate::pair::Pair;
 use crate::planted::{self, Bug};
-use crate::recover::{self, RecoveryReport};
-use crate::search::{Neighbor, nearest};
-use crate::stats::{FileBytes, Memory, Stats};
-use crate::storage::{VectorStorage, random};
-use crate::verify::{VerifyReport, as_damage};
+use crate::reader::Reader;
+use crate::recover::RecoveryReport;
+use crate::search::{Neighbor, SearchOptions};
+use crate::settings::{Durability, OpenOptions};
+use crate::snapshot::{Iter, Snapshot};
+use crate::stats::{self, Stats};
+use crate::verify::{self, VerifyReport, as_damage};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::thread;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 /// An embedded vector store: a directory that one process writes and any number read.
 ///
 /// Every method takes `&self` and may be called from any thread. Ids are unique: a put of a stored id replaces its
-/// vector. A write is visible when it returns and durable when a later [`flush`](Self::flush) or
-/// [`close`](Self::close) has returned `Ok`; a crash keeps whole batches only, in the order of writing.
+/// vector and its document. A write is visible to this handle when it returns; it is durable when it was made with
+/// [`Durability::Sync`], when a later [`flush`](Self::flush) or [`close`](Self::close) has returned `Ok`, or, without
+/// any call, within the flush interval. A crash keeps whole batches only, in the order of writing.
 #[derive(Debug)]
 pub struct VectorStore {
+    role: Role,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    manifest: Manifest,
-    /// What readers look at; changed only in memory, so that nobody waits here for a write or a sync.
-    inner: RwLock<Inner>,
-    /// The writer's place: held while a batch is written.
-    writer: Mutex<()>,
-    /// Held while the files are synced; writers go on meanwhile.
-    flusher: Mutex<()>,
+    schema: Schema,
     recovery: RecoveryReport,
+    /// What a forked child of the process that opened the store reads.
+    forked: OnceLock<Snapshot>,
     /// Held as long as the store is open for writing.
     _lock: Option<Arc<dyn DiskFile>>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    storage: VectorStorage,
-    index: Index,
+enum Role {
+    Writer(Arc<Engine>),
+    Reader(Reader),
 }
-
-/// How a store is opened.
-#[derive(Debug, Clone)]
-pub struct OpenOptions {
-    strict: bool,
-    lock_wait: Duration,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        OpenOptions { strict: false, lock_wait: directory::LOCK_WAIT }
-    }
-}
-
-impl OpenOptions {
-    /// The defaults: recover what a crash left, wait 250 ms for the lock.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Refuses, with [`Error::NotClean`], a store that its last writer did not close: there, and only there, nobody
-    /// can tell a last batch that never became durable from one that was damaged later. Changes nothing then.
-    pub fn strict(mut self, strict: bool) -> Self {
-        self.strict = strict;
-        self
-    }
-
-    /// How long to wait for another writer to let go of the store.
-    pub fn lock_wait(mut self, wait: Duration) -> Self {
-        self.lock_wait = wait;
-        self
-    }
-}
-
-/// Heap bytes of a handle itself: paths, files, MANIFEST, the sync thread's channel. Measured; see `tests/heap.rs`.
-const HANDLE_HEAP: u64 = 3 << 10;
-
-/// A reader that meets a writer in the middle of a write reads again so often.
-const READER_TRIES: usize = 5;
-const READER_PAUSE: Duration = Duration::from_millis(10);
 
 impl VectorStore {
     /// Makes a store at `path` for vectors of `dim` components, durably. Starts over what an interrupted creation
@@ -96,8 +64,22 @@ impl VectorStore {
     ///
     /// [`Error::InvalidDim`]; [`Error::AlreadyExists`] or [`Error::NotAStore`] if the directory holds anything else.
     pub fn create(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
+        Self::create_with(path, dim, metric, &OpenOptions::default())
+    }
+
+    /// As [`create`](Self::create), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_with(
+        path: impl AsRef<Path>,
+        dim: u32,
+        metric: Metric,
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
         let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
-        Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity)
+        Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
     }
 
     /// Opens a store for writing: takes its lock and recovers it.
@@ -111,12 +93,20 @@ impl VectorStore {
     }
 
     /// Opens a store for writing, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`Error::NotClean`] if that was asked for.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
         Self::open_on(Arc::new(OsDisk::default()), path.as_ref(), options)
     }
 
     /// Opens a store for reading: writes nothing, needs no write permission, and works beside a live writer, of which
-    /// it shows what is durable now.
+    /// it shows what is durable now. [`refresh`](Self::refresh) moves on.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), without [`Error::Locked`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<VectorStore> {
         Self::open_read_only_on(Arc::new(OsDisk::default()), path.as_ref())
     }
@@ -127,7 +117,7 @@ impl VectorStore {
     ///
     /// What keeps the files from being read; damage is in the report.
     pub fn verify_path(path: impl AsRef<Path>) -> Result<VerifyReport> {
-        Self::open_read_only(path).and_then(|store| store.verify()).or_else(as_damage)
+        verify::verify_directory(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref()).or_else(as_damage)
     }
 
     pub(crate) fn create_on(
@@ -136,16 +126,19 @@ impl VectorStore {
         dim: u32,
         metric: Metric,
         identity: Identity,
+        options: &OpenOptions,
     ) -> Result<VectorStore> {
         check_dim(dim)?;
         let lock = directory::make_directory(disk.as_ref(), dir)?;
         let header = Header { dim, element: Element::F32, identity };
         let manifest = directory::first_manifest(&header, metric);
-        let pair = directory::pair_path(dir, identity.segment);
-        let storage = VectorStorage::create_on(disk.clone(), &pair, header, manifest.number)?;
+        let path = directory::pair_path(dir, identity.segment);
+        let pair = Pair::create(&disk, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
         disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
         directory::replace_manifest(disk.as_ref(), dir, &manifest)?;
-        Self::assemble(disk, dir, manifest, storage, Some(lock))
+        let how = How { writable: true, proven_only: false, known: None };
+        let opened = open_segments(&disk, dir, manifest, how)?;
+        Ok(Self::writer(disk, dir, opened, pair, lock, options))
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: &OpenOptions) -> Result<VectorStore> {
@@ -153,71 +146,98 @@ impl VectorStore {
         directory::read_manifest(disk.as_ref(), dir)?;
         let lock = directory::lock(disk.as_ref(), dir, options.lock_wait)?;
         let manifest = directory::read_manifest(disk.as_ref(), dir)?;
-        let (mut storage, closed_under) = open_segment(&disk, dir, &manifest, true)?;
-        if options.strict && !storage.is_clean() {
-            let [_, idx] = storage.files();
-            return Err(Error::NotClean { path: idx.path.clone(), report: storage.recovery().clone() });
+        let how = How { writable: true, proven_only: false, known: None };
+        let opened = open_segments(&disk, dir, manifest, how)?;
+        if options.strict && !opened.active.report.clean {
+            let (path, report) = (opened.files.idx.path, opened.active.report);
+            return Err(Error::NotClean { path, report });
         }
-        if closed_under != Some(manifest.number) && !planted::is(Bug::SkipSettling) {
+        let unlisted = directory::unlisted(disk.as_ref(), dir, &opened.manifest)?;
+        let settled = opened.active.closed_under == Some(opened.manifest.number) && unlisted.is_empty();
+        if !settled && !planted::is(Bug::SkipSettling) {
             directory::settle_manifest(disk.as_ref(), dir)?;
         }
-        storage.make_recovered_durable()?;
-        Self::assemble(disk, dir, manifest, storage, Some(lock))
+        for path in unlisted {
+            match disk.unlink(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, "remove", e)),
+                _ => {}
+            }
+        }
+        let mut pair = Pair::of(&disk, opened.files.clone(), &opened.active, opened.manifest.number);
+        pair.make_recovered_durable()?;
+        Ok(Self::writer(disk, dir, opened, pair, lock, options))
+    }
+
+    fn writer(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        opened: Opened,
+        pair: Pair,
+        lock: Arc<dyn DiskFile>,
+        options: &OpenOptions,
+    ) -> VectorStore {
+        let recovery = opened.active.report.clone();
+        let engine = Engine::new(disk.clone(), dir.to_owned(), options.settings.clone(), opened, pair);
+        VectorStore {
+            disk,
+            dir: dir.to_owned(),
+            schema: engine.schema,
+            role: Role::Writer(engine),
+            recovery,
+            forked: OnceLock::new(),
+            _lock: Some(lock),
+        }
     }
 
     pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<VectorStore> {
-        let mut tries = 1;
-        loop {
-            let writer_before = directory::writer_lives(disk.as_ref(), dir)?;
-            let manifest = directory::read_manifest(disk.as_ref(), dir)?;
-            let opened = open_segment(&disk, dir, &manifest, false);
-            let writer = writer_before || directory::writer_lives(disk.as_ref(), dir)?;
-            match opened {
-                // The file changed while it was read.
-                Err(error) if error.may_be_a_race() && writer && tries < READER_TRIES => {
-                    thread::sleep(READER_PAUSE);
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
-                Ok((mut storage, _)) => {
-                    if writer {
-                        storage.keep_proven();
-                    }
-                    return Self::assemble(disk, dir, manifest, storage, None);
-                }
-            }
-        }
-    }
-
-    fn assemble(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        manifest: Manifest,
-        storage: VectorStorage,
-        lock: Option<Arc<dyn DiskFile>>,
-    ) -> Result<VectorStore> {
-        let index = Index::build(&storage)?;
+        let (reader, recovery) = Reader::open(&disk, dir)?;
         Ok(VectorStore {
             disk,
             dir: dir.to_owned(),
-            manifest,
-            recovery: storage.recovery().clone(),
-            inner: RwLock::new(Inner { storage, index }),
-            writer: Mutex::new(()),
-            flusher: Mutex::new(()),
-            _lock: lock,
+            schema: reader.schema,
+            role: Role::Reader(reader),
+            recovery,
+            forked: OnceLock::new(),
+            _lock: None,
         })
     }
 
-    // ---- writing: one screen ----
+    /// The engine of a handle that may write.
+    pub(crate) fn engine(&self) -> Result<&Arc<Engine>> {
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => Err(Error::Forked),
+            Role::Writer(engine) => Ok(engine),
+            Role::Reader(_) => Err(Error::ReadOnly),
+        }
+    }
+
+    // ---- writing ----
 
     /// Stores a vector of `dim` finite components under an id, or replaces it.
     ///
     /// # Errors
     ///
     /// As [`put_many`](Self::put_many).
-    pub fn put(&self, id: &str, vector: &[f32]) -> Result<()> {
-        self.write(Batch::Ops(&[Op::Put { id, vector }]))
+    pub fn put(&self, id: impl AsId, vector: &[f32]) -> Result<()> {
+        self.put_with(id, vector, None)
+    }
+
+    /// As [`put`](Self::put), with a durability of its own (`None`: the store's).
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn put_with(&self, id: impl AsId, vector: &[f32], durability: Option<Durability>) -> Result<()> {
+        self.write(&[Op::Put { id: id.as_id(), vector, document: None }], durability)
+    }
+
+    /// Stores a vector and a JSON document under an id, or replaces both. A put without a document removes the document.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDocument`] if `document` is not one JSON value; else as [`put_many`](Self::put_many).
+    pub fn put_document(&self, id: impl AsId, vector: &[f32], document: &str) -> Result<()> {
+        self.write(&[Op::Put { id: id.as_id(), vector, document: Some(document) }], None)
     }
 
     /// Stores a batch, all or nothing: `vectors` holds `ids.len()` rows of `dim` components, one after the other. Of an
@@ -225,86 +245,168 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::BatchTooLarge`],
-    /// [`Error::Full`] and [`Error::NoSpace`]: nothing of the batch is stored, the store goes on.
-    /// [`Error::WriteFailed`] and [`Error::Poisoned`]: writing stops, reopen the store.
-    pub fn put_many(&self, ids: &[impl AsRef<str>], vectors: &[f32]) -> Result<()> {
+    /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::IdKind`],
+    /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`] and others that tell of an earlier
+    /// write in the background: nothing of this batch is stored, and what was accepted before is tried again.
+    /// [`Error::WriteFailed`], [`Error::SyncFailed`] and [`Error::Poisoned`]: writing stops, reopen the store.
+    pub fn put_many(&self, ids: &[impl AsId], vectors: &[f32]) -> Result<()> {
+        self.put_many_with(ids, vectors, &[], None)
+    }
+
+    /// As [`put_many`](Self::put_many), with a JSON document (or none) for each row, unless `documents` is empty, and a
+    /// durability of its own (`None`: the store's).
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document).
+    pub fn put_many_with(
+        &self,
+        ids: &[impl AsId],
+        vectors: &[f32],
+        documents: &[Option<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
         let dim = self.dim();
-        if ids.len().checked_mul(dim) != Some(vectors.len()) {
+        let documents_fit = documents.is_empty() || documents.len() == ids.len();
+        if ids.len().checked_mul(dim) != Some(vectors.len()) || !documents_fit {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
-        let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
-        self.write(Batch::Rows { ids: &ids, vectors, dim })
+        let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
+        let lines: Vec<Option<String>> =
+            documents.iter().map(|document| document.map(one_line).transpose()).collect::<Result<_>>()?;
+        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        self.write_batch(Batch::Rows { ids: &ids, vectors, documents: &lines, dim }, durability)
+    }
+
+    /// Writes puts and deletes as one batch, all or nothing. `None`: the store's own durability.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn write(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<()> {
+        let has_documents = ops.iter().any(|op| matches!(op, Op::Put { document: Some(_), .. }));
+        if !has_documents {
+            return self.write_batch(Batch::Ops(ops), durability);
+        }
+        let lines: Vec<Option<String>> = ops
+            .iter()
+            .map(|op| match op {
+                Op::Put { document, .. } => document.map(one_line).transpose(),
+                Op::Delete { .. } => Ok(None),
+            })
+            .collect::<Result<_>>()?;
+        let ops: Vec<Op<'_>> = ops
+            .iter()
+            .zip(&lines)
+            .map(|(op, line)| match *op {
+                Op::Put { id, vector, .. } => Op::Put { id, vector, document: line.as_deref() },
+                op => op,
+            })
+            .collect();
+        self.write_batch(Batch::Ops(&ops), durability)
+    }
+
+    fn write_batch(&self, batch: Batch<'_>, durability: Option<Durability>) -> Result<()> {
+        let engine = self.engine()?;
+        batch.check(self.dim(), None)?;
+        let Some(kind) = batch.kind() else {
+            return engine.check_writable(&engine.state());
+        };
+        engine.write(batch, kind, durability.unwrap_or(engine.settings.durability))
     }
 
     /// Deletes an id; `false` if it was not there, and nothing is written then.
-    pub fn delete(&self, id: &str) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn delete(&self, id: impl AsId) -> Result<bool> {
         Ok(self.delete_many(&[id])? == 1)
     }
 
     /// Deletes several ids in one batch; returns how many were there.
-    pub fn delete_many(&self, ids: &[impl AsRef<str>]) -> Result<usize> {
-        let place = self.writers_place();
-        let batch = {
-            let inner = self.read();
-            let mut stored: Vec<&str> = ids
-                .iter()
-                .map(AsRef::as_ref)
-                .filter(|id| inner.index.find(&inner.storage, id).is_some())
-                .collect();
-            stored.sort_unstable();
-            stored.dedup();
-            inner.storage.check_writable()?;
-            stored.into_iter().map(|id| Op::Delete { id }).collect::<Vec<_>>()
-        };
-        self.write_in_place(&place, Batch::Ops(&batch))?;
-        Ok(batch.len())
-    }
-
-    /// Returns when everything written before is durable. Writers and readers go on meanwhile.
     ///
     /// # Errors
     ///
-    /// [`Error::SyncFailed`]: whether what was written since the last flush survives is unknown; reads show the last
+    /// As [`put_many`](Self::put_many).
+    pub fn delete_many(&self, ids: &[impl AsId]) -> Result<usize> {
+        self.delete_many_with(ids, None)
+    }
+
+    /// As [`delete_many`](Self::delete_many), with a durability of its own (`None`: the store's).
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn delete_many_with(&self, ids: &[impl AsId], durability: Option<Durability>) -> Result<usize> {
+        let engine = self.engine()?;
+        let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
+        Batch::Ops(&ops).check(self.dim(), None)?;
+        engine.delete(ops, durability.unwrap_or(engine.settings.durability))
+    }
+
+    /// Returns when everything accepted before is durable. Writers and readers go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`]: nothing is lost yet; free some space and flush again. [`Error::SyncFailed`] and
+    /// [`Error::WriteFailed`]: whether what was written since the last flush survives is unknown; reads show the last
     /// durable state, writing stops, reopen the store.
     pub fn flush(&self) -> Result<()> {
-        let _turn = self.flusher.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pending) = self.read().storage.pending()? else { return Ok(()) };
-        let synced = pending.sync();
-        let _place = self.writers_place();
-        let noted = self.read().storage.note(&synced);
-        let mut inner = self.change();
-        let finished = inner.storage.finish(pending, synced, noted);
-        inner.after_failure(&finished)?;
-        finished
+        self.engine()?.flush()
     }
 
-    fn write(&self, batch: Batch<'_>) -> Result<()> {
-        self.write_in_place(&self.writers_place(), batch)
-    }
-
-    fn write_in_place(&self, _place: &MutexGuard<'_, ()>, batch: Batch<'_>) -> Result<()> {
-        if batch.len() == 0 {
-            return self.read().storage.check_writable();
+    /// A future that ends when everything accepted before this call is durable. It needs no particular runtime: the
+    /// store's own threads do the work. Dropping it cancels nothing.
+    pub fn flush_async(&self) -> Flush {
+        match self.engine() {
+            Ok(engine) => Flush { engine: Ok((engine.clone(), engine.goal())) },
+            Err(error) => Flush { engine: Err(error) },
         }
-        let appended = self.read().storage.write(batch);
-        let mut inner = self.change();
-        let mut row = inner.storage.rows();
-        let published = inner.storage.publish(appended);
-        inner.after_failure(&published)?;
-        published?;
-        let Inner { storage, index } = &mut *inner;
-        index.expect(batch.len());
-        for op in batch.ops() {
-            match op {
-                Op::Put { id, .. } => {
-                    index.put(storage, id, row);
-                    row += 1;
-                }
-                Op::Delete { id } => _ = index.remove(storage, id),
+    }
+
+    /// Rewrites all segments without their dead rows and merges small ones, while reads and writes go on. `progress` is
+    /// called after each few megabytes and can break it off: nothing is changed then ([`Error::Cancelled`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a live row is damaged, [`Error::NoSpace`]: the store is as before and goes on.
+    pub fn compact_with(
+        &self,
+        mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
+    ) -> Result<CompactReport> {
+        self.engine()?.compact(&mut progress)
+    }
+
+    /// As [`compact_with`](Self::compact_with), without progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`compact_with`](Self::compact_with).
+    pub fn compact(&self) -> Result<CompactReport> {
+        self.compact_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// Copies the store, as it is now, to a new directory, which is then a store of its own: a consistent copy of a live
+    /// store, durable when this returns. A handle that writes flushes first and shares sealed segments as hard links
+    /// where the file system can; any other copies what it shows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything; [`Error::NoSpace`], [`Error::Io`]: what
+    /// was copied is removed.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
+        let (disk, to) = (&self.disk, to.as_ref());
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => Err(Error::Forked),
+            Role::Writer(engine) => {
+                let (manifest, snapshot) = engine.durable_snapshot()?;
+                backup::backup(disk, &manifest, &snapshot, to, true)
+            }
+            Role::Reader(reader) => {
+                backup::backup(disk, &reader.manifest(), &reader.snapshot()?, to, false)
             }
         }
-        Ok(())
     }
 
     /// Flushes, marks the store as closed cleanly and lets go of the lock.
@@ -314,54 +416,132 @@ impl VectorStore {
     /// As [`flush`](Self::flush). Dropping the store does the same but can report nothing.
     pub fn close(self) -> Result<()> {
         // Dropping `self` afterwards finds nothing left to do, or the same failure.
-        self.change().storage.close_in_place()
+        self.close_in_place()
     }
 
-    fn writers_place(&self) -> MutexGuard<'_, ()> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    fn close_in_place(&self) -> Result<()> {
+        match &self.role {
+            // The child of a writer has nothing to close: no lock, no thread, nothing of its own in the files.
+            Role::Writer(engine) if !engine.is_forked() => close::close(engine),
+            _ => Ok(()),
+        }
     }
 
     // ---- reading ----
 
-    /// The vector of an id, its checksum checked; `None` if the id is not there. O(1), one system call.
+    /// The store as it is now, for as long as you keep it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Corrupt`] if the ids of buffered writes cannot be looked up.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(engine),
+            Role::Writer(engine) => engine.snapshot(),
+            Role::Reader(reader) => reader.snapshot(),
+        }
+    }
+
+    /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
+    fn forked_snapshot(&self, engine: &Engine) -> Result<Snapshot> {
+        if let Some(snapshot) = self.forked.get() {
+            return Ok(snapshot.clone());
+        }
+        let view = engine.published.load_full();
+        let view = view.detached(&self.disk)?;
+        let snapshot = Snapshot::new(self.schema, view.kind, Arc::new(view), Default::default());
+        Ok(self.forked.get_or_init(|| snapshot).clone())
+    }
+
+    /// Moves a read-only handle on to what is durable now; true if there was anything new. Reads only what was appended
+    /// since. A handle that writes is always up to date.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_read_only`](Self::open_read_only); the handle shows what it showed before then.
+    pub fn refresh(&self) -> Result<bool> {
+        match &self.role {
+            Role::Reader(reader) => reader.refresh(),
+            Role::Writer(_) => Ok(false),
+        }
+    }
+
+    /// The vector of an id, its checksum checked; `None` if the id is not there. O(segments), one system call.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the stored bytes are not what was written; [`Error::Io`].
-    pub fn get(&self, id: &str) -> Result<Option<Vec<f32>>> {
-        let inner = self.read();
-        let row = inner.index.find(&inner.storage, id);
-        row.map(|row| inner.storage.read_row(row)).transpose()
+    pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
+        let id = id.as_id();
+        let Role::Writer(engine) = &self.role else { return self.snapshot()?.get(id) };
+        if engine.is_forked() {
+            return self.snapshot()?.get(id);
+        }
+        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        let buffered = engine.in_buffer(hash, id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec));
+        if let Some(found) = buffered {
+            return Ok(found);
+        }
+        // Loaded after the look at the buffer: what left it before is in here.
+        let view = engine.published.load();
+        if view.kind != Some(id.kind()) {
+            return Ok(None);
+        }
+        view.find(hash, bytes)?.map(|at| view.read(at)).transpose()
     }
 
-    /// Whether an id is there. O(1).
-    pub fn contains(&self, id: &str) -> bool {
-        let inner = self.read();
-        inner.index.find(&inner.storage, id).is_some()
+    /// The vectors of several ids, in their order; `None` for those that are not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
+        ids.iter().map(|id| self.get(id)).collect()
+    }
+
+    /// The JSON document of an id, checked; `None` if the id or its document is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
+        self.snapshot()?.get_document(id)
+    }
+
+    /// Whether an id is there. O(segments).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::Corrupt`] if that cannot be found out.
+    pub fn contains(&self, id: impl AsId) -> Result<bool> {
+        self.snapshot()?.contains(id)
     }
 
     /// Number of ids.
-    pub fn len(&self) -> usize {
-        self.read().index.len()
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.snapshot()?.len())
     }
 
     /// True if there is no id.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.snapshot()?.is_empty())
     }
 
-    /// Ids and vectors in the order of writing, as they are now: later writes do not show. Takes one bit a row.
-    pub fn iter(&self) -> Iter<'_> {
-        let inner = self.read();
-        Iter { store: self, live: inner.index.live().to_vec(), next: 0 }
+    /// Ids and vectors in the order of writing, as they are now: later writes do not show.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot); each item tells of its own.
+    pub fn iter(&self) -> Result<Iter> {
+        Ok(self.snapshot()?.iter())
     }
 
     /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance. Exact.
@@ -371,31 +551,35 @@ impl VectorStore {
     ///
     /// [`Error::DimensionMismatch`], [`Error::NonFinite`]; [`Error::Corrupt`] if a result is not what was written.
     pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Neighbor>> {
-        if query.len() != self.dim() {
-            return Err(Error::DimensionMismatch { expected: self.dim(), found: query.len() });
-        }
-        check_finite(0, query)?;
-        let inner = self.read();
-        let metric = self.metric();
-        let found = nearest(&inner.storage, inner.index.live(), metric, query, k)?;
-        let neighbor = |candidate: crate::search::Candidate| {
-            inner.storage.check_mapped(candidate.row)?;
-            let id = inner.storage.id(candidate.row)?.to_owned();
-            Ok(Neighbor { id, distance: reported(metric, candidate.distance) })
-        };
-        found.into_iter().map(neighbor).collect()
+        self.snapshot()?.search(query, k)
     }
 
-    // ---- about the store ----
+    /// As [`search`](Self::search), with vectors or documents.
+    ///
+    /// # Errors
+    ///
+    /// As [`search`](Self::search).
+    pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Neighbor>> {
+        self.snapshot()?.search_with(query, k, options)
+    }
 
     /// Components of a vector.
     pub fn dim(&self) -> usize {
-        self.manifest.dim as usize
+        self.schema.dim as usize
     }
 
     /// How distances are measured.
     pub fn metric(&self) -> Metric {
-        self.manifest.metric
+        self.schema.metric
+    }
+
+    /// Kind of the ids; `None` before the first write.
+    pub fn kind(&self) -> Option<IdKind> {
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => engine.published.load().kind,
+            Role::Writer(engine) => engine.state().kind,
+            Role::Reader(reader) => reader.published.load().kind,
+        }
     }
 
     /// The directory.
@@ -414,127 +598,41 @@ impl VectorStore {
     ///
     /// [`Error::Io`] if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
-        let inner = self.read();
-        let (side, side_allocated) = directory::side_bytes(self.disk.as_ref(), &self.dir)?;
-        let mut bytes = FileBytes { side, allocated: side_allocated, ..FileBytes::default() };
-        let [dat, idx] = inner.storage.files();
-        for (named, len) in [(dat, &mut bytes.dat), (idx, &mut bytes.idx)] {
-            *len = named.len()?;
-            bytes.allocated +=
-                named.file.allocated().map_err(|e| Error::io(&named.path, "read the allocated size", e))?;
-        }
-        bytes.total = bytes.dat + bytes.idx + bytes.side;
-        let (rows, live) = (inner.storage.rows(), inner.index.len() as u64);
-        let raw = live * inner.storage.header().stride();
-        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-        let overhead = if live == 0 { 0.0 } else { bytes.total as f64 / raw as f64 };
-        let (rows_heap, mapped, resident) = inner.storage.memory();
-        let heap = rows_heap + inner.index.heap() + HANDLE_HEAP;
-        Ok(Stats {
-            rows,
-            live,
-            dead: rows - live,
-            dim: self.manifest.dim,
-            metric: self.metric(),
-            element: self.manifest.element,
-            segments: self.manifest.segments.len() as u64,
-            bytes,
-            overhead,
-            memory: Memory { heap, mapped, resident },
-        })
+        let engine = self.engine().ok().map(Arc::as_ref);
+        stats::stats(&self.disk, &self.dir, &self.schema, &self.snapshot()?, engine)
     }
 
-    /// Checks every byte that counts: MANIFEST, the log with its chain, every row. O(bytes).
+    /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
+    /// rows, and the indexes beside them. O(bytes).
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if a file cannot be read; damage is in the report, not an error.
     pub fn verify(&self) -> Result<VerifyReport> {
-        // Copies, so that nobody waits for the reading.
-        let checked = self.read().storage.to_check();
-        let mut report = checked.verify()?;
-        let path = directory::manifest_path(&self.dir);
-        report.bytes += self.manifest.encode().len() as u64;
-        match directory::read_manifest(self.disk.as_ref(), &self.dir) {
-            Ok(found) if found == self.manifest => {}
-            Ok(_) => report.add(&path, 0, "MANIFEST is not the one this store was opened with"),
-            Err(error @ Error::Io { .. }) => return Err(error),
-            Err(error) => report.add(&path, 0, error.to_string()),
-        }
-        Ok(report)
-    }
-}
-
-impl Inner {
-    /// After writing stopped, the index has to forget what is not durable.
-    fn after_failure(&mut self, outcome: &Result<()>) -> Result<()> {
-        if outcome.is_err() && self.storage.is_poisoned() {
-            self.index = Index::build(&self.storage)?;
-        }
-        Ok(())
+        verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
     }
 }
 
 impl Drop for VectorStore {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure; what was flushed is safe whatever happens here.
-        _ = self.change().storage.close_in_place();
+        _ = self.close_in_place();
     }
 }
 
-/// Opens the segment that MANIFEST names and compares the two; also returns the MANIFEST number of the CLOSE it
-/// ends in.
-fn open_segment(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    manifest: &Manifest,
-    writable: bool,
-) -> Result<(VectorStorage, Option<u64>)> {
-    let path = directory::manifest_path(dir);
-    let [segment @ SegmentEntry { sealed: None, .. }] = manifest.segments.as_slice() else {
-        let found = manifest.segments.len() as u64;
-        return Err(Error::Unsupported { path, what: "number of segments", found, supported: 1 });
-    };
-    let pair = directory::pair_path(dir, segment.number);
-    let (dat, idx) =
-        VectorStorage::open_files(disk.as_ref(), &pair, writable).map_err(|error| match error {
-            Error::NotFound { path } => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
-            error => error,
-        })?;
-    let found = recover::recover(&dat, &idx).map_err(|error| match error {
-        Error::NotAStore { path, why } => Error::corrupt(&path, 0, why),
-        error => error,
-    })?;
-    let identity = Identity { uuid: manifest.uuid, segment: segment.number, salt: segment.salt };
-    if found.header != (Header { dim: manifest.dim, element: manifest.element, identity }) {
-        return Err(Error::corrupt(&dat.path, 0, "the file is not the one that MANIFEST names"));
-    }
-    if found.manifest > manifest.number {
-        return Err(Error::corrupt(&path, 0, "the log knows a newer MANIFEST: this one is an old copy"));
-    }
-    let closed_under = found.closed_under;
-    let storage = VectorStorage::assemble(disk.clone(), dat, idx, found, manifest.number, writable)?;
-    Ok((storage, closed_under))
-}
-
-/// Ids and vectors of a store, in the order of writing.
+/// See [`VectorStore::flush_async`].
 #[derive(Debug)]
-pub struct Iter<'a> {
-    store: &'a VectorStore,
-    live: Vec<u64>,
-    next: u64,
+pub struct Flush {
+    engine: Result<(Arc<Engine>, Goal)>,
 }
 
-impl Iterator for Iter<'_> {
-    type Item = Result<(String, Vec<f32>)>;
+impl Future for Flush {
+    type Output = Result<()>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let row = rows_in(&self.live, self.next..self.live.len() as u64 * 64).next();
-        self.next = row.map_or(u64::MAX, |row| row + 1);
-        let row = row?;
-        let inner = self.store.read();
-        let item =
-            inner.storage.read_row(row).and_then(|vector| Ok((inner.storage.id(row)?.to_owned(), vector)));
-        Some(item)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match &self.engine {
+            Ok((engine, goal)) => engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready),
+            Err(error) => Poll::Ready(Err(error.clone())),
+        }
     }
 }

@@ -9,7 +9,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use vecstone::{Error, MAX_ID_BYTES, Metric, OpenOptions, VectorStorage, VectorStore, reference_distance};
+use vecstone::{
+    AsId, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions, SearchOptions, Uuid,
+    VectorStorage, VectorStore, reference_distance,
+};
 
 const DIM: usize = 12;
 
@@ -28,6 +31,17 @@ fn made(path: &Path) -> VectorStore {
     VectorStore::create(path, DIM as u32, Metric::L2).expect("a new store")
 }
 
+/// A store that does nothing unless a call does it.
+fn made_quiet(path: &Path) -> VectorStore {
+    let options = OpenOptions::new().without_background();
+    VectorStore::create_with(path, DIM as u32, Metric::L2, &options).expect("a new store")
+}
+
+/// Number of ids.
+fn len(store: &VectorStore) -> usize {
+    store.len().expect("readable")
+}
+
 /// Names and bytes of all files but LOCK.
 fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found: Vec<_> = fs::read_dir(path)
@@ -44,10 +58,10 @@ fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn put_get_replace_delete_and_reopen() {
     let (_dir, path) = temp();
     let store = made(&path);
-    assert!(store.is_empty());
+    assert!(store.is_empty().expect("readable") && store.kind().is_none());
     store.put("a", &vector(1)).expect("stored");
     store.put_many(&["b", "c", "a"], &[vector(2), vector(3), vector(4)].concat()).expect("stored");
-    assert_eq!(store.len(), 3);
+    assert_eq!((len(&store), store.kind()), (3, Some(IdKind::String)));
     assert_eq!(store.get("a").expect("readable"), Some(vector(4)));
     assert!(store.delete("b").expect("deleted"));
     assert!(!store.delete("b").expect("not there any more"));
@@ -58,9 +72,9 @@ fn put_get_replace_delete_and_reopen() {
 
     let store = VectorStore::open(&path).expect("opens");
     assert!(store.recovery().clean);
-    let all: Vec<_> = store.iter().map(|item| item.expect("readable")).collect();
-    assert_eq!(all, [("a".to_owned(), vector(4)), ("b".to_owned(), vector(5))]);
-    assert!(store.contains("a") && !store.contains("c"));
+    let all: Vec<_> = store.iter().expect("readable").map(|item| item.expect("readable")).collect();
+    assert_eq!(all, [(Id::from("a"), vector(4)), (Id::from("b"), vector(5))]);
+    assert!(store.contains("a").expect("readable") && !store.contains("c").expect("readable"));
     let stats = store.stats().expect("known");
     assert_eq!((stats.rows, stats.live, stats.dead), (5, 2, 3));
     assert_eq!(stats.bytes.dat, 256 + 5 * DIM as u64 * 4);
@@ -72,7 +86,7 @@ fn within_a_batch_the_last_of_an_id_counts() {
     let (_dir, path) = temp();
     let store = made(&path);
     store.put_many(&["x", "y", "x"], &[vector(1), vector(2), vector(3)].concat()).expect("stored");
-    assert_eq!((store.len(), store.get("x").expect("readable")), (2, Some(vector(3))));
+    assert_eq!((len(&store), store.get("x").expect("readable")), (2, Some(vector(3))));
 }
 
 #[test]
@@ -89,13 +103,13 @@ fn ids_are_any_text() {
     for (n, id) in ids.into_iter().enumerate() {
         assert_eq!(store.get(id).expect("readable"), Some(vector(n)), "{id:?}");
     }
-    assert_eq!(store.len(), ids.len());
+    assert_eq!(len(&store), ids.len());
 }
 
 #[test]
 fn bad_input_is_named_and_nothing_of_the_batch_is_stored() {
     let (_dir, path) = temp();
-    let store = made(&path);
+    let store = made_quiet(&path);
     store.put("old", &vector(0)).and_then(|()| store.flush()).expect("stored");
     let before = files(&path);
     let mut bad = [vector(1), vector(2)].concat();
@@ -108,14 +122,15 @@ fn bad_input_is_named_and_nothing_of_the_batch_is_stored() {
     assert!(matches!(error, Error::CountMismatch { ids: 2, components: DIM, dim: DIM }), "{error}");
     let error = store.put_many(&["a", ""], &[vector(1), vector(2)].concat()).expect_err("empty id");
     assert!(matches!(error, Error::InvalidId { row: 1, len: 0 }), "{error}");
-    let error = store.put(&"x".repeat(MAX_ID_BYTES + 1), &vector(1)).expect_err("long id");
+    let error = store.put("x".repeat(MAX_ID_BYTES + 1), &vector(1)).expect_err("long id");
     assert!(matches!(error, Error::InvalidId { row: 0, .. }), "{error}");
     let error = store.search(&[0.0; 3], 1).expect_err("dimension");
     assert!(matches!(error, Error::DimensionMismatch { expected: DIM, found: 3 }), "{error}");
     let error = store.search(&[f32::INFINITY; DIM], 1).expect_err("infinity");
     assert!(matches!(error, Error::NonFinite { row: 0, component: 0 }), "{error}");
+    store.flush().expect("nothing to flush");
     assert_eq!(files(&path), before);
-    assert_eq!(store.len(), 1);
+    assert_eq!(len(&store), 1);
     for dim in [0, 65_537] {
         let error = VectorStore::create(path.with_extension("no"), dim, Metric::L2).expect_err("dim");
         assert!(matches!(error, Error::InvalidDim { .. }), "{error}");
@@ -127,12 +142,19 @@ fn bad_input_is_named_and_nothing_of_the_batch_is_stored() {
 fn search_is_the_reference_order() {
     for metric in [Metric::L2, Metric::Ip, Metric::Cosine] {
         let (_dir, path) = temp();
-        let store = VectorStore::create(&path, DIM as u32, metric).expect("a new store");
+        // Rows in several segments, and changes that are only in the buffer.
+        let options = OpenOptions::new().without_background().segment_records(700);
+        let store = VectorStore::create_with(&path, DIM as u32, metric, &options).expect("a new store");
         let rows = 3000;
         let ids: Vec<String> = (0..rows).map(|n| format!("id{n}")).collect();
         // Every third vector repeats, so that ties have to be broken by age.
         let vectors: Vec<Vec<f32>> = (0..rows).map(|n| vector(n / 3)).collect();
-        store.put_many(&ids, &vectors.concat()).expect("stored");
+        for (ids, vectors) in ids.chunks(300).zip(vectors.chunks(300)) {
+            store.put_many(ids, &vectors.concat()).expect("stored");
+            if len(&store) <= 2400 {
+                store.flush().expect("flushed");
+            }
+        }
         for n in (0..rows).step_by(7) {
             store.delete(&ids[n]).expect("deleted");
         }
@@ -153,6 +175,8 @@ fn search_is_the_reference_order() {
                 assert_eq!(neighbor.distance, distance.max(least) as f32);
             }
         }
+        let stats = store.stats().expect("known");
+        assert!(stats.segments > 3 && stats.buffered == 515, "{stats:?}");
     }
 }
 
@@ -177,17 +201,17 @@ fn a_store_without_lock_loses_nothing() {
     store.put("a", &vector(1)).expect("stored");
     store.close().expect("closed");
     fs::remove_file(path.join("LOCK")).expect("there");
-    assert_eq!(VectorStore::open_read_only(&path).expect("opens").len(), 1);
+    assert_eq!(len(&VectorStore::open_read_only(&path).expect("opens")), 1);
     assert!(!path.join("LOCK").exists(), "a reader wrote something");
-    assert_eq!(VectorStore::open(&path).expect("opens").len(), 1);
+    assert_eq!(len(&VectorStore::open(&path).expect("opens")), 1);
 }
 
 #[test]
 fn one_writer_and_readers_beside_it() {
     let (_dir, path) = temp();
-    let store = made(&path);
+    let store = made_quiet(&path);
     store.put("durable", &vector(1)).and_then(|()| store.flush()).expect("stored");
-    store.put("not yet", &vector(2)).expect("written");
+    store.put("not yet", &vector(2)).expect("accepted");
     let error = VectorStore::open(&path).expect_err("locked");
     assert!(matches!(error, Error::Locked { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
     assert!(error.to_string().contains(&format!("locked by process {}", std::process::id())));
@@ -196,22 +220,26 @@ fn one_writer_and_readers_beside_it() {
 
     let reader = VectorStore::open_read_only(&path).expect("beside a writer");
     assert_eq!(reader.get("durable").expect("readable"), Some(vector(1)));
-    assert!(!reader.contains("not yet"), "a power cut could still take it");
+    assert!(!reader.contains("not yet").expect("readable"), "a power cut could still take it");
     assert!(matches!(reader.put("x", &vector(3)), Err(Error::ReadOnly)));
     assert!(matches!(reader.delete("durable"), Err(Error::ReadOnly)));
     assert!(matches!(reader.flush(), Err(Error::ReadOnly)));
     assert!(reader.verify().expect("readable").is_ok());
+    assert!(!reader.refresh().expect("readable"), "nothing new is durable");
     store.flush().expect("flushed");
-    assert_eq!(reader.len(), 1, "a reader's view does not change");
-    assert_eq!(VectorStore::open_read_only(&path).expect("opens").len(), 2);
+    assert_eq!(len(&reader), 1, "a reader's view changes on request only");
+    assert_eq!(len(&VectorStore::open_read_only(&path).expect("opens")), 2);
+    assert!(reader.refresh().expect("readable"));
+    assert_eq!((len(&reader), reader.get("not yet").expect("readable")), (2, Some(vector(2))));
     store.close().expect("closed");
-    assert_eq!(VectorStore::open(&path).expect("the lock is free").len(), 2);
+    assert!(!reader.refresh().expect("readable"), "closing changes no row");
+    assert_eq!(len(&VectorStore::open(&path).expect("the lock is free")), 2);
 }
 
 #[test]
 fn strict_refuses_what_was_not_closed() {
     let (_dir, path) = temp();
-    let store = made(&path);
+    let store = made_quiet(&path);
     store.put("a", &vector(1)).and_then(|()| store.flush()).expect("stored");
     // A copy taken now is what a crash would leave.
     let copy = path.with_extension("copy");
@@ -223,7 +251,7 @@ fn strict_refuses_what_was_not_closed() {
     let error = VectorStore::open_with(&copy, &OpenOptions::new().strict(true)).expect_err("not closed");
     assert!(matches!(&error, Error::NotClean { report, .. } if !report.clean && report.rows == 1), "{error}");
     assert_eq!(files(&copy), before, "strict changed something");
-    assert_eq!(VectorStore::open(&copy).expect("opens without strict").len(), 1);
+    assert_eq!(len(&VectorStore::open(&copy).expect("opens without strict")), 1);
 }
 
 #[test]
@@ -273,7 +301,7 @@ fn many_threads_write_read_and_flush_at_once() {
                 for neighbor in store.search(&vector(3), 5).expect("searched") {
                     assert!(neighbor.distance >= 0.0);
                 }
-                for item in store.iter() {
+                for item in store.iter().expect("readable") {
                     item.expect("readable");
                 }
             }
@@ -283,7 +311,7 @@ fn many_threads_write_read_and_flush_at_once() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(store.len(), 200);
+    assert_eq!(len(&store), 200);
     store.close().expect("closed");
     let store = VectorStore::open(&path).expect("opens");
     for writer in 0..4 {
@@ -296,16 +324,255 @@ fn many_threads_write_read_and_flush_at_once() {
 }
 
 #[test]
+fn ids_of_every_kind_but_one_kind_a_store() {
+    let uuid = |n: u64| Uuid::from_u128(n.into());
+    check_kind(IdKind::U64, |n| n, "text");
+    check_kind(IdKind::Uuid, uuid, 7);
+    check_kind(IdKind::String, |n| n.to_string(), 7);
+}
+
+/// `other`: an id of another kind.
+fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, other: impl AsId + Copy) {
+    let (_dir, path) = temp();
+    let store = made(&path);
+    let ids = [id(0), id(7), id(u64::MAX)];
+    store.put_many(&ids, &[vector(0), vector(1), vector(2)].concat()).expect("stored");
+    assert_eq!(store.kind(), Some(kind));
+    let refused = |error: Error| {
+        assert!(matches!(error, Error::IdKind { expected, found } if expected == kind && found != kind), "{error}");
+    };
+    for buffered in [true, false] {
+        refused(store.put(other, &vector(3)).expect_err("another kind"));
+        // What cannot be there is not there.
+        assert_eq!(store.get(other).expect("readable"), None);
+        assert!(!store.contains(other).expect("readable") && !store.delete(other).expect("not there"));
+        assert_eq!(store.get(&ids[1]).expect("readable"), Some(vector(1)));
+        if buffered {
+            store.flush().expect("flushed");
+        }
+    }
+    assert!(store.delete(&ids[0]).expect("deleted"));
+    store.close().expect("closed");
+    let store = VectorStore::open(&path).expect("opens");
+    assert_eq!(store.stats().expect("known").kind, Some(kind));
+    refused(store.put(other, &vector(3)).expect_err("another kind"));
+    let all: Vec<Id> = store.iter().expect("readable").map(|item| item.expect("readable").0).collect();
+    assert_eq!(all, [ids[1].clone().into(), ids[2].clone().into()]);
+    assert_eq!(store.search(&vector(2), 1).expect("searched")[0].id, ids[2].clone().into());
+}
+
+#[test]
+fn documents_go_with_their_rows() {
+    let (_dir, path) = temp();
+    let store = made(&path);
+    let document = |store: &VectorStore, id: &str| store.get_document(id).expect("readable");
+    store.put("a", &vector(0)).expect("stored");
+    store.put_document("b", &vector(1), " {\"n\":\n1} ").expect("stored");
+    let documents = [Some("[2]"), None, Some("null")];
+    let vectors = [vector(2), vector(3), vector(4)].concat();
+    store.put_many_with(&["c", "d", "e"], &vectors, &documents, None).expect("stored");
+    let check = |store: &VectorStore| {
+        assert_eq!(document(store, "b").as_deref(), Some("{\"n\": 1}"));
+        assert_eq!(document(store, "c").as_deref(), Some("[2]"));
+        assert!(["a", "d", "e", "nobody"].iter().all(|id| document(store, id).is_none()));
+        let options = SearchOptions::new().with_documents().with_vectors();
+        let found = store.search_with(&vector(2), 1, &options).expect("searched").remove(0);
+        assert_eq!((found.id, found.document.as_deref()), (Id::from("c"), Some("[2]")));
+        assert_eq!(found.vector, Some(vector(2)));
+        let found = store.search(&vector(2), 1).expect("searched").remove(0);
+        assert_eq!((found.vector, found.document), (None, None));
+    };
+    check(&store);
+    for text in ["", "{", "1 2", "nul"] {
+        let error = store.put_document("b", &vector(5), text).expect_err("no JSON");
+        assert!(matches!(error, Error::InvalidDocument { .. }), "{error}");
+    }
+    let error = store.put_many_with(&["b"], &vector(5), &[None, None], None).expect_err("one too many");
+    assert!(matches!(error, Error::CountMismatch { .. }), "{error}");
+    store.flush().expect("flushed");
+    check(&store);
+    check(&VectorStore::open_read_only(&path).expect("opens"));
+    let before = store.snapshot().expect("readable");
+    store.put("b", &vector(6)).expect("replaced");
+    store.put_document("a", &vector(0), "0").expect("replaced");
+    assert!(store.delete("c").expect("deleted"));
+    assert_eq!(before.get_document("b").expect("readable").as_deref(), Some("{\"n\": 1}"));
+    store.compact().expect("compacted");
+    store.close().expect("closed");
+    let store = VectorStore::open(&path).expect("opens");
+    assert_eq!((document(&store, "a").as_deref(), document(&store, "b"), document(&store, "c")), (Some("0"), None, None));
+    assert_eq!(before.get_document("c").expect("readable").as_deref(), Some("[2]"), "a snapshot outlives its store");
+    assert!(store.verify().expect("readable").is_ok());
+}
+
+#[test]
+fn a_snapshot_stays_as_it_is() {
+    let (_dir, path) = temp();
+    let store = made_quiet(&path);
+    store.put_many(&["a", "b"], &[vector(0), vector(1)].concat()).expect("stored");
+    store.flush().expect("flushed");
+    store.put("c", &vector(2)).expect("buffered");
+    assert!(store.delete("a").expect("deleted"));
+    let snapshot = store.snapshot().expect("readable");
+    let content = || snapshot.iter().map(|item| item.expect("readable")).collect::<Vec<_>>();
+    let (found, nearest) = (content(), snapshot.search(&vector(0), 9).expect("searched"));
+    assert_eq!(found, [(Id::from("b"), vector(1)), (Id::from("c"), vector(2))]);
+    store.put("b", &vector(3)).expect("replaced");
+    store.flush().expect("flushed");
+    store.compact().expect("compacted");
+    store.put("d", &vector(4)).expect("stored");
+    assert_eq!(len(&store), 3);
+    store.close().expect("closed");
+    assert_eq!(content(), found);
+    assert_eq!(snapshot.search(&vector(0), 9).expect("searched"), nearest);
+    assert_eq!((snapshot.len(), snapshot.is_empty(), snapshot.dim()), (2, false, DIM));
+    assert_eq!(snapshot.get_many(&["a", "b"]).expect("readable"), [None, Some(vector(1))]);
+    assert_eq!(snapshot.view("c").expect("readable"), Some(&vector(2)[..]));
+    assert!(!snapshot.contains("d").expect("readable"));
+}
+
+#[test]
+fn durable_when_it_was_asked_for() {
+    let (_dir, path) = temp();
+    let store = made_quiet(&path);
+    let durable = |id: &str| VectorStore::open_read_only(&path).expect("opens").contains(id).expect("readable");
+    store.put("buffered", &vector(0)).expect("accepted");
+    assert!(!durable("buffered"));
+    store.put_with("sync", &vector(1), Some(Durability::Sync)).expect("durable");
+    assert!(durable("sync") && durable("buffered"), "in the order of writing");
+    store.put("later", &vector(2)).expect("accepted");
+    assert_eq!(store.delete_many_with(&["sync", "later"], Some(Durability::Sync)).expect("durable"), 2);
+    assert!(!durable("sync") && !durable("later"));
+    let x = vector(3);
+    store.write(&[Op::put("x", &x), Op::delete("buffered")], None).expect("accepted");
+    assert!(!durable("x") && durable("buffered"));
+    store.flush().expect("flushed");
+    assert!(durable("x") && !durable("buffered"));
+    store.close().expect("closed");
+    let options = OpenOptions::new().without_background().durability(Durability::Sync);
+    let store = VectorStore::open_with(&path, &options).expect("opens");
+    store.put("always", &vector(4)).expect("durable");
+    assert!(durable("always"));
+}
+
+#[test]
+fn a_flush_can_be_awaited() {
+    let (_dir, path) = temp();
+    // The future alone makes it durable: the interval is longer than any test.
+    let options = OpenOptions::new().flush_interval(std::time::Duration::from_secs(1 << 20));
+    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    store.put("a", &vector(0)).expect("accepted");
+    wait_for(store.flush_async()).expect("flushed");
+    let reader = VectorStore::open_read_only(&path).expect("opens");
+    assert!(reader.contains("a").expect("readable"));
+    assert!(matches!(wait_for(reader.flush_async()), Err(Error::ReadOnly)));
+    wait_for(store.flush_async()).expect("nothing to do");
+}
+
+/// Runs a future to its end on this thread.
+fn wait_for<F: Future + Unpin>(mut future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        match std::pin::Pin::new(&mut future).poll(&mut context) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn compaction_drops_dead_rows_and_nothing_else() {
+    let (_dir, path) = temp();
+    let options = OpenOptions::new().without_background().segment_records(100);
+    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    for n in 0..1000u64 {
+        store.put(n % 300, &vector(n as usize)).expect("stored");
+        if n % 3 == 0 {
+            store.flush().expect("flushed");
+        }
+    }
+    store.delete_many(&(0..50u64).collect::<Vec<_>>()).expect("deleted");
+    let content = |store: &VectorStore| {
+        store.iter().expect("readable").map(|item| item.expect("readable")).collect::<Vec<_>>()
+    };
+    let (before, stats) = (content(&store), store.stats().expect("known"));
+    assert_eq!(before.len(), 250);
+    assert!(stats.segments >= 9, "{stats:?}");
+    // Broken off, nothing changes.
+    let error = store.compact_with(|_| std::ops::ControlFlow::Break(())).expect_err("broken off");
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert_eq!(content(&store), before);
+    let mut seen = Vec::new();
+    let report = store
+        .compact_with(|progress| {
+            assert!(progress.rows <= progress.total);
+            seen.push((progress.rows, progress.total));
+            std::ops::ControlFlow::Continue(())
+        })
+        .expect("compacted");
+    assert!(seen.is_sorted() && seen.last().is_some_and(|(rows, total)| rows == total), "{seen:?}");
+    assert!(report.rows_dropped == 750 && report.segments >= 8, "{report:?}");
+    let stats = store.stats().expect("known");
+    assert_eq!((stats.live, stats.dead, stats.buffered), (250, 0, 0));
+    assert!(stats.segments <= 6, "{stats:?}");
+    assert_eq!(content(&store), before);
+    assert_eq!(store.compact().expect("nothing to do").segments, 0);
+    assert!(store.verify().expect("readable").is_ok());
+    store.close().expect("closed");
+    assert_eq!(content(&VectorStore::open(&path).expect("opens")), before);
+}
+
+#[test]
+fn a_backup_is_a_store_of_its_own() {
+    let (_dir, path) = temp();
+    let options = OpenOptions::new().without_background().segment_records(100);
+    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    for n in 0..250u64 {
+        store.put_document(n, &vector(n as usize), &n.to_string()).expect("stored");
+    }
+    store.delete(7u64).expect("deleted");
+    let content = |store: &VectorStore| {
+        store.iter().expect("readable").map(|item| item.expect("readable")).collect::<Vec<_>>()
+    };
+    let before = content(&store);
+    let (by_writer, by_reader) = (path.with_extension("writer"), path.with_extension("reader"));
+    let report = store.backup(&by_writer).expect("copied");
+    let there: Vec<u64> = files(&by_writer).iter().map(|(_, bytes)| bytes.len() as u64).collect();
+    assert_eq!((report.files, report.bytes), (there.len() as u64, there.iter().sum()));
+    VectorStore::open_read_only(&path).expect("opens").backup(&by_reader).expect("copied");
+    let error = store.backup(&by_reader).expect_err("there already");
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    store.delete_many(&(0..200u64).collect::<Vec<_>>()).expect("deleted");
+    store.compact().expect("compacted");
+    store.close().expect("closed");
+    fs::remove_dir_all(&path).expect("removed");
+    for copy in [by_writer, by_reader] {
+        let copy = VectorStore::open(&copy).expect("opens");
+        assert_eq!(content(&copy), before);
+        assert_eq!(copy.get_document(200u64).expect("readable").as_deref(), Some("200"));
+        copy.put(7u64, &vector(7)).expect("stored");
+        assert_eq!(len(&copy), 250);
+        assert!(copy.verify().expect("readable").is_ok());
+    }
+}
+
+#[test]
 fn a_pair_alone() {
-    use vecstone::{LogEntry, Op};
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("pair");
     let (a, b) = (vector(1), vector(2));
     let mut pair = VectorStorage::create(&path, DIM as u32).expect("made");
-    let batch = [Op::Put { id: "a", vector: &a }, Op::Put { id: "b", vector: &b }, Op::Delete { id: "a" }];
+    let batch = [Op::put("a", &a), Op::put("b", &b), Op::delete("a")];
     assert_eq!(pair.append(&batch).expect("appended"), 0);
     assert_eq!(pair.append(&[]).expect("nothing to do"), 2);
-    assert_eq!(pair.append(&[Op::Put { id: "a", vector: &b }]).expect("appended"), 2);
+    assert_eq!(pair.append(&[Op::put("a", &b)]).expect("appended"), 2);
     pair.commit().expect("durable");
     assert!(matches!(VectorStorage::create(&path, 3), Err(Error::AlreadyExists { .. })));
     pair.close().expect("closed");
@@ -317,10 +584,10 @@ fn a_pair_alone() {
     assert_eq!(pair.id(2).expect("known"), "a");
     assert!(matches!(pair.row(3), Err(Error::NoSuchRow { row: 3, rows: 3 })));
     let log: Vec<_> = pair.log().map(|entry| entry.expect("readable")).collect();
-    let put = |id, row| LogEntry::Put { id, row };
-    assert_eq!(log, [put("a", 0), put("b", 1), LogEntry::Delete { id: "a" }, put("a", 2)]);
+    let put = |id: &str, row| LogEntry::Put { id: id.into(), row };
+    assert_eq!(log, [put("a", 0), put("b", 1), LogEntry::Delete { id: "a".into() }, put("a", 2)]);
     let long = vec![0.0; DIM + 1];
-    let error = pair.append(&[Op::Put { id: "c", vector: &long }]).expect_err("dimension");
+    let error = pair.append(&[Op::put("c", &long)]).expect_err("dimension");
     assert!(matches!(error, Error::DimensionMismatch { expected: DIM, .. }), "{error}");
     assert!(pair.verify().expect("readable").is_ok());
     let mut reader = VectorStorage::open_read_only(&path).expect("opens");

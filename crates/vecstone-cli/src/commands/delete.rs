@@ -7,15 +7,22 @@ use vecstone::VectorStore;
 
 use crate::args::Delete;
 use crate::failure::{Failure, Result};
+use crate::ids::parse_all;
 use crate::output::{Output, shown_list};
 
 pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open(&args.store)?;
     let mut seen = HashSet::new();
-    let ids: Vec<&str> = args.ids.iter().map(String::as_str).filter(|id| seen.insert(*id)).collect();
-    let missing: Vec<&str> = ids.iter().copied().filter(|id| !store.contains(id)).collect();
+    let mut ids = parse_all(store.kind(), &args.ids)?;
+    ids.retain(|id| seen.insert(id.clone()));
+    let mut missing = Vec::new();
+    for id in &ids {
+        if !store.contains(id)? {
+            missing.push(id.to_string());
+        }
+    }
     let deleted = store.delete_many(&ids)?;
-    let live = store.len();
+    let live = store.len()?;
     store.close()?;
     if args.json {
         output.json(&json!({ "deleted": deleted, "missing": missing, "live": live }))?;

@@ -234,7 +234,7 @@ fn check_acknowledged(
     let recovery = store.recovery().to_string();
     voice.say(format!("4. opened again: {recovery}"))?;
     check_rows(&store, input, acknowledged)?;
-    let recovered = store.len() as u64;
+    let recovered = store.len()? as u64;
     voice.say(format!("   {recovered} rows are there; every acknowledged one is, byte for byte"))?;
     store.close()?;
     Ok((recovered, recovery))
@@ -281,7 +281,7 @@ fn search(store: &VectorStore, voice: &mut Voice<'_>) -> Result<Vec<Search>> {
         neighbors.truncate(NEIGHBORS);
         let names: Vec<String> = neighbors.iter().map(|n| format!("{} ({:.3})", n.id, n.distance)).collect();
         voice.say(format!("   nearest to {id}: {}", names.join(", ")))?;
-        searches.push(Search { id, neighbors: neighbors.into_iter().map(|n| (n.id, n.distance)).collect() });
+        searches.push(Search { id, neighbors: neighbors.into_iter().map(|n| (n.id.to_string(), n.distance)).collect() });
     }
     Ok(searches)
 }

@@ -103,12 +103,14 @@ fn failed_write(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn write_rows(store: &VectorStore, vectors: &mut Target, ids: &mut Target) -> Result<u64> {
-    let rows = store.len() as u64;
+    let snapshot = store.snapshot()?;
+    let rows = snapshot.len() as u64;
     vectors.write(&npy::header(rows, store.dim()))?;
     let mut bytes = Vec::with_capacity(store.dim() * 4);
     let mut written = 0;
-    for row in store.iter() {
+    for row in snapshot.iter() {
         let (id, vector) = row?;
+        let id = id.to_string();
         if id.contains(['\n', '\r']) {
             let what = format!(
                 "id {} has a line break, so it cannot be a line of a file; delete it first",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vecstone::{Stats, VectorStore};
+use vecstone::{FileBytes, IdKind, Memory, Stats, VectorStore};
 
 use crate::args::Info;
 use crate::failure::Result;
@@ -31,6 +31,8 @@ fn as_json(path: &Path, clean: bool, stats: &Stats) -> Value {
         "rows": stats.rows,
         "live": stats.live,
         "dead": stats.dead,
+        "buffered": stats.buffered,
+        "id_kind": stats.kind.map(IdKind::name),
         "dim": stats.dim,
         "metric": stats.metric.name(),
         "element": stats.element.name(),
@@ -38,38 +40,87 @@ fn as_json(path: &Path, clean: bool, stats: &Stats) -> Value {
         "bytes": {
             "dat": bytes.dat,
             "idx": bytes.idx,
+            "ids": bytes.ids,
+            "del": bytes.del,
+            "jsonl": bytes.jsonl,
+            "codes": bytes.codes,
             "side": bytes.side,
             "total": bytes.total,
             "allocated": bytes.allocated,
         },
         "overhead": stats.overhead,
-        "memory": { "heap": memory.heap, "mapped": memory.mapped, "resident": memory.resident },
+        "overhead_without_side": stats.overhead_without_side,
+        "memory": {
+            "heap": memory.heap,
+            "buffer": memory.buffer,
+            "index": memory.index,
+            "masks": memory.masks,
+            "other": memory.other,
+            "mapped": memory.mapped,
+            "resident": memory.resident,
+        },
+        "compaction_error": stats.compaction_error,
     })
 }
 
 fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)> {
     let Stats { bytes, memory, .. } = stats;
-    vec![
+    let mut table = vec![
         ("path", path.display().to_string()),
         ("clean", if clean { "yes" } else { "no: the last writer did not close it" }.to_owned()),
-        ("rows", format!("{} ({} live, {} dead)", stats.rows, stats.live, stats.dead)),
+        ("rows", rows(stats)),
+        ("ids", stats.kind.map_or("none yet", IdKind::name).to_owned()),
         ("dim", stats.dim.to_string()),
         ("metric", stats.metric.name().to_owned()),
         ("element", stats.element.name().to_owned()),
         ("segments", stats.segments.to_string()),
-        (".dat", human_bytes(bytes.dat)),
-        (".idx", human_bytes(bytes.idx)),
-        ("side", human_bytes(bytes.side)),
+    ];
+    table.extend(files(bytes).into_iter().map(|(name, bytes)| (name, human_bytes(bytes))));
+    table.extend([
         ("total", format!("{} ({} allocated)", human_bytes(bytes.total), human_bytes(bytes.allocated))),
-        ("overhead", format!("{:.5} times the live vectors", stats.overhead)),
         (
-            "memory",
+            "overhead",
             format!(
-                "{} heap, {} mapped, {} resident",
-                human_bytes(memory.heap),
-                human_bytes(memory.mapped),
-                human_bytes(memory.resident)
+                "{:.5} times the live vectors, {:.5} without documents and codes",
+                stats.overhead, stats.overhead_without_side
             ),
         ),
-    ]
+        ("heap", heap(memory)),
+        ("mapped", format!("{}, {} of it resident", human_bytes(memory.mapped), human_bytes(memory.resident))),
+    ]);
+    if let Some(error) = &stats.compaction_error {
+        table.push(("compaction", format!("failed: {error}")));
+    }
+    table
+}
+
+fn rows(stats: &Stats) -> String {
+    let Stats { rows, live, dead, buffered, .. } = stats;
+    let buffered = if *buffered > 0 { format!(", and {buffered} buffered") } else { String::new() };
+    format!("{rows} ({live} live, {dead} dead){buffered}")
+}
+
+/// Each kind of file that there is.
+fn files(bytes: &FileBytes) -> Vec<(&'static str, u64)> {
+    let all = [
+        (".dat", bytes.dat),
+        (".idx", bytes.idx),
+        (".ids", bytes.ids),
+        (".del", bytes.del),
+        (".jsonl", bytes.jsonl),
+        (".codes", bytes.codes),
+        ("side", bytes.side),
+    ];
+    all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
+}
+
+fn heap(memory: &Memory) -> String {
+    let parts = [
+        ("buffer", memory.buffer),
+        ("index", memory.index),
+        ("masks", memory.masks),
+        ("other", memory.other),
+    ];
+    let parts: Vec<String> = parts.map(|(name, bytes)| format!("{name} {}", human_bytes(bytes))).into();
+    format!("{}: {}", human_bytes(memory.heap), parts.join(", "))
 }

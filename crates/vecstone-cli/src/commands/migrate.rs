@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::old::{Dat, Entry, Idx, NotTaken, Reason};
 use crate::output::{Output, shown};
 use crate::progress::Progress;
-use crate::writer::{Flusher, Stopped, acknowledge};
+use crate::writer::{Acknowledger, Stopped, acknowledge};
 
 const BATCH_BYTES: usize = 16 << 20;
 /// So many of the entries that were not taken are shown to people.
@@ -35,11 +35,11 @@ pub(crate) fn run(args: &Migrate, output: &mut Output) -> Result<u8> {
     let report =
         Report { json: args.json, output, counts: [0; Reason::ALL.len()], shown: Vec::new(), listed: 0 };
     let mut migration = Migration { store: &store, dat, named, report, batch: Batch::default(), done: 0 };
-    let outcome = acknowledge(&store, &progress, |flusher| migration.take_all(idx, flusher));
+    let outcome = acknowledge(&store, &progress, |acknowledger| migration.take_all(idx, acknowledger));
     let Migration { report, dat, .. } = migration;
     let go_on = format!("remove {} and migrate again", args.store.display());
     outcome.map_err(|stopped| stopped.explain(&progress, &go_on))?;
-    let taken = store.len();
+    let taken = store.len()?;
     store.close().map_err(|e| Stopped::Store(e).explain(&progress, &go_on))?;
     report.finish(args, &dat, taken)?;
     Ok(0)
@@ -75,14 +75,14 @@ struct Migration<'s, 'o> {
 }
 
 impl Migration<'_, '_> {
-    fn take_all(&mut self, mut idx: Idx, flusher: &Flusher) -> Result<(), Stopped> {
+    fn take_all(&mut self, mut idx: Idx, acknowledger: &mut Acknowledger<'_>) -> Result<(), Stopped> {
         while let Some(entry) = idx.next()? {
             self.take(entry)?;
             if self.batch.vectors.len() * 4 >= BATCH_BYTES {
-                self.put(flusher)?;
+                self.put(acknowledger)?;
             }
         }
-        self.put(flusher)?;
+        self.put(acknowledger)?;
         for row in self.named.missing() {
             self.report.add(&NotTaken { row: Some(row), ..NotTaken::new(Reason::NoId) })?;
         }
@@ -114,14 +114,15 @@ impl Migration<'_, '_> {
         self.report.add(&NotTaken { reason: Reason::NonFinite, id: Some(id), ..not_taken })
     }
 
-    fn put(&mut self, flusher: &Flusher) -> Result<(), Stopped> {
+    fn put(&mut self, acknowledger: &mut Acknowledger<'_>) -> Result<(), Stopped> {
         let Batch { ids, vectors } = &self.batch;
         if ids.is_empty() {
             return Ok(());
         }
+        let snapshot = self.store.snapshot()?;
         let mut seen = HashSet::with_capacity(ids.len());
         for id in ids {
-            if !seen.insert(id) || self.store.contains(id) {
+            if !seen.insert(id) || snapshot.contains(id)? {
                 self.report.add(&NotTaken { id: Some(id.clone()), ..NotTaken::new(Reason::DuplicateId) })?;
             }
         }
@@ -129,7 +130,7 @@ impl Migration<'_, '_> {
         self.done += ids.len() as u64;
         self.batch.ids.clear();
         self.batch.vectors.clear();
-        flusher.flush(self.done)
+        acknowledger.put(self.done)
     }
 }
 

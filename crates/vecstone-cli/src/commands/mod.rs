@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub(crate) mod backup;
+pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod demo;
@@ -8,5 +10,6 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod migrate;
+//STUB pub(crate) mod repair;
 pub(crate) mod search;
 pub(crate) mod verify;

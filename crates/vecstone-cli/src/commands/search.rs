@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vecstone::{Error, Neighbor, VectorStore};
+use serde_json::value::RawValue;
+use vecstone::{Error, Neighbor, SearchOptions, Snapshot, VectorStore};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
+use crate::ids::parse_all;
 use crate::npy::{self, Shape};
-use crate::output::{Output, shown};
+use crate::output::{Output, as_json, shown, shown_document};
 use crate::rows::Rows;
 
 /// Bytes of queries held at once.
@@ -20,36 +22,44 @@ struct Hit<'a> {
     query: Option<u64>,
     id: &'a str,
     distance: f32,
+    /// With `--documents`; null if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Option<Box<RawValue>>>,
 }
 
 pub(crate) fn run(args: &Search, output: &mut Output) -> Result<u8> {
-    let store = VectorStore::open_read_only(&args.store)?;
+    let store = VectorStore::open_read_only(&args.store)?.snapshot()?;
     if let Some(id) = &args.query.id {
         let neighbors = near_id(&store, args, id)?;
         print(args, None, &neighbors, output)?;
     } else if let Some(file) = &args.query.query {
         search_file(&store, args, file, output)?;
     } else if let Some(text) = &args.query.vector {
-        print(args, None, &store.search(&parse_vector(text)?, args.k)?, output)?;
+        print(args, None, &store.search_with(&parse_vector(text)?, args.k, &options(args))?, output)?;
     }
     Ok(0)
 }
 
-fn near_id(store: &VectorStore, args: &Search, id: &str) -> Result<Vec<Neighbor>> {
-    let Some(vector) = store.get(id)? else {
+fn options(args: &Search) -> SearchOptions {
+    if args.documents { SearchOptions::new().with_documents() } else { SearchOptions::new() }
+}
+
+fn near_id(store: &Snapshot, args: &Search, id: &String) -> Result<Vec<Neighbor>> {
+    let ids = parse_all(store.kind(), [id])?;
+    let Some(vector) = store.get_many(&ids)?.pop().flatten() else {
         let what = format!("id {} is not stored; nothing to search with", shown(id));
         return Err(Failure::not_found(format!("{}: {what}", args.store.display())));
     };
     if args.with_self {
-        return Ok(store.search(&vector, args.k)?);
+        return Ok(store.search_with(&vector, args.k, &options(args))?);
     }
-    let mut neighbors = store.search(&vector, args.k.saturating_add(1))?;
-    neighbors.retain(|neighbor| neighbor.id != id);
+    let mut neighbors = store.search_with(&vector, args.k.saturating_add(1), &options(args))?;
+    neighbors.retain(|neighbor| !ids.contains(&neighbor.id));
     neighbors.truncate(args.k);
     Ok(neighbors)
 }
 
-fn search_file(store: &VectorStore, args: &Search, path: &Path, output: &mut Output) -> Result<()> {
+fn search_file(store: &Snapshot, args: &Search, path: &Path, output: &mut Output) -> Result<()> {
     let (file, layout) = npy::open(path, Shape::MatrixOrVector)?;
     if layout.dim != store.dim() {
         let (expected, found) = (store.dim(), layout.dim);
@@ -64,7 +74,7 @@ fn search_file(store: &VectorStore, args: &Search, path: &Path, output: &mut Out
         let count = usize::try_from(rows.left()).map_or(at_once, |left| left.min(at_once));
         rows.read(count, &mut queries)?;
         for query in queries.chunks_exact(layout.dim) {
-            let neighbors = store.search(query, args.k).map_err(|e| name_row(path, number, e))?;
+            let neighbors = store.search_with(query, args.k, &options(args)).map_err(|e| name_row(path, number, e))?;
             print(args, several.then_some(number), &neighbors, output)?;
             number += 1;
         }
@@ -94,12 +104,18 @@ fn print(args: &Search, query: Option<u64>, neighbors: &[Neighbor], output: &mut
     if let Some(query) = query.filter(|_| !args.json) {
         output.line(format!("query {query}:"))?;
     }
-    for Neighbor { id, distance, .. } in neighbors {
+    for Neighbor { id, distance, document, .. } in neighbors {
+        let (id, document) = (id.to_string(), document.as_deref());
         if args.json {
-            output.json(&Hit { query, id, distance: *distance })?;
-        } else {
-            output.line(format!("{distance:.6}  {}", shown(id)))?;
+            let document = document.map(as_json).transpose()?;
+            output.json(&Hit { query, id: &id, distance: *distance, document: args.documents.then_some(document) })?;
+            continue;
         }
+        output.text(format!("{distance:.6}  {}", shown(&id)))?;
+        if args.documents {
+            output.text(format!("\t{}", shown_document(document.unwrap_or("null"))))?;
+        }
+        output.text("\n")?;
     }
     Ok(())
 }

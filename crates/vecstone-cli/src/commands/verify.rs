@@ -5,7 +5,9 @@ use vecstone::{VectorStore, VerifyReport};
 
 use crate::args::Verify;
 use crate::failure::Result;
-use crate::output::{Output, human_bytes};
+use crate::output::{Output, human_bytes, shown};
+
+const REMEDY: &str = "restore the store from a copy, or save what checks out with vecstone repair";
 
 pub(crate) fn run(args: &Verify, output: &mut Output) -> Result<u8> {
     let report = VectorStore::verify_path(&args.store)?;
@@ -21,7 +23,15 @@ fn as_json(args: &Verify, report: &VerifyReport) -> Value {
     let damage: Vec<Value> = report
         .damage
         .iter()
-        .map(|d| json!({ "path": d.path.display().to_string(), "offset": d.offset, "what": d.what }))
+        .map(|damage| {
+            json!({
+                "path": damage.path.display().to_string(),
+                "offset": damage.offset,
+                "id": damage.id.as_ref().map(ToString::to_string),
+                "what": damage.what,
+                "consequence": damage.consequence,
+            })
+        })
         .collect();
     json!({
         "store": args.store.display().to_string(),
@@ -34,7 +44,7 @@ fn as_json(args: &Verify, report: &VerifyReport) -> Value {
 
 fn print(report: &VerifyReport, output: &mut Output) -> Result<()> {
     for damage in &report.damage {
-        output.line(damage.to_string())?;
+        output.line(shown(&damage.to_string()))?;
     }
     if report.tail_bytes > 0 {
         output.line(format!(
@@ -44,7 +54,7 @@ fn print(report: &VerifyReport, output: &mut Output) -> Result<()> {
     }
     match report.damage.len() {
         0 => output.line(format!("verified {}: no damage", human_bytes(report.bytes))),
-        1 => output.line("damaged in 1 place; restore this file from a copy"),
-        n => output.line(format!("damaged in {n} places; restore these files from a copy")),
+        1 => output.line(format!("damaged in 1 place; {REMEDY}")),
+        n => output.line(format!("damaged in {n} places; {REMEDY}")),
     }
 }

@@ -126,6 +126,11 @@ impl Disk for FaultDisk {
         self.inner.rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.counter.check("link")?;
+        self.inner.link(from, to)
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         self.counter.check("unlink")?;
         self.inner.unlink(path)

@@ -1,4 +1,5 @@
-//! Read-only mappings: the only module with `unsafe` (and so also home of a hint that std has no call for).
+//! Read-only mappings: with [`fork`](super::fork) the only module with `unsafe` (and so also home of a hint that std
+//! has no call for).
 //!
 //! A mapping is never written through, never moves, and lives as long as any view of it. It may be longer than its
 //! file: callers touch only bytes below a committed end, which the file has and which never change (the format's

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod fault;
+pub(crate) mod fork;
 mod map;
 mod os;
 #[cfg(any(test, fuzzing))]
@@ -42,6 +43,8 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name, `to`, which must not exist: a hard link.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn unlink(&self, path: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Syncs several files at once; one result each, in their order.
@@ -63,11 +66,28 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// See [`Disk::start_writeback`].
     fn start_writeback(&self, _offset: u64, _len: u64) {}
+    /// Writes the first `len` bytes, all of which this file must have, to the same place in another.
+    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
+        let size = usize::try_from(len).unwrap_or(usize::MAX).min(COPY_BUFFER);
+        let mut buffer = vec![0; size];
+        for from in (0..len).step_by(COPY_BUFFER) {
+            let size = usize::try_from(len - from).unwrap_or(usize::MAX).min(COPY_BUFFER);
+            let part = &mut buffer[..size];
+            transfer(size, io::ErrorKind::UnexpectedEof, |done| {
+                self.read_at(&mut part[done..], from + done as u64)
+            })?;
+            write_all_at(to, part, from)?;
+        }
+        Ok(())
+    }
     /// Takes the lock of this file, shared or exclusive, until the file is dropped; false if someone else has it.
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
     /// A read-only mapping of at least `len` bytes, all of which the file must have.
     fn map(&self, len: u64) -> io::Result<Mapping>;
 }
+
+/// Bytes copied at once.
+const COPY_BUFFER: usize = 1 << 20;
 
 /// Interruptions in a row after which a call is given up.
 const MAX_RETRIES: usize = 1000;
@@ -124,6 +144,23 @@ mod tests {
         })
         .expect("all six bytes");
         assert_eq!(offsets, [0, 2, 2, 3]);
+    }
+
+    #[test]
+    fn a_copy_has_the_bytes_asked_for() {
+        let disk =
+            sim::SimDisk::new(&sim::Image { dirs: [Path::new("d").into()].into(), ..Default::default() });
+        let open = |name: &str| disk.open(&Path::new("d").join(name), Open::Create).expect("opened");
+        let len = COPY_BUFFER + 77;
+        let bytes: Vec<u8> = (0..len).map(|i| ((i * 31) >> 3).to_le_bytes()[0]).collect();
+        write_all_at(&*open("from"), &bytes, 0).expect("written");
+        for part in [0, 1, COPY_BUFFER, len - 1, len] {
+            let to = open(&part.to_string());
+            open("from").copy_to(&*to, part as u64).expect("copied");
+            assert_eq!(disk.image().files[&Path::new("d").join(part.to_string())], bytes[..part]);
+        }
+        let short = open("from").copy_to(&*open("short"), len as u64 + 1).expect_err("not so many");
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -5,13 +5,14 @@
     reason = "this is the door: the only module that may touch std::fs"
 )]
 
+use super::fork::{self, Guard};
 use super::{Disk, DiskFile, Mapping, Open};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 /// What a helper thread does.
@@ -46,7 +47,7 @@ impl Disk for OsDisk {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Arc::new(OsFile(file)))
+        Ok(Arc::new(OsFile { guard: OnceLock::new(), file }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -59,6 +60,10 @@ impl Disk for OsDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
@@ -125,36 +130,64 @@ impl Job {
 }
 
 #[derive(Debug)]
-struct OsFile(File);
+struct OsFile {
+    /// Made when the file is locked. Before `file`, for it must be dropped before the descriptor is closed: its number
+    /// may be another file's the next moment.
+    guard: OnceLock<Guard>,
+    file: File,
+}
+
+impl OsFile {
+    /// Keeps a lock from forked children.
+    fn guard(&self) -> io::Result<&Guard> {
+        match self.guard.get() {
+            Some(guard) => Ok(guard),
+            None => {
+                let guard = fork::guard(&self.file)?;
+                Ok(self.guard.get_or_init(|| guard))
+            }
+        }
+    }
+}
+
+impl Drop for OsFile {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child forked before the guard was made, or after it is gone. In a
+        // child it would take the lock from the parent.
+        if self.guard.get().is_some_and(Guard::is_ours) {
+            _ = self.file.unlock();
+        }
+    }
+}
 
 impl DiskFile for OsFile {
     #[cfg(unix)]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&self.0, buf, offset)
+        std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
     }
 
     #[cfg(unix)]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::write_at(&self.0, buf, offset)
+        std::os::unix::fs::FileExt::write_at(&self.file, buf, offset)
     }
 
     #[cfg(windows)]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(&self.0, buf, offset)
+        std::os::windows::fs::FileExt::seek_read(&self.file, buf, offset)
     }
 
     #[cfg(windows)]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_write(&self.0, buf, offset)
+        std::os::windows::fs::FileExt::seek_write(&self.file, buf, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     #[cfg(unix)]
     fn allocated(&self) -> io::Result<u64> {
-        Ok(std::os::unix::fs::MetadataExt::blocks(&self.0.metadata()?) * 512)
+        Ok(std::os::unix::fs::MetadataExt::blocks(&self.file.metadata()?) * 512)
     }
 
     #[cfg(not(unix))]
@@ -163,19 +196,23 @@ impl DiskFile for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn start_writeback(&self, offset: u64, len: u64) {
-        super::map::start_writeback(&self.0, offset, len);
+        super::map::start_writeback(&self.file, offset, len);
     }
 
     fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
-        let locked = if exclusive { self.0.try_lock() } else { self.0.try_lock_shared() };
+        // First the guard: a child forked in between must not get the lock.
+        if !self.guard()?.is_ours() {
+            return Err(io::Error::other("the file was opened in another process, before a fork"));
+        }
+        let locked = if exclusive { self.file.try_lock() } else { self.file.try_lock_shared() };
         match locked {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
@@ -184,7 +221,7 @@ impl DiskFile for OsFile {
     }
 
     fn map(&self, len: u64) -> io::Result<Mapping> {
-        Mapping::of_file(&self.0, len)
+        Mapping::of_file(&self.file, len)
     }
 }
 
@@ -205,6 +242,19 @@ mod tests {
             assert!(results.iter().all(Result::is_ok), "{results:?}");
         }
         assert_eq!(disk.helpers.lock().expect("not poisoned").len(), 2);
+    }
+
+    #[test]
+    fn a_link_is_another_name_of_the_same_file() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let disk = OsDisk::default();
+        let file = disk.open(&from, Open::CreateNew).expect("created");
+        disk.link(&from, &to).expect("linked");
+        crate::disk::write_all_at(&*file, b"x", 0).expect("written");
+        assert_eq!(disk.open(&to, Open::Read).expect("opened").len().expect("a length"), 1);
+        let again = disk.link(&from, &to).expect_err("it exists");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]

@@ -6,6 +6,12 @@
 //! sync, each of which a crash keeps or loses on its own. A byte that was durable and is written again is old or new,
 //! never anything else (the assumption that README calls powersafe overwrite).
 
+mod lie;
+
+#[cfg(test)]
+pub(crate) use lie::Lie;
+use lie::Lost;
+
 use super::{Disk, DiskFile, Mapping, Open};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -41,6 +47,7 @@ struct Inode {
     durable: Vec<u8>,
     current: Vec<u8>,
     changes: Vec<Change>,
+    lost: Lost,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +72,8 @@ impl NameChange {
             NameChange::Link(path, inode) => _ = names.files.insert(path.clone(), *inode),
             NameChange::Unlink(path) => _ = names.files.remove(path),
             NameChange::Mkdir(path) => _ = names.dirs.insert(path.clone()),
+            // Two names of the same file: as POSIX has it, both stay.
+            NameChange::Rename(from, to) if names.files.get(from) == names.files.get(to) => {}
             NameChange::Rename(from, to) => {
                 if let Some(inode) = names.files.remove(from) {
                     names.files.insert(to.clone(), inode);
@@ -94,6 +103,10 @@ struct State {
     power_off_at: Option<usize>,
     /// Sync the files of one call in reverse.
     reverse_sync: bool,
+    /// Syncs of files, so far.
+    syncs: usize,
+    /// The syncs to fail, by the number of those before.
+    lies: BTreeMap<usize, lie::Lie>,
 }
 
 /// What is on the disk after a crash: every file by its name, and the directories.
@@ -113,7 +126,8 @@ impl SimDisk {
         let mut state = State::default();
         for (path, bytes) in &image.files {
             state.current.files.insert(path.clone(), state.inodes.len());
-            state.inodes.push(Inode { durable: bytes.clone(), current: bytes.clone(), changes: Vec::new() });
+            let file = Inode { durable: bytes.clone(), current: bytes.clone(), ..Inode::default() };
+            state.inodes.push(file);
         }
         state.current.dirs = image.dirs.clone();
         state.durable = state.current.clone();
@@ -146,10 +160,11 @@ impl SimDisk {
         self.state().steps
     }
 
-    /// What a killed process leaves: everything written, for the page cache lives on.
+    /// What a killed process leaves: everything written, for the page cache lives on (but for [`lie::Lie::Reverted`]).
     pub(crate) fn killed(&self) -> SimDisk {
         let mut state = self.state().clone();
         state.locks.clear();
+        state.inodes.iter_mut().for_each(Inode::evict);
         SimDisk(Arc::new(Mutex::new(state)))
     }
 
@@ -244,6 +259,19 @@ impl Disk for SimDisk {
         self.name_step(NameChange::Rename(from.to_owned(), to.to_owned()))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = self.on()?;
+        let inode = *state.current.files.get(from).ok_or(ErrorKind::NotFound)?;
+        if state.current.files.contains_key(to) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if !state.current.dirs.contains(to.parent().unwrap_or(Path::new(""))) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        drop(state);
+        self.name_step(NameChange::Link(to.to_owned(), inode))
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         if !self.on()?.current.files.contains_key(path) {
             return Err(ErrorKind::NotFound.into());
@@ -291,6 +319,7 @@ impl SimFile {
         let mut state = self.disk.step()?;
         let inode = &mut state.inodes[self.inode];
         change.apply(&mut inode.current);
+        inode.find_lost(&change);
         inode.changes.push(change);
         Ok(())
     }
@@ -325,10 +354,17 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.step()?;
+        let number = state.syncs;
+        state.syncs += 1;
+        let lie = state.lies.remove(&number);
         let inode = &mut state.inodes[self.inode];
-        inode.changes.clear();
-        inode.durable = inode.current.clone();
-        Ok(())
+        match lie {
+            Some(lie) => Err(inode.fail_sync(lie)),
+            None => {
+                inode.sync();
+                Ok(())
+            }
+        }
     }
 
     fn try_lock(&self, exclusive: bool) -> io::Result<bool> {
@@ -509,14 +545,13 @@ fn unit_contents(inode: &Inode, base: &[u8], unit: std::ops::Range<usize>) -> Ve
         }
     }
     // Every subset of the writes, in order; beyond a few writes only the prefixes.
-    let subsets: Vec<u32> = match writes.len() {
-        n @ 0..=4 => (1..1u32 << n).collect(),
-        n => (1..=n.min(31)).map(|prefix| (1u32 << prefix) - 1).collect(),
-    };
-    for subset in subsets {
+    let few = writes.len() <= 4;
+    let subsets = if few { (1 << writes.len()) - 1 } else { writes.len() };
+    for subset in 1..=subsets {
         let mut content = old.clone();
         for (number, (at, data)) in writes.iter().enumerate() {
-            if subset >> number & 1 == 1 {
+            let kept = if few { subset >> number & 1 == 1 } else { number < subset };
+            if kept {
                 content[*at..at + data.len()].copy_from_slice(data);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::header::Bad;
 use super::{Chain, Fields, VERSION, crc32c};
-use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM, Metric};
+use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM, Metric, Schema};
 
 const MAGIC: [u8; 8] = *b"VECMANIF";
 const HEAD_LEN: usize = 64;
@@ -36,7 +36,7 @@ pub(crate) struct SegmentEntry {
 }
 
 /// What MANIFEST says of a segment that no longer changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) rows: u64,
     pub(crate) dat_len: u64,
@@ -49,6 +49,10 @@ pub(crate) struct Sealed {
 }
 
 impl Manifest {
+    pub(crate) fn schema(&self) -> Schema {
+        Schema { uuid: self.uuid, dim: self.dim, element: self.element, metric: self.metric }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD_LEN + self.segments.len() * ENTRY_LEN + CRC_LEN);
         out.extend_from_slice(&MAGIC);
@@ -120,15 +124,7 @@ impl Manifest {
 
 impl SegmentEntry {
     fn encode(&self, out: &mut Vec<u8>) {
-        let none = Sealed {
-            rows: 0,
-            dat_len: 0,
-            idx_len: 0,
-            jsonl_len: 0,
-            last_seq: 0,
-            chain: [0; 16],
-            del: (0, 0, 0),
-        };
+        let none = Sealed::default();
         let sealed = self.sealed.as_ref().unwrap_or(&none);
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.salt);

@@ -47,6 +47,11 @@ impl Identity {
         crc32c_seeded(self.seed() ^ row, bytes)
     }
 
+    /// The checksum of a line of `.jsonl`, its newline included; depends on the row as that of a row does.
+    pub(crate) fn line_crc(&self, row: u64, line: &[u8]) -> u32 {
+        crc32c_seeded(self.seed().rotate_left(32) ^ row, line)
+    }
+
     /// The checksum of a control record's head.
     pub(crate) fn control_crc(&self, bytes: &[u8]) -> u32 {
         crc32c_seeded(!self.seed(), bytes)

@@ -20,20 +20,21 @@ const FILE: u8 = 1;
 const COMMIT: u8 = 2;
 const DURABLE: u8 = 3;
 const CLOSE: u8 = 4;
-/// The largest type that this release knows. 5 is set aside for BASE, of compacted segments.
-pub(crate) const NEWEST: u8 = CLOSE;
+const BASE: u8 = 5;
+/// The largest type that this release knows.
+pub(crate) const NEWEST: u8 = BASE;
+
+/// The COMMIT flag of a segment with documents: a length and a checksum for each row follow the row checksums.
+pub(crate) const FLAG_DOCUMENTS: u16 = 1;
 
 const FILE_LEN: usize = 292;
 const COMMIT_HEAD_LEN: usize = 92;
 const COMMIT_CHAIN_AT: usize = 72;
 const COMMIT_CRC_AT: usize = 88;
-/// The longest control record: a COMMIT with the checksums of a full batch.
-const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 4 * MAX_BATCH_RECORDS;
+/// The longest control record: a COMMIT of a full batch, each row with a document and a kill.
+const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 20 * MAX_BATCH_RECORDS;
 const DURABLE_LEN: usize = 20;
 const CLOSE_LEN: usize = 36;
-
-/// Ids are UTF-8 strings: the one kind that this release writes.
-pub(crate) const KIND_STRING: u8 = 1;
 
 /// One record, its id or payload not yet looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,14 +234,19 @@ impl Commit {
         out: &mut Vec<u8>,
         start: usize,
         mut hasher: blake3::Hasher,
-        row_crcs: &[u32],
+        arrays: Arrays<'_>,
         identity: &Identity,
     ) {
         self.batch_len = (out.len() - start) as u64;
-        let mut payload = Vec::with_capacity(COMMIT_HEAD_LEN + 4 * row_crcs.len());
+        let pairs = arrays.documents.len() + arrays.kills.len();
+        let mut payload = Vec::with_capacity(COMMIT_HEAD_LEN + 4 * arrays.row_crcs.len() + 8 * pairs);
         self.chain = Chain::default();
         payload.extend_from_slice(&self.encode_head(identity));
-        payload.extend(row_crcs.iter().flat_map(|crc| crc.to_le_bytes()));
+        payload.extend(arrays.row_crcs.iter().flat_map(|crc| crc.to_le_bytes()));
+        for (a, b) in arrays.documents.iter().chain(arrays.kills) {
+            payload.extend_from_slice(&a.to_le_bytes());
+            payload.extend_from_slice(&b.to_le_bytes());
+        }
         let commit_at = out.len();
         push(out, &payload, CONTROL);
         let head_at = commit_at + 4;
@@ -248,29 +254,75 @@ impl Commit {
         self.chain = chain_of(&hasher);
         out[head_at..head_at + COMMIT_HEAD_LEN].copy_from_slice(&self.encode_head(identity));
     }
+
+    /// Bytes of the arrays behind the head.
+    fn arrays_len(&self) -> u64 {
+        let per_row = if self.flags & FLAG_DOCUMENTS == 0 { 4 } else { 12 };
+        per_row * u64::from(self.rows) + 8 * u64::from(self.kills)
+    }
+}
+
+/// What stands behind the head of a COMMIT.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Arrays<'a> {
+    /// One for each put.
+    pub(crate) row_crcs: &'a [u32],
+    /// Length and checksum of each put's line; empty without [`FLAG_DOCUMENTS`].
+    pub(crate) documents: &'a [(u32, u32)],
+    /// Rows of sealed segments that this batch makes dead: segment and row.
+    pub(crate) kills: &'a [(u32, u32)],
 }
 
 /// A control record, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control<'a> {
     /// The batch before it counts, if what it says of it holds.
-    Commit(Commit, RowCrcs<'a>),
+    Commit(Commit, CommitArrays<'a>),
     /// Everything up to this sequence is durable.
     Durable { epoch: u32, seq: u64 },
     /// The writer closed the store with this sequence, manifest and length of `.dat`.
     Close { epoch: u32, seq: u64, manifest: u64, rows_end: u64 },
+    /// The segment was made by compaction.
+    Base(Base<'a>),
     /// Whole, by the rule that every type keeps (the checksum stands last), but of a later release.
     Unknown(u8),
 }
 
-/// The row checksums of a COMMIT, as they lie in the file.
+/// The arrays of a COMMIT, as they lie in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RowCrcs<'a>(&'a [u8]);
+pub(crate) struct CommitArrays<'a> {
+    row_crcs: &'a [u8],
+    documents: &'a [u8],
+    kills: &'a [u8],
+}
 
-impl RowCrcs<'_> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.chunks_exact(4).map(|crc| u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
+impl<'a> CommitArrays<'a> {
+    fn split(commit: &Commit, bytes: &'a [u8]) -> Option<CommitArrays<'a>> {
+        let (row_crcs, rest) = bytes.split_at_checked(4 * commit.rows as usize)?;
+        let documents = if commit.flags & FLAG_DOCUMENTS == 0 { 0 } else { 8 * commit.rows as usize };
+        let (documents, kills) = rest.split_at_checked(documents)?;
+        Some(CommitArrays { row_crcs, documents, kills })
     }
+
+    pub(crate) fn row_crcs(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.row_crcs.chunks_exact(4).map(|crc| u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
+    }
+
+    /// Length and checksum of each row's line; empty in a segment without documents.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        pairs(self.documents)
+    }
+
+    pub(crate) fn kills(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        pairs(self.kills)
+    }
+}
+
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> + use<'_> {
+    bytes.chunks_exact(8).map(|pair| {
+        let number = |at: usize| u32::from_le_bytes([pair[at], pair[at + 1], pair[at + 2], pair[at + 3]]);
+        (number(0), number(4))
+    })
 }
 
 impl<'a> Control<'a> {
@@ -280,16 +332,21 @@ impl<'a> Control<'a> {
             COMMIT => {
                 let commit = Commit::decode_head(payload, identity)?;
                 let arrays = payload.get(COMMIT_HEAD_LEN..)?;
-                // Kills and documents have arrays of their own; a release that knows neither refuses the flags.
-                let plain = (commit.kills, commit.flags, commit.reserved) == (0, 0, 0);
-                let whole = arrays.len() as u64 == 4 * u64::from(commit.rows);
-                (whole || !plain).then_some(Control::Commit(commit, RowCrcs(arrays)))
+                // Later releases may have more arrays, and flags that say so.
+                let plain = commit.flags & !FLAG_DOCUMENTS == 0 && commit.reserved == 0;
+                let whole = arrays.len() as u64 == commit.arrays_len();
+                if !whole {
+                    let none = CommitArrays { row_crcs: &[], documents: &[], kills: &[] };
+                    return (!plain).then_some(Control::Commit(commit, none));
+                }
+                Some(Control::Commit(commit, CommitArrays::split(&commit, arrays)?))
             }
             DURABLE if payload.len() == DURABLE_LEN => decode_mark(payload, identity),
             CLOSE if payload.len() == CLOSE_LEN => decode_mark(payload, identity),
             tag => {
                 let (covered, crc) = payload.split_last_chunk::<4>()?;
-                (u32::from_le_bytes(*crc) == identity.control_crc(covered)).then_some(Control::Unknown(tag))
+                let intact = u32::from_le_bytes(*crc) == identity.control_crc(covered);
+                intact.then(|| Base::decode(covered).map_or(Control::Unknown(tag), Control::Base))
             }
         }
     }
@@ -299,9 +356,49 @@ impl<'a> Control<'a> {
         match *self {
             Control::Commit(commit, _) => commit.durable_seq,
             Control::Durable { seq, .. } | Control::Close { seq, .. } => seq,
-            Control::Unknown(_) => 0,
+            Control::Base(_) | Control::Unknown(_) => 0,
         }
     }
+}
+
+/// What a compacted segment was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Base<'a> {
+    /// The last batch whose effects it has.
+    pub(crate) seq: u64,
+    inputs: &'a [u8],
+}
+
+impl<'a> Base<'a> {
+    /// `covered`: the payload without its checksum.
+    fn decode(covered: &'a [u8]) -> Option<Base<'a>> {
+        let mut fields = Fields(covered);
+        if fields.bytes(4)? != [BASE, 0, 0, 0] {
+            return None;
+        }
+        let inputs = fields.u32()? as usize;
+        let seq = fields.u64()?;
+        let inputs = (fields.0.len() == inputs.checked_mul(8)?).then_some(fields.0)?;
+        Some(Base { seq, inputs })
+    }
+
+    /// Numbers of the segments it was made from.
+    #[cfg(test)]
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let mut fields = Fields(self.inputs);
+        std::iter::from_fn(move || fields.u64())
+    }
+}
+
+/// Appends a BASE record.
+pub(crate) fn push_base(out: &mut Vec<u8>, seq: u64, inputs: &[u64], identity: &Identity) {
+    let count = u32::try_from(inputs.len()).expect("a store has at most 4,096 segments");
+    let mut payload = vec![BASE, 0, 0, 0];
+    payload.extend_from_slice(&count.to_le_bytes());
+    payload.extend_from_slice(&seq.to_le_bytes());
+    payload.extend(inputs.iter().flat_map(|number| number.to_le_bytes()));
+    payload.extend_from_slice(&identity.control_crc(&payload).to_le_bytes());
+    push(out, &payload, CONTROL);
 }
 
 fn decode_mark(bytes: &[u8], identity: &Identity) -> Option<Control<'static>> {
@@ -349,6 +446,16 @@ pub(crate) fn push_close(
     identity: &Identity,
 ) {
     push_mark(out, CLOSE, epoch, &[seq, manifest, rows_end], identity);
+}
+
+/// Bytes at the start of a COMMIT record, up to the end of its head.
+pub(crate) const COMMIT_START: usize = 4 + COMMIT_HEAD_LEN;
+
+/// The head of the COMMIT whose record starts with these bytes, and the length of the record.
+pub(crate) fn commit_at(bytes: &[u8; COMMIT_START], identity: &Identity) -> Option<(Commit, u64)> {
+    let len = Fields(bytes).u32()?;
+    let commit = Commit::decode_head(&bytes[4..], identity)?;
+    Some((commit, u64::from(len) + FRAME_BYTES as u64))
 }
 
 /// The longest head of a control record: how much two windows of [`strongest_proof`] must overlap.
@@ -401,7 +508,7 @@ pub(crate) fn fit_control(
             }
             set_crc(&mut log[payload], |_, bytes| crc32c(bytes));
         }
-        DURABLE | CLOSE => set_crc(&mut log[payload], |identity, bytes| identity.control_crc(bytes)),
+        DURABLE | CLOSE | BASE => set_crc(&mut log[payload], |identity, bytes| identity.control_crc(bytes)),
         _ => {}
     }
     false
@@ -423,22 +530,23 @@ mod tests {
         push_put(&mut out, b"a", 256);
         push_delete(&mut out, b"bc");
         let mut commit = Commit {
-            kind: KIND_STRING,
-            flags: 0,
+            kind: 1,
+            flags: FLAG_DOCUMENTS,
             epoch: 3,
             seq: 9,
             manifest: 1,
             records: 2,
             rows: 1,
-            kills: 0,
+            kills: 1,
             reserved: 0,
             batch_len: 0,
             rows_end: 272,
-            docs_end: 0,
+            docs_end: 9,
             durable_seq: 8,
             chain: [0; 16],
         };
-        commit.seal(&mut out, 0, ID.chain_from(&[0; 16]), &[0xABCD], &ID);
+        let arrays = Arrays { row_crcs: &[0xABCD], documents: &[(9, 7)], kills: &[(4, 5)] };
+        commit.seal(&mut out, 0, ID.chain_from(&[0; 16]), arrays, &ID);
         (out, commit)
     }
 
@@ -452,9 +560,11 @@ mod tests {
         let Next::Record(Record::Control { payload }, _) = next(&bytes[len + len2..]) else {
             panic!("no COMMIT")
         };
-        let Some(Control::Commit(found, crcs)) = Control::decode(payload, &ID) else { panic!("not intact") };
+        let Some(Control::Commit(found, arrays)) = Control::decode(payload, &ID) else { panic!("not intact") };
         assert_eq!(found, commit);
-        assert_eq!(crcs.iter().collect::<Vec<_>>(), [0xABCD]);
+        assert_eq!(arrays.row_crcs().collect::<Vec<_>>(), [0xABCD]);
+        assert_eq!(arrays.documents().collect::<Vec<_>>(), [(9, 7)]);
+        assert_eq!(arrays.kills().collect::<Vec<_>>(), [(4, 5)]);
         assert_eq!(strongest_proof(&bytes, &ID), Some(8));
     }
 
@@ -472,6 +582,17 @@ mod tests {
         assert_eq!(Control::decode(payload, &ID), Some(close));
         assert_eq!(strongest_proof(&out, &ID), Some(8));
         assert_eq!(strongest_proof(&out[..out.len() - 9], &ID), Some(7));
+    }
+
+    #[test]
+    fn base_round_trip() {
+        let mut out = Vec::new();
+        push_base(&mut out, 77, &[3, 5], &ID);
+        let Next::Record(Record::Control { payload }, len) = next(&out) else { panic!("no BASE") };
+        assert_eq!(len, out.len());
+        let Some(Control::Base(base)) = Control::decode(payload, &ID) else { panic!("not intact") };
+        assert_eq!((base.seq, base.inputs().collect::<Vec<_>>()), (77, vec![3, 5]));
+        assert_eq!(strongest_proof(&out, &ID), None);
     }
 
     #[test]
@@ -503,7 +624,7 @@ mod tests {
     #[test]
     fn a_flipped_commit_head_is_not_a_commit() {
         let (bytes, _) = sealed();
-        let head = bytes.len() - 8 - 4 - COMMIT_HEAD_LEN;
+        let head = bytes.len() - 8 - 20 - COMMIT_HEAD_LEN;
         for at in head..head + COMMIT_HEAD_LEN {
             let mut bad = bytes.clone();
             bad[at] ^= 1;

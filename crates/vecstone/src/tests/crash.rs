@@ -150,6 +150,150 @@ pub(super) const WORKLOADS: [Workload; 18] = [
     }),
 ];
 
+/// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
+pub(super) const SEGMENTS: [Workload; 16] = [
+    ("seal", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["c"])?;
+        run.flush()
+    }),
+    ("seal_a_flushed_one", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a", "c"])?;
+        run.flush()
+    }),
+    ("replace_in_sealed_segments", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["b", "c"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.delete(&["b"])?;
+        run.flush()?;
+        run.put(&["d", "b"])?;
+        run.flush()
+    }),
+    ("seal_again_and_again", |run| {
+        run.segments_of(1).create()?;
+        for ids in [["a"], ["b"], ["a"], ["b"]] {
+            run.put(&ids)?;
+        }
+        run.flush()
+    }),
+    ("seal_then_killed", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a"])?;
+        run.kill();
+        run.open()?;
+        run.put(&["b", "c"])?;
+        run.flush()
+    }),
+    ("seal_then_closed", |run| {
+        run.segments_of(3).create()?;
+        run.put(&["a", "b", "c"])?;
+        run.put(&["a", "d", "e"])?;
+        run.close()?;
+        run.open()?;
+        run.put(&["b", "d"])?;
+        run.flush()
+    }),
+    ("compact", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.flush()?;
+        run.compact()?;
+        run.put(&["d"])?;
+        run.flush()
+    }),
+    ("compact_to_nothing", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.delete(&["a", "b"])?;
+        run.compact()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("compact_beside_writes", |run| {
+        run.segments_of(3).create()?;
+        run.put(&["a", "b", "c"])?;
+        run.put(&["a", "d", "e"])?;
+        run.flush()?;
+        run.compact_beside(&["b", "f"], &["d", "c"])?;
+        run.put(&["g"])?;
+        run.flush()
+    }),
+    ("compact_twice", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a"])?;
+        run.compact()?;
+        run.put(&["b", "c"])?;
+        run.compact()?;
+        run.close()
+    }),
+    ("compact_then_killed", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.delete(&["a"])?;
+        run.compact()?;
+        run.put(&["b"])?;
+        run.kill();
+        run.open()?;
+        run.compact()
+    }),
+    ("documents", |run| {
+        run.create()?;
+        run.put_documents(&["a", "b"])?;
+        run.flush()?;
+        run.put_documents(&["c", "a"])?;
+        run.put(&["d"])?;
+        run.flush()
+    }),
+    ("documents_after_plain_rows", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.put_documents(&["c"])?;
+        run.flush()?;
+        run.put(&["c"])?;
+        run.close()
+    }),
+    ("documents_torn_and_written_over", |run| {
+        run.create()?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.put_documents(&["b", "c"])?;
+        run.kill();
+        run.open()?;
+        run.put_documents(&["d"])?;
+        run.flush()
+    }),
+    ("documents_sealed_and_compacted", |run| {
+        run.segments_of(2).create()?;
+        run.put_documents(&["a", "b"])?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.compact()?;
+        run.put_documents(&["c"])?;
+        run.flush()
+    }),
+    ("buffered_over_a_seal", |run| {
+        run.segments_of(2).buffered().create()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.delete(&["b"])?;
+        run.put(&["c"])?;
+        run.flush()?;
+        run.put(&["c"])?;
+        run.close()
+    }),
+];
+
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
@@ -162,6 +306,7 @@ pub(super) struct Effort {
 }
 
 pub(super) const QUICK: Effort = Effort { exhaustive: 400, samples: 120, nested_one_in: 40 };
+const SOME: Effort = Effort { exhaustive: 256, samples: 100, nested_one_in: 300 };
 const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 20_000, nested_one_in: 800 };
 
 /// A crash state that broke the promise, as a line that replays it.
@@ -313,7 +458,7 @@ fn go_on(
     let fail = |what: &str, error: crate::Error| format!("{what}: {error}");
     let next = [5.0f32, 6.0, 7.0, 8.0];
     store.put("next", &next).and_then(|()| store.flush()).map_err(|e| fail("put after recovery", e))?;
-    content.insert("next".into(), next.iter().map(|x| x.to_bits()).collect());
+    content.insert("next".into(), super::model::row(&next));
     disk.kill(store);
     let crash = disk.crash();
     let after = SimDisk::new(&crash.image(&vec![0; crash.options().len()]));
@@ -325,7 +470,7 @@ fn go_on(
 }
 
 fn make_again(disk: &SimDisk) -> Result<()> {
-    VectorStore::create_on(Arc::new(disk.clone()), Path::new(DIR), DIM, Metric::L2, identity())?.close()
+    VectorStore::create_on(Arc::new(disk.clone()), Path::new(DIR), DIM, Metric::L2, identity(), &super::model::options())?.close()
 }
 
 fn fingerprint(image: &Image) -> [u8; 16] {
@@ -406,7 +551,9 @@ fn every_crash_state_opens_to_a_promised_state() {
         let half = |n: usize| {
             move || {
                 let mut explorer = Explorer::default();
-                for workload in WORKLOADS.into_iter().skip(n).step_by(2) {
+                let others = SEGMENTS.map(|workload| (workload, if quick { QUICK } else { SOME }));
+                let all = WORKLOADS.map(|workload| (workload, effort)).into_iter().chain(others);
+                for (workload, effort) in all.skip(n).step_by(2) {
                     explorer.explore(workload, effort).unwrap_or_else(|failure| panic!("{failure}"));
                 }
                 explorer
@@ -510,7 +657,7 @@ fn replay_a_crash() {
     let Ok(line) = std::env::var("VECSTONE_CRASH") else { return };
     let parts: Vec<&str> = line.split('/').collect();
     let [name, reverse, steps, choice] = parts[..] else { panic!("name/reverse/steps/choice") };
-    let workload = WORKLOADS.into_iter().find(|workload| workload.0 == name).expect("a workload");
+    let workload = WORKLOADS.into_iter().chain(SEGMENTS).find(|workload| workload.0 == name).expect("a workload");
     let steps = steps.parse().expect("a number of steps");
     let (disk, model) = run_until(workload, reverse == "true", steps);
     let crash: Crash = disk.crash();
@@ -520,4 +667,15 @@ fn replay_a_crash() {
         println!("{}: {} bytes", path.display(), bytes.len());
     }
     println!("{:?}", check_image(&image, &model).unwrap_or_else(|why| panic!("{why}")));
+}
+
+/// Each workload of several segments runs to its end, and what it leaves opens.
+#[test]
+fn workloads_run_to_their_end() {
+    for workload in SEGMENTS {
+        let mut run = Run::new(SimDisk::new(&root()));
+        (workload.1)(&mut run).unwrap_or_else(|error| panic!("{}: {error}", workload.0));
+        run.disk.kill(run.store.take());
+        check_image(&run.disk.image(), &run.model).unwrap_or_else(|why| panic!("{}: {why}", workload.0));
+    }
 }

@@ -3,6 +3,7 @@
 //! The promise: after any crash, a reopen shows exactly the batches up to some point, none of those that a flush
 //! returned for is missing, and what was seen once never goes.
 
+mod buffer;
 mod corrupt;
 mod crash;
 mod fault;

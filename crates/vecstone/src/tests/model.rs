@@ -13,8 +13,15 @@ use std::time::Duration;
 pub(super) const DIR: &str = "/s";
 pub(super) const DIM: u32 = 4;
 
-/// Ids and the bits of their vectors.
-pub(super) type Content = BTreeMap<String, Vec<u32>>;
+/// The bits of a vector, and its document.
+pub(super) type Row = (Vec<u32>, Option<String>);
+
+/// Ids and what they hold.
+pub(super) type Content = BTreeMap<String, Row>;
+
+pub(super) fn row(vector: &[f32]) -> Row {
+    (vector.iter().map(|x| x.to_bits()).collect(), None)
+}
 
 /// Small, seeded random numbers (SplitMix64, Steele et al. 2014).
 #[derive(Debug, Clone)]
@@ -59,6 +66,8 @@ pub(super) struct Run {
     pub(super) door: Arc<dyn Disk>,
     pub(super) model: Model,
     pub(super) store: Option<VectorStore>,
+    /// How it is opened.
+    pub(super) options: OpenOptions,
     version: u8,
 }
 
@@ -67,7 +76,7 @@ pub(super) fn identity() -> Identity {
 }
 
 pub(super) fn options() -> OpenOptions {
-    OpenOptions::new().lock_wait(Duration::ZERO)
+    OpenOptions::new().lock_wait(Duration::ZERO).without_background().buffer_bytes(0).ids_after(2)
 }
 
 pub(super) fn root() -> Image {
@@ -82,11 +91,14 @@ fn vector(id: &str, version: u8) -> Vec<f32> {
 
 impl Run {
     pub(super) fn new(disk: SimDisk) -> Run {
-        Run { door: Arc::new(disk.clone()), disk, model: Model::new(), store: None, version: 0 }
+        // The same run writes the same bytes.
+        crate::files::seed_random(1);
+        let door = Arc::new(disk.clone());
+        Run { door, disk, model: Model::new(), store: None, options: options(), version: 0 }
     }
 
     pub(super) fn create(&mut self) -> Result<()> {
-        let store = VectorStore::create_on(self.door.clone(), Path::new(DIR), DIM, Metric::L2, identity())?;
+        let store = VectorStore::create_on(self.door.clone(), Path::new(DIR), DIM, Metric::L2, identity(), &self.options)?;
         self.model.created = true;
         self.store = Some(store);
         Ok(())
@@ -96,18 +108,43 @@ impl Run {
         self.store.as_ref().expect("open")
     }
 
-    /// Puts one vector per id in one batch.
+    /// Segments of so many records.
+    pub(super) fn segments_of(&mut self, records: u64) -> &mut Run {
+        self.options = self.options.clone().segment_records(records);
+        self
+    }
+
+    /// Writes wait in the buffer until a flush.
+    pub(super) fn buffered(&mut self) -> &mut Run {
+        self.options = self.options.clone().buffer_bytes(1 << 20);
+        self
+    }
+
+    /// Puts one vector per id in one batch, each with a document if `documents`.
     pub(super) fn put(&mut self, ids: &[&str]) -> Result<()> {
+        self.put_rows(ids, false)
+    }
+
+    /// As [`put`](Self::put), with documents for all but the last id.
+    pub(super) fn put_documents(&mut self, ids: &[&str]) -> Result<()> {
+        self.put_rows(ids, true)
+    }
+
+    fn put_rows(&mut self, ids: &[&str], with_documents: bool) -> Result<()> {
         let mut content = self.model.states.last().expect("never empty").clone();
-        let mut rows = Vec::new();
-        for id in ids {
+        let (mut rows, mut documents) = (Vec::new(), Vec::new());
+        for (n, id) in ids.iter().enumerate() {
             self.version += 1;
-            let row = vector(id, self.version);
-            content.insert((*id).to_owned(), row.iter().map(|x| x.to_bits()).collect());
-            rows.extend(row);
+            let vector = vector(id, self.version);
+            let document = (with_documents && (n + 1 < ids.len() || n == 0)).then(|| format!("{{\"v\":{}}}", self.version));
+            content.insert((*id).to_owned(), (row(&vector).0, document.clone()));
+            rows.extend(vector);
+            documents.push(document);
         }
         self.model.states.push(content);
-        let put = self.store().put_many(ids, &rows);
+        let documents: Vec<Option<&str>> = documents.iter().map(Option::as_deref).collect();
+        let documents = if with_documents { &documents[..] } else { &[] };
+        let put = self.store().put_many_with(ids, &rows, documents, None);
         self.settle(put)
     }
 
@@ -133,6 +170,47 @@ impl Run {
         Ok(())
     }
 
+    /// Compacts, with a put and a delete between the copying of the rows and the moment they take their place.
+    pub(super) fn compact_beside(&mut self, put: &[&str], delete: &[&str]) -> Result<()> {
+        let store = self.store.take().expect("open");
+        let (mut meanwhile, mut busy) = (Ok(()), false);
+        let compacted = store.compact_with(|_| {
+            if !std::mem::replace(&mut busy, true) {
+                meanwhile = self.write_beside(&store, put, delete);
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        self.store = Some(store);
+        meanwhile?;
+        compacted?;
+        self.model.acked = self.model.states.len() - 1;
+        Ok(())
+    }
+
+    fn write_beside(&mut self, store: &VectorStore, put: &[&str], delete: &[&str]) -> Result<()> {
+        let mut content = self.model.states.last().expect("never empty").clone();
+        let mut rows = Vec::new();
+        for id in put {
+            self.version += 1;
+            let vector = vector(id, self.version);
+            content.insert((*id).to_owned(), row(&vector));
+            rows.extend(vector);
+        }
+        self.model.states.push(content.clone());
+        let written = store.put_many(put, &rows);
+        self.settle(written)?;
+        content.retain(|id, _| !delete.contains(&id.as_str()));
+        self.model.states.push(content);
+        let deleted = store.delete_many(delete).map(drop);
+        self.settle(deleted)
+    }
+
+    pub(super) fn compact(&mut self) -> Result<()> {
+        self.store().compact()?;
+        self.model.acked = self.model.states.len() - 1;
+        Ok(())
+    }
+
     pub(super) fn close(&mut self) -> Result<()> {
         self.store.take().expect("open").close()?;
         self.model.acked = self.model.states.len() - 1;
@@ -148,7 +226,7 @@ impl Run {
 
     /// Opens for writing; what it finds is the only truth from then on, and durable.
     pub(super) fn open(&mut self) -> Result<()> {
-        let store = VectorStore::open_on(self.door.clone(), Path::new(DIR), &options())?;
+        let store = VectorStore::open_on(self.door.clone(), Path::new(DIR), &self.options)?;
         let content = content(&store)?;
         let at = self.model.place(&content).unwrap_or_else(|| panic!("{content:?} was never a state"));
         self.model.states.truncate(at + 1);
@@ -161,13 +239,14 @@ impl Run {
 /// Everything a store holds, read row by row with checks; `get`, `contains`, `len` and search have to agree.
 pub(super) fn content(store: &VectorStore) -> Result<Content> {
     let mut content = Content::new();
-    for item in store.iter() {
+    for item in store.iter()? {
         let (id, vector) = item?;
         assert_eq!(store.get(&id)?.as_ref(), Some(&vector), "get and iter differ for {id}");
-        assert!(store.contains(&id));
-        content.insert(id, vector.iter().map(|x| x.to_bits()).collect());
+        assert!(store.contains(&id)?);
+        let document = store.get_document(&id)?;
+        content.insert(id.to_string(), (row(&vector).0, document));
     }
-    assert_eq!(content.len(), store.len());
+    assert_eq!(content.len(), store.len()?);
     Ok(content)
 }
 

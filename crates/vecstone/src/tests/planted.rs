@@ -1,6 +1,6 @@
 //! Tests of the tests: each planted protocol bug is caught, by the test named here.
 
-use super::crash::{Explorer, QUICK, WORKLOADS};
+use super::crash::{Explorer, QUICK, SEGMENTS, WORKLOADS};
 use super::fault::fail_each_call;
 use crate::planted::{Bug, with};
 use std::collections::BTreeSet;
@@ -9,6 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Whether the crash enumeration, at quick effort, fails with this bug planted.
 fn crashes_catch(bug: Bug) -> bool {
     WORKLOADS.into_iter().any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
+}
+
+/// Whether the crash enumeration of several segments, at quick effort, fails with this bug planted.
+fn segments_catch(bug: Bug) -> bool {
+    SEGMENTS.into_iter().any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
 }
 
 /// Whether the fault injection fails with this bug planted.
@@ -49,6 +54,12 @@ caught! {
     a_batch_without_its_chain_is_caught: IgnoreChain by crashes_catch;
     unproven_rows_without_checksums_are_caught: IgnoreRowChecksums by crashes_catch;
     a_recovery_that_trusts_the_page_cache_is_caught: TrustPageCache by crashes_catch;
+    files_removed_before_the_manifest_is_durable_are_caught: UnlinkTooEarly by segments_catch;
+    an_append_before_the_manifest_is_durable_is_caught: AppendTooEarly by segments_catch;
+    a_kill_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedKills by segments_catch;
+    a_kill_target_found_when_accepted_is_caught: KillAtPut by segments_catch;
+    unsynced_documents_are_caught: SkipJsonlSync by segments_catch;
+    an_unsynced_name_of_documents_is_caught: SkipJsonlDirSync by segments_catch;
     an_unsettled_manifest_is_caught: SkipSettling by killed_creators_catch;
     a_recovery_that_forgets_proof_is_caught: ForgetProof by crashes_catch;
     a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
@@ -61,7 +72,7 @@ caught! {
 
 #[test]
 fn without_a_planted_bug_all_of_them_pass() {
-    for workload in WORKLOADS {
+    for workload in WORKLOADS.into_iter().chain(SEGMENTS) {
         Explorer::default().explore(workload, QUICK).unwrap_or_else(|why| panic!("{why}"));
     }
 }

@@ -1,0 +1,79 @@
+//! `compact` gives the space of dead rows back and keeps everything else.
+
+mod common;
+
+use common::{Place, bits};
+use serde_json::json;
+use std::fs;
+use vecstone::VectorStore;
+
+#[test]
+fn dead_rows_go_and_the_others_stay() {
+    let place = Place::new();
+    let (ids, rows) = place.rows("in", 1000, 8);
+    let documents: String = (0..1000).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    place.write("in.jsonl", documents);
+    let import = ["import", "s", "in.npy", "--ids", "in.ids", "--documents", "in.jsonl"];
+    place.run(&import).ok();
+    place.run(&import).ok();
+    let dead: Vec<&str> = ids[..100].iter().map(String::as_str).collect();
+    place.run(&[&["delete", "s"], &dead[..]].concat()).ok();
+    let before = place.run(&["info", "s", "--json"]).ok().json();
+    assert_eq!((&before["live"], &before["dead"]), (&json!(900), &json!(1100)));
+    let order = place.exported("s");
+
+    let report = place.run(&["compact", "s", "--json"]).ok().json();
+    assert_eq!((&report["rows_dropped"], &report["live"]), (&json!(1100), &json!(900)));
+    assert!(report["bytes_freed"].as_u64() >= Some(1100 * 32), "{report}");
+    let after = place.run(&["info", "s", "--json"]).ok().json();
+    assert_eq!((&after["live"], &after["dead"]), (&json!(900), &json!(0)));
+    assert!(after["bytes"]["dat"].as_u64() < Some(1000 * 32));
+    assert!(after["bytes"]["jsonl"].as_u64() < before["bytes"]["jsonl"].as_u64());
+    let (found_ids, found) = place.exported("s");
+    assert_eq!((&found_ids, bits(&found)), (&order.0, bits(&order.1)));
+    assert_eq!(bits(&found), bits(&rows[800..]));
+    let document = place.run(&["get", "s", &ids[500], "--document", "--json"]).ok().json();
+    assert_eq!(document["document"], json!({ "n": 500 }));
+    place.run(&["verify", "s"]).ok();
+
+    let again = place.files("s");
+    let text = place.run(&["compact", "s"]).ok().stdout;
+    assert!(text.starts_with("nothing to compact in s") && text.lines().count() == 1, "{text}");
+    assert_eq!(place.files("s"), again, "compacting what is compact changes nothing");
+    place.run(&import).ok();
+    let text = place.run(&["compact", "s"]).ok().stdout;
+    assert!(text.contains("900 dead rows are gone"), "{text}");
+}
+
+#[test]
+fn wrong_stores_are_refused() {
+    let place = Place::new();
+    place.run(&["compact", "missing"]).fails(2, &["missing", "no store there"]);
+    place.run(&["compact"]).fails(2, &["STORE"]);
+    place.write("file", "not a store");
+    place.run(&["compact", "file"]).fails(2, &["not a vecstone store"]);
+    place.rows("in", 10, 3);
+    place.run(&["import", "s", "in.npy"]).ok();
+    let store = VectorStore::open(place.path("s")).unwrap();
+    place.run(&["compact", "s"]).fails(2, &["locked by process"]);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_damaged_row_is_named_and_nothing_is_lost() {
+    let place = Place::new();
+    place.rows("in", 100, 8);
+    place.run(&["import", "s", "in.npy"]).ok();
+    place.run(&["delete", "s", "in-000000000"]).ok();
+    let dat = place.path("s/00000001.dat");
+    let mut bytes = fs::read(&dat).unwrap();
+    bytes[256 + 50 * 32] ^= 1;
+    fs::write(&dat, &bytes).unwrap();
+    place.run(&["compact", "s", "--json"]).fails(2, &["00000001.dat", "byte 1856", "checksum"]);
+    assert_eq!(place.run(&["info", "s", "--json"]).ok().json()["live"], 99);
+    bytes[256 + 50 * 32] ^= 1;
+    fs::write(&dat, &bytes).unwrap();
+    place.run(&["compact", "s"]).ok();
+    place.run(&["verify", "s"]).ok();
+    assert_eq!(place.run(&["info", "s", "--json"]).ok().json()["dead"], 0);
+}

@@ -1,0 +1,159 @@
+//! A copy of a store that is a store: taken from a live one, by the writer or by any reader.
+
+use crate::directory;
+use crate::disk::{Disk, Open};
+use crate::error::{Error, Result};
+use crate::files::{Named, random};
+use crate::format::header::Header;
+use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::record::FileRecord;
+use crate::format::{Identity, crc32c};
+use crate::pair::Pair;
+use crate::snapshot::Snapshot;
+use crate::view::SegmentView;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a backup is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Files of the copy.
+    pub files: u64,
+    /// Bytes of the copy.
+    pub bytes: u64,
+    /// Bytes of files that both stores share as hard links: sealed segments, which never change.
+    pub linked: u64,
+}
+
+/// A backup under way.
+struct Backup<'a> {
+    disk: &'a Arc<dyn Disk>,
+    to: &'a Path,
+    /// Whether files may be shared: only the writer knows that their names stay.
+    link: bool,
+    made: Vec<PathBuf>,
+    report: BackupReport,
+}
+
+/// Copies what a snapshot shows to a new directory, durably. Everything it shows must be in the files and durable.
+/// `manifest` is the one that it was made under.
+pub(crate) fn backup(
+    disk: &Arc<dyn Disk>,
+    manifest: &Manifest,
+    snapshot: &Snapshot,
+    to: &Path,
+    link: bool,
+) -> Result<BackupReport> {
+    // Made and locked like a new store: what is there already is refused, or an interrupted creation to start over.
+    let _lock = directory::make_directory(disk.as_ref(), to)?;
+    let mut backup = Backup { disk, to, link, made: Vec::new(), report: BackupReport::default() };
+    let copied = backup.copy_all(manifest, snapshot);
+    if copied.is_err() {
+        for path in &backup.made {
+            _ = disk.unlink(path);
+        }
+    }
+    copied
+}
+
+impl Backup<'_> {
+    fn copy_all(&mut self, manifest: &Manifest, snapshot: &Snapshot) -> Result<BackupReport> {
+        let parts = &snapshot.files().segments;
+        let (last, sealed) = parts.split_last().expect("a view has at least the active segment");
+        let kind = snapshot.kind().map_or(0, |kind| kind as u8);
+        // Higher than any number that the copied logs name.
+        let number = manifest.number + 1;
+        let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };
+        for part in sealed {
+            self.segment(part, self.link)?;
+            new.segments.push(self.entry(part, number)?);
+        }
+        // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
+        if last.rows > 0 {
+            self.segment(last, false)?;
+            new.segments.push(self.entry(last, number)?);
+        }
+        self.begin_active(&mut new, last)?;
+        self.disk.sync_dir(self.to).map_err(|e| Error::io(self.to, "sync", e))?;
+        directory::replace_manifest(self.disk.as_ref(), self.to, &new)?;
+        self.count(new.encode().len() as u64);
+        Ok(self.report)
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.report.files += 1;
+        self.report.bytes += bytes;
+    }
+
+    /// The files of a segment, up to the end that the snapshot shows.
+    fn segment(&mut self, part: &SegmentView, link: bool) -> Result<()> {
+        let (files, end) = (part.segment.files(), &part.end);
+        self.file(&files.dat, end.dat_len, link)?;
+        self.file(&files.idx, end.idx_len, link)?;
+        if let Some(jsonl) = files.jsonl.as_ref().filter(|_| end.jsonl_len > 0) {
+            self.file(jsonl, end.jsonl_len, link)?;
+        }
+        // The index of an unchanging segment fits the copy; without it the copy makes its own.
+        if let Some(ids) = part.segment.ids().filter(|ids| ids.point().rows == part.rows) {
+            let (file, len) = (ids.file().clone(), ids.len());
+            self.file(&file, len, link)?;
+        }
+        Ok(())
+    }
+
+    /// Shares a file that never changes, or copies its first `len` bytes from the open file: its name may be gone.
+    fn file(&mut self, from: &Named, len: u64, link: bool) -> Result<()> {
+        let to = self.to.join(from.path.file_name().unwrap_or_default());
+        // A name may have been given to another file since; a length that differs tells of one that was not sealed.
+        if link && from.len()? == len && self.disk.link(&from.path, &to).is_ok() {
+            self.made.push(to);
+            self.report.linked += len;
+            self.count(len);
+            return Ok(());
+        }
+        let copy = self.create(to)?;
+        from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))?;
+        copy.file.sync_data().map_err(|e| Error::io(&copy.path, "sync", e))?;
+        self.count(len);
+        Ok(())
+    }
+
+    fn create(&mut self, path: PathBuf) -> Result<Named> {
+        let file = self.disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+        self.made.push(path.clone());
+        Ok(Named { path, file })
+    }
+
+    /// What the copy's MANIFEST says of a segment; writes the list of its dead rows.
+    fn entry(&mut self, part: &SegmentView, number: u64) -> Result<SegmentEntry> {
+        let identity = part.segment.header().identity;
+        let mut sealed = part.end.clone();
+        sealed.del = (0, 0, 0);
+        if part.mask.dead() > 0 {
+            let bytes = part.mask.to_roaring();
+            sealed.del = (number, bytes.len() as u64, crc32c(&bytes));
+            let del = self.create(directory::del_path(self.to, identity.segment, number))?;
+            del.write(&bytes, 0)?;
+            del.file.sync_data().map_err(|e| Error::io(&del.path, "sync", e))?;
+            self.count(bytes.len() as u64);
+        }
+        Ok(SegmentEntry { number: identity.segment, salt: identity.salt, sealed: Some(sealed) })
+    }
+
+    /// The empty segment that the copy goes on in.
+    fn begin_active(&mut self, new: &mut Manifest, last: &SegmentView) -> Result<()> {
+        let number = new.next_segment;
+        let identity = Identity { uuid: new.uuid, segment: number, salt: random()? };
+        let header = Header { dim: new.dim, element: new.element, identity };
+        let path = directory::pair_path(self.to, number);
+        self.made.extend([path.with_extension("dat"), path.with_extension("idx")]);
+        let file = FileRecord { header, seq: last.end.last_seq, chain: last.end.chain };
+        let pair = Pair::create(self.disk, &path, file, new.number)?;
+        self.count(header.row_start(0));
+        self.count(pair.written().idx_end);
+        new.next_segment += 1;
+        new.segments.push(SegmentEntry { number, salt: identity.salt, sealed: None });
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! What ends a writer's work, and what makes the next opening fast.
+
+use crate::disk::{Disk, Open};
+use crate::engine::{Engine, Writer};
+use crate::error::{Error, Result};
+use crate::files::{Files, Named};
+use crate::format::manifest::Sealed;
+use crate::ids::{self, Content, Point, RowEntry};
+use crate::index::HeapIndex;
+use crate::mask::Mask;
+use crate::recover;
+use crate::segment::Segment;
+use crate::view::{SegmentView, View};
+use std::sync::Arc;
+
+/// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
+pub(crate) fn close(engine: &Engine) -> Result<()> {
+    engine.stop_threads();
+    engine.flush()?;
+    engine.in_sync_place(|| {
+        let mut writer = engine.writer();
+        engine.write_all(&mut writer)?;
+        let was_clean = writer.pair.is_clean();
+        let closed = writer.pair.close();
+        closed.map_err(|error| engine.failed(&mut writer, error))?;
+        let view = engine.published.load();
+        let part = view.active();
+        let since = part.rows - part.segment.base().rows + writer.deletes;
+        if !was_clean && since > engine.settings.ids_after {
+            // The next opening reads the log if this fails.
+            _ = write_ids(&engine.disk, part, &kills_of(&writer, &view), writer.manifest.number);
+        }
+        Ok(())
+    })
+}
+
+/// Rows of sealed segments that died under the present MANIFEST: those that no `.del` file has yet.
+fn kills_of(writer: &Writer, view: &View) -> Vec<(u32, u32)> {
+    let mut kills = Vec::new();
+    for part in &view.segments[..view.segments.len() - 1] {
+        let (number, none) = (part.segment.number(), Mask::default());
+        let in_del = writer.in_del.get(&number).unwrap_or(&none);
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        kills.extend(part.mask.newly_dead(in_del).map(|row| (number, row)));
+    }
+    kills
+}
+
+impl Engine {
+    /// Writes `.ids` for sealed segments that have none, and lets go of their tables in memory.
+    pub(crate) fn index_sealed(&self) {
+        let view = self.published.load_full();
+        for part in &view.segments[..view.segments.len() - 1] {
+            let has = part.segment.base().rows == part.rows && part.segment.ids().is_some();
+            if has || part.rows == 0 {
+                continue;
+            }
+            if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            let none = Mask::default();
+            let without_dead = SegmentView { mask: none, ..part.clone() };
+            if write_ids(&self.disk, &without_dead, &[], 0).is_err() {
+                continue;
+            }
+            let segment = &part.segment;
+            let renewed = Segment::sealed(&self.disk, segment.files(), *segment.header(), part.end.clone());
+            let Ok(renewed) = renewed else { continue };
+            if renewed.ids().is_none() {
+                continue;
+            }
+            let mut writer = self.writer();
+            let mut view = View::clone(&self.published.load());
+            if let Some(place) = view.place_of(segment.number()) {
+                let part = &mut view.segments[place];
+                (part.segment, part.dat_map) = (Arc::new(renewed), None);
+                self.publish(&mut writer, view, None);
+            }
+        }
+    }
+}
+
+/// Writes `.ids` for the rows of a segment from what its log says, under a new name that then replaces the old one: who
+/// has that open keeps it. Not synced: what a crash damages is not used.
+fn write_ids(disk: &Arc<dyn Disk>, part: &SegmentView, kills: &[(u32, u32)], manifest: u64) -> Result<()> {
+    let (files, end): (Files, &Sealed) = (part.segment.files(), &part.end);
+    let found = recover::read_sealed(&files, end)?;
+    let mut index = HeapIndex::from_row(0, Arc::new(files.idx.map(end.idx_len)?));
+    index.add_all(&found.rows);
+    let header = part.segment.header();
+    let tip = &found.tip;
+    let point = Point {
+        identity: header.identity,
+        seq: tip.seq,
+        chain: tip.chain,
+        epoch: tip.epoch,
+        kind: tip.kind.map_or(0, |kind| kind as u8),
+        commit_at: tip.commit_at,
+        idx_end: tip.idx_end - tip.since_commit.len() as u64,
+        rows: tip.rows,
+        docs_end: tip.docs_end,
+        manifest,
+    };
+    let hasher = crate::id::IdHasher::new(&header.identity.uuid);
+    let live = index.newest(hasher);
+    let row = |row: u32| -> RowEntry { found.rows.entry(row.into()).unwrap_or_default() };
+    let content = Content { point, row: &row, live, dead: &part.mask.to_roaring(), kills };
+    let path = files.dat.path.with_extension("ids.new");
+    let target = files.dat.path.with_extension("ids");
+    _ = disk.unlink(&path);
+    let file = disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+    let written = ids::write(&Named { path: path.clone(), file }, &content)
+        .and_then(|()| disk.rename(&path, &target).map_err(|e| Error::io(&target, "replace", e)));
+    if written.is_err() {
+        _ = disk.unlink(&path);
+    }
+    written
+}

@@ -1,0 +1,356 @@
+//! Compaction: segments are rewritten without their dead rows, while everyone goes on reading and writing.
+//!
+//! The steps are K1 to K3 of the format. Only neighbours are merged, so that the order of writing stays.
+
+use crate::directory;
+use crate::engine::{Engine, Writer};
+use crate::error::{Error, Result};
+use crate::files::random;
+use crate::format::Identity;
+use crate::format::header::Header;
+use crate::format::manifest::SegmentEntry;
+use crate::format::record::FileRecord;
+use crate::batch::{Batch, Op};
+use crate::id::{AsId, Id};
+use crate::mask::Mask;
+use crate::pair::Pair;
+use crate::recover::Deleted;
+use crate::replace::Replacement;
+use crate::segment::Segment;
+use crate::view::{SegmentView, View};
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How far a compaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactProgress {
+    /// Live rows copied so far.
+    pub rows: u64,
+    /// Live rows to copy.
+    pub total: u64,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Segments that were rewritten.
+    pub segments: u64,
+    /// Dead rows that are gone.
+    pub rows_dropped: u64,
+    /// Bytes of `.dat`, `.idx` and `.jsonl` that came back.
+    pub bytes_freed: u64,
+}
+
+/// Bytes of rows that one batch of an output holds.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Dead bytes below which a segment is not worth a compaction in the background.
+const LEAST_DEAD_BYTES: u64 = 256 << 10;
+
+/// Where the rows of an input went.
+struct Moved {
+    input: usize,
+    /// Output and row, by old row; `u32::MAX` for rows that were dead.
+    to: Vec<(u32, u32)>,
+}
+
+/// A new segment in the making.
+struct Output {
+    pair: Pair,
+    segment: Segment,
+    rows: u64,
+}
+
+impl Engine {
+    /// Rewrites all segments that have dead rows, and merges small neighbours.
+    pub(crate) fn compact(
+        &self,
+        progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
+    ) -> Result<CompactReport> {
+        let _turn = self.compacting();
+        self.flush()?;
+        self.seal_if(|part| part.mask.dead() > 0)?;
+        let runs = self.plan(|part| part.mask.dead() > 0);
+        let mut report = CompactReport::default();
+        let total = {
+            let view = self.published.load();
+            runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum()
+        };
+        let mut done = 0;
+        for numbers in self.numbers_of(&runs) {
+            let before = done;
+            let mut tell = |rows: u64| {
+                done = before + rows;
+                progress(CompactProgress { rows: done, total })
+            };
+            self.compact_run(&numbers, &mut tell, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Rewrites the segments in which too many rows are dead.
+    pub(crate) fn compact_in_background(&self) {
+        let share = self.settings.compact_at;
+        let stride = self.schema.stride();
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let due = |part: &SegmentView| {
+            let dead = part.mask.dead();
+            dead * stride >= LEAST_DEAD_BYTES && dead as f64 > share * part.rows as f64
+        };
+        if !self.published.load().segments.iter().any(due) {
+            return;
+        }
+        let mut turn = self.compacting();
+        let outcome = self.seal_if(due).and_then(|()| {
+            let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
+            for numbers in self.numbers_of(&self.plan(due)) {
+                let before = copied;
+                let mut pace = |rows: u64| {
+                    copied = before + rows;
+                    self.pace(start, copied * stride)
+                };
+                self.compact_run(&numbers, &mut pace, &mut report)?;
+            }
+            Ok(())
+        });
+        *turn = outcome.err().filter(|error| !matches!(error, Error::Cancelled));
+    }
+
+    /// Sleeps where `bytes` are more than the speed allows; breaks off when the store closes.
+    fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
+        let due = Duration::from_millis(bytes.saturating_mul(1000) / self.settings.compact_speed);
+        while start.elapsed() < due {
+            if self.stop.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
+            }
+            std::thread::sleep((due - start.elapsed().min(due)).min(Duration::from_millis(20)));
+        }
+        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Seals the active segment if its rows are to be compacted.
+    fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
+        self.in_sync_place(|| {
+            let mut writer = self.writer();
+            self.write_all(&mut writer)?;
+            let view = self.published.load();
+            if view.active().rows > 0 && wanted(view.active()) { self.seal(&mut writer) } else { Ok(()) }
+        })
+    }
+
+    /// Runs of neighbouring sealed segments to rewrite together: those wanted, and smaller neighbours that fit.
+    fn plan(&self, wanted: impl Fn(&SegmentView) -> bool) -> Vec<Range<usize>> {
+        let view = self.published.load();
+        let sealed = &view.segments[..view.segments.len() - 1];
+        let (limits, stride) = (self.settings.limits, self.schema.stride());
+        let fits = |rows: u64| rows <= limits.records && rows * stride <= limits.dat;
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (place, part) in sealed.iter().enumerate() {
+            if !wanted(part) || runs.last().is_some_and(|run| run.contains(&place)) {
+                continue;
+            }
+            let (mut run, mut rows) = (place..place + 1, part.live());
+            let taken = runs.last().map_or(0, |run| run.end);
+            while run.start > taken
+                && let before = sealed[run.start - 1].live()
+                && before <= rows.max(1)
+                && fits(rows + before)
+            {
+                (run.start, rows) = (run.start - 1, rows + before);
+            }
+            while let Some(after) = sealed.get(run.end)
+                && (after.live() <= rows.max(1) || wanted(after))
+                && fits(rows + after.live())
+            {
+                (run.end, rows) = (run.end + 1, rows + after.live());
+            }
+            runs.push(run);
+        }
+        runs
+    }
+
+    /// Runs by segment numbers: places change with each MANIFEST.
+    fn numbers_of(&self, runs: &[Range<usize>]) -> Vec<Vec<u64>> {
+        let view = self.published.load();
+        let number = |part: &SegmentView| part.segment.number();
+        runs.iter().map(|run| view.segments[run.clone()].iter().map(number).collect()).collect()
+    }
+
+    /// K1 to K3 for neighbouring segments.
+    fn compact_run(
+        &self,
+        numbers: &[u64],
+        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        report: &mut CompactReport,
+    ) -> Result<()> {
+        let before = self.published.load_full();
+        let Some(first) = numbers.first().and_then(|&number| before.place_of(number)) else { return Ok(()) };
+        let run = first..first + numbers.len();
+        let mut made = Vec::new();
+        let copied = self.copy_live(&before, run.clone(), &mut made, tell).map_err(Error::abandoned);
+        let outcome = copied.and_then(|(outputs, moved)| {
+            self.in_sync_place(|| {
+                let mut writer = self.writer();
+                self.write_all(&mut writer)?;
+                self.settle_all(&mut writer)?;
+                self.swap(&mut writer, &before, run.clone(), outputs, &moved, made.clone())
+            })
+        });
+        if outcome.is_err() {
+            // Nothing names them, unless it is unknown which MANIFEST counts: then writing stopped, and opening decides.
+            if !self.writer().pair.is_poisoned() {
+                self.remove(&made);
+            }
+            return outcome;
+        }
+        for part in &before.segments[run] {
+            report.segments += 1;
+            report.rows_dropped += part.mask.dead();
+            report.bytes_freed += part.mask.dead() * self.schema.stride();
+        }
+        Ok(())
+    }
+
+    /// K2: copies the live rows of a run to new pairs, each row checked; syncs them.
+    fn copy_live(
+        &self,
+        view: &View,
+        run: Range<usize>,
+        made: &mut Vec<PathBuf>,
+        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(Vec<Output>, Vec<Moved>)> {
+        let (mut outputs, mut moved): (Vec<Output>, Vec<Moved>) = (Vec::new(), Vec::new());
+        let inputs: Vec<u64> = view.segments[run.clone()].iter().map(|part| part.segment.number()).collect();
+        let per_batch = (BATCH_BYTES / self.schema.stride()).clamp(1, 100_000);
+        let per_batch = usize::try_from(per_batch).expect("at most 100,000");
+        let mut done = 0;
+        for input in run {
+            let part = &view.segments[input];
+            let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
+            let mut live = part.mask.live_in(0..part.rows).peekable();
+            while live.peek().is_some() {
+                let rows: Vec<u64> = live.by_ref().take(per_batch).collect();
+                let output = self.output_for(&mut outputs, rows.len() as u64, view.seq, &inputs, made)?;
+                let number = u32::try_from(output.0).expect("fewer outputs than inputs");
+                let first = copy_rows(output.1, view, part, &rows)?;
+                for (new, &old) in (first..).zip(&rows) {
+                    let new = u32::try_from(new).expect("below MAX_ROWS");
+                    to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
+                }
+                done += rows.len() as u64;
+                if tell(done).is_break() {
+                    return Err(Error::Cancelled);
+                }
+            }
+            moved.push(Moved { input, to });
+        }
+        for output in &mut outputs {
+            output.pair.end_here()?;
+        }
+        Ok((outputs, moved))
+    }
+
+    /// The output that so many rows go to: the last one, or a new one if that is full.
+    fn output_for<'a>(
+        &self,
+        outputs: &'a mut Vec<Output>,
+        rows: u64,
+        seq: u64,
+        inputs: &[u64],
+        made: &mut Vec<PathBuf>,
+    ) -> Result<(usize, &'a mut Output)> {
+        let limits = self.settings.limits;
+        let full = outputs.last().is_none_or(|output| {
+            let bytes = output.pair.header().row_start(output.rows + rows);
+            output.rows > 0 && (output.rows + rows > limits.records || bytes > limits.dat)
+        });
+        if full {
+            let number = self.take_segment_number();
+            let path = directory::pair_path(&self.dir, number);
+            made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
+            let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
+            let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
+            let file = FileRecord { header, seq: 0, chain: [0; 16] };
+            let mut pair = Pair::create(&self.disk, &path, file, 0)?;
+            pair.write_base(seq, inputs)?;
+            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+            outputs.push(Output { pair, segment, rows: 0 });
+        }
+        let last = outputs.len() - 1;
+        Ok((last, &mut outputs[last]))
+    }
+
+    /// K3: in the pause, the outputs take the place of their inputs. What died since the copy began dies there too.
+    fn swap(
+        &self,
+        writer: &mut Writer,
+        before: &View,
+        run: Range<usize>,
+        outputs: Vec<Output>,
+        moved: &[Moved],
+        made: Vec<PathBuf>,
+    ) -> Result<()> {
+        let mut view = View::clone(&self.published.load());
+        let mut manifest = writer.manifest.clone();
+        let number = before.segments[run.start].segment.number();
+        let start = view.place_of(number).expect("segments go by compaction only, and that is ours");
+        let mut masks: Vec<Mask> = outputs.iter().map(|_| Mask::default()).collect();
+        for Moved { input, to } in moved {
+            let now = &view.segments[start + input - run.start].mask;
+            for row in now.newly_dead(&before.segments[*input].mask) {
+                let (output, row) = to[row as usize];
+                masks[output as usize].kill(row);
+            }
+        }
+        let (mut parts, mut entries, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
+        for (output, mask) in outputs.into_iter().zip(masks) {
+            let Output { pair, segment, rows } = output;
+            let identity = pair.header().identity;
+            let end = pair.written().sealed(pair.header());
+            let sealed = Some(end.clone());
+            entries.push(SegmentEntry { number: identity.segment, salt: identity.salt, sealed });
+            let dat_map = Some(Arc::new(pair.files().dat.map(end.dat_len)?));
+            parts.push(SegmentView { segment: Arc::new(segment), rows, mask, dat_map, end });
+        }
+        let places = start..start + run.len();
+        for entry in manifest.segments.splice(places.clone(), entries) {
+            let path = directory::pair_path(&self.dir, entry.number);
+            obsolete.extend(["dat", "idx", "jsonl", "ids", "codes"].map(|suffix| path.with_extension(suffix)));
+            if let Some(sealed) = entry.sealed.filter(|sealed| sealed.del.0 != 0) {
+                obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
+            }
+        }
+        view.segments.splice(places, parts);
+        manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
+        self.replace(writer, Replacement { manifest, view, made, obsolete })
+    }
+}
+
+/// Copies some rows of a segment to the end of an output, as one batch; returns the first new row.
+fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64]) -> Result<u64> {
+    let kind = view.kind.expect("a view with rows has a kind");
+    let mut copied: Vec<(Id, Vec<f32>, Option<String>)> = Vec::with_capacity(rows.len());
+    for &row in rows {
+        let segment = &part.segment;
+        let vector = segment.read_row(row)?;
+        copied.push((segment.id(row, kind)?, vector, segment.document(row)?));
+    }
+    let ops: Vec<Op<'_>> = copied
+        .iter()
+        .map(|(id, vector, document)| Op::Put { id: id.as_id(), vector, document: document.as_deref() })
+        .collect();
+    let first = output.rows;
+    let written = output.pair.write(Batch::Ops(&ops), kind, &[]);
+    output.pair.publish(&written)?;
+    let appended = written?;
+    let idx_map = Arc::new(output.pair.files().idx.map(appended.tip.idx_end)?);
+    let mut nobody = Mask::default();
+    output.segment.grow(&appended.rows, &[] as &[Deleted], &idx_map, &mut nobody);
+    output.segment.set_jsonl(output.pair.files());
+    output.rows = appended.tip.rows;
+    Ok(first)
+}

@@ -1,0 +1,202 @@
+//! The files of a segment, by their names: opened, read with checks, written, synced.
+
+use crate::disk::{Disk, DiskFile, Mapping, Open, read_exact_at, write_all_at};
+use crate::error::{Error, Result};
+use crate::format::header::Header;
+use crate::planted::{self, Bug};
+use crate::rows::NULL_LINE;
+use crate::ids::Doc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file with its name for messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+}
+
+impl Named {
+    pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        read_exact_at(self.file.as_ref(), buf, offset).map_err(|e| Error::io(&self.path, "read", e))
+    }
+
+    /// Reads a whole file of at most `max` bytes.
+    pub(crate) fn read_all(&self, max: u64) -> Result<Vec<u8>> {
+        let len = self.len()?;
+        if len > max {
+            return Err(Error::corrupt(&self.path, max, "the file is longer than any can be"));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.read(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        write_all_at(self.file.as_ref(), bytes, offset).map_err(|e| Error::write(&self.path, offset, e))
+    }
+
+    pub(crate) fn len(&self) -> Result<u64> {
+        self.file.len().map_err(|e| Error::io(&self.path, "read the length", e))
+    }
+
+    /// A mapping that reaches the end of a batch just written. The batch is on its way to the disk by now, so a failure
+    /// leaves an unknown state.
+    pub(crate) fn map_written(&self, len: u64) -> Result<Mapping> {
+        let failed = |e| Error::WriteFailed { path: self.path.clone(), offset: len, source: Arc::new(e) };
+        self.file.map(len).map_err(failed)
+    }
+
+    pub(crate) fn map(&self, len: u64) -> Result<Mapping> {
+        self.file.map(len).map_err(|e| Error::io(&self.path, "map", e))
+    }
+}
+
+/// The files of a segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    pub(crate) dat: Named,
+    pub(crate) idx: Named,
+    /// The documents, if some row has one.
+    pub(crate) jsonl: Option<Named>,
+}
+
+impl Files {
+    /// Opens the files of a pair.
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, writable: bool) -> Result<Files> {
+        let how = if writable { Open::ReadWrite } else { Open::Read };
+        let open = |path: PathBuf| match disk.open(&path, how) {
+            Ok(file) => Ok(Named { path, file }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { path }),
+            Err(e) => Err(Error::io(&path, "open", e)),
+        };
+        let jsonl = match open(with_suffix(path, ".jsonl")) {
+            Err(Error::NotFound { .. }) => None,
+            opened => Some(opened?),
+        };
+        Ok(Files { dat: open(with_suffix(path, ".dat"))?, idx: open(with_suffix(path, ".idx"))?, jsonl })
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<&Named> {
+        [&self.dat, &self.idx].into_iter().chain(&self.jsonl).collect()
+    }
+
+    /// Length of the documents, 0 if there are none.
+    pub(crate) fn jsonl_len(&self) -> Result<u64> {
+        self.jsonl.as_ref().map_or(Ok(0), Named::len)
+    }
+
+    /// A row by read call, checked: `dim` components. One system call.
+    pub(crate) fn read_row(&self, header: &Header, row: u64, crc: u32) -> Result<Vec<f32>> {
+        let mut vector = vec![0f32; header.dim as usize];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut vector);
+        self.dat.read(bytes, header.row_start(row))?;
+        self.check_row(header, row, bytes, crc)?;
+        Ok(vector)
+    }
+
+    /// Refuses a row whose bytes are not what was written.
+    pub(crate) fn check_row(&self, header: &Header, row: u64, bytes: &[u8], crc: u32) -> Result<()> {
+        if header.identity.row_crc(row, bytes) == crc || planted::is(Bug::UncheckedRead) {
+            return Ok(());
+        }
+        let what = "the row does not match its checksum";
+        Err(Error::corrupt(&self.dat.path, header.row_start(row), what))
+    }
+
+    /// The document of a row by read call, checked; `None` if it has none.
+    pub(crate) fn read_document(
+        &self,
+        jsonl: Option<&Named>,
+        header: &Header,
+        row: u64,
+        line: Doc,
+    ) -> Result<Option<String>> {
+        if line.len == 0 {
+            return Ok(None);
+        }
+        let Some(jsonl) = jsonl else {
+            let path = self.dat.path.with_extension("jsonl");
+            return Err(Error::corrupt(&path, line.at, "the file that MANIFEST names is missing"));
+        };
+        let damaged = |what| Error::corrupt(&jsonl.path, line.at, what);
+        if line.at + u64::from(line.len) > jsonl.len()? {
+            return Err(damaged("documents are missing at the end"));
+        }
+        let mut bytes = vec![0; line.len as usize];
+        jsonl.read(&mut bytes, line.at)?;
+        if header.identity.line_crc(row, &bytes) != line.crc {
+            return Err(damaged("the document does not match its checksum"));
+        }
+        if bytes == NULL_LINE {
+            return Ok(None);
+        }
+        bytes.pop();
+        String::from_utf8(bytes).map(Some).map_err(|_| damaged("the document is not UTF-8"))
+    }
+}
+
+/// How much is copied at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+pub(crate) fn sync_at_once(disk: &dyn Disk, files: &[&Named]) -> Result<()> {
+    let open: Vec<_> = files.iter().map(|named| named.file.clone()).collect();
+    for (result, named) in disk.sync_data(&open).into_iter().zip(files) {
+        result.map_err(|e| Error::SyncFailed { path: named.path.clone(), source: Arc::new(e) })?;
+    }
+    Ok(())
+}
+
+/// Reads a range and writes the same bytes back.
+pub(crate) fn write_again(named: &Named, range: std::ops::Range<u64>) -> Result<()> {
+    let mut at = range.start;
+    let mut buf = Vec::new();
+    while at < range.end {
+        let len = (range.end - at).min(COPY_BYTES as u64);
+        buf.resize(usize::try_from(len).unwrap_or(COPY_BYTES), 0);
+        named.read(&mut buf, at)?;
+        named.write(&buf, at)?;
+        at += len;
+    }
+    Ok(())
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The directory that holds `path`.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    static SEED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Makes the random bytes of this thread the same at each run; 0 ends that.
+#[cfg(test)]
+pub(crate) fn seed_random(seed: u64) {
+    SEED.set(seed);
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random() -> Result<[u8; 16]> {
+    #[cfg(test)]
+    if SEED.get() > 0 {
+        SEED.set(SEED.get() + 1);
+        return Ok(std::array::from_fn(|n| SEED.get().wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()[n % 8]));
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Error::io(Path::new("the system's random source"), "read", io::Error::other(e)))?;
+    Ok(bytes)
+}

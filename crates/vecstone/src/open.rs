@@ -1,0 +1,253 @@
+//! Opening a store: MANIFEST, its segments, and what the log of the active one says.
+
+use crate::directory;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::files::{Files, Named};
+use crate::format::header::Header;
+use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
+use crate::format::{Identity, crc32c};
+use crate::id::IdKind;
+use crate::ids::Ids;
+use crate::mask::Mask;
+use crate::recover::{self, Recovered, Tip};
+use crate::segment::{Segment, open_ids};
+use crate::view::{SegmentView, View};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A store, read.
+pub(crate) struct Opened {
+    pub(crate) manifest: Manifest,
+    pub(crate) view: View,
+    /// The files of the active segment and what its log says.
+    pub(crate) files: Files,
+    pub(crate) active: Recovered,
+    /// What the `.del` file of each sealed segment says.
+    pub(crate) in_del: HashMap<u64, Mask>,
+}
+
+/// How a store is read.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub(crate) writable: bool,
+    /// Show only what the log proves durable.
+    pub(crate) proven_only: bool,
+    /// Segments that an earlier view has open already.
+    pub(crate) known: Option<&'a View>,
+}
+
+/// Reads everything that a MANIFEST names, and opens it; writes nothing.
+pub(crate) fn open_segments(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: Manifest,
+    how: How<'_>,
+) -> Result<Opened> {
+    let (mut segments, mut in_del) = (Vec::new(), HashMap::new());
+    let Some((last, before)) = manifest.segments.split_last().filter(|(last, _)| last.sealed.is_none()) else {
+        let what = "MANIFEST names no active segment";
+        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+    };
+    for entry in before {
+        let Some(sealed) = &entry.sealed else {
+            let what = "MANIFEST names two active segments";
+            return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+        };
+        let mask = read_del(disk, dir, entry.number, sealed)?;
+        in_del.insert(entry.number, mask.clone());
+        let known = how.known.and_then(|view| known_segment(view, entry.number, sealed));
+        let segment = match known {
+            Some(segment) => segment,
+            None => Arc::new(open_sealed(disk, dir, &manifest, entry, sealed)?),
+        };
+        segments.push(SegmentView { segment, rows: sealed.rows, mask, dat_map: None, end: sealed.clone() });
+    }
+    let (files, header) = open_pair(disk, dir, &manifest, last, how.writable)?;
+    let (segment, mut mask, mut active) = open_active(disk, &files, header, &manifest)?;
+    if active.manifest > manifest.number {
+        let what = "the log knows a newer MANIFEST: this one is an old copy";
+        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+    }
+    if how.proven_only {
+        active.keep_proven();
+    }
+    segment.replay(&active, &mut mask)?;
+    let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.tip.rows))?));
+    let end = active.tip.sealed(&header);
+    segments.push(SegmentView { segment: Arc::new(segment), rows: active.tip.rows, mask, dat_map, end });
+    let kind = kind_of(dir, &manifest, &active.tip)?;
+    let mut view = View { segments, kind, seq: active.tip.seq };
+    apply_kills(&mut view, &active, &files)?;
+    Ok(Opened { manifest, view, files, active, in_del })
+}
+
+/// Kills the rows of sealed segments that the log names.
+pub(crate) fn apply_kills(view: &mut View, found: &Recovered, files: &Files) -> Result<()> {
+    let last = view.segments.len() - 1;
+    for kill in &found.kills {
+        let part = view.place_of(kill.segment.into()).filter(|&place| place < last);
+        match part.map(|place| &mut view.segments[place]) {
+            Some(part) if u64::from(kill.row) < part.rows => _ = part.mask.kill(kill.row),
+            _ => {
+                let what = "a batch replaces a row that MANIFEST does not know";
+                return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn known_segment(view: &View, number: u64, sealed: &Sealed) -> Option<Arc<Segment>> {
+    let part = view.segments.iter().find(|part| part.segment.number() == number)?;
+    let base = part.segment.base();
+    let same = (base.rows, base.last_seq, base.chain) == (sealed.rows, sealed.last_seq, sealed.chain);
+    same.then(|| part.segment.clone())
+}
+
+fn open_pair(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    writable: bool,
+) -> Result<(Files, Header)> {
+    let path = directory::pair_path(dir, entry.number);
+    let files = Files::open(disk.as_ref(), &path, writable).map_err(|error| match error {
+        Error::NotFound { path } => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
+        error => error,
+    })?;
+    let (dat_len, idx_len) = (files.dat.len()?, files.idx.len()?);
+    let (header, _) = recover::read_headers(&files.dat, &files.idx, dat_len, idx_len).map_err(|e| match e {
+        Error::NotAStore { path, why } => Error::corrupt(&path, 0, why),
+        error => error,
+    })?;
+    let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
+    if header != (Header { dim: manifest.dim, element: manifest.element, identity }) {
+        return Err(Error::corrupt(&files.dat.path, 0, "the file is not the one that MANIFEST names"));
+    }
+    Ok((files, header))
+}
+
+fn open_sealed(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    sealed: &Sealed,
+) -> Result<Segment> {
+    let (mut files, header) = open_pair(disk, dir, manifest, entry, false)?;
+    if header.row_start(sealed.rows) != sealed.dat_len {
+        let what = "rows and length of a segment contradict each other";
+        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+    }
+    if sealed.jsonl_len == 0 {
+        files.jsonl = None;
+    } else if files.jsonl.is_none() {
+        let path = files.dat.path.with_extension("jsonl");
+        return Err(Error::corrupt(&path, 0, "the file that MANIFEST names is missing"));
+    }
+    let lens = [(&files.dat, sealed.dat_len), (&files.idx, sealed.idx_len)];
+    for (named, len) in lens.into_iter().chain(files.jsonl.iter().map(|jsonl| (jsonl, sealed.jsonl_len))) {
+        let found = named.len()?;
+        if found < len {
+            return Err(Error::corrupt(&named.path, found, "the file is shorter than MANIFEST says"));
+        }
+    }
+    Segment::sealed(disk, files, header, sealed.clone())
+}
+
+/// The dead rows of a sealed segment, as its `.del` file says.
+pub(crate) fn read_del(disk: &Arc<dyn Disk>, dir: &Path, number: u64, sealed: &Sealed) -> Result<Mask> {
+    let (manifest, len, crc) = sealed.del;
+    if manifest == 0 {
+        return Ok(Mask::default());
+    }
+    let path = directory::del_path(dir, number, manifest);
+    let missing = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
+        _ => Error::io(&path, "open", e),
+    };
+    let file = disk.open(&path, crate::disk::Open::Read).map_err(missing)?;
+    let named = Named { path: path.clone(), file };
+    // A bitmap of all row numbers is no longer than this.
+    let bytes = named.read_all((1 << 30) + 8)?;
+    let mask = if bytes.len() as u64 == len && crc32c(&bytes) == crc {
+        Mask::from_roaring(&bytes, sealed.rows)
+    } else {
+        None
+    };
+    mask.ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
+}
+
+/// The active segment: from the point of its `.ids` on if that fits the log, else from the start.
+fn open_active(
+    disk: &Arc<dyn Disk>,
+    files: &Files,
+    header: Header,
+    manifest: &Manifest,
+) -> Result<(Segment, Mask, Recovered)> {
+    let usable = open_ids(disk, files, &header).and_then(|ids| {
+        let start = start_at(&ids, files, &header, manifest)?;
+        Some((ids, start))
+    });
+    let Some((ids, (tip, mask, kills))) = usable else {
+        let found = recover::recover(files, None, manifest.number)?;
+        return Ok((Segment::active(disk, files.clone(), header, None)?, Mask::default(), found));
+    };
+    let mut found = recover::recover(files, Some(&tip), manifest.number)?;
+    let kill = |&(segment, row): &(u32, u32)| recover::Kill { seq: tip.seq, segment, row };
+    found.kills.splice(0..0, kills.iter().map(kill));
+    Ok((Segment::active(disk, files.clone(), header, Some(ids))?, mask, found))
+}
+
+/// Where `.ids` lets recovery begin, with the dead rows and kills up to there; `None` if it does not fit.
+#[expect(clippy::type_complexity, reason = "used once, above")]
+fn start_at(
+    ids: &Ids,
+    files: &Files,
+    header: &Header,
+    manifest: &Manifest,
+) -> Option<(Tip, Mask, Vec<(u32, u32)>)> {
+    let point = *ids.point();
+    if point.manifest > manifest.number || point.rows == 0 {
+        return None;
+    }
+    let tip = Tip {
+        seq: point.seq,
+        chain: point.chain,
+        since_commit: Vec::new(),
+        commit_at: point.commit_at,
+        idx_end: point.idx_end,
+        rows: point.rows,
+        docs_end: point.docs_end,
+        epoch: point.epoch,
+        kind: Some(IdKind::from_byte(point.kind)?),
+    };
+    if !recover::ends_a_batch(files, header, &tip).ok()? {
+        return None;
+    }
+    let mask = Mask::from_roaring(&ids.dead().ok()?, point.rows)?;
+    let kills = if point.manifest == manifest.number { ids.kills().ok()? } else { Vec::new() };
+    Some((tip, mask, kills))
+}
+
+fn kind_of(dir: &Path, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> {
+    let path = directory::manifest_path(dir);
+    let known = match manifest.kind {
+        0 => None,
+        kind => Some(IdKind::from_byte(kind).ok_or(Error::Unsupported {
+            path: path.clone(),
+            what: "id kind",
+            found: kind.into(),
+            supported: IdKind::Uuid as u64,
+        })?),
+    };
+    match (known, tip.kind) {
+        (Some(known), Some(found)) if known != found => {
+            Err(Error::corrupt(&path, 0, "MANIFEST and the log have different kinds of ids"))
+        }
+        (known, found) => Ok(found.or(known)),
+    }
+}

@@ -1,0 +1,556 @@
+//! The write path of one pair of files: append, commit, close.
+//!
+//! `format.md` says what is written. Each step is made of a part that touches the disk and needs only `&self`, and a part
+//! that publishes the outcome and never waits, so that readers go on during the first.
+
+use crate::batch::Batch;
+use crate::config::{MAX_BATCH_BYTES, MAX_ROWS};
+use crate::disk::{Disk, Open};
+use crate::error::{Error, Result};
+use crate::files::{Files, Named, parent_of, sync_at_once, with_suffix, write_again};
+use crate::format::header::Header;
+use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS, FileRecord};
+use crate::id::{IdHasher, IdKind};
+use crate::planted::{self, Bug};
+use crate::recover::{Deleted, Recovered, Tip};
+use crate::rows::{NULL_LINE, Row, RowTable};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The writer's end of a pair: where the next batch goes, and what is known to be durable.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    disk: Arc<dyn Disk>,
+    files: Files,
+    header: Header,
+    hasher: IdHasher,
+    /// The MANIFEST number that COMMITs are written under.
+    manifest: u64,
+    /// The end of what was appended.
+    written: Tip,
+    /// The end of what all files were synced for.
+    durable: Tip,
+    /// The last sequence that the log itself says is durable.
+    noted: u64,
+    /// The log ends in CLOSE and the files end where it says.
+    clean: bool,
+    poisoned: Option<Arc<Error>>,
+}
+
+/// What a written batch changes, not yet published.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) tip: Tip,
+    pub(crate) rows: RowTable,
+    pub(crate) deletes: Vec<Deleted>,
+    /// The documents' file, if this batch made it.
+    jsonl: Option<Named>,
+}
+
+/// What a sync is to prove durable, and the files to sync for it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    tip: Tip,
+    files: Files,
+    disk: Arc<dyn Disk>,
+}
+
+/// How rows are handed to the system: pieces that stay in the core's own cache between checksum and write.
+const PIECE_BYTES: usize = 1 << 20;
+/// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
+/// gives it room in one piece, small enough that the sync at the end has little left to do.
+const WRITEBACK_BYTES: u64 = 16 << 20;
+
+impl Pair {
+    /// Makes both files and syncs them; the directory is the caller's to sync. `before`: sequence and chain of the
+    /// segment before.
+    pub(crate) fn create(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        file: FileRecord,
+        manifest: u64,
+    ) -> Result<Pair> {
+        let create = |path: PathBuf| match disk.open(&path, Open::CreateNew) {
+            Ok(file) => Ok(Named { path, file }),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { path }),
+            Err(e) => Err(Error::io(&path, "create", e)),
+        };
+        let (dat, idx) = (create(with_suffix(path, ".dat"))?, create(with_suffix(path, ".idx"))?);
+        dat.write(&file.header.encode(), 0)?;
+        idx.write(&file.encode(), 0)?;
+        if !planted::is(Bug::SkipPairSync) {
+            sync_at_once(disk.as_ref(), &[&dat, &idx])?;
+        }
+        let tip = Tip::start(&file);
+        let files = Files { dat, idx, jsonl: None };
+        Ok(Self::at(disk, files, file.header, tip.clone(), tip, manifest))
+    }
+
+    fn at(
+        disk: &Arc<dyn Disk>,
+        files: Files,
+        header: Header,
+        written: Tip,
+        durable: Tip,
+        manifest: u64,
+    ) -> Pair {
+        Pair {
+            disk: disk.clone(),
+            files,
+            header,
+            hasher: IdHasher::new(&header.identity.uuid),
+            manifest,
+            noted: durable.seq,
+            written,
+            durable,
+            clean: false,
+            poisoned: None,
+        }
+    }
+
+    /// The writer's end of what recovery found; nothing is written yet.
+    pub(crate) fn of(disk: &Arc<dyn Disk>, files: Files, found: &Recovered, manifest: u64) -> Pair {
+        let pair = Self::at(disk, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
+        Pair { clean: found.report.clean, ..pair }
+    }
+
+    /// Writes the unproven end of the files again and syncs it; then says in the log that it is durable, and cuts
+    /// what is behind.
+    ///
+    /// Reading it proved only that the page cache has it: a page whose write-back once failed is clean there and lost
+    /// on the disk. Written again it is dirty, and the sync tells the truth. The new DURABLE record takes the place
+    /// of whatever proof is cut off.
+    pub(crate) fn make_recovered_durable(&mut self) -> Result<()> {
+        if self.clean {
+            return Ok(());
+        }
+        if self.written.docs_end == 0
+            && let Some(jsonl) = self.files.jsonl.take()
+        {
+            // No COMMIT names it: the batch that made it never counted.
+            self.disk.unlink(&jsonl.path).map_err(|e| Error::io(&jsonl.path, "remove", e))?;
+        }
+        let trusting = planted::is(Bug::TrustPageCache);
+        if self.durable.seq < self.written.seq && !trusting {
+            for (named, end, durable) in self.ends() {
+                write_again(named, durable..end)?;
+            }
+            self.sync_all()?;
+        }
+        self.durable = self.written.clone();
+        self.written.epoch = self.written.epoch.saturating_add(1);
+        self.noted = 0;
+        if let Some(mark) = self.note(&Ok(self.durable.seq))
+            && !planted::is(Bug::ForgetProof)
+        {
+            self.noted(self.durable.seq, &mark);
+        }
+        self.cut_to_written()?;
+        if trusting { Ok(()) } else { self.sync_all() }
+    }
+
+    /// Each file with the end of what was written and of what is durable.
+    fn ends(&self) -> impl Iterator<Item = (&Named, u64, u64)> {
+        let (written, durable) = (&self.written, &self.durable);
+        let rows = |tip: &Tip| self.header.row_start(tip.rows);
+        let pair = [
+            (&self.files.dat, rows(written), rows(durable)),
+            (&self.files.idx, written.idx_end, durable.idx_end),
+        ];
+        let jsonl = self.files.jsonl.as_ref().map(|jsonl| (jsonl, written.docs_end, durable.docs_end));
+        pair.into_iter().chain(jsonl)
+    }
+
+    /// Cuts what is behind the end of what counts.
+    fn cut_to_written(&self) -> Result<()> {
+        for (named, end, _) in self.ends() {
+            if named.len()? > end {
+                named.file.set_len(end).map_err(|e| Error::io(&named.path, "cut the end of", e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        sync_at_once(self.disk.as_ref(), &self.files.all())
+    }
+
+    // ---- writing: one screen ----
+
+    /// The disk's part of an append: rows to `.dat` and documents to `.jsonl`, then records and COMMIT to `.idx`, at the
+    /// ends of what is published. If it fails nothing moved, and the next batch goes to the same place. `kills`: rows of
+    /// sealed segments that the batch makes dead.
+    pub(crate) fn write(&self, batch: Batch<'_>, kind: IdKind, kills: &[(u32, u32)]) -> Result<Appended> {
+        self.check_writable()?;
+        let at = &self.written;
+        let (mut rows, mut deletes) = (RowTable::from_row(at.rows), Vec::new());
+        let (mut log, mut with_documents) = (Vec::new(), at.docs_end > 0);
+        for change in batch.changes(self.hasher) {
+            let idx_at = at.idx_end + log.len() as u64;
+            let idx_at = u32::try_from(idx_at).map_err(|_| self.full(rows.end()))?;
+            let Some((_, document)) = change.put else {
+                record::push_delete(&mut log, change.id);
+                deletes.push(Deleted { rows: rows.end(), idx_at, hash: change.hash });
+                continue;
+            };
+            #[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
+            let hash = (change.hash >> 32) as u32;
+            record::push_put(&mut log, change.id, self.header.row_start(rows.end()));
+            rows.push(Row { idx_at, crc: 0, hash });
+            with_documents |= document.is_some();
+        }
+        if rows.end() > MAX_ROWS {
+            return Err(self.full(rows.end()));
+        }
+        let mut crcs = Vec::with_capacity(batch.len());
+        self.write_rows(batch, &mut crcs)?;
+        for (row, crc) in (at.rows..).zip(&crcs) {
+            rows.set_crc(row, *crc);
+        }
+        let (lines, jsonl) = if with_documents { self.write_lines(batch, &mut rows)? } else { Default::default() };
+        let arrays = Arrays { row_crcs: &crcs, documents: &lines, kills };
+        let tip = self.seal(&mut log, batch.len(), kind, with_documents, arrays);
+        for (piece, bytes) in log.chunks(PIECE_BYTES).enumerate() {
+            self.files.idx.write(bytes, at.idx_end + (piece * PIECE_BYTES) as u64)?;
+        }
+        Ok(Appended { tip, rows, deletes, jsonl })
+    }
+
+    fn full(&self, rows: u64) -> Error {
+        Error::Full { rows, max: MAX_ROWS }
+    }
+
+    /// Ends the batch in `log` with its COMMIT; returns the point behind it.
+    fn seal(
+        &self,
+        log: &mut Vec<u8>,
+        records: usize,
+        kind: IdKind,
+        with_documents: bool,
+        arrays: Arrays<'_>,
+    ) -> Tip {
+        let at = &self.written;
+        let rows = at.rows + arrays.row_crcs.len() as u64;
+        let lines: u64 = arrays.documents.iter().map(|(len, _)| u64::from(*len)).sum();
+        let docs_end = if with_documents { at.lines_start() + lines } else { 0 };
+        let count = |n: usize| u32::try_from(n).expect("a batch has at most MAX_BATCH_RECORDS records");
+        let records_len = log.len() as u64;
+        let mut commit = Commit {
+            kind: kind as u8,
+            flags: if with_documents { FLAG_DOCUMENTS } else { 0 },
+            epoch: at.epoch,
+            seq: at.seq + 1,
+            manifest: self.manifest,
+            records: count(records),
+            rows: count(arrays.row_crcs.len()),
+            kills: count(arrays.kills.len()),
+            reserved: 0,
+            batch_len: 0,
+            rows_end: self.header.row_start(rows),
+            docs_end,
+            durable_seq: if planted::is(Bug::ClaimTooMuch) { at.seq + 1 } else { self.durable.seq },
+            chain: [0; 16],
+        };
+        let mut hasher = self.header.identity.chain_from(&at.chain);
+        hasher.update(&at.since_commit);
+        commit.seal(log, 0, hasher, arrays, &self.header.identity);
+        Tip {
+            seq: commit.seq,
+            chain: commit.chain,
+            since_commit: Vec::new(),
+            commit_at: at.idx_end + records_len,
+            idx_end: at.idx_end + log.len() as u64,
+            rows,
+            docs_end,
+            epoch: at.epoch,
+            kind: Some(kind),
+        }
+    }
+
+    /// Writes the rows piece by piece; rows that lie scattered are gathered first.
+    fn write_rows(&self, batch: Batch<'_>, crcs: &mut Vec<u32>) -> Result<()> {
+        let dim = self.header.dim as usize;
+        let piece = (PIECE_BYTES / (dim * 4)).max(1) * dim;
+        let mut gathered: Vec<f32> = Vec::new();
+        for rows in batch.rows() {
+            if rows.len() >= piece / 4 {
+                self.write_piece(&gathered, crcs)?;
+                gathered.clear();
+                rows.chunks(piece).try_for_each(|rows| self.write_piece(rows, crcs))?;
+                continue;
+            }
+            gathered.extend_from_slice(rows);
+            if gathered.len() + piece / 4 > piece {
+                self.write_piece(&gathered, crcs)?;
+                gathered.clear();
+            }
+        }
+        self.write_piece(&gathered, crcs)
+    }
+
+    /// Checksums and writes whole rows behind those of `crcs`. Each piece is on its way to the disk while the next is
+    /// prepared.
+    fn write_piece(&self, rows: &[f32], crcs: &mut Vec<u32>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let first = self.written.rows + crcs.len() as u64;
+        for (row, vector) in (first..).zip(rows.chunks_exact(self.header.dim as usize)) {
+            crcs.push(self.header.identity.row_crc(row, bytemuck::cast_slice(vector)));
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(rows);
+        let offset = self.header.row_start(first);
+        self.files.dat.write(bytes, offset)?;
+        let end = offset + bytes.len() as u64;
+        if offset / WRITEBACK_BYTES != end / WRITEBACK_BYTES {
+            let from = (offset / WRITEBACK_BYTES) * WRITEBACK_BYTES;
+            self.disk.start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Writes one line for each put behind the lines that are there; returns their lengths and checksums, and the file
+    /// if it is new.
+    fn write_lines(
+        &self,
+        batch: Batch<'_>,
+        rows: &mut RowTable,
+    ) -> Result<(Vec<(u32, u32)>, Option<Named>)> {
+        let at = &self.written;
+        let made = if at.docs_end == 0 { Some(self.create_jsonl()?) } else { None };
+        let jsonl = made.as_ref().or(self.files.jsonl.as_ref()).expect("a pair with documents has their file");
+        let (mut lines, mut bytes, mut start) = (Vec::new(), Vec::new(), at.lines_start());
+        let (mut row, mut total) = (at.rows, 0u64);
+        for (_, document) in batch.changes(self.hasher).filter_map(|change| change.put) {
+            let from = bytes.len();
+            match document {
+                Some(document) => {
+                    bytes.extend_from_slice(document);
+                    bytes.push(b'\n');
+                }
+                None => bytes.extend_from_slice(NULL_LINE),
+            }
+            let line = &bytes[from..];
+            total += line.len() as u64;
+            if total > MAX_BATCH_BYTES {
+                return Err(Error::BatchTooLarge { what: "bytes of documents", found: total, max: MAX_BATCH_BYTES });
+            }
+            let len = u32::try_from(line.len()).expect("below 1 GiB");
+            let crc = self.header.identity.line_crc(row, line);
+            rows.push_line(row, at.lines_start(), len, crc);
+            lines.push((len, crc));
+            row += 1;
+            if bytes.len() >= PIECE_BYTES {
+                jsonl.write(&bytes, start)?;
+                start += bytes.len() as u64;
+                bytes.clear();
+            }
+        }
+        jsonl.write(&bytes, start)?;
+        Ok((lines, made))
+    }
+
+    /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
+    fn create_jsonl(&self) -> Result<Named> {
+        let path = self.files.dat.path.with_extension("jsonl");
+        let file = self.disk.open(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
+        let jsonl = Named { path, file };
+        if jsonl.len()? > 0 {
+            // Left by a batch that failed.
+            jsonl.file.set_len(0).map_err(|e| Error::io(&jsonl.path, "cut", e))?;
+        }
+        let lines_per_piece = (PIECE_BYTES / NULL_LINE.len()) as u64;
+        let mut row = 0;
+        while row < self.written.rows {
+            let lines = lines_per_piece.min(self.written.rows - row);
+            let piece = NULL_LINE.repeat(usize::try_from(lines).expect("at most a piece"));
+            jsonl.write(&piece, row * NULL_LINE.len() as u64)?;
+            row += lines;
+        }
+        sync_at_once(self.disk.as_ref(), &[&jsonl])?;
+        let dir = parent_of(&jsonl.path);
+        if !planted::is(Bug::SkipJsonlDirSync) {
+            let failed = |e| Error::SyncFailed { path: dir.to_owned(), source: Arc::new(e) };
+            self.disk.sync_dir(dir).map_err(failed)?;
+        }
+        Ok(jsonl)
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        match &self.poisoned {
+            Some(first) => Err(Error::Poisoned { first: first.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The memory's part of an append.
+    pub(crate) fn publish(&mut self, appended: &Result<Appended>) -> Result<()> {
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(error) => return Err(self.failed(error.clone())),
+        };
+        // A failed sync may have come in between: what it took back must not be built upon.
+        self.check_writable()?;
+        self.written = appended.tip.clone();
+        if appended.jsonl.is_some() {
+            self.files.jsonl.clone_from(&appended.jsonl);
+        }
+        self.clean = false;
+        Ok(())
+    }
+
+    /// What there is to sync, if anything.
+    pub(crate) fn pending(&self) -> Result<Option<Pending>> {
+        self.check_writable()?;
+        if self.durable.seq == self.written.seq {
+            return Ok(None);
+        }
+        Ok(Some(Pending { tip: self.written.clone(), files: self.files.clone(), disk: self.disk.clone() }))
+    }
+
+    /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
+    /// takes it for proof. Returns the record; `None` if it could not be written (the next COMMIT says the same).
+    pub(crate) fn note(&self, synced: &Result<u64>) -> Option<Vec<u8>> {
+        let seq = *synced.as_ref().ok()?;
+        if self.check_writable().is_err() || seq <= self.noted {
+            return None;
+        }
+        let mut mark = Vec::new();
+        record::push_durable(&mut mark, self.written.epoch, seq, &self.header.identity);
+        self.files.idx.write(&mark, self.written.idx_end).ok()?;
+        Some(mark)
+    }
+
+    /// The memory's part of [`commit`](Self::commit).
+    pub(crate) fn finish(
+        &mut self,
+        pending: Pending,
+        synced: Result<u64>,
+        noted: Option<Vec<u8>>,
+    ) -> Result<()> {
+        let seq = synced.map_err(|error| self.failed(error))?;
+        self.check_writable()?;
+        if pending.tip.seq > self.durable.seq {
+            self.durable = pending.tip;
+        }
+        if let Some(mark) = noted {
+            self.noted(seq, &mark);
+        }
+        Ok(())
+    }
+
+    /// Makes everything appended so far durable: all files are synced at the same time.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        let Some(pending) = self.pending()? else { return Ok(()) };
+        let synced = pending.sync();
+        let noted = self.note(&synced);
+        self.finish(pending, synced, noted)
+    }
+
+    fn noted(&mut self, seq: u64, mark: &[u8]) {
+        self.noted = seq;
+        self.passed(mark);
+    }
+
+    /// Moves the end of the log behind a mark that was written there.
+    fn passed(&mut self, mark: &[u8]) {
+        self.written.idx_end += mark.len() as u64;
+        self.written.since_commit.extend_from_slice(mark);
+    }
+
+    /// Stops writing after an error that leaves the files in an unknown state: from now on reads show what was
+    /// durable, and each write returns this error again.
+    pub(crate) fn failed(&mut self, error: Error) -> Error {
+        let harmless = planted::is(Bug::IgnoreFailedSync) || !error.stops_writing();
+        if !harmless && self.poisoned.is_none() {
+            self.poisoned = Some(Arc::new(error.clone()));
+            self.written = self.durable.clone();
+        }
+        if planted::is(Bug::AppendAfterFailure) {
+            self.written.idx_end = self.files.idx.len().unwrap_or(self.written.idx_end);
+        }
+        error
+    }
+
+    /// Commits, writes CLOSE and cuts the files to what counts. Does nothing if nothing was written since the last
+    /// CLOSE.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        self.commit()?;
+        if self.clean {
+            return Ok(());
+        }
+        let rows_end = self.header.row_start(self.written.rows);
+        let mut mark = Vec::new();
+        let (epoch, seq) = (self.written.epoch, self.written.seq);
+        record::push_close(&mut mark, epoch, seq, self.manifest, rows_end, &self.header.identity);
+        let wrote = self.files.idx.write(&mark, self.written.idx_end);
+        wrote.map_err(|error| self.failed(error))?;
+        self.passed(&mark);
+        self.cut_to_written()?;
+        let synced = self.sync_all();
+        synced.map_err(|error| self.failed(error))?;
+        self.clean = true;
+        Ok(())
+    }
+
+    /// Writes behind FILE what a compacted segment was made from.
+    pub(crate) fn write_base(&mut self, seq: u64, inputs: &[u64]) -> Result<()> {
+        let mut base = Vec::new();
+        record::push_base(&mut base, seq, inputs, &self.header.identity);
+        self.files.idx.write(&base, self.written.idx_end)?;
+        self.passed(&base);
+        Ok(())
+    }
+
+    /// Makes all of it durable and cuts the files to it: what a segment needs to be sealed.
+    pub(crate) fn end_here(&mut self) -> Result<()> {
+        self.commit()?;
+        self.cut_to_written()?;
+        let synced = self.sync_all();
+        synced.map_err(|error| self.failed(error))
+    }
+
+    /// The same pair under a newer MANIFEST.
+    pub(crate) fn set_manifest(&mut self, manifest: u64) {
+        self.manifest = manifest;
+        self.clean = false;
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The end of what was appended.
+    pub(crate) fn written(&self) -> &Tip {
+        &self.written
+    }
+
+    /// Whether the files end where a CLOSE record says.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+}
+
+impl Pending {
+    /// Syncs all files at once; returns the sequence that is durable then.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        let skipped = [Bug::SkipDatSync, Bug::SkipIdxSync, Bug::SkipJsonlSync].map(planted::is);
+        let files: Vec<_> =
+            self.files.all().into_iter().zip(skipped).filter(|(_, skip)| !skip).map(|(named, _)| named).collect();
+        let synced = sync_at_once(self.disk.as_ref(), &files);
+        if planted::is(Bug::IgnoreFailedSync) {
+            return Ok(self.tip.seq);
+        }
+        synced.map(|()| self.tip.seq)
+    }
+}
+

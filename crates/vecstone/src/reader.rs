@@ -1,0 +1,155 @@
+//! A handle that only reads, in any process, beside a writer or alone.
+
+use crate::directory;
+use crate::config::Schema;
+use crate::disk::{Disk, fork};
+use crate::error::{Error, Result};
+use crate::files::{Files, Named};
+use crate::format::manifest::Manifest;
+use crate::open::{How, apply_kills, open_segments};
+use crate::recover::{self, RecoveryReport, Tip};
+use crate::snapshot::Snapshot;
+use crate::view::View;
+use arc_swap::ArcSwap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A reader that meets a writer in the middle of its work looks again for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The reading half of an open store.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) schema: Schema,
+    pub(crate) published: ArcSwap<View>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// How far the log was read. Held while it is read on.
+    place: Mutex<Place>,
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    manifest: Manifest,
+    files: Files,
+    tip: Tip,
+}
+
+impl Reader {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Reader, RecoveryReport)> {
+        let (place, view, report) = read_patiently(disk, dir, None)?;
+        let reader = Reader {
+            schema: place.manifest.schema(),
+            published: ArcSwap::from_pointee(view),
+            disk: disk.clone(),
+            dir: dir.to_owned(),
+            place: Mutex::new(place),
+            generation: fork::generation(),
+        };
+        Ok((reader, report))
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let view = self.published.load_full();
+        Ok(Snapshot::new(self.schema, view.kind, view, Default::default()))
+    }
+
+    /// The MANIFEST of what is shown.
+    pub(crate) fn manifest(&self) -> Manifest {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).manifest.clone()
+    }
+
+    /// Moves on to what is durable now.
+    pub(crate) fn refresh(&self) -> Result<bool> {
+        if fork::generation() != self.generation {
+            return Err(Error::Forked);
+        }
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let manifest = directory::read_manifest(self.disk.as_ref(), &self.dir)?;
+        if manifest.number == place.manifest.number
+            && let Ok(moved) = self.read_on(&mut place)
+        {
+            return Ok(moved);
+        }
+        let before = self.published.load_full();
+        let (new, view, _) = read_patiently(&self.disk, &self.dir, Some(&before))?;
+        let moved = view.seq != before.seq || new.manifest.number != place.manifest.number;
+        *place = new;
+        self.published.store(Arc::new(view));
+        Ok(moved)
+    }
+
+    /// Reads what was appended to the log since, under the same MANIFEST.
+    fn read_on(&self, place: &mut Place) -> Result<bool> {
+        let writer = directory::writer_lives(self.disk.as_ref(), &self.dir)?;
+        let path = place.files.dat.path.with_extension("jsonl");
+        if place.files.jsonl.is_none()
+            && let Ok(file) = self.disk.open(&path, crate::disk::Open::Read)
+        {
+            place.files.jsonl = Some(Named { path, file });
+        }
+        let number = place.manifest.number;
+        let mut found = recover::recover(&place.files, Some(&place.tip), number)?;
+        if writer || directory::writer_lives(self.disk.as_ref(), &self.dir)? {
+            found.keep_proven();
+        }
+        if found.manifest > number {
+            let what = "the log knows a newer MANIFEST";
+            return Err(Error::corrupt(&place.files.idx.path, found.tip.idx_end, what));
+        }
+        if found.tip.seq == place.tip.seq {
+            return Ok(false);
+        }
+        let mut view = View::clone(&self.published.load());
+        apply_kills(&mut view, &found, &place.files)?;
+        let part = view.active_mut();
+        let segment = part.segment.clone();
+        segment.set_jsonl(&place.files);
+        segment.replay(&found, &mut part.mask)?;
+        let dat_len = found.header.row_start(found.tip.rows);
+        if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {
+            part.dat_map = Some(Arc::new(place.files.dat.map(dat_len)?));
+        }
+        part.move_to(&found.tip);
+        (view.kind, view.seq) = (found.tip.kind, found.tip.seq);
+        place.tip = found.tip;
+        self.published.store(Arc::new(view));
+        Ok(true)
+    }
+}
+
+/// Reads a store until MANIFEST and files fit each other: a writer may be replacing them.
+fn read_patiently(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    known: Option<&View>,
+) -> Result<(Place, View, RecoveryReport)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let writer_before = directory::writer_lives(disk.as_ref(), dir)?;
+        let manifest = directory::read_manifest(disk.as_ref(), dir)?;
+        let number = manifest.number;
+        let how = How { writable: false, proven_only: writer_before, known };
+        let opened = open_segments(disk, dir, manifest, how);
+        // A writer that came meanwhile may have changed what was read.
+        let writer = directory::writer_lives(disk.as_ref(), dir)?;
+        let error = match opened {
+            Ok(_) if writer && !writer_before => None,
+            Ok(opened) => {
+                let place = Place { manifest: opened.manifest, files: opened.files, tip: opened.active.tip };
+                return Ok((place, opened.view, opened.active.report));
+            }
+            Err(error) => Some(error),
+        };
+        let replaced = directory::read_manifest(disk.as_ref(), dir).is_ok_and(|now| now.number != number);
+        let race = replaced || writer || writer_before;
+        match error {
+            Some(error) if !race || !error.may_be_a_race() || Instant::now() >= deadline => return Err(error),
+            _ => thread::sleep(PAUSE),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing and compaction share.
+
+use crate::directory;
+use crate::engine::{Engine, Writer};
+use crate::error::{Error, Result};
+use crate::files::{Named, random};
+use crate::format::header::Header;
+use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::record::FileRecord;
+use crate::format::{Identity, crc32c};
+use crate::disk::Open;
+use crate::pair::Pair;
+use crate::mask::Mask;
+use crate::planted::{self, Bug};
+use crate::recover::Tip;
+use crate::segment::Segment;
+use crate::snapshot::Snapshot;
+use crate::view::{SegmentView, View};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A MANIFEST to be, and the files that go with it.
+pub(crate) struct Replacement {
+    pub(crate) manifest: Manifest,
+    /// What readers see then.
+    pub(crate) view: View,
+    /// Files made for it: removed if it does not come to pass.
+    pub(crate) made: Vec<PathBuf>,
+    /// Files that it no longer names: removed once it is durable.
+    pub(crate) obsolete: Vec<PathBuf>,
+}
+
+impl Engine {
+    /// Seals the active segment and begins the next one. In the sync place and the writer's place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] and others that leave the store as it was; [`Error::SyncFailed`] stops writing.
+    pub(crate) fn seal(&self, writer: &mut Writer) -> Result<()> {
+        self.settle_all(writer)?;
+        let number = self.take_segment_number();
+        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
+        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
+        let tip = writer.pair.written().clone();
+        let path = directory::pair_path(&self.dir, number);
+        let mut view = View::clone(&self.published.load());
+        let mut manifest = writer.manifest.clone();
+        manifest.next_segment = number + 1;
+        let sealed = tip.sealed(writer.pair.header());
+        manifest.segments.last_mut().expect("an active segment").sealed = Some(sealed);
+        manifest.segments.push(SegmentEntry { number, salt: identity.salt, sealed: None });
+        let made = vec![path.with_extension("dat"), path.with_extension("idx")];
+        let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
+        let created = Pair::create(&self.disk, &path, file, manifest.number + 1).and_then(|pair| {
+            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+            Ok((pair, segment))
+        });
+        let (pair, segment) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                self.remove(&made);
+                return Err(error.abandoned());
+            }
+        };
+        let segment = Arc::new(segment);
+        let end = Tip::start(&file).sealed(&header);
+        view.segments.push(SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end });
+        let new = Replacement { manifest, view, made, obsolete: Vec::new() };
+        self.replace(writer, new)?;
+        writer.pair = pair;
+        writer.deletes = 0;
+        Ok(())
+    }
+
+    /// Everything accepted until now, in the files and durable, with the MANIFEST that it is under.
+    pub(crate) fn durable_snapshot(&self) -> Result<(Manifest, Snapshot)> {
+        self.in_sync_place(|| {
+            let mut writer = self.writer();
+            self.write_all(&mut writer)?;
+            self.settle_all(&mut writer)?;
+            let view = self.published.load_full();
+            let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
+            Ok((writer.manifest.clone(), snapshot))
+        })
+    }
+
+    /// M1: everything written is synced, so that `.del` files hold the kills of durable batches only.
+    pub(crate) fn settle_all(&self, writer: &mut Writer) -> Result<()> {
+        if planted::is(Bug::UnsyncedKills) {
+            return Ok(());
+        }
+        let (view, ops) = (self.published.load_full(), writer.ops());
+        writer.pair.end_here().map_err(|error| self.failed(writer, error))?;
+        self.became_durable(writer, view, ops, Duration::ZERO);
+        Ok(())
+    }
+
+    /// M1's files to M6: writes `.del` files for segments with kills that are in none yet, replaces MANIFEST, publishes,
+    /// removes what is no longer named.
+    pub(crate) fn replace(&self, writer: &mut Writer, mut new: Replacement) -> Result<()> {
+        new.manifest.number += 1;
+        new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
+        let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
+            self.disk.sync_dir(&self.dir).map_err(|e| Error::io(&self.dir, "sync", e))?;
+            Ok(in_del)
+        });
+        let in_del = match prepared {
+            Ok(in_del) => in_del,
+            Err(error) => {
+                self.remove(&new.made);
+                return Err(error.abandoned());
+            }
+        };
+        if planted::is(Bug::UnlinkTooEarly) {
+            self.remove(&new.obsolete);
+        }
+        match directory::replace_manifest(self.disk.as_ref(), &self.dir, &new.manifest) {
+            Ok(()) => {}
+            // From the rename on nobody knows which MANIFEST a crash leaves.
+            Err(error @ Error::SyncFailed { .. }) => {
+                let error = writer.pair.failed(error);
+                return Err(self.failed(writer, error));
+            }
+            Err(error) => {
+                self.remove(&new.made);
+                return Err(error.abandoned());
+            }
+        }
+        writer.pair.set_manifest(new.manifest.number);
+        (writer.manifest, writer.in_del) = (new.manifest, in_del);
+        let ops = writer.ops();
+        self.publish(writer, new.view, None);
+        let view = self.published.load_full();
+        self.became_durable(writer, view, ops, Duration::ZERO);
+        self.remove(&new.obsolete);
+        Ok(())
+    }
+
+    /// Writes a `.del` file for each sealed segment whose kills are not all in one; returns what each says now.
+    fn write_dels(&self, writer: &Writer, new: &mut Replacement) -> Result<HashMap<u64, Mask>> {
+        let mut in_del = HashMap::new();
+        for (entry, part) in new.manifest.segments.iter_mut().zip(&new.view.segments) {
+            let Some(sealed) = &mut entry.sealed else { continue };
+            in_del.insert(entry.number, part.mask.clone());
+            if writer.in_del.get(&entry.number).map_or(0, Mask::dead) == part.mask.dead() {
+                continue;
+            }
+            if sealed.del.0 != 0 {
+                new.obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
+            }
+            let path = directory::del_path(&self.dir, entry.number, new.manifest.number);
+            let bytes = part.mask.to_roaring();
+            sealed.del = (new.manifest.number, bytes.len() as u64, crc32c(&bytes));
+            new.made.push(path.clone());
+            write_new(self, path, &bytes)?;
+        }
+        Ok(in_del)
+    }
+
+    /// Removes files that count no more. What stays behind is removed at the next opening.
+    pub(crate) fn remove(&self, paths: &[PathBuf]) {
+        for path in paths {
+            _ = self.disk.unlink(path);
+        }
+    }
+}
+
+/// Writes a file under a name of its own and syncs it.
+fn write_new(engine: &Engine, path: PathBuf, bytes: &[u8]) -> Result<()> {
+    // A name is used once: what is there was left by a replacement that did not come to pass.
+    _ = engine.disk.unlink(&path);
+    let file = engine.disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+    let named = Named { path, file };
+    named.write(bytes, 0)?;
+    named.file.sync_data().map_err(|e| Error::io(&named.path, "sync", e))
+}

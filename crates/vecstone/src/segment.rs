@@ -1,0 +1,360 @@
+//! One segment, to read from: which row an id has, and what a row holds.
+
+use crate::disk::{Disk, Mapping, Open};
+use crate::error::{Error, Result};
+use crate::files::{Files, Named};
+use crate::format::header::Header;
+use crate::format::manifest::Sealed;
+use crate::id::{Id, IdHasher, IdKind};
+use crate::ids::{Damaged, Ids, Point, RowEntry};
+use crate::index::{HeapIndex, ROWS_AT_ONCE, half, id_at};
+use crate::mask::Mask;
+use crate::recover::{self, Deleted, Recovered};
+use crate::rows::RowTable;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// The rows of a pair. Those below `base.rows` never change and are found through `.ids`, or a table built from `.idx`
+/// if that is absent or damaged; those behind are in a table in memory that grows with the segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    header: Header,
+    files: Files,
+    /// The documents of a segment that got its first one while it was open.
+    jsonl: OnceLock<Named>,
+    base: Sealed,
+    ids: OnceLock<Option<Ids>>,
+    /// Built when `.ids` is of no use.
+    rebuilt: OnceLock<HeapIndex>,
+    rebuilding: Mutex<()>,
+    heap: RwLock<HeapIndex>,
+    dat_map: OnceLock<Arc<Mapping>>,
+    idx_map: OnceLock<Arc<Mapping>>,
+    disk: Arc<dyn Disk>,
+}
+
+impl Segment {
+    /// A segment that does not change any more. Maps nothing and opens `.ids` on first use.
+    pub(crate) fn sealed(disk: &Arc<dyn Disk>, files: Files, header: Header, sealed: Sealed) -> Result<Segment> {
+        Self::new(disk, files, header, sealed, OnceLock::new())
+    }
+
+    /// A segment that grows behind the rows of `.ids`, if it has one.
+    pub(crate) fn active(
+        disk: &Arc<dyn Disk>,
+        files: Files,
+        header: Header,
+        ids: Option<Ids>,
+    ) -> Result<Segment> {
+        let base = ids.as_ref().map_or_else(Sealed::default, |ids| sealed_at(&header, ids.point()));
+        let known = OnceLock::new();
+        if ids.is_some() {
+            _ = known.set(ids);
+        }
+        Self::new(disk, files, header, base, known)
+    }
+
+    fn new(
+        disk: &Arc<dyn Disk>,
+        files: Files,
+        header: Header,
+        base: Sealed,
+        ids: OnceLock<Option<Ids>>,
+    ) -> Result<Segment> {
+        let idx_map = Arc::new(files.idx.map(0)?);
+        let heap = RwLock::new(HeapIndex::from_row(base.rows, idx_map));
+        Ok(Segment {
+            header,
+            files,
+            jsonl: OnceLock::new(),
+            base,
+            ids,
+            rebuilt: OnceLock::new(),
+            rebuilding: Mutex::new(()),
+            heap,
+            dat_map: OnceLock::new(),
+            idx_map: OnceLock::new(),
+            disk: disk.clone(),
+        })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.header.identity.segment
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The files; documents that came later included.
+    pub(crate) fn files(&self) -> Files {
+        let mut files = self.files.clone();
+        files.jsonl = files.jsonl.or_else(|| self.jsonl.get().cloned());
+        files
+    }
+
+    pub(crate) fn heap(&self) -> RwLockReadGuard<'_, HeapIndex> {
+        self.heap.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, HeapIndex> {
+        self.heap.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- growing ----
+
+    /// Adds rows and deletes behind the rows that are here, and kills in `mask` what they replace and delete among
+    /// those of the table. Not visible to any snapshot before its number of rows says so.
+    pub(crate) fn grow(&self, rows: &RowTable, deletes: &[Deleted], idx_map: &Arc<Mapping>, mask: &mut Mask) {
+        self.change().set_map(idx_map.clone());
+        let mut first = rows.first();
+        for piece in rows.pieces(ROWS_AT_ONCE) {
+            let mut heap = self.change();
+            heap.expect(piece.len());
+            heap.add(first, piece, |_, old| _ = old.map(|old| mask.kill(old)));
+            first += piece.len() as u64;
+        }
+        self.change().add_lines(rows);
+        for delete in deletes {
+            if let Some(row) = self.heap().deleted(delete) {
+                mask.kill(row);
+            }
+        }
+    }
+
+    /// Applies what recovery found behind the base.
+    pub(crate) fn replay(&self, found: &Recovered, mask: &mut Mask) -> Result<()> {
+        let idx_map = Arc::new(self.files.idx.map(found.tip.idx_end)?);
+        self.grow(&found.rows, &found.deletes, &idx_map, mask);
+        if self.base.rows == 0 {
+            return Ok(());
+        }
+        let hasher = self.hasher();
+        let puts = found.rows.iter().map(|row| row.idx_at);
+        for idx_at in puts.chain(found.deletes.iter().map(|delete| delete.idx_at)) {
+            let id = id_at(&idx_map, idx_at);
+            if let Some(row) = self.find_in_base(hasher.hash(id), id)? {
+                mask.kill(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the documents' file, if the writer has made it.
+    pub(crate) fn set_jsonl(&self, files: &Files) {
+        if self.files.jsonl.is_none()
+            && let Some(jsonl) = &files.jsonl
+        {
+            self.jsonl.get_or_init(|| jsonl.clone());
+        }
+    }
+
+    // ---- finding ----
+
+    /// Whether an id of this hash may be here: a cheap first look.
+    pub(crate) fn may_have(&self, hash: u64) -> bool {
+        match self.ids() {
+            Some(ids) if self.rebuilt.get().is_none() => ids.may_have(hash).unwrap_or(true),
+            _ => true,
+        }
+    }
+
+    /// The newest row of an id below `below`; whether it is live is for a mask to say.
+    pub(crate) fn find(&self, hash: u64, id: &[u8], below: u64) -> Result<Option<u32>> {
+        if below > self.base.rows
+            && let Some(row) = self.heap().find(hash, id, below)
+        {
+            return Ok(Some(row));
+        }
+        self.find_in_base(hash, id)
+    }
+
+    /// The row of an id among those of the base.
+    pub(crate) fn find_in_base(&self, hash: u64, id: &[u8]) -> Result<Option<u32>> {
+        if self.base.rows == 0 {
+            return Ok(None);
+        }
+        if let Some(ids) = self.trusted_ids() {
+            let (idx_map, mut rotten) = (self.idx_map()?, None);
+            let found = ids.find(hash, |row| {
+                let entry = ids.row(row)?;
+                let stored = id_at(idx_map, entry.idx_at);
+                if entry.hash == half(hash) && stored != id && half(self.hasher().hash(stored)) != entry.hash {
+                    rotten = Some(entry.idx_at);
+                }
+                Ok(entry.hash == half(hash) && stored == id)
+            });
+            match (found, rotten) {
+                (Ok(None), Some(at)) => return Err(self.rotten_id(at)),
+                (Ok(found), _) => return Ok(found),
+                (Err(Damaged), _) => {}
+            }
+        }
+        Ok(self.rebuild()?.find(hash, id, self.base.rows))
+    }
+
+    /// `.ids`, opened at the first call; `None` if it is absent, damaged or of another point.
+    pub(crate) fn ids(&self) -> Option<&Ids> {
+        if self.base.rows == 0 {
+            return None;
+        }
+        let open = || open_ids(&self.disk, &self.files, &self.header).filter(|ids| self.is_at_base(ids.point()));
+        self.ids.get_or_init(open).as_ref()
+    }
+
+    fn is_at_base(&self, point: &Point) -> bool {
+        (point.rows, point.seq, point.chain) == (self.base.rows, self.base.last_seq, self.base.chain)
+    }
+
+    /// `.ids`, unless a damaged page of it was met.
+    fn trusted_ids(&self) -> Option<&Ids> {
+        if self.rebuilt.get().is_some() { None } else { self.ids() }
+    }
+
+    /// The table of the base's rows, read from `.idx`. O(length of `.idx`) at the first call.
+    fn rebuild(&self) -> Result<&HeapIndex> {
+        let _turn = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = self.rebuilt.get() {
+            return Ok(index);
+        }
+        let found = recover::read_sealed(&self.files, &self.base)?;
+        let mut index = HeapIndex::from_row(0, self.idx_map()?.clone());
+        index.add_all(&found.rows);
+        Ok(self.rebuilt.get_or_init(|| index))
+    }
+
+    // ---- reading ----
+
+    /// Where a row's id stands, its checksum, and its line.
+    pub(crate) fn entry(&self, row: u64) -> Result<RowEntry> {
+        let missing = || Error::NoSuchRow { row, rows: self.base.rows };
+        if row >= self.base.rows {
+            return self.heap().rows().entry(row).ok_or_else(missing);
+        }
+        let known = |ids: &Ids| u32::try_from(row).map_err(|_| Damaged).and_then(|row| ids.row(row));
+        if let Some(Ok(entry)) = self.trusted_ids().map(known) {
+            return Ok(entry);
+        }
+        self.rebuild()?.rows().entry(row).ok_or_else(missing)
+    }
+
+    /// A row by read call, checked: `dim` components.
+    pub(crate) fn read_row(&self, row: u64) -> Result<Vec<f32>> {
+        let entry = self.entry(row)?;
+        match self.files.read_row(&self.header, row, entry.crc) {
+            Err(error @ Error::Corrupt { .. }) => {
+                let crc = self.crc_in_log(row, entry.crc).ok_or(error)?;
+                self.files.read_row(&self.header, row, crc)
+            }
+            read => read,
+        }
+    }
+
+    /// Checks the bytes of a row that were read through a mapping.
+    pub(crate) fn check(&self, row: u64, bytes: &[u8]) -> Result<()> {
+        let entry = self.entry(row)?;
+        match self.files.check_row(&self.header, row, bytes, entry.crc) {
+            Err(error) => {
+                let crc = self.crc_in_log(row, entry.crc).ok_or(error)?;
+                self.files.check_row(&self.header, row, bytes, crc)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// What the log says of a row whose checksum in `.ids` does not fit; `None` if it says the same, or cannot be asked.
+    fn crc_in_log(&self, row: u64, known: u32) -> Option<u32> {
+        self.trusted_ids().filter(|_| row < self.base.rows)?;
+        let crc = self.rebuild().ok()?.rows().get(row)?.crc;
+        (crc != known).then_some(crc)
+    }
+
+    /// The document of a row; `None` if it has none.
+    pub(crate) fn document(&self, row: u64) -> Result<Option<String>> {
+        let jsonl = self.files.jsonl.as_ref().or_else(|| self.jsonl.get());
+        self.files.read_document(jsonl, &self.header, row, self.entry(row)?.doc)
+    }
+
+    /// The id of a row.
+    pub(crate) fn id(&self, row: u64, kind: IdKind) -> Result<Id> {
+        let RowEntry { idx_at, hash, .. } = self.entry(row)?;
+        let read = |bytes: &[u8]| {
+            let intact = half(self.hasher().hash(bytes)) == hash;
+            Id::from_bytes(kind, bytes).filter(|_| intact)
+        };
+        let found = if row >= self.base.rows {
+            read(self.heap().id_at(idx_at))
+        } else {
+            read(id_at(self.idx_map()?, idx_at))
+        };
+        found.ok_or_else(|| self.rotten_id(idx_at))
+    }
+
+    fn rotten_id(&self, idx_at: u32) -> Error {
+        Error::corrupt(&self.files.idx.path, idx_at.into(), "the id of a row is not what was written")
+    }
+
+    fn hasher(&self) -> IdHasher {
+        IdHasher::new(&self.header.identity.uuid)
+    }
+
+    /// The rows of the base, mapped.
+    pub(crate) fn dat_map(&self) -> Result<&Arc<Mapping>> {
+        mapped(&self.dat_map, &self.files.dat, self.header.row_start(self.base.rows))
+    }
+
+    fn idx_map(&self) -> Result<&Arc<Mapping>> {
+        mapped(&self.idx_map, &self.files.idx, self.base.idx_len)
+    }
+
+    /// What the base is, for a segment that is sealed.
+    pub(crate) fn base(&self) -> &Sealed {
+        &self.base
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let ids = self.ids.get().and_then(Option::as_ref).map_or(0, Ids::heap);
+        ids + self.heap().heap() + self.rebuilt.get().map_or(0, HeapIndex::heap)
+    }
+
+    /// Mapped bytes that count, and those of them that are in memory now, beside the rows of the growing part.
+    pub(crate) fn mapped(&self) -> (u64, u64) {
+        let mut sum = (0, 0);
+        let maps = [(&self.dat_map, self.base.dat_len), (&self.idx_map, self.base.idx_len)];
+        for (map, len) in maps.into_iter().filter_map(|(map, len)| Some((map.get()?, len))) {
+            sum = (sum.0 + len, sum.1 + map.resident(len));
+        }
+        if let Some(ids) = self.ids.get().and_then(Option::as_ref) {
+            sum = (sum.0 + ids.len(), sum.1 + ids.resident());
+        }
+        sum
+    }
+}
+
+/// What `.ids` says its pair was when it was made.
+fn sealed_at(header: &Header, point: &Point) -> Sealed {
+    Sealed {
+        rows: point.rows,
+        dat_len: header.row_start(point.rows),
+        idx_len: point.idx_end,
+        jsonl_len: point.docs_end,
+        last_seq: point.seq,
+        chain: point.chain,
+        del: (0, 0, 0),
+    }
+}
+
+/// Opens `.ids` beside a pair; `None` if there is none that can be used.
+pub(crate) fn open_ids(disk: &Arc<dyn Disk>, files: &Files, header: &Header) -> Option<Ids> {
+    let path = files.dat.path.with_extension("ids");
+    let file = disk.open(&path, Open::Read).ok()?;
+    Ids::open(Named { path, file }, &header.identity).ok().flatten()
+}
+
+fn mapped<'a>(map: &'a OnceLock<Arc<Mapping>>, named: &Named, len: u64) -> Result<&'a Arc<Mapping>> {
+    if let Some(map) = map.get() {
+        return Ok(map);
+    }
+    let new = Arc::new(named.map(len)?);
+    Ok(map.get_or_init(|| new))
+}

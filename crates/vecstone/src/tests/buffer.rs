@@ -1,0 +1,398 @@
+//! The write buffer against a plain list of all changes.
+
+use crate::buffer::{Buffer, Change, Chunk, Group, Memory, Op, Prepared, View};
+use crate::id::IdHasher;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// 13 rows fill the smallest chunk.
+const DIM: usize = 600;
+
+/// A put of a row of that number with a document, or a delete.
+#[derive(Debug, Clone, PartialEq)]
+struct Made {
+    id: Vec<u8>,
+    put: Option<(f32, Option<Vec<u8>>)>,
+}
+
+/// All changes ever made, in order, and where batches end.
+#[derive(Debug, Default)]
+struct Model {
+    ops: Vec<Made>,
+    ends: Vec<usize>,
+    first: usize,
+}
+
+impl Model {
+    fn latest(&self) -> BTreeMap<&[u8], usize> {
+        (self.first..self.ops.len()).map(|n| (&*self.ops[n].id, n)).collect()
+    }
+
+    /// What a view of now must show, always.
+    fn view(&self) -> Vec<(u64, Made)> {
+        let mut numbers: Vec<usize> = self.latest().into_values().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().map(|n| (n as u64, self.ops[n].clone())).collect()
+    }
+
+    fn data(&self, ops: std::ops::Range<usize>) -> u64 {
+        let bytes = |made: &Made| {
+            let put = made.put.as_ref();
+            let document = put.and_then(|(_, document)| document.as_ref()).map_or(0, Vec::len);
+            made.id.len() + document + put.map_or(0, |_| DIM * 4)
+        };
+        self.ops[ops].iter().map(bytes).sum::<usize>() as u64
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).expect("small")
+    }
+
+    fn change(&mut self) -> Made {
+        let mut id = format!("id{}", self.below(200)).into_bytes();
+        if id.ends_with(b"9") {
+            id.resize(2000, b'x'); // fills a small chunk before rows do
+        }
+        let document = match self.below(40) {
+            0 => Some(vec![7; 40_000]),
+            n @ 1..20 => Some(vec![8; n]),
+            _ => None,
+        };
+        #[allow(clippy::cast_precision_loss)]
+        let put = (self.below(4) > 0).then(|| (self.below(1000) as f32, document));
+        Made { id, put }
+    }
+}
+
+fn hash(id: &[u8]) -> u64 {
+    IdHasher::new(&[3; 16]).hash(id) % 64 // collides
+}
+
+fn made(chunk: &Chunk, op: &Op) -> Made {
+    let put = chunk.vector(op).map(|row| {
+        assert!(row.len() == DIM && row.iter().all(|&x| x == row[0]));
+        let at = op.row().expect("a put");
+        assert_eq!(&chunk.vectors_of(0..chunk.ops().len())[at * DIM..][..DIM], row);
+        (row[0], chunk.document(op).map(<[u8]>::to_vec))
+    });
+    assert_eq!(put.is_some(), op.is_put());
+    Made { id: chunk.id(op).to_vec(), put }
+}
+
+fn push(buffer: &mut Buffer, batch: &[Made], prepared: bool) {
+    let rows: Vec<Vec<f32>> =
+        batch.iter().map(|made| vec![made.put.as_ref().map_or(0.0, |put| put.0); DIM]).collect();
+    let changes = batch.iter().zip(&rows).map(|(made, row)| Change {
+        hash: hash(&made.id),
+        id: &made.id,
+        put: made.put.as_ref().map(|(_, document)| (&row[..], document.as_deref())),
+    });
+    if prepared {
+        let memory = buffer.lend(batch.len());
+        buffer.push_prepared(Prepared::new(DIM, changes, memory));
+    } else {
+        buffer.push(changes);
+    }
+}
+
+fn check(buffer: &Buffer, model: &Model) {
+    assert_eq!((buffer.first(), buffer.next()), (model.first as u64, model.ops.len() as u64));
+    let count = buffer.next() - buffer.first();
+    assert_eq!(buffer.is_empty(), count == 0);
+    assert_eq!(buffer.bytes(), model.data(model.first..model.ops.len()) + 32 * count);
+    let latest = model.latest();
+    for made_before in &model.ops {
+        let id = &made_before.id[..];
+        let found = buffer.find(hash(id), id).map(|found| (found.number, made(found.chunk, found.op)));
+        assert_eq!(found, latest.get(id).map(|&n| (n as u64, model.ops[n].clone())));
+    }
+    assert!(buffer.find(0, b"never").is_none());
+}
+
+fn check_view(view: &View, want: &[(u64, Made)]) {
+    let got: Vec<_> = view.latest().map(|(number, chunk, op)| (number, made(chunk, op))).collect();
+    assert_eq!(got, want);
+    assert_eq!(view.puts(), want.iter().filter(|(_, made)| made.put.is_some()).count() as u64);
+    assert_eq!(view.is_empty(), want.is_empty());
+    for (number, want) in want {
+        let found = view.find(hash(&want.id), &want.id).expect("it is there");
+        assert_eq!((found.number, &made(found.chunk, found.op)), (*number, want));
+    }
+    assert!(view.find(0, b"never").is_none());
+}
+
+fn check_group(group: &Group, model: &Model, max: u64) {
+    let end = usize::try_from(group.next).expect("small");
+    let ops = group
+        .parts
+        .iter()
+        .flat_map(|(chunk, range)| chunk.ops()[range.clone()].iter().map(|op| made(chunk, op)));
+    assert_eq!(ops.collect::<Vec<_>>(), model.ops[model.first..end]);
+    assert!(group.parts.iter().all(|(_, range)| !range.is_empty()));
+    assert_eq!(group.bytes, model.data(model.first..end));
+    let mut ends = model.ends.iter().copied().filter(|&end| end > model.first);
+    let fits = |end: &usize| model.data(model.first..*end) <= max;
+    let first = ends.next().expect("a batch");
+    assert_eq!(end, ends.take_while(fits).last().unwrap_or(first));
+}
+
+#[test]
+fn as_a_list_of_changes() {
+    for seed in 1..40u64 {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (mut buffer, mut model) = (Buffer::new(DIM), Model::default());
+        let mut views: Vec<(View, Vec<(u64, Made)>)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
+        for _ in 0..150 {
+            match random.below(12) {
+                0..6 => {
+                    let most = if random.below(4) == 0 { 60 } else { 3 };
+                    let batch: Vec<Made> = (0..random.below(most)).map(|_| random.change()).collect();
+                    push(&mut buffer, &batch, random.below(4) == 0);
+                    model.ops.extend(batch);
+                    model.ends.push(model.ops.len());
+                    model.ends.dedup();
+                }
+                6..8 => views.push((buffer.view(), model.view())),
+                8..11 => {
+                    let max = random.below(600_000) as u64;
+                    let Some(group) = buffer.group(max) else {
+                        assert!(buffer.is_empty());
+                        continue;
+                    };
+                    check_group(&group, &model, max);
+                    if random.below(2) == 0 {
+                        buffer.remove(group.next);
+                        model.first = usize::try_from(group.next).expect("small");
+                        groups.push(group);
+                    }
+                }
+                _ => {
+                    _ = (random.below(2) == 0).then(|| views.clear());
+                    groups.clear();
+                    _ = (random.below(4) == 0).then(|| buffer.release());
+                    if random.below(4) == 0 {
+                        buffer.clear();
+                        model.first = model.ops.len();
+                    }
+                }
+            }
+            check(&buffer, &model);
+        }
+        check_view(&buffer.view(), &model.view());
+        views.iter().for_each(|(view, want)| check_view(&view.clone(), want));
+    }
+}
+
+#[test]
+fn a_replaced_change_shows_in_earlier_views_only() {
+    let mut buffer = Buffer::new(DIM);
+    let put = |row: f32| Made { id: b"a".to_vec(), put: Some((row, None)) };
+    let delete = Made { id: b"a".to_vec(), put: None };
+    push(&mut buffer, &[put(1.0)], false);
+    let one = buffer.view();
+    push(&mut buffer, &[put(2.0)], false);
+    let two = buffer.view();
+    push(&mut buffer, std::slice::from_ref(&delete), false);
+    let three = buffer.view();
+    buffer.remove(2);
+    let four = buffer.view();
+    buffer.clear();
+    check_view(&one, &[(0, put(1.0))]);
+    check_view(&two, &[(1, put(2.0))]);
+    check_view(&three, &[(2, delete.clone())]);
+    check_view(&four, &[(2, delete)]);
+    check_view(&buffer.view(), &[]);
+    check_view(&View::default(), &[]);
+}
+
+/// Rounds of puts, as a writer removes them while it still holds them, take no more memory than the first few.
+#[test]
+fn memory_is_used_again() {
+    let mut buffer = Buffer::new(768);
+    let row = vec![1.0f32; 768];
+    let mut most = Vec::new();
+    for round in 0..12u64 {
+        let ids: Vec<[u8; 8]> = (0..3000).map(|n| (round * 3000 + n).to_le_bytes()).collect();
+        let changes = || ids.iter().map(|id| Change { hash: hash64(id), id, put: Some((&row, None)) });
+        let mut heap = 0;
+        if round % 2 == 0 {
+            changes().for_each(|change| buffer.push(std::iter::once(change)));
+        } else {
+            let memory = buffer.lend(ids.len());
+            buffer.push_prepared(Prepared::new(768, changes(), memory));
+        }
+        while let Some(group) = buffer.group(4 << 20) {
+            heap = heap.max(buffer.heap());
+            buffer.remove(group.next);
+        }
+        most.push(heap);
+    }
+    assert!(most[4..].iter().all(|heap| *heap <= most[3]), "{most:?}");
+    assert!(most[3] < 16 << 20, "{most:?}");
+    buffer.release();
+    assert!(buffer.heap() < 1024, "{}", buffer.heap());
+}
+
+/// A search after each put, whose view is kept for a while, takes little memory.
+#[test]
+fn views_of_single_puts_are_small() {
+    let mut buffer = Buffer::new(768);
+    let row = vec![1.0f32; 768];
+    let views: Vec<View> = (0..200u64)
+        .map(|n| {
+            let id = n.to_le_bytes();
+            buffer.push(std::iter::once(Change { hash: hash64(&id), id: &id, put: Some((&row, None)) }));
+            buffer.view()
+        })
+        .collect();
+    assert_eq!(views.last().map(View::puts), Some(200));
+    assert!(buffer.heap() < 200 * 8_000, "{}", buffer.heap());
+}
+
+/// As many views as changes, all kept: small chunks are copied, and no view changes by it.
+#[test]
+fn views_of_single_changes() {
+    let (mut buffer, mut model, mut random) = (Buffer::new(DIM), Model::default(), Random(5));
+    let mut views = Vec::new();
+    for n in 1..300u32 {
+        let change = random.change();
+        push(&mut buffer, std::slice::from_ref(&change), false);
+        model.ops.push(change);
+        model.ends.push(model.ops.len());
+        views.push((buffer.view(), model.view()));
+        if n % 70 == 0 {
+            let group = buffer.group(50_000).expect("a batch");
+            check_group(&group, &model, 50_000);
+            buffer.remove(group.next);
+            model.first = usize::try_from(group.next).expect("small");
+        }
+        check(&buffer, &model);
+    }
+    views.iter().for_each(|(view, want)| check_view(view, want));
+}
+
+/// More than a chunk's arrays take: ids of 65,536 bytes, rows and documents of more than 1 MiB.
+#[test]
+fn large_changes() {
+    let dim = 300_000;
+    let (row, document) = (vec![1.0f32; dim], vec![5u8; 9 << 20]);
+    let ids: Vec<Vec<u8>> = (0..3u8).map(|n| vec![n; 65_536]).collect();
+    let mut buffer = Buffer::new(dim);
+    let changes = || ids.iter().map(|id| Change { hash: hash64(id), id, put: Some((&row, Some(&document))) });
+    buffer.push(changes());
+    buffer.push_prepared(Prepared::new(dim, changes(), Memory::default()));
+    let group = buffer.group(1).expect("a batch");
+    assert_eq!((group.next, group.bytes), (3, 3 * (1_200_000 + (9 << 20) + 65_536)));
+    for id in &ids {
+        let found = buffer.find(hash64(id), id).expect("it is there");
+        assert_eq!(found.chunk.vector(found.op), Some(&row[..]));
+        assert_eq!(found.chunk.document(found.op), Some(&document[..]));
+    }
+    buffer.clear();
+    assert!(buffer.heap() < 1 << 20, "a chunk with a large document is not kept");
+}
+
+fn hash64(id: &[u8]) -> u64 {
+    IdHasher::new(&[3; 16]).hash(id)
+}
+
+#[test]
+#[ignore = "prints times"]
+#[allow(clippy::cast_precision_loss)]
+fn time_of_a_put() {
+    const PUTS: usize = 15_000;
+    let rows: Vec<f32> = (0..PUTS * 768).map(|n| n as f32).collect();
+    let ids: Vec<[u8; 16]> = (0..PUTS as u128).map(u128::to_le_bytes).collect();
+    let hashes: Vec<u64> = ids.iter().map(|id| hash64(id)).collect();
+    let each = |start: Instant| start.elapsed().as_nanos() as f64 / PUTS as f64;
+    for warm in [false, true] {
+        let mut buffer = Buffer::new(768);
+        for round in 0..6 {
+            let start = Instant::now();
+            for (n, id) in ids.iter().enumerate() {
+                let vector = if warm { &rows[..768] } else { &rows[n * 768..(n + 1) * 768] };
+                buffer.push(std::iter::once(Change { hash: hashes[n], id, put: Some((vector, None)) }));
+            }
+            let put = each(start);
+            let start = Instant::now();
+            let found = (0..PUTS).filter(|n| {
+                let n = n * 7919 % PUTS;
+                buffer.find(hashes[n], &ids[n]).is_some()
+            });
+            assert_eq!(found.count(), PUTS);
+            let find = each(start);
+            let start = Instant::now();
+            while let Some(group) = buffer.group(8 << 20) {
+                buffer.remove(group.next);
+            }
+            let removed = each(start);
+            let start = Instant::now();
+            let memory = buffer.lend(PUTS);
+            let changes = ids.iter().zip(&hashes).zip(rows.chunks(768));
+            let changes = changes.map(|((id, &hash), row)| Change { hash, id, put: Some((row, None)) });
+            let batch = Prepared::new(768, changes, memory);
+            let prepared = each(start);
+            let start = Instant::now();
+            buffer.push_prepared(batch);
+            let linked = each(start);
+            let start = Instant::now();
+            let view = buffer.view();
+            let sum: f32 =
+                view.latest().filter_map(|(_, chunk, op)| chunk.vector(op)).map(|row| row[0]).sum();
+            let scanned = each(start);
+            buffer.clear();
+            eprintln!(
+                "warm {warm}, round {round}: put {put:.0} ns, find {find:.0}, remove {removed:.0}, \
+                 prepare {prepared:.0}, link {linked:.0}, scan {scanned:.1} ({sum}), heap {} MiB",
+                buffer.heap() >> 20
+            );
+        }
+    }
+}
+
+/// A writer always holds a group while puts go on, and searches look now and then.
+#[test]
+#[ignore = "prints times"]
+#[allow(clippy::cast_precision_loss)]
+fn time_of_a_put_beside_a_writer() {
+    let row = vec![1.0f32; 768];
+    for (every, search) in
+        [(2000u64, u64::MAX), (100, u64::MAX), (10, u64::MAX), (1, u64::MAX), (2000, 10), (2000, 1)]
+    {
+        let mut buffer = Buffer::new(768);
+        let mut held: Option<Group> = None;
+        let mut view = View::default();
+        let (mut start, puts) = (Instant::now(), 100_000u64);
+        for n in 0..2 * puts {
+            if n == puts {
+                start = Instant::now();
+            }
+            let id = n.to_le_bytes();
+            let hash = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            buffer.push(std::iter::once(Change { hash, id: &id, put: Some((&row, None)) }));
+            if n % search == search - 1 {
+                view = buffer.view();
+            }
+            if n % every == every - 1 {
+                if let Some(next) = held.take().map(|group| group.next) {
+                    buffer.remove(next);
+                }
+                held = buffer.group(8 << 20);
+            }
+        }
+        let each = start.elapsed().as_nanos() as f64 / puts as f64;
+        eprintln!(
+            "group every {every}, view every {search}: {each:.0} ns, heap {} MiB ({})",
+            buffer.heap() >> 20,
+            view.puts()
+        );
+    }
+}

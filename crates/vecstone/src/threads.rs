@@ -1,0 +1,130 @@
+//! What runs in the background: one thread writes the buffer when it fills, one syncs within the flush interval, one
+//! indexes and compacts. They start with the first write and end with the store.
+
+use crate::engine::Engine;
+use crate::error::Error;
+use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// After an error in the background: when it is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// After so long without a write, memory that the buffer keeps for the next burst goes back to the system.
+const IDLE: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// Starts the threads, once. Without them (the system refuses) calls do the work themselves when they must.
+    pub(crate) fn start_threads(&self, state: &mut crate::engine::State) {
+        if state.started || !self.settings.background {
+            return;
+        }
+        state.started = true;
+        let Some(engine) = self.me() else { return };
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs: [(&str, fn(&Engine)); 3] =
+            [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
+        for (name, job) in jobs {
+            let engine = engine.clone();
+            if let Ok(thread) = thread::Builder::new().name(name.into()).spawn(move || job(&engine)) {
+                threads.push(thread);
+            }
+        }
+    }
+
+    /// Ends the threads and waits for them.
+    pub(crate) fn stop_threads(&self) {
+        self.state().closing = true;
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.notify_all();
+        self.tidy.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic there was printed there.
+            _ = thread.join();
+        }
+    }
+
+    /// Remembers that the background could not write: the next call reports it.
+    fn set_back(&self, error: Error) {
+        if !error.stops_writing() {
+            self.state().setback = Some(error);
+        }
+        self.wake_all();
+        self.changed.notify_all();
+    }
+}
+
+/// Writes the buffer when it is half full.
+fn write(engine: &Engine) {
+    let half = engine.settings.buffer_bytes / 2;
+    let mut state = engine.state();
+    while !state.closing {
+        if state.buffer.bytes() <= half || state.buffer.is_empty() {
+            state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        drop(state);
+        if let Err(error) = engine.drain() {
+            engine.set_back(error);
+            thread::sleep(RETRY);
+        }
+        state = engine.state();
+        if engine.has_failed(&state) {
+            return;
+        }
+    }
+}
+
+/// Makes durable what was accepted, within the flush interval.
+fn flush(engine: &Engine) {
+    let mut state = engine.state();
+    while !state.closing {
+        let due = state.dirty_since.map(|since| since + engine.settings.flush_interval);
+        let now = Instant::now();
+        let wait = match due {
+            _ if state.urgent => Duration::ZERO,
+            Some(due) => due.saturating_duration_since(now),
+            None => IDLE,
+        };
+        if !wait.is_zero() {
+            let (woken, waited) =
+                engine.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if waited.timed_out() && state.dirty_since.is_none() && state.buffer.is_empty() {
+                state.buffer.release();
+            }
+            continue;
+        }
+        state.urgent = false;
+        drop(state);
+        if let Err(error) = engine.flush() {
+            engine.set_back(error);
+            thread::sleep(RETRY);
+        }
+        state = engine.state();
+        if engine.has_failed(&state) {
+            return;
+        }
+    }
+}
+
+/// Writes `.ids` for sealed segments and compacts those with too many dead rows.
+fn tidy(engine: &Engine) {
+    let mut last = 0;
+    let mut state = engine.state();
+    while !state.closing {
+        let seen = engine.published.load().seq;
+        if seen == last {
+            let waited = engine.tidy.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
+            continue;
+        }
+        drop(state);
+        last = seen;
+        // What fails here is tried again later; `stats` and `compact` say why.
+        engine.index_sealed();
+        engine.compact_in_background();
+        state = engine.state();
+    }
+}

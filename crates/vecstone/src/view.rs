@@ -1,0 +1,131 @@
+//! What is in the files at one moment: segments, how many rows of each count, and which of them are dead.
+
+use crate::disk::{Disk, Mapping};
+use crate::error::{Error, Result};
+use crate::id::{Id, IdKind};
+use crate::mask::Mask;
+use crate::format::manifest::Sealed;
+use crate::recover::Tip;
+use crate::segment::Segment;
+use std::sync::Arc;
+
+/// One segment at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentView {
+    pub(crate) segment: Arc<Segment>,
+    /// Rows that count.
+    pub(crate) rows: u64,
+    pub(crate) mask: Mask,
+    /// Rows of a growing segment, mapped; a sealed one maps itself on first use.
+    pub(crate) dat_map: Option<Arc<Mapping>>,
+    /// Where its files end: what MANIFEST says of a sealed one, and would say of the active one.
+    pub(crate) end: Sealed,
+}
+
+impl SegmentView {
+    /// Moves a growing segment to another end of its log.
+    pub(crate) fn move_to(&mut self, tip: &Tip) {
+        self.rows = tip.rows;
+        self.end = tip.sealed(self.segment.header());
+    }
+
+    /// Number of live rows.
+    pub(crate) fn live(&self) -> u64 {
+        self.rows - self.mask.dead()
+    }
+
+    /// The mapping that holds the rows.
+    pub(crate) fn dat_map(&self) -> Result<&Arc<Mapping>> {
+        self.dat_map.as_ref().map_or_else(|| self.segment.dat_map(), Ok)
+    }
+
+    /// A row in a mapping of this segment: `dim` components, not checked.
+    pub(crate) fn row_in<'a>(&self, map: &'a Mapping, row: u64) -> Result<&'a [f32]> {
+        let header = self.segment.header();
+        let start = header.row_start(row);
+        let bytes = map.get(start..start + header.stride());
+        bytes.map(bytemuck::cast_slice).ok_or(Error::NoSuchRow { row, rows: self.rows })
+    }
+}
+
+/// All segments at one moment, oldest first. The last one is active.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) segments: Vec<SegmentView>,
+    /// Kind of the ids, `None` before the first.
+    pub(crate) kind: Option<IdKind>,
+    /// The last batch in it.
+    pub(crate) seq: u64,
+}
+
+/// A row of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At {
+    /// Place of the segment in the view.
+    pub(crate) segment: usize,
+    pub(crate) row: u32,
+}
+
+impl View {
+    /// The live row of an id, newest segment first.
+    pub(crate) fn find(&self, hash: u64, id: &[u8]) -> Result<Option<At>> {
+        for (place, part) in self.segments.iter().enumerate().rev() {
+            if part.rows == 0 {
+                continue;
+            }
+            if let Some(row) = part.segment.find(hash, id, part.rows)?
+                && part.mask.is_live(row)
+            {
+                return Ok(Some(At { segment: place, row }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Number of live rows.
+    pub(crate) fn live(&self) -> u64 {
+        self.segments.iter().map(SegmentView::live).sum()
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.segments.iter().map(|part| part.rows).sum()
+    }
+
+    /// The segment that is appended to.
+    pub(crate) fn active(&self) -> &SegmentView {
+        self.segments.last().expect("a view has at least the active segment")
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn active_mut(&mut self) -> &mut SegmentView {
+        self.segments.last_mut().expect("a view has at least the active segment")
+    }
+
+    /// The place of the segment of that number.
+    pub(crate) fn place_of(&self, number: u64) -> Option<usize> {
+        self.segments.iter().position(|part| part.segment.number() == number)
+    }
+
+    /// A row, checked.
+    pub(crate) fn read(&self, at: At) -> Result<Vec<f32>> {
+        self.segments[at.segment].segment.read_row(at.row.into())
+    }
+
+    /// The same rows with segments of their own: no lock, no table and no mapping is shared with this view.
+    pub(crate) fn detached(&self, disk: &Arc<dyn Disk>) -> Result<View> {
+        let detach = |part: &SegmentView| {
+            let (files, header) = (part.segment.files(), *part.segment.header());
+            let segment = Arc::new(Segment::sealed(disk, files, header, part.end.clone())?);
+            Ok(SegmentView { segment, dat_map: None, ..part.clone() })
+        };
+        let segments = self.segments.iter().map(detach).collect::<Result<_>>()?;
+        Ok(View { segments, ..self.clone() })
+    }
+
+    /// The id of a row.
+    pub(crate) fn id(&self, at: At) -> Result<Id> {
+        let kind = self.kind.expect("a view with rows has a kind");
+        self.segments[at.segment].segment.id(at.row.into(), kind)
+    }
+}
