@@ -34,7 +34,7 @@ deny: ## Licences, advisories and sources of what we link (needs cargo-deny).
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
 
 bench: ## Speed as a ratio to the machine's limit; exit 1 below a target.
-	$(CARGO) bench --locked -p vecstone --bench limits
+	$(CARGO) bench --locked -p vecstone --bench limits -- $(FIGURES)
 
 fuzz: ## Each fuzz target for FUZZ_SECONDS (600); needs a nightly toolchain and cargo-fuzz.
 	@for target in $$(cd fuzz && $(CARGO) +$(NIGHTLY) fuzz list); do \

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
 #[derive(Debug, Parser)]
 #[command(name = "vecstone", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 found or done, 1 not found or verification failed, 2 error.\n\n\
-                        Example: vecstone import movies movies.npy --ids movies.txt")]
+#[command(
+    after_help = "Exit codes: 0 found or done, 1 not found, damaged or not repaired whole, 2 error.\n\n\
+                        Example: vecstone import movies movies.npy --ids movies.txt"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -20,8 +22,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example: vecstone create movies --dim 768 --metric cosine")]
     Create(Create),
     /// Store the rows of a .npy file, batch by batch; each batch is durable once it is acknowledged.
-    #[command(after_help = "Example: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n\
-                            After a crash or a full disk: the same line with --resume.")]
+    #[command(
+        after_help = "Example: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n\
+                            After a crash or a full disk: the same line with --resume."
+    )]
     Import(Import),
     /// Print the vectors, or the documents, of ids.
     #[command(after_help = "Example: vecstone get movies tt0111161 tt0068646 --json\n         \

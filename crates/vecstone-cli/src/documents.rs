@@ -9,7 +9,6 @@ use crate::failure::Result;
 use crate::lines::{Form, Lines};
 
 /// A document beside many small ones must still fit in one batch.
-#[expect(clippy::cast_possible_truncation, reason = "512 MiB")]
 const DOCUMENT: Form =
     Form { what: "JSON value", one: "a JSON value, or null for none,", most: (MAX_BATCH_BYTES / 2) as usize };
 
@@ -49,4 +48,3 @@ impl Documents {
         Ok(Some((text != "null").then_some(text)))
     }
 }
-

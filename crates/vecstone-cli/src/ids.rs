@@ -33,10 +33,13 @@ impl Source {
             (None, IdKind::String) => Source::named(prefix, file),
             (None, IdKind::U64) if prefix.is_none() => Ok(Source::Counted),
             (None, IdKind::U64) => {
-                let what = "--id-prefix makes ids of text, and these are to be u64; leave it out, or give --ids";
+                let what =
+                    "--id-prefix makes ids of text, and these are to be u64; leave it out, or give --ids";
                 Err(Failure::error(what))
             }
-            (None, IdKind::Uuid) => Err(Failure::error("ids of kind uuid are not made up; give them with --ids")),
+            (None, IdKind::Uuid) => {
+                Err(Failure::error("ids of kind uuid are not made up; give them with --ids"))
+            }
         }
     }
 
@@ -122,7 +125,10 @@ impl IdLines {
 }
 
 /// Ids named on the command line, of the store's kind. In a store that was never written to, any text will do.
-pub(crate) fn parse_all<'a>(kind: Option<IdKind>, texts: impl IntoIterator<Item = &'a String>) -> Result<Vec<Id>> {
+pub(crate) fn parse_all<'a>(
+    kind: Option<IdKind>,
+    texts: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<Id>> {
     let kind = kind.unwrap_or(IdKind::String);
     texts.into_iter().map(|text| parse(kind, text).map_err(Failure::error)).collect()
 }
@@ -132,9 +138,10 @@ pub(crate) fn parse(kind: IdKind, text: &str) -> Result<Id, String> {
     let (id, like) = match kind {
         IdKind::String => return Ok(Id::from(text)),
         IdKind::U64 => (whole_number(text).map(Id::from), "a number from 0 to 18446744073709551615"),
-        IdKind::Uuid => {
-            (Uuid::try_parse(text).ok().map(Id::from), "32 hexadecimal digits, as in 67e55044-10b1-426f-9247-bb680e5fe0c8")
-        }
+        IdKind::Uuid => (
+            Uuid::try_parse(text).ok().map(Id::from),
+            "32 hexadecimal digits, as in 67e55044-10b1-426f-9247-bb680e5fe0c8",
+        ),
     };
     id.ok_or_else(|| {
         let shown: String = text.chars().take(60).collect();
@@ -164,12 +171,15 @@ mod tests {
         assert_eq!(number("0"), Some(Id::U64(0)));
         assert_eq!(number("007"), Some(Id::U64(7)));
         assert_eq!(number("18446744073709551615"), Some(Id::U64(u64::MAX)));
-        for text in ["", "+1", "-1", " 1", "1 ", "1.0", "0x1", "18446744073709551616", "000000000000000000001", "١"] {
+        for text in
+            ["", "+1", "-1", " 1", "1 ", "1.0", "0x1", "18446744073709551616", "000000000000000000001", "١"]
+        {
             assert_eq!(number(text), None, "{text:?}");
         }
         let uuid = |text| parse(IdKind::Uuid, text).map(|id| id.to_string()).ok();
         let hyphenated = "67e55044-10b1-426f-9247-bb680e5fe0c8";
-        for text in [hyphenated, "67E5504410B1426F9247BB680E5FE0C8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"] {
+        for text in [hyphenated, "67E5504410B1426F9247BB680E5FE0C8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"]
+        {
             assert_eq!(uuid(text).as_deref(), Some(hyphenated));
         }
         for text in ["", "67e55044", "67e55044-10b1-426f-9247-bb680e5fe0cg"] {

@@ -67,7 +67,7 @@ fn run(command: Command, output: &mut Output) -> Result<u8> {
         Command::Verify(args) => commands::verify::run(&args, output),
         Command::Compact(args) => commands::compact::run(&args, output),
         Command::Backup(args) => commands::backup::run(&args, output),
-        Command::Repair(args) => { let _ = (&args, "STUBrepair"); unimplemented_stub() },
+        Command::Repair(args) => commands::repair::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),
         Command::Migrate(args) => commands::migrate::run(&args, output),
         Command::Demo(args) => commands::demo::run(&args, output),
@@ -87,4 +87,3 @@ fn survive_size_limit() -> Result<()> {
 fn survive_size_limit() -> Result<()> {
     Ok(())
 }
-fn unimplemented_stub() -> Result<u8> { Err(failure::Failure::error("STUB")) }

@@ -96,7 +96,8 @@ pub(crate) fn as_json(document: &str) -> Result<Box<RawValue>> {
 /// Up to 20 ids, separated by commas, and how many more there are.
 pub(crate) fn shown_list(ids: &[impl Display]) -> String {
     const MOST: usize = 20;
-    let mut text = ids.iter().take(MOST).map(|id| shown(&id.to_string()).into_owned()).collect::<Vec<_>>().join(", ");
+    let mut text =
+        ids.iter().take(MOST).map(|id| shown(&id.to_string()).into_owned()).collect::<Vec<_>>().join(", ");
     if ids.len() > MOST {
         text.push_str(&format!(" and {} more", ids.len() - MOST));
     }

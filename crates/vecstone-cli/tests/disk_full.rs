@@ -32,3 +32,17 @@ fn acknowledged_rows_stay_and_resume_goes_on() {
     place.run(&[&import[..], &["--resume"]].concat()).ok();
     assert_eq!(bits(&place.exported("s").1), bits(&vectors));
 }
+
+#[test]
+fn what_is_still_in_memory_at_the_end_is_not_called_stored() {
+    let place = Place::new();
+    let (_, vectors) = place.rows("in", 4000, 384);
+    // One batch, which the store takes at once and cannot write.
+    let import = ["import", "s", "in.npy", "--ids", "in.ids"];
+    let done = place.run_limited("ulimit -f 4000", &import);
+    let done = done.fails(2, &["space", "0 of 4000 rows are acknowledged and stay", "--resume"]);
+    assert_eq!((done.stdout.as_str(), done.stderr.contains("acknowledged 4000")), ("", false));
+    assert_eq!(place.run(&["info", "s", "--json"]).ok().json()["live"], 0);
+    place.run(&[&import[..], &["--resume"]].concat()).ok();
+    assert_eq!(bits(&place.exported("s").1), bits(&vectors));
+}

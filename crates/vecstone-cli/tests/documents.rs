@@ -6,7 +6,8 @@ use common::{Place, bits, npy_f32, vectors};
 use serde_json::{Value, json};
 
 /// Four points on a line; the third has no document.
-const DOCUMENTS: &str = "{\"title\": \"a\", \"n\": 12345678901234567890123}\r\n[1, \"\u{1F980}\\n\"]\nnull\n  \"d\"";
+const DOCUMENTS: &str =
+    "{\"title\": \"a\", \"n\": 12345678901234567890123}\r\n[1, \"\u{1F980}\\n\"]\nnull\n  \"d\"";
 
 const IMPORT: [&str; 7] = ["import", "s", "in.npy", "--ids", "in.ids", "--documents", "in.jsonl"];
 
@@ -27,7 +28,8 @@ fn get_prints_them_digit_for_digit() {
     let place = points();
     place.run(&IMPORT).ok();
     let done = place.run(&["get", "s", "a", "b", "d", "--document"]).ok();
-    let lines = ["a\t{\"title\": \"a\", \"n\": 12345678901234567890123}", "b\t[1, \"\u{1F980}\\n\"]", "d\t\"d\""];
+    let lines =
+        ["a\t{\"title\": \"a\", \"n\": 12345678901234567890123}", "b\t[1, \"\u{1F980}\\n\"]", "d\t\"d\""];
     assert_eq!(done.stdout, lines.join("\n") + "\n");
     assert_eq!(done.stderr, "");
     let done = place.run(&["get", "s", "a", "c", "--document", "--json"]).ok();
@@ -70,8 +72,9 @@ fn search_adds_them_on_request() {
 fn each_row_keeps_its_own() {
     let place = Place::new();
     let (ids, rows) = place.rows("in", 1000, 3);
-    let documents: Vec<Value> =
-        (0..1000).map(|n| if n % 7 == 0 { json!(null) } else { json!({ "n": n, "text": "x".repeat(n) }) }).collect();
+    let documents: Vec<Value> = (0..1000)
+        .map(|n| if n % 7 == 0 { json!(null) } else { json!({ "n": n, "text": "x".repeat(n) }) })
+        .collect();
     place.write("in.jsonl", documents.iter().map(|line| format!("{line}\n")).collect::<String>());
     for batch in ["7", "1000"] {
         let done = place.run(&[&IMPORT[..], &["--batch-rows", batch, "--overwrite"]].concat()).ok();
@@ -148,8 +151,12 @@ fn wrong_documents_are_named_by_line_and_nothing_is_stored() {
         place.run(&new).fails(2, &["in.jsonl", message]);
         assert!(!place.path("new").exists(), "{message}");
     }
-    place.run(&["import", "s", "in.npy", "--documents", "missing.jsonl"]).fails(2, &["missing.jsonl", "open"]);
-    place.run(&["import", "s", "in.npy", "--documents", "."]).fails(2, &["regular file", "one JSON value a line"]);
+    place
+        .run(&["import", "s", "in.npy", "--documents", "missing.jsonl"])
+        .fails(2, &["missing.jsonl", "open"]);
+    place
+        .run(&["import", "s", "in.npy", "--documents", "."])
+        .fails(2, &["regular file", "one JSON value a line"]);
 }
 
 #[test]

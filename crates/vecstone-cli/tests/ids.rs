@@ -33,7 +33,8 @@ fn every_kind_round_trips() {
         for (row, id) in ids.iter().enumerate() {
             let found = place.run(&["get", "s", id, "--json"]).ok().json();
             assert_eq!(found, json!({ "id": id, "vector": rows[row * 2..][..2] }));
-            let nearest = place.run(&["search", "s", "--id", id, "--with-self", "-k", "1", "--json"]).ok().json();
+            let nearest =
+                place.run(&["search", "s", "--id", id, "--with-self", "-k", "1", "--json"]).ok().json();
             assert_eq!(nearest["id"], *id);
             let others = place.run(&["search", "s", "--id", id, "--json"]).ok().json_lines();
             assert!(others.len() == 2 && others.iter().all(|hit| hit["id"] != *id), "{others:?}");
@@ -120,7 +121,9 @@ fn ids_of_another_kind_are_refused() {
         let (place, _) = store(kind, &ids.join("\n"));
         let before = place.files("s");
         let message = format!("\"x\" is not an id of kind {kind}");
-        for args in [&["get", "s", ids[0], "x"][..], &["delete", "s", ids[0], "x"], &["search", "s", "--id", "x"]] {
+        for args in
+            [&["get", "s", ids[0], "x"][..], &["delete", "s", ids[0], "x"], &["search", "s", "--id", "x"]]
+        {
             let done = place.run(args).fails(2, &[&message]);
             assert_eq!(done.stdout, "");
         }

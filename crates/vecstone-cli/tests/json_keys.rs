@@ -49,7 +49,10 @@ fn keys_of_every_command() {
     let ratios = ["overhead", "overhead_without_side", "compaction_error"];
     let schema = ["path", "clean", "id_kind", "dim", "metric", "element"];
     assert_keys(&info, &[&counts[..], &ratios, &schema].concat());
-    assert_keys(&info["bytes"], &["dat", "idx", "ids", "del", "jsonl", "codes", "side", "total", "allocated"]);
+    assert_keys(
+        &info["bytes"],
+        &["dat", "idx", "ids", "del", "jsonl", "codes", "side", "total", "allocated"],
+    );
     assert_keys(&info["memory"], &["heap", "buffer", "index", "masks", "other", "mapped", "resident"]);
     let overhead = info["bytes"]["total"].as_f64().unwrap() / (19.0 * 3.0 * 4.0);
     assert!((info["overhead"].as_f64().unwrap() - overhead).abs() < 1e-9);
@@ -72,7 +75,8 @@ fn keys_of_every_command() {
 fn every_command_has_a_help_with_an_example() {
     let place = Place::new();
     let all = place.run(&["--help"]).ok().stdout;
-    let listed = all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let listed =
+        all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     // Where a line of text goes on, it begins with more spaces.
     let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: Vec<&str> = names.filter(|name| !name.is_empty()).collect();

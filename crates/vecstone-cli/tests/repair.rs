@@ -48,10 +48,47 @@ fn damaged_rows_are_listed_and_left_out() {
     let done = place.run(&["repair", "s", "again"]);
     assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
     for id in [&ids[50], &ids[70]] {
-        let named = done.stdout.lines().filter(|line| line.starts_with(&format!("dropped id {id}: "))).count();
+        let named = done
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("dropped: ") && line.ends_with(&format!("(id {id})")))
+            .count();
         assert_eq!(named, 1, "{done:#?}");
     }
     assert!(done.stdout.ends_with("98 rows are kept, 2 things were dropped\n"), "{done:#?}");
+}
+
+#[test]
+fn what_was_lost_as_a_whole_is_told() {
+    let place = Place::new();
+    let (ids, rows) = place.rows("in", 100, 8);
+    place.write("in.jsonl", (0..100).map(|n| format!("\"{n:03}\"\n")).collect::<String>());
+    place
+        .run(&["import", "s", "in.npy", "--ids", "in.ids", "--documents", "in.jsonl", "--metric", "l2"])
+        .ok();
+    place.write("s/MANIFEST", "gone");
+    place.run(&["info", "s"]).fails(2, &["MANIFEST"]);
+    let done = place.run(&["repair", "s", "new", "--json"]).ok();
+    let report = done.json();
+    assert_eq!((&report["rows"], &report["dropped"]), (&json!(100), &json!([])));
+    let notes = report["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().contains("MANIFEST")), "{report}");
+    assert_eq!(place.exported("new").0, ids);
+    assert_eq!(bits(&place.exported("new").1), bits(&rows));
+    let text = place.run(&["repair", "s", "again"]).ok().stdout;
+    for note in notes {
+        assert!(text.lines().any(|line| line == note), "{note} is not in {text}");
+    }
+    // A document that is damaged is dropped alone.
+    let path = place.path("new/00000001.jsonl");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[70 * 6 + 2] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let done = place.run(&["repair", "new", "third"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
+    let dropped: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("dropped: ")).collect();
+    assert!(dropped.len() == 1 && dropped[0].contains("00000001.jsonl: byte 420: "), "{done:#?}");
+    assert!(dropped[0].ends_with(&format!("(id {})", ids[70])), "{done:#?}");
 }
 
 #[test]

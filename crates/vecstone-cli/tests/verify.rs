@@ -54,7 +54,8 @@ fn each_damage_has_its_id_and_consequence() {
     let done = place.run(&["verify", "s", "--json"]);
     assert_eq!(done.code, Some(1));
     let report = done.json();
-    let found: Vec<_> = report["damage"].as_array().unwrap().iter().map(|d| (d["id"].clone(), d["offset"].clone())).collect();
+    let found: Vec<_> =
+        report["damage"].as_array().unwrap().iter().map(|d| (d["id"].clone(), d["offset"].clone())).collect();
     assert_eq!(found, [(json!("200"), json!(896)), (json!("500"), json!(1856)), (json!("700"), json!(420))]);
     let text = place.run(&["verify", "s"]).stdout;
     let lines: Vec<&str> = text.lines().collect();

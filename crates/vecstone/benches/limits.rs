@@ -1,84 +1,442 @@
-//! Speed as a ratio to what the machine can do, both measured in one run, in turns.
+//! Speed and size as a ratio to what the machine can do, or to a limit that the project has set itself, both measured in
+//! one run, in turns.
 //!
 //! `make bench` runs it: one line per figure with limit, ours and ratio (medians); exit code 1 if a ratio is below its
-//! target. A harness of its own, because no benchmark library interleaves two sides of one ratio.
+//! target. `make bench FIGURES="put open"` runs the groups whose names are given. A harness of its own, because no
+//! benchmark library interleaves the two sides of one ratio.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::cast_possible_truncation,
-    reason = "seen from outside: a test may look at the files, and its numbers are small"
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "seen from outside: a bench may look at the files, and its numbers are small"
 )]
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
-use vecstone::{Metric, VectorStore};
+use vecstone::{Durability, Metric, OpenOptions, VectorStore};
 
 const ROWS: usize = 100_000;
 const DIM: usize = 768;
 const TURNS: usize = 7;
+/// Set in the child that leaves a store as a killed process does.
+const KILLED: &str = "VECSTONE_BENCH_KILLED";
 
 fn main() {
+    if let Some(path) = std::env::var_os(KILLED) {
+        leave_unclosed(Path::new(&path));
+    }
     // `cargo test --benches` runs this too, without `--bench`: nothing to do there.
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if !args.iter().any(|arg| arg == "--bench") {
         return;
     }
+    let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-    let ids: Vec<String> = (0..ROWS).map(|n| format!("vec_{n:07}")).collect();
-    let vectors: Vec<f32> = (0..ROWS * DIM).map(|n| (n % 8191) as f32 * 0.001 - 4.0).collect();
+    println!("{:<58} {:>14} {:>14} {:>7} {:>7}", "figure", "limit", "ours", "ratio", "target");
+    let groups: [(&str, Group); 8] = [
+        ("bulk", bulk),
+        ("sync", sync),
+        ("buffered", buffered),
+        ("read", read),
+        ("open", open),
+        ("killed", killed),
+        ("size", size),
+        ("ingest", ingest),
+    ];
     let mut good = true;
-    println!("{:<44} {:>12} {:>12} {:>7} {:>7}", "figure", "limit", "ours", "ratio", "target");
-    good &= bulk(dir.path(), "bulk put_many, one batch, until durable", 0.8, &vectors, |path| {
-        let store = VectorStore::create(path, DIM as u32, Metric::Cosine).expect("made");
-        store.put_many(&ids, &vectors).expect("stored");
-        store.flush().expect("flushed");
-        store
-    });
-    good &= bulk(dir.path(), "bulk put_many, 5,000 rows a batch, one flush", 0.8, &vectors, |path| {
-        let store = VectorStore::create(path, DIM as u32, Metric::Cosine).expect("made");
-        for (ids, vectors) in ids.chunks(5000).zip(vectors.chunks(5000 * DIM)) {
-            store.put_many(ids, vectors).expect("stored");
+    for (name, group) in groups {
+        if wanted.is_empty() || wanted.contains(&name) {
+            let place = dir.path().join(name);
+            fs::create_dir(&place).expect("made");
+            good &= group(&place);
+            fs::remove_dir_all(&place).expect("removed");
         }
-        store.flush().expect("flushed");
-        store
-    });
+    }
     std::process::exit(if good { 0 } else { 1 });
 }
 
-/// Writes the same bytes raw and through a store, in turns.
-fn bulk(dir: &Path, name: &str, target: f64, vectors: &[f32], ours: impl Fn(&Path) -> VectorStore) -> bool {
-    let bytes: &[u8] = bytemuck::cast_slice(vectors);
-    let (mut raw_times, mut our_times) = (Vec::new(), Vec::new());
-    for turn in 0..=TURNS {
-        let path = dir.join("raw");
-        let start = Instant::now();
-        let file = File::create(&path).expect("made");
-        for (piece, data) in bytes.chunks(1 << 20).enumerate() {
-            file.write_all_at(data, (piece << 20) as u64).expect("written");
-        }
-        file.sync_data().expect("synced");
-        let raw = start.elapsed();
-        drop(file);
-        fs::remove_file(&path).expect("removed");
+/// Some figures; false if one is below its target.
+type Group = fn(&Path) -> bool;
 
-        let path = dir.join("store");
-        let start = Instant::now();
-        let store = ours(&path);
-        let our = start.elapsed();
-        drop(store);
-        fs::remove_dir_all(&path).expect("removed");
-        // The first turn warms up.
-        if turn > 0 {
-            raw_times.push(raw);
-            our_times.push(our);
+/// Prints a figure of which more is better.
+fn more(name: &str, unit: &str, limit: f64, ours: f64, target: f64) -> bool {
+    let show =
+        |value: f64| if value < 100.0 { format!("{value:.3} {unit}") } else { format!("{value:.0} {unit}") };
+    let ratio = ours / limit;
+    println!("{name:<58} {:>14} {:>14} {ratio:>7.2} {target:>7.2}", show(limit), show(ours));
+    ratio >= target
+}
+
+/// Prints a figure of which at most `limit` is good: the ratio is limit to ours.
+fn at_most(name: &str, unit: &str, limit: f64, ours: f64) -> bool {
+    let show =
+        |value: f64| if value < 100.0 { format!("{value:.4} {unit}") } else { format!("{value:.0} {unit}") };
+    let ratio = limit / ours.max(f64::MIN_POSITIVE);
+    println!("{name:<58} {:>14} {:>14} {ratio:>7.2} {:>7.2}", show(limit), show(ours), 1.0);
+    ratio >= 1.0
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn seconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64()
+}
+
+fn ids(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| format!("vec_{n:07}")).collect()
+}
+
+fn vectors(rows: usize, dim: usize) -> Vec<f32> {
+    (0..rows * dim).map(|n| (n % 8191) as f32 * 0.001 - 4.0).collect()
+}
+
+fn create(path: &Path, dim: usize) -> VectorStore {
+    VectorStore::create(path, dim as u32, Metric::Cosine).expect("made")
+}
+
+/// Seconds that a raw write of these bytes takes: 1 MiB at a time, one sync.
+fn raw_write(path: &Path, vectors: &[f32], times: usize) -> f64 {
+    let bytes: &[u8] = bytemuck::cast_slice(vectors);
+    let start = Instant::now();
+    let file = File::create(path).expect("made");
+    let mut at = 0;
+    for _ in 0..times {
+        for data in bytes.chunks(1 << 20) {
+            file.write_all_at(data, at).expect("written");
+            at += data.len() as u64;
         }
     }
-    let speed = |times: &mut Vec<Duration>| {
-        times.sort_unstable();
-        bytes.len() as f64 / times[times.len() / 2].as_secs_f64() / 1e6
+    file.sync_data().expect("synced");
+    let took = seconds(start);
+    drop(file);
+    fs::remove_file(path).expect("removed");
+    took
+}
+
+fn remove(path: &Path) {
+    fs::remove_dir_all(path).expect("removed");
+}
+
+// ---- writing ----
+
+fn bulk(dir: &Path) -> bool {
+    let (ids, vectors) = (ids(0..ROWS), vectors(ROWS, DIM));
+    let bytes = (ROWS * DIM * 4) as f64 / 1e6;
+    let run = |name: &str, target: f64, rows: usize| {
+        let (mut limit, mut ours) = (Vec::new(), Vec::new());
+        for turn in 0..=TURNS {
+            let raw = raw_write(&dir.join("raw"), &vectors, 1);
+            let path = dir.join("store");
+            let start = Instant::now();
+            let store = create(&path, DIM);
+            for (ids, vectors) in ids.chunks(rows).zip(vectors.chunks(rows * DIM)) {
+                store.put_many(ids, vectors).expect("stored");
+            }
+            store.flush().expect("flushed");
+            let our = seconds(start);
+            drop(store);
+            remove(&path);
+            // The first turn warms up.
+            if turn > 0 {
+                limit.push(bytes / raw);
+                ours.push(bytes / our);
+            }
+        }
+        more(name, "MB/s", median(limit), median(ours), target)
     };
-    let (limit, ours) = (speed(&mut raw_times), speed(&mut our_times));
-    println!("{name:<44} {limit:>7.0} MB/s {ours:>7.0} MB/s {:>7.2} {target:>7.2}", ours / limit);
-    ours / limit >= target
+    let one = run("bulk put_many 100,000 x 768, one batch, until durable", 0.9, ROWS);
+    run("the same in batches of 5,000, one flush", 0.9, 5000) & one
+}
+
+fn sync(dir: &Path) -> bool {
+    const OPS: usize = 150;
+    let file = File::create(dir.join("raw")).expect("made");
+    let store = create(&dir.join("store"), DIM);
+    let page = vec![7u8; 4096];
+    let vector = vectors(1, DIM);
+    let (mut limit, mut one, mut many, mut at, mut next) = (Vec::new(), Vec::new(), Vec::new(), 0u64, 0u64);
+    for turn in 0..=TURNS {
+        let start = Instant::now();
+        for _ in 0..OPS {
+            file.write_all_at(&page, at).expect("written");
+            file.sync_data().expect("synced");
+            at += 4096;
+        }
+        let raw = OPS as f64 / seconds(start);
+        let start = Instant::now();
+        for n in 0..OPS as u64 {
+            store.put_with(format!("one_{:07}", next + n), &vector, Some(Durability::Sync)).expect("stored");
+        }
+        let single = OPS as f64 / seconds(start);
+        next += OPS as u64;
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..16 {
+                let (store, vector) = (&store, &vector);
+                scope.spawn(move || {
+                    for n in 0..OPS as u64 {
+                        let id = format!("t{thread}_{:07}", next + n);
+                        store.put_with(id, vector, Some(Durability::Sync)).expect("stored");
+                    }
+                });
+            }
+        });
+        let threads = 16.0 * OPS as f64 / seconds(start);
+        next += OPS as u64;
+        if turn > 0 {
+            limit.push(raw);
+            one.push(single);
+            many.push(threads);
+        }
+    }
+    let limit = median(limit);
+    let single =
+        more("put, Durability::Sync, one thread (4 KiB append + fdatasync)", "/s", limit, median(one), 0.6);
+    more("the same, 16 threads", "/s", limit, median(many), 5.0) & single
+}
+
+fn buffered(dir: &Path) -> bool {
+    let vectors = vectors(15_000, DIM);
+    let ids = ids(0..200_000);
+    let store = create(&dir.join("bursts"), DIM);
+    let mut rates = Vec::new();
+    for turn in 0..=TURNS {
+        let start = Instant::now();
+        for (id, vector) in ids.iter().zip(vectors.chunks(DIM)) {
+            store.put(id, vector).expect("stored");
+        }
+        rates.push(15_000.0 / seconds(start));
+        store.flush().expect("flushed");
+        if turn == 0 {
+            rates.clear();
+        }
+    }
+    drop(store);
+    remove(&dir.join("bursts"));
+    let bursts = more("buffered put, bursts of 15,000 into an empty buffer", "/s", 1e6, median(rates), 1.0);
+    let (mut limit, mut ours) = (Vec::new(), Vec::new());
+    let bytes = (200_000 * DIM * 4) as f64 / 1e6;
+    for turn in 0..=3 {
+        let first = 10_000 * DIM;
+        let raw = raw_write(&dir.join("raw"), &vectors[..first], 20);
+        let path = dir.join("store");
+        let start = Instant::now();
+        let store = create(&path, DIM);
+        for (n, id) in ids.iter().enumerate() {
+            let row = n % 15_000 * DIM;
+            store.put(id, &vectors[row..row + DIM]).expect("stored");
+        }
+        store.flush().expect("flushed");
+        let our = seconds(start);
+        drop(store);
+        remove(&path);
+        if turn > 0 {
+            limit.push(bytes / raw);
+            ours.push(bytes / our);
+        }
+    }
+    more("buffered put of 200,000 rows until durable (raw write)", "MB/s", median(limit), median(ours), 0.7)
+        & bursts
+}
+
+// ---- reading ----
+
+fn read(dir: &Path) -> bool {
+    let path = dir.join("store");
+    let (ids, vectors) = (ids(0..ROWS), vectors(ROWS, DIM));
+    let store = create(&path, DIM);
+    store.put_many(&ids, &vectors).expect("stored");
+    store.close().expect("closed");
+    let store = VectorStore::open(&path).expect("opens");
+    // A stride that visits every row once, in no order.
+    let order: Vec<&str> = (0..ROWS).map(|n| ids[n * 7919 % ROWS].as_str()).collect();
+    let (mut gets, mut views) = (Vec::new(), Vec::new());
+    for turn in 0..=TURNS {
+        let start = Instant::now();
+        for id in &order {
+            assert!(store.get(id).expect("readable").is_some());
+        }
+        gets.push(ROWS as f64 / seconds(start));
+        let snapshot = store.snapshot().expect("readable");
+        let start = Instant::now();
+        let mut sum = 0.0;
+        for id in &order {
+            sum += snapshot.view(id).expect("readable").expect("there")[0];
+        }
+        views.push(ROWS as f64 / seconds(start));
+        assert!(sum.is_finite());
+        if turn == 0 {
+            gets.clear();
+            views.clear();
+        }
+    }
+    let get =
+        more("get, checked, one thread, 100,000 rows in the page cache", "/s", 700e3, median(gets), 1.0);
+    more("view, unchecked, zero-copy, the same rows", "/s", 5e6, median(views), 1.0) & get
+}
+
+fn open_to_first_get(path: &Path, id: &str) -> f64 {
+    let mut times = Vec::new();
+    for _ in 0..TURNS * 3 {
+        let start = Instant::now();
+        let store = VectorStore::open(path).expect("opens");
+        assert!(store.get(id).expect("readable").is_some());
+        times.push(seconds(start) * 1e3);
+        store.close().expect("closed");
+    }
+    median(times)
+}
+
+/// Fills a store with rows of `dim` components in batches of `batch` and waits for the background.
+fn fill(store: &VectorStore, from: usize, to: usize, dim: usize, batch: usize) {
+    let vectors = vectors(batch, dim);
+    for first in (from..to).step_by(batch) {
+        let ids = ids(first..(first + batch).min(to));
+        store.put_many(&ids, &vectors[..ids.len() * dim]).expect("stored");
+    }
+    store.flush().expect("flushed");
+}
+
+/// Waits until each sealed segment has its index.
+fn settle(store: &VectorStore, path: &Path) {
+    let indexes = || {
+        let names = fs::read_dir(path)
+            .expect("listed")
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.ends_with(".ids")).count() as u64
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while indexes() + 1 < store.stats().expect("readable").segments && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn open(dir: &Path) -> bool {
+    let path = dir.join("small");
+    let store = create(&path, DIM);
+    store.put_many(&ids(0..ROWS), &vectors(ROWS, DIM)).expect("stored");
+    store.close().expect("closed");
+    let small =
+        at_most("open to first get, clean, 100,000 rows", "ms", 0.5, open_to_first_get(&path, "vec_0077777"));
+    remove(&path);
+    let path = dir.join("large");
+    let store = create(&path, 8);
+    fill(&store, 0, 10_000_000, 8, 10_000);
+    settle(&store, &path);
+    store.close().expect("closed");
+    let large = open_to_first_get(&path, "vec_7777777");
+    let large = at_most("open to first get, clean, 10 M rows, dim 8", "ms", 2.0, large);
+    small & large
+}
+
+/// A million rows in batches of a thousand, the last 8 MiB not synced, and no close.
+fn leave_unclosed(path: &Path) -> ! {
+    let options = OpenOptions::new().without_background().buffer_bytes(0);
+    let store = VectorStore::create_with(path, 8, Metric::L2, &options).expect("made");
+    let vectors = vectors(1000, 8);
+    for first in (0..1_000_000).step_by(1000) {
+        store.put_many(&ids(first..first + 1000), &vectors).expect("stored");
+        // 1,000 rows take 59 KB in both files: what follows this flush is below 8 MiB.
+        if first == 870_000 {
+            store.flush().expect("flushed");
+        }
+    }
+    // No destructor runs: the process is gone as if it had been killed.
+    std::process::exit(0);
+}
+
+fn killed(dir: &Path) -> bool {
+    let mut times = Vec::new();
+    for turn in 0..TURNS {
+        let path = dir.join(format!("store{turn}"));
+        let me = std::env::current_exe().expect("known");
+        let left = Command::new(me).env(KILLED, &path).status().expect("started");
+        assert!(left.success());
+        let start = Instant::now();
+        let store = VectorStore::open(&path).expect("opens");
+        times.push(seconds(start) * 1e3);
+        assert_eq!(store.len().expect("readable"), 1_000_000);
+        if turn == 0 {
+            times.clear();
+        }
+        drop(store);
+        remove(&path);
+    }
+    at_most("open after a kill, 1 M active rows, 8 MiB unproven", "ms", 150.0, median(times))
+}
+
+// ---- sizes ----
+
+fn bytes_of(path: &Path, suffix: &str) -> f64 {
+    let files: Vec<PathBuf> =
+        fs::read_dir(path).expect("listed").map(|entry| entry.expect("listed").path()).collect();
+    let ours = files.iter().filter(|path| path.extension().is_some_and(|found| found == suffix));
+    ours.map(|path| fs::metadata(path).expect("there").len() as f64).sum()
+}
+
+fn size(dir: &Path) -> bool {
+    let path = dir.join("wide");
+    let store = create(&path, DIM);
+    fill(&store, 0, ROWS, DIM, 1000);
+    store.close().expect("closed");
+    let raw = (ROWS * DIM * 4) as f64;
+    let pair = (bytes_of(&path, "dat") + bytes_of(&path, "idx")) / raw;
+    let mut good = at_most(".dat + .idx of raw, dim 768, batches of 1,000", "x", 1.012, pair);
+    good &= at_most(".ids of raw", "x", 0.007, bytes_of(&path, "ids") / raw);
+    let store = VectorStore::open_with(&path, &OpenOptions::new().compact_at(2.0)).expect("opens");
+    let dead: Vec<String> = (0..ROWS).step_by(3).map(|n| format!("vec_{n:07}")).collect();
+    store.put_many(&dead, &vectors(dead.len(), DIM)).expect("stored");
+    store.delete_many(&ids(0..1000)).expect("deleted");
+    // A small limit seals what is there at the next write.
+    drop(store);
+    let options = OpenOptions::new().compact_at(2.0).segment_records(1000);
+    let store = VectorStore::open_with(&path, &options).expect("opens");
+    store.put("one more", &vectors(1, DIM)).expect("stored");
+    store.flush().expect("flushed");
+    good &= at_most(".del of raw, a third replaced in no order", "x", 0.001, bytes_of(&path, "del") / raw);
+    store.compact().expect("compacted");
+    let live = store.len().expect("readable") as f64 * (DIM * 4) as f64;
+    let pair = (bytes_of(&path, "dat") + bytes_of(&path, "idx")) / live;
+    good &= at_most(".dat + .idx of live, compacted", "x", 1.012, pair);
+    drop(store);
+    remove(&path);
+    let path = dir.join("narrow");
+    let store = create(&path, 8);
+    fill(&store, 0, 900_000, 8, 1000);
+    let stats = store.stats().expect("readable");
+    let per_row = stats.memory.index as f64 / 900_000.0;
+    good &= at_most("heap of an active segment, bytes a row", "B", 32.0, per_row);
+    fill(&store, 900_000, 1_000_100, 8, 1000);
+    settle(&store, &path);
+    store.close().expect("closed");
+    let store = VectorStore::open(&path).expect("opens");
+    assert!(store.get("vec_0500000").expect("readable").is_some());
+    let heap = store.stats().expect("readable").memory.heap as f64 / f64::from(1 << 20);
+    good & at_most("heap after opening 1 M sealed rows", "MiB", 1.0, heap)
+}
+
+// ---- many rows ----
+
+fn ingest(dir: &Path) -> bool {
+    let path = dir.join("store");
+    let store = create(&path, 256);
+    let mut rates = Vec::new();
+    for (from, to) in [(100_000, 200_000), (9_900_000, 10_000_000)] {
+        let before = rates.len() * 200_000;
+        fill(&store, before, from, 256, 10_000);
+        settle(&store, &path);
+        // The page cache's own writing of what came before is no part of it.
+        let start = Instant::now();
+        fill(&store, from, to, 256, 10_000);
+        rates.push(100_000.0 / seconds(start));
+    }
+    more("ingest of new ids, dim 256: rows 9.9 to 10 M (0.1 to 0.2 M)", "/s", rates[0], rates[1], 0.75)
 }

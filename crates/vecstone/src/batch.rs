@@ -65,7 +65,9 @@ impl<'a> Batch<'a> {
 
     /// Bytes that the batch takes in the buffer, about.
     pub(crate) fn bytes(&self) -> u64 {
-        let one = |id: &IdRef<'_>, document: Option<&str>| (id.as_bytes().len() + document.map_or(0, str::len) + 32) as u64;
+        let one = |id: &IdRef<'_>, document: Option<&str>| {
+            (id.as_bytes().len() + document.map_or(0, str::len) + 32) as u64
+        };
         let rows: u64 = self.rows().map(|rows| rows.len() as u64 * 4).sum();
         rows + match self {
             Batch::Rows { ids, documents, .. } => {

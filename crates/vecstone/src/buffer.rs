@@ -215,7 +215,6 @@ impl Slot {
 /// The newest change of an id: a put or a delete.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
-    pub(crate) number: u64,
     pub(crate) chunk: &'a Chunk,
     pub(crate) op: &'a Op,
 }
@@ -323,13 +322,13 @@ impl Buffer {
         View { slots: self.slots.clone(), first, next, puts, table: Arc::default() }
     }
 
-    /// The first batches: as many whole ones as `max_bytes` of rows, ids and documents allow, but at least one. They stay
-    /// until they are removed.
-    pub(crate) fn group(&self, max_bytes: u64) -> Option<Group> {
+    /// The first batches: as many whole ones as `max_bytes` of rows, ids and documents and `max_ops` changes allow, but at
+    /// least one. They stay until they are removed.
+    pub(crate) fn group(&self, max_bytes: u64, max_ops: u64) -> Option<Group> {
         let mut batches = self.batches.iter();
         let Batch { mut next, mut bytes } = *batches.next()?;
         for batch in batches {
-            if bytes + batch.bytes > max_bytes {
+            if bytes + batch.bytes > max_bytes || batch.next - self.first > max_ops {
                 break;
             }
             bytes += batch.bytes;
@@ -584,7 +583,7 @@ fn is(slots: &VecDeque<Slot>, number: u64, hash: u64, id: &[u8]) -> bool {
 fn find<'a>(table: &HashTable<u64>, slots: &'a VecDeque<Slot>, hash: u64, id: &[u8]) -> Option<Found<'a>> {
     let number = *table.find(hash, |&number| is(slots, number, hash, id))?;
     let (chunk, op) = locate(slots, number);
-    Some(Found { number, chunk, op })
+    Some(Found { chunk, op })
 }
 
 fn range(at: u32, len: u32) -> Range<usize> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
-    engine.flush()?;
+    engine.flush().inspect_err(|error| engine.set_back(error.clone()))?;
     engine.in_sync_place(|| {
         let mut writer = engine.writer();
         engine.write_all(&mut writer)?;
@@ -81,12 +81,12 @@ impl Engine {
 }
 
 /// Writes `.ids` for the rows of a segment from what its log says, under a new name that then replaces the old one: who
-/// has that open keeps it. Not synced: what a crash damages is not used.
+/// has that open keeps it. Synced before, so that damage to it is never a crash's work.
 fn write_ids(disk: &Arc<dyn Disk>, part: &SegmentView, kills: &[(u32, u32)], manifest: u64) -> Result<()> {
     let (files, end): (Files, &Sealed) = (part.segment.files(), &part.end);
-    let found = recover::read_sealed(&files, end)?;
+    let mut found = recover::read_sealed(&files, end)?;
     let mut index = HeapIndex::from_row(0, Arc::new(files.idx.map(end.idx_len)?));
-    index.add_all(&found.rows);
+    index.take(std::mem::take(&mut found.rows), |_| {});
     let header = part.segment.header();
     let tip = &found.tip;
     let point = Point {
@@ -103,13 +103,15 @@ fn write_ids(disk: &Arc<dyn Disk>, part: &SegmentView, kills: &[(u32, u32)], man
     };
     let hasher = crate::id::IdHasher::new(&header.identity.uuid);
     let live = index.newest(hasher);
-    let row = |row: u32| -> RowEntry { found.rows.entry(row.into()).unwrap_or_default() };
+    let row = |row: u32| -> RowEntry { index.rows().entry(row.into()).unwrap_or_default() };
     let content = Content { point, row: &row, live, dead: &part.mask.to_roaring(), kills };
     let path = files.dat.path.with_extension("ids.new");
     let target = files.dat.path.with_extension("ids");
     _ = disk.unlink(&path);
     let file = disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
-    let written = ids::write(&Named { path: path.clone(), file }, &content)
+    let named = Named { path: path.clone(), file };
+    let written = ids::write(&named, &content)
+        .and_then(|()| named.file.sync_data().map_err(|e| Error::io(&path, "sync", e)))
         .and_then(|()| disk.rename(&path, &target).map_err(|e| Error::io(&target, "replace", e)));
     if written.is_err() {
         _ = disk.unlink(&path);

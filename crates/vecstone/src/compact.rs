@@ -2,6 +2,7 @@
 //!
 //! The steps are K1 to K3 of the format. Only neighbours are merged, so that the order of writing stays.
 
+use crate::batch::{Batch, Op};
 use crate::directory;
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
@@ -10,7 +11,6 @@ use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::SegmentEntry;
 use crate::format::record::FileRecord;
-use crate::batch::{Batch, Op};
 use crate::id::{AsId, Id};
 use crate::mask::Mask;
 use crate::pair::Pair;
@@ -319,7 +319,8 @@ impl Engine {
         let places = start..start + run.len();
         for entry in manifest.segments.splice(places.clone(), entries) {
             let path = directory::pair_path(&self.dir, entry.number);
-            obsolete.extend(["dat", "idx", "jsonl", "ids", "codes"].map(|suffix| path.with_extension(suffix)));
+            obsolete
+                .extend(["dat", "idx", "jsonl", "ids", "codes"].map(|suffix| path.with_extension(suffix)));
             if let Some(sealed) = entry.sealed.filter(|sealed| sealed.del.0 != 0) {
                 obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }

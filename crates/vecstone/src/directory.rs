@@ -3,11 +3,11 @@
 use crate::config::Metric;
 use crate::disk::{Disk, DiskFile, Open, write_all_at};
 use crate::error::{Error, Result};
+use crate::files::{Files, Named, parent_of};
 use crate::format::header::{Bad, HEADER_BYTES, Header};
 use crate::format::manifest::{self, Manifest, SegmentEntry};
 use crate::format::record::FILE_BYTES;
 use crate::planted::{self, Bug};
-use crate::files::{Files, Named, parent_of};
 use crate::recover::complain;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};

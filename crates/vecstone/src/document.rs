@@ -30,7 +30,11 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused() {
         for text in ["", "{", "{} {}", "nul", "\"\n\"", "NaN", &"[".repeat(1_000_000)] {
-            assert!(matches!(one_line(text), Err(Error::InvalidDocument { .. })), "{}", &text[..text.len().min(9)]);
+            assert!(
+                matches!(one_line(text), Err(Error::InvalidDocument { .. })),
+                "{}",
+                &text[..text.len().min(9)]
+            );
         }
     }
 }

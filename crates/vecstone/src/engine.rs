@@ -6,15 +6,15 @@
 
 use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
-use crate::settings::Durability;
 use crate::config::Schema;
 use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
-use crate::open::Opened;
 use crate::id::{IdKind, IdRef};
 use crate::mask::Mask;
+use crate::open::Opened;
 use crate::pair::Pair;
+use crate::settings::Durability;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::view::View;
@@ -26,6 +26,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+mod commit;
+mod sync;
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -133,19 +136,8 @@ impl Writer {
     }
 }
 
-/// How much of the buffer one commit takes.
-const GROUP_BYTES: u64 = 8 << 20;
-
 /// From this size on a batch is copied before the state is locked.
 const PREPARED_BYTES: u64 = 256 << 10;
-
-/// Whether a batch was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Written,
-    /// The active segment has to be sealed before.
-    SealFirst,
-}
 
 impl Engine {
     pub(crate) fn new(
@@ -332,10 +324,10 @@ impl Engine {
         let goal = Goal { ops: state.buffer.next(), seq: 0 };
         self.buffered.store(goal.ops - state.buffer.first(), Ordering::Release);
         let half_full = state.buffer.bytes() > self.settings.buffer_bytes / 2;
+        self.start_threads(&mut state);
         if self.settings.background && durability == Durability::Buffered {
             if state.dirty_since.is_none() {
                 state.dirty_since = Some(Instant::now());
-                self.start_threads(&mut state);
                 self.work.notify_all();
             } else if half_full {
                 self.work.notify_all();
@@ -354,376 +346,18 @@ impl Engine {
             let mut state = self.state();
             self.check_writable(&state)?;
             Self::settle_kind(&mut state, kind)?;
+            self.start_threads(&mut state);
         }
-        let seq = self.in_turn(|writer| {
-            let ops = self.state().buffer.next();
-            if self.write_until(writer, ops)? == Outcome::SealFirst {
-                return Ok(None);
-            }
-            let outcome = self.write_batch(writer, batch, kind, None)?;
-            Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
-        })?;
+        let seq = self.write_past_buffer(batch, kind)?;
         if durability == Durability::Sync {
             return self.wait_for(Goal { ops: 0, seq });
         }
         let mut state = self.state();
         if self.settings.background {
             state.dirty_since.get_or_insert_with(Instant::now);
-            self.start_threads(&mut state);
             self.work.notify_all();
         }
         Ok(())
-    }
-
-    // ---- writing ----
-
-    /// Runs `write` in the writer's place; where it finds that the segment has to be sealed first (`None`), seals it,
-    /// which needs the sync place too, and runs it again.
-    fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
-        loop {
-            let mut writer = self.writer();
-            if let Some(done) = write(&mut writer)? {
-                return Ok(done);
-            }
-            let full = writer.pair.header().identity.segment;
-            drop(writer);
-            self.in_sync_place(|| {
-                let mut writer = self.writer();
-                // Somebody else may have sealed it meanwhile.
-                if writer.pair.header().identity.segment == full { self.seal(&mut writer) } else { Ok(()) }
-            })?;
-        }
-    }
-
-    /// Writes what is in the buffer now.
-    pub(crate) fn drain(&self) -> Result<()> {
-        let ops = self.state().buffer.next();
-        self.in_turn(|writer| Ok((self.write_until(writer, ops)? == Outcome::Written).then_some(())))
-    }
-
-    /// Writes groups until those up to `ops` are written.
-    fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Outcome> {
-        while writer.ops < ops {
-            let state = self.state();
-            let Some(kind) = state.kind else { break };
-            let Some(group) = state.buffer.group(GROUP_BYTES) else { break };
-            drop(state);
-            if self.write_batch(writer, Batch::Group(&group), kind, Some(group.next))? == Outcome::SealFirst {
-                return Ok(Outcome::SealFirst);
-            }
-        }
-        Ok(Outcome::Written)
-    }
-
-    /// One commit: finds out which rows die, writes, publishes. `ops`: where the buffer goes on after it.
-    fn write_batch(
-        &self,
-        writer: &mut Writer,
-        batch: Batch<'_>,
-        kind: IdKind,
-        ops: Option<u64>,
-    ) -> Result<Outcome> {
-        writer.pair.check_writable()?;
-        if self.is_over_with(writer, batch) {
-            return Ok(Outcome::SealFirst);
-        }
-        let mut view = View::clone(&self.published.load());
-        let kills = self.resolve(&mut view, batch)?;
-        let mut written = writer.pair.write(batch, kind, &kills);
-        let maps = match &written {
-            Ok(appended) => self.maps_for(&view, writer, &appended.tip),
-            Err(error) => Err(error.clone()),
-        };
-        if let Err(error) = &maps {
-            written = Err(error.clone());
-        }
-        if let Err(error) = writer.pair.publish(&written) {
-            return Err(self.failed(writer, error));
-        }
-        let (appended, (dat_map, idx_map)) = (written?, maps?);
-        let part = view.active_mut();
-        let segment = part.segment.clone();
-        segment.grow(&appended.rows, &appended.deletes, &idx_map, &mut part.mask);
-        part.move_to(&appended.tip);
-        part.dat_map = Some(dat_map);
-        (view.kind, view.seq) = (Some(kind), appended.tip.seq);
-        segment.set_jsonl(writer.pair.files());
-        writer.deletes += appended.deletes.len() as u64;
-        self.publish(writer, view, ops);
-        Ok(Outcome::Written)
-    }
-
-    /// Makes a view the one that readers see, and takes from the buffer what is in it.
-    pub(crate) fn publish(&self, writer: &mut Writer, view: View, ops: Option<u64>) {
-        let mut state = self.state();
-        self.published.store(Arc::new(view));
-        if let Some(ops) = ops {
-            writer.ops = ops;
-            state.buffer.remove(ops);
-            self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
-        }
-        state.setback = None;
-        drop(state);
-        self.changed.notify_all();
-        self.tidy.notify_all();
-    }
-
-    /// The rows of sealed segments that a batch makes dead, for its COMMIT; these and those of the active segment's
-    /// base are killed in `view` too. Decided here, in the order of writing, never when the batch was accepted.
-    fn resolve(&self, view: &mut View, batch: Batch<'_>) -> Result<Vec<(u32, u32)>> {
-        let changes: Vec<_> = batch.changes(self.schema.hasher()).collect();
-        #[cfg(test)]
-        if crate::planted::is(crate::planted::Bug::KillAtPut) {
-            return self.resolve_as_accepted(view, &changes);
-        }
-        let active = view.active().segment.clone();
-        // An id that the active segment has in its table has no live row anywhere else.
-        let left: Vec<_> = {
-            let heap = active.heap();
-            changes.iter().filter(|change| !heap.has(change.hash, change.id)).collect()
-        };
-        let mut kills = Vec::new();
-        let last = view.segments.len() - 1;
-        for (place, part) in view.segments.iter_mut().enumerate().rev() {
-            let segment = part.segment.clone();
-            // All first looks before the first search: they do not wait for each other's memory.
-            let likely: Vec<_> = left.iter().filter(|change| segment.may_have(change.hash)).collect();
-            for change in likely {
-                let found = if place == last {
-                    segment.find_in_base(change.hash, change.id)?
-                } else {
-                    segment.find(change.hash, change.id, part.rows)?
-                };
-                let Some(row) = found else { continue };
-                if part.mask.kill(row) && place != last {
-                    kills.push((segment_number(&segment)?, row));
-                }
-            }
-        }
-        Ok(kills)
-    }
-
-    /// The planted bug: what a put replaces is what it would have replaced when it was accepted.
-    #[cfg(test)]
-    fn resolve_as_accepted(&self, view: &mut View, changes: &[buffer::Change<'_>]) -> Result<Vec<(u32, u32)>> {
-        let seen = self.state().seen.take().unwrap_or_else(|| self.published.load_full());
-        let mut kills = Vec::new();
-        for change in changes {
-            let Some(at) = seen.find(change.hash, change.id)? else { continue };
-            let segment = &seen.segments[at.segment].segment;
-            let place = view.place_of(segment.number());
-            if at.segment + 1 < seen.segments.len()
-                && place.is_none_or(|place| view.segments[place].mask.kill(at.row))
-            {
-                kills.push((segment_number(segment)?, at.row));
-            }
-        }
-        Ok(kills)
-    }
-
-    /// Mappings that reach the end of a batch that was just written.
-    fn maps_for(
-        &self,
-        view: &View,
-        writer: &Writer,
-        tip: &crate::recover::Tip,
-    ) -> Result<(Arc<crate::disk::Mapping>, Arc<crate::disk::Mapping>)> {
-        let files = writer.pair.files();
-        let dat_len = writer.pair.header().row_start(tip.rows);
-        let part = view.active();
-        let dat = match &part.dat_map {
-            Some(map) if map.len() >= dat_len => map.clone(),
-            _ => Arc::new(files.dat.map_written(dat_len)?),
-        };
-        let old = part.segment.heap().map().clone();
-        let idx = if old.len() >= tip.idx_end { old } else { Arc::new(files.idx.map_written(tip.idx_end)?) };
-        Ok((dat, idx))
-    }
-
-    /// Whether the active segment is at a limit.
-    fn is_over(&self, writer: &Writer) -> bool {
-        let (tip, limits) = (writer.pair.written(), &self.settings.limits);
-        tip.rows + writer.deletes >= limits.records
-            || writer.pair.header().row_start(tip.rows) >= limits.dat
-            || tip.idx_end >= limits.idx
-            || tip.docs_end >= limits.jsonl
-    }
-
-    /// Whether a batch does not fit in the active segment. A segment's first batch always does.
-    fn is_over_with(&self, writer: &Writer, batch: Batch<'_>) -> bool {
-        let (tip, limits) = (writer.pair.written(), &self.settings.limits);
-        let records = tip.rows + writer.deletes;
-        if records == 0 {
-            return false;
-        }
-        let rows: u64 = batch.rows().map(|rows| rows.len() as u64 * 4).sum();
-        self.is_over(writer)
-            || records + batch.len() as u64 > limits.records
-            || writer.pair.header().row_start(tip.rows) + rows > limits.dat
-    }
-
-    // ---- syncing ----
-
-    /// What has to be durable for everything accepted until now to be.
-    pub(crate) fn goal(&self) -> Goal {
-        let state = self.state();
-        Goal { ops: state.buffer.next(), seq: self.published.load().seq }
-    }
-
-    /// Returns when everything accepted until now is durable.
-    pub(crate) fn flush(&self) -> Result<()> {
-        if let Some(first) = &self.state().failure {
-            return Err(Error::Poisoned { first: first.clone() });
-        }
-        self.wait_for(self.goal())
-    }
-
-    /// Returns when `goal` is durable: leads a sync, or waits for the one that is under way.
-    pub(crate) fn wait_for(&self, goal: Goal) -> Result<()> {
-        let mut state = self.state();
-        state.waiting += 1;
-        let outcome = loop {
-            if goal.is_reached(state.durable) {
-                break Ok(());
-            }
-            if let Some(first) = &state.failure {
-                break Err(Error::Poisoned { first: first.clone() });
-            }
-            if state.syncing {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.syncing = true;
-            state = self.wait_for_company(state);
-            drop(state);
-            let round = self.round();
-            state = self.state();
-            state.syncing = false;
-            self.changed.notify_all();
-            if let Err(error) = round {
-                break Err(error);
-            }
-        };
-        state.waiting -= 1;
-        outcome
-    }
-
-    /// A leader that had company in the last sync gives it a moment to come back: at most a quarter of that sync.
-    fn wait_for_company<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let until = Instant::now() + state.last_sync / 4;
-        while state.waiting < state.company {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state
-    }
-
-    /// Waits for the sync place and runs `work` in it.
-    pub(crate) fn in_sync_place<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        while state.syncing {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.syncing = true;
-        drop(state);
-        let done = work();
-        self.state().syncing = false;
-        self.changed.notify_all();
-        done
-    }
-
-    /// Writes what is accepted and syncs what is written; in the sync place.
-    fn round(&self) -> Result<()> {
-        let mut writer = self.writer();
-        self.write_all(&mut writer)?;
-        let pending = match writer.pair.pending() {
-            Ok(pending) => pending,
-            Err(error) => return Err(self.failed(&mut writer, error)),
-        };
-        let (view, ops) = (self.published.load_full(), writer.ops);
-        let start = Instant::now();
-        if let Some(pending) = pending {
-            drop(writer);
-            let synced = pending.sync();
-            writer = self.writer();
-            let noted = writer.pair.note(&synced);
-            if let Err(error) = writer.pair.finish(pending, synced, noted) {
-                return Err(self.failed(&mut writer, error));
-            }
-        }
-        self.became_durable(&mut writer, view, ops, start.elapsed());
-        Ok(())
-    }
-
-    /// Writes everything accepted until now; in the sync place, so that segments can be sealed.
-    pub(crate) fn write_all(&self, writer: &mut Writer) -> Result<()> {
-        let ops = self.state().buffer.next();
-        while self.write_until(writer, ops)? == Outcome::SealFirst {
-            self.seal(writer)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn became_durable(&self, writer: &mut Writer, view: Arc<View>, ops: u64, took: Duration) {
-        let mut state = self.state();
-        state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
-        writer.durable_view = view;
-        (state.company, state.last_sync) = (state.waiting, took);
-        if state.buffer.is_empty() && self.published.load().seq == state.durable.seq {
-            state.dirty_since = None;
-        } else if state.dirty_since.is_some() {
-            state.dirty_since = Some(Instant::now());
-        }
-        let durable = state.durable;
-        let woken: Vec<Waker> =
-            state.wakers.extract_if(.., |(goal, _)| goal.is_reached(durable)).map(|(_, waker)| waker).collect();
-        drop(state);
-        self.changed.notify_all();
-        woken.into_iter().for_each(Waker::wake);
-    }
-
-    /// After an error: if the files are in an unknown state now, writing stops and readers see what is durable.
-    pub(crate) fn failed(&self, writer: &mut Writer, error: Error) -> Error {
-        if !writer.pair.is_poisoned() {
-            return error;
-        }
-        let mut state = self.state();
-        if state.failure.is_none() {
-            state.failure = Some(Arc::new(error.clone()));
-            state.buffer.clear();
-            self.buffered.store(0, Ordering::Release);
-            self.published.store(writer.durable_view.clone());
-        }
-        let woken: Vec<Waker> = state.wakers.drain(..).map(|(_, waker)| waker).collect();
-        drop(state);
-        self.changed.notify_all();
-        woken.into_iter().for_each(Waker::wake);
-        error
-    }
-
-    /// Whether `goal` is durable, or never will be; else `waker` is woken then, and the background starts at once.
-    pub(crate) fn poll(&self, goal: Goal, waker: &Waker) -> Option<Result<()>> {
-        let mut state = self.state();
-        if goal.is_reached(state.durable) {
-            return Some(Ok(()));
-        }
-        if let Err(error) = self.check_writable(&state) {
-            return Some(Err(error));
-        }
-        state.wakers.push((goal, waker.clone()));
-        state.urgent = true;
-        self.start_threads(&mut state);
-        self.work.notify_all();
-        None
-    }
-
-    /// Wakes all who wait for durability in a future: after a setback they see it.
-    pub(crate) fn wake_all(&self) {
-        let woken: Vec<Waker> = self.state().wakers.drain(..).map(|(_, waker)| waker).collect();
-        woken.into_iter().for_each(Waker::wake);
     }
 
     // ---- reading ----
@@ -799,10 +433,4 @@ impl Engine {
     pub(crate) fn compacting(&self) -> MutexGuard<'_, Option<Error>> {
         self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The number of a segment as kills name it.
-pub(crate) fn segment_number(segment: &crate::segment::Segment) -> Result<u32> {
-    let number = segment.number();
-    u32::try_from(number).map_err(|_| Error::Full { rows: number, max: u32::MAX.into() })
 }

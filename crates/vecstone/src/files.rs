@@ -3,9 +3,9 @@
 use crate::disk::{Disk, DiskFile, Mapping, Open, read_exact_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::header::Header;
+use crate::ids::Doc;
 use crate::planted::{self, Bug};
 use crate::rows::NULL_LINE;
-use crate::ids::Doc;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -193,7 +193,9 @@ pub(crate) fn random() -> Result<[u8; 16]> {
     #[cfg(test)]
     if SEED.get() > 0 {
         SEED.set(SEED.get() + 1);
-        return Ok(std::array::from_fn(|n| SEED.get().wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()[n % 8]));
+        return Ok(std::array::from_fn(|n| {
+            SEED.get().wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()[n % 8]
+        }));
     }
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)

@@ -246,6 +246,11 @@ impl IdHasher {
     }
 }
 
+/// The half of a hash that is kept of each row.
+pub(crate) fn half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -302,9 +302,6 @@ impl Ids {
         hash: u64,
         mut is: impl FnMut(u32) -> Result<bool, Damaged>,
     ) -> Result<Option<u32>, Damaged> {
-        if !self.may_have(hash)? {
-            return Ok(None);
-        }
         let home = Home::of(hash, self.sizes.table);
         let page = self.page(self.layout.table + home.page)?;
         for slot in (home.slot..SLOTS).chain(0..home.slot) {

@@ -1,7 +1,7 @@
 //! Which row of an id is its newest: the in-memory table of an active segment. It copies no id.
 
 use crate::disk::Mapping;
-use crate::id::IdHasher;
+use crate::id::{IdHasher, half};
 use crate::recover::Deleted;
 use crate::rows::{Row, RowTable};
 use hashbrown::{HashMap, HashTable};
@@ -29,12 +29,6 @@ pub(crate) const ROWS_AT_ONCE: usize = 4096;
 /// From the half of a hash that is kept to all bits that the table looks at.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// The half of a hash that is kept.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
-pub(crate) fn half(hash: u64) -> u32 {
-    (hash >> 32) as u32
 }
 
 impl HeapIndex {
@@ -70,13 +64,29 @@ impl HeapIndex {
         self.table.reserve(rows, |&row| spread(hash_of(&self.rows, row)));
     }
 
-    /// Adds the next rows, the first of which is `first`; tells of each whether, and which, row here was the newest of
-    /// its id before.
-    pub(crate) fn add(&mut self, first: u64, new: &[Row], mut replaced: impl FnMut(u32, Option<u32>)) {
+    /// Adds the next rows; tells of each that replaces another row here which one that is.
+    pub(crate) fn add(&mut self, new: &[Row], replaced: impl FnMut(u32)) {
+        let first = self.rows.end();
+        new.iter().for_each(|row| self.rows.push(*row));
+        self.index_from(first, replaced);
+    }
+
+    /// Takes over the rows of a table, lines included, which go on where these end; as [`add`](Self::add).
+    pub(crate) fn take(&mut self, rows: RowTable, replaced: impl FnMut(u32)) {
+        let first = self.rows.end();
+        self.expect(rows.iter().count());
+        if first == self.rows.first() {
+            self.rows = rows;
+        } else {
+            self.rows.append(&rows);
+        }
+        self.index_from(first, replaced);
+    }
+
+    /// Makes the rows from `first` on the newest of their ids.
+    fn index_from(&mut self, first: u64, mut replaced: impl FnMut(u32)) {
         let HeapIndex { rows, table, previous, idx_map } = self;
-        debug_assert_eq!(rows.end(), first);
-        for (row, &Row { idx_at, hash, .. }) in (first..).zip(new) {
-            rows.push(new[usize::try_from(row - first).expect("a slice's length")]);
+        for (row, Row { idx_at, hash, .. }) in (first..).zip(rows.iter_from(first)) {
             let row = u32::try_from(row).expect("row numbers are below MAX_ROWS");
             let entry = table.entry(
                 spread(hash),
@@ -90,23 +100,11 @@ impl HeapIndex {
                 hashbrown::hash_table::Entry::Occupied(mut slot) => {
                     let old = std::mem::replace(slot.get_mut(), row);
                     previous.insert(row, old);
-                    replaced(row, Some(old));
+                    replaced(old);
                 }
-                hashbrown::hash_table::Entry::Vacant(slot) => {
-                    slot.insert(row);
-                    replaced(row, None);
-                }
+                hashbrown::hash_table::Entry::Vacant(slot) => _ = slot.insert(row),
             }
         }
-    }
-
-    /// Adds all rows of a table, lines included.
-    pub(crate) fn add_all(&mut self, rows: &RowTable) {
-        for piece in rows.pieces(ROWS_AT_ONCE) {
-            self.expect(piece.len());
-            self.add(self.rows.end(), piece, |_, _| {});
-        }
-        self.add_lines(rows);
     }
 
     /// The newest row of each id, with the id's hash.

@@ -46,7 +46,8 @@ pub(crate) fn open_segments(
     how: How<'_>,
 ) -> Result<Opened> {
     let (mut segments, mut in_del) = (Vec::new(), HashMap::new());
-    let Some((last, before)) = manifest.segments.split_last().filter(|(last, _)| last.sealed.is_none()) else {
+    let Some((last, before)) = manifest.segments.split_last().filter(|(last, _)| last.sealed.is_none())
+    else {
         let what = "MANIFEST names no active segment";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
     };
@@ -73,7 +74,7 @@ pub(crate) fn open_segments(
     if how.proven_only {
         active.keep_proven();
     }
-    segment.replay(&active, &mut mask)?;
+    segment.replay(&mut active, &mut mask)?;
     let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.tip.rows))?));
     let end = active.tip.sealed(&header);
     segments.push(SegmentView { segment: Arc::new(segment), rows: active.tip.rows, mask, dat_map, end });
@@ -119,10 +120,11 @@ fn open_pair(
         error => error,
     })?;
     let (dat_len, idx_len) = (files.dat.len()?, files.idx.len()?);
-    let (header, _) = recover::read_headers(&files.dat, &files.idx, dat_len, idx_len).map_err(|e| match e {
-        Error::NotAStore { path, why } => Error::corrupt(&path, 0, why),
-        error => error,
-    })?;
+    let (header, _) =
+        recover::read_headers(&files.dat, &files.idx, dat_len, idx_len).map_err(|e| match e {
+            Error::NotAStore { path, why } => Error::corrupt(&path, 0, why),
+            error => error,
+        })?;
     let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
     if header != (Header { dim: manifest.dim, element: manifest.element, identity }) {
         return Err(Error::corrupt(&files.dat.path, 0, "the file is not the one that MANIFEST names"));
@@ -188,12 +190,19 @@ fn open_active(
     header: Header,
     manifest: &Manifest,
 ) -> Result<(Segment, Mask, Recovered)> {
-    let usable = open_ids(disk, files, &header).and_then(|ids| {
+    let ids = open_ids(disk, files, &header);
+    // Written only when everything up to there was durable.
+    let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
+    let usable = ids.and_then(|ids| {
         let start = start_at(&ids, files, &header, manifest)?;
         Some((ids, start))
     });
     let Some((ids, (tip, mask, kills))) = usable else {
         let found = recover::recover(files, None, manifest.number)?;
+        if found.tip.seq < proven {
+            let what = "the log ends before a batch that was durable when .ids was written";
+            return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+        }
         return Ok((Segment::active(disk, files.clone(), header, None)?, Mask::default(), found));
     };
     let mut found = recover::recover(files, Some(&tip), manifest.number)?;
@@ -211,7 +220,8 @@ fn start_at(
     manifest: &Manifest,
 ) -> Option<(Tip, Mask, Vec<(u32, u32)>)> {
     let point = *ids.point();
-    if point.manifest > manifest.number || point.rows == 0 {
+    // That of a sealed segment (0) says nothing of dead rows and kills: MANIFEST has been replaced since it was read.
+    if point.manifest == 0 || point.manifest > manifest.number || point.rows == 0 {
         return None;
     }
     let tip = Tip {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named, parent_of, sync_at_once, with_suffix, write_again};
 use crate::format::header::Header;
 use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS, FileRecord};
-use crate::id::{IdHasher, IdKind};
+use crate::id::{IdHasher, IdKind, half};
 use crate::planted::{self, Bug};
 use crate::recover::{Deleted, Recovered, Tip};
 use crate::rows::{NULL_LINE, Row, RowTable};
@@ -56,6 +56,9 @@ pub(crate) struct Pending {
     disk: Arc<dyn Disk>,
 }
 
+/// Length and checksum of the line of each row of a batch.
+type Lines = Vec<(u32, u32)>;
+
 /// How rows are handed to the system: pieces that stay in the core's own cache between checksum and write.
 const PIECE_BYTES: usize = 1 << 20;
 /// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
@@ -65,12 +68,7 @@ const WRITEBACK_BYTES: u64 = 16 << 20;
 impl Pair {
     /// Makes both files and syncs them; the directory is the caller's to sync. `before`: sequence and chain of the
     /// segment before.
-    pub(crate) fn create(
-        disk: &Arc<dyn Disk>,
-        path: &Path,
-        file: FileRecord,
-        manifest: u64,
-    ) -> Result<Pair> {
+    pub(crate) fn create(disk: &Arc<dyn Disk>, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
         let create = |path: PathBuf| match disk.open(&path, Open::CreateNew) {
             Ok(file) => Ok(Named { path, file }),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { path }),
@@ -132,10 +130,13 @@ impl Pair {
             self.disk.unlink(&jsonl.path).map_err(|e| Error::io(&jsonl.path, "remove", e))?;
         }
         let trusting = planted::is(Bug::TrustPageCache);
-        if self.durable.seq < self.written.seq && !trusting {
+        if !trusting {
+            // The marks behind the last COMMIT too: their sync may have failed.
             for (named, end, durable) in self.ends() {
                 write_again(named, durable..end)?;
             }
+        }
+        if self.durable.seq < self.written.seq && !trusting {
             self.sync_all()?;
         }
         self.durable = self.written.clone();
@@ -183,6 +184,7 @@ impl Pair {
     /// sealed segments that the batch makes dead.
     pub(crate) fn write(&self, batch: Batch<'_>, kind: IdKind, kills: &[(u32, u32)]) -> Result<Appended> {
         self.check_writable()?;
+        self.write_marks_again()?;
         let at = &self.written;
         let (mut rows, mut deletes) = (RowTable::from_row(at.rows), Vec::new());
         let (mut log, mut with_documents) = (Vec::new(), at.docs_end > 0);
@@ -194,8 +196,7 @@ impl Pair {
                 deletes.push(Deleted { rows: rows.end(), idx_at, hash: change.hash });
                 continue;
             };
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
-            let hash = (change.hash >> 32) as u32;
+            let hash = half(change.hash);
             record::push_put(&mut log, change.id, self.header.row_start(rows.end()));
             rows.push(Row { idx_at, crc: 0, hash });
             with_documents |= document.is_some();
@@ -208,13 +209,24 @@ impl Pair {
         for (row, crc) in (at.rows..).zip(&crcs) {
             rows.set_crc(row, *crc);
         }
-        let (lines, jsonl) = if with_documents { self.write_lines(batch, &mut rows)? } else { Default::default() };
+        let (lines, jsonl) =
+            if with_documents { self.write_lines(batch, &mut rows)? } else { Default::default() };
         let arrays = Arrays { row_crcs: &crcs, documents: &lines, kills };
         let tip = self.seal(&mut log, batch.len(), kind, with_documents, arrays);
         for (piece, bytes) in log.chunks(PIECE_BYTES).enumerate() {
             self.files.idx.write(bytes, at.idx_end + (piece * PIECE_BYTES) as u64)?;
         }
         Ok(Appended { tip, rows, deletes, jsonl })
+    }
+
+    /// The CLOSE that was found may be in the page cache only, if its sync failed: what is built upon it is written
+    /// together with it.
+    fn write_marks_again(&self) -> Result<()> {
+        if !self.clean || planted::is(Bug::TrustClose) {
+            return Ok(());
+        }
+        let marks = &self.written.since_commit;
+        self.files.idx.write(marks, self.written.idx_end - marks.len() as u64)
     }
 
     fn full(&self, rows: u64) -> Error {
@@ -312,14 +324,11 @@ impl Pair {
 
     /// Writes one line for each put behind the lines that are there; returns their lengths and checksums, and the file
     /// if it is new.
-    fn write_lines(
-        &self,
-        batch: Batch<'_>,
-        rows: &mut RowTable,
-    ) -> Result<(Vec<(u32, u32)>, Option<Named>)> {
+    fn write_lines(&self, batch: Batch<'_>, rows: &mut RowTable) -> Result<(Lines, Option<Named>)> {
         let at = &self.written;
         let made = if at.docs_end == 0 { Some(self.create_jsonl()?) } else { None };
-        let jsonl = made.as_ref().or(self.files.jsonl.as_ref()).expect("a pair with documents has their file");
+        let jsonl =
+            made.as_ref().or(self.files.jsonl.as_ref()).expect("a pair with documents has their file");
         let (mut lines, mut bytes, mut start) = (Vec::new(), Vec::new(), at.lines_start());
         let (mut row, mut total) = (at.rows, 0u64);
         for (_, document) in batch.changes(self.hasher).filter_map(|change| change.put) {
@@ -334,7 +343,11 @@ impl Pair {
             let line = &bytes[from..];
             total += line.len() as u64;
             if total > MAX_BATCH_BYTES {
-                return Err(Error::BatchTooLarge { what: "bytes of documents", found: total, max: MAX_BATCH_BYTES });
+                return Err(Error::BatchTooLarge {
+                    what: "bytes of documents",
+                    found: total,
+                    max: MAX_BATCH_BYTES,
+                });
             }
             let len = u32::try_from(line.len()).expect("below 1 GiB");
             let crc = self.header.identity.line_crc(row, line);
@@ -506,9 +519,9 @@ impl Pair {
     /// Makes all of it durable and cuts the files to it: what a segment needs to be sealed.
     pub(crate) fn end_here(&mut self) -> Result<()> {
         self.commit()?;
-        self.cut_to_written()?;
-        let synced = self.sync_all();
-        synced.map_err(|error| self.failed(error))
+        let ended =
+            self.write_marks_again().and_then(|()| self.cut_to_written()).and_then(|()| self.sync_all());
+        ended.map_err(|error| self.failed(error))
     }
 
     /// The same pair under a newer MANIFEST.
@@ -544,8 +557,14 @@ impl Pending {
     /// Syncs all files at once; returns the sequence that is durable then.
     pub(crate) fn sync(&self) -> Result<u64> {
         let skipped = [Bug::SkipDatSync, Bug::SkipIdxSync, Bug::SkipJsonlSync].map(planted::is);
-        let files: Vec<_> =
-            self.files.all().into_iter().zip(skipped).filter(|(_, skip)| !skip).map(|(named, _)| named).collect();
+        let files: Vec<_> = self
+            .files
+            .all()
+            .into_iter()
+            .zip(skipped)
+            .filter(|(_, skip)| !skip)
+            .map(|(named, _)| named)
+            .collect();
         let synced = sync_at_once(self.disk.as_ref(), &files);
         if planted::is(Bug::IgnoreFailedSync) {
             return Ok(self.tip.seq);
@@ -553,4 +572,3 @@ impl Pending {
         synced.map(|()| self.tip.seq)
     }
 }
-

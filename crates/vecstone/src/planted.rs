@@ -43,8 +43,11 @@ pub(crate) enum Bug {
     AppendTooEarly,
     /// A list of dead rows has those of batches that are not durable.
     UnsyncedKills,
+    #[cfg(test)]
     /// Which row a put replaces is found out when it is accepted.
     KillAtPut,
+    /// What is written behind a CLOSE trusts that it is on the disk.
+    TrustClose,
     /// The documents are not synced by a commit.
     SkipJsonlSync,
     /// The directory is not synced after a segment's documents got their file.

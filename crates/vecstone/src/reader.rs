@@ -1,7 +1,7 @@
 //! A handle that only reads, in any process, beside a writer or alone.
 
-use crate::directory;
 use crate::config::Schema;
+use crate::directory;
 use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
@@ -53,6 +53,11 @@ impl Reader {
         Ok((reader, report))
     }
 
+    /// Whether this process is a child of the one that opened the store.
+    pub(crate) fn is_forked(&self) -> bool {
+        fork::generation() != self.generation
+    }
+
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let view = self.published.load_full();
         Ok(Snapshot::new(self.schema, view.kind, view, Default::default()))
@@ -65,7 +70,7 @@ impl Reader {
 
     /// Moves on to what is durable now.
     pub(crate) fn refresh(&self) -> Result<bool> {
-        if fork::generation() != self.generation {
+        if self.is_forked() {
             return Err(Error::Forked);
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +114,7 @@ impl Reader {
         let part = view.active_mut();
         let segment = part.segment.clone();
         segment.set_jsonl(&place.files);
-        segment.replay(&found, &mut part.mask)?;
+        segment.replay(&mut found, &mut part.mask)?;
         let dat_len = found.header.row_start(found.tip.rows);
         if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {
             part.dat_map = Some(Arc::new(place.files.dat.map(dat_len)?));
@@ -148,7 +153,9 @@ fn read_patiently(
         let replaced = directory::read_manifest(disk.as_ref(), dir).is_ok_and(|now| now.number != number);
         let race = replaced || writer || writer_before;
         match error {
-            Some(error) if !race || !error.may_be_a_race() || Instant::now() >= deadline => return Err(error),
+            Some(error) if !race || !error.may_be_a_race() || Instant::now() >= deadline => {
+                return Err(error);
+            }
             _ => thread::sleep(PAUSE),
         }
     }

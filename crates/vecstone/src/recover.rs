@@ -5,18 +5,18 @@
 
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
+use crate::format::Chain;
 use crate::format::header::{Bad, HEADER_LEN, Header};
 use crate::format::manifest::Sealed;
-use crate::format::Chain;
 use crate::format::record::{self, FileRecord};
 use crate::id::IdKind;
 use crate::ids::Doc;
 use crate::planted::{self, Bug};
 use crate::rows::{NULL_LINE, RowTable};
-use walk::{Walk, Window};
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use walk::{Walk, Window};
 
 mod walk;
 
@@ -221,10 +221,7 @@ pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
 }
 
 /// As [`read_sealed`], but also gives what comes before the first damage.
-pub(crate) fn read_as_far_as_it_holds(
-    files: &Files,
-    sealed: &Sealed,
-) -> Result<(Recovered, Option<Error>)> {
+pub(crate) fn read_as_far_as_it_holds(files: &Files, sealed: &Sealed) -> Result<(Recovered, Option<Error>)> {
     let (header, file) = read_headers(&files.dat, &files.idx, sealed.dat_len, sealed.idx_len)?;
     let mut walk = Walk::new(header, Tip::start(&file), [sealed.dat_len, sealed.jsonl_len], 0);
     walk.proof = u64::MAX;

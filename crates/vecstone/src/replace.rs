@@ -1,6 +1,7 @@
 //! Replacing MANIFEST: steps M1 to M6 of the format, which sealing and compaction share.
 
 use crate::directory;
+use crate::disk::Open;
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
@@ -8,9 +9,8 @@ use crate::format::header::Header;
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, crc32c};
-use crate::disk::Open;
-use crate::pair::Pair;
 use crate::mask::Mask;
+use crate::pair::Pair;
 use crate::planted::{self, Bug};
 use crate::recover::Tip;
 use crate::segment::Segment;

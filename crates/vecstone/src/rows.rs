@@ -109,8 +109,10 @@ impl RowTable {
     pub(crate) fn line(&self, row: u64) -> Doc {
         let Some(place) = row.checked_sub(self.lines_from) else { return Doc::default() };
         let Some(line) = self.lines.get(place) else { return Doc::default() };
-        let at =
-            place.checked_sub(1).and_then(|before| self.lines.get(before)).map_or(self.lines_start, Line::end);
+        let at = place
+            .checked_sub(1)
+            .and_then(|before| self.lines.get(before))
+            .map_or(self.lines_start, Line::end);
         let len = u32::try_from(line.end() - at).expect("pushed as 32 bits");
         Doc { at, len, crc: line.crc }
     }
@@ -123,6 +125,11 @@ impl RowTable {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Row> + '_ {
         self.rows.iter()
+    }
+
+    /// The rows from one on.
+    pub(crate) fn iter_from(&self, row: u64) -> impl Iterator<Item = Row> + '_ {
+        self.rows.iter_from(row.saturating_sub(self.first))
     }
 
     /// Keeps the rows below `end`.
@@ -180,6 +187,14 @@ impl<T: Copy> Pieces<T> {
 
     fn iter(&self) -> impl Iterator<Item = T> + '_ {
         self.0.iter().flatten().copied()
+    }
+
+    fn iter_from(&self, place: u64) -> impl Iterator<Item = T> + '_ {
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let (piece, skip) = (place / PIECE, place % PIECE);
+        let first = self.0.get(piece).and_then(|piece| piece.get(skip..)).unwrap_or_default();
+        let others = self.0.get(piece + 1..).unwrap_or_default();
+        first.iter().chain(others.iter().flatten()).copied()
     }
 
     fn truncate(&mut self, len: u64) {

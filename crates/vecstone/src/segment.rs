@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::Header;
 use crate::format::manifest::Sealed;
-use crate::id::{Id, IdHasher, IdKind};
+use crate::id::{Id, IdHasher, IdKind, half};
 use crate::ids::{Damaged, Ids, Point, RowEntry};
-use crate::index::{HeapIndex, ROWS_AT_ONCE, half, id_at};
+use crate::index::{HeapIndex, ROWS_AT_ONCE, id_at};
 use crate::mask::Mask;
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
@@ -34,7 +34,12 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that does not change any more. Maps nothing and opens `.ids` on first use.
-    pub(crate) fn sealed(disk: &Arc<dyn Disk>, files: Files, header: Header, sealed: Sealed) -> Result<Segment> {
+    pub(crate) fn sealed(
+        disk: &Arc<dyn Disk>,
+        files: Files,
+        header: Header,
+        sealed: Sealed,
+    ) -> Result<Segment> {
         Self::new(disk, files, header, sealed, OnceLock::new())
     }
 
@@ -106,36 +111,40 @@ impl Segment {
     /// those of the table. Not visible to any snapshot before its number of rows says so.
     pub(crate) fn grow(&self, rows: &RowTable, deletes: &[Deleted], idx_map: &Arc<Mapping>, mask: &mut Mask) {
         self.change().set_map(idx_map.clone());
-        let mut first = rows.first();
         for piece in rows.pieces(ROWS_AT_ONCE) {
             let mut heap = self.change();
             heap.expect(piece.len());
-            heap.add(first, piece, |_, old| _ = old.map(|old| mask.kill(old)));
-            first += piece.len() as u64;
+            heap.add(piece, |old| _ = mask.kill(old));
         }
         self.change().add_lines(rows);
-        for delete in deletes {
-            if let Some(row) = self.heap().deleted(delete) {
-                mask.kill(row);
-            }
+        self.kill_deleted(deletes, mask);
+    }
+
+    fn kill_deleted(&self, deletes: &[Deleted], mask: &mut Mask) {
+        let heap = self.heap();
+        for row in deletes.iter().filter_map(|delete| heap.deleted(delete)) {
+            mask.kill(row);
         }
     }
 
     /// Applies what recovery found behind the base.
-    pub(crate) fn replay(&self, found: &Recovered, mask: &mut Mask) -> Result<()> {
+    pub(crate) fn replay(&self, found: &mut Recovered, mask: &mut Mask) -> Result<()> {
         let idx_map = Arc::new(self.files.idx.map(found.tip.idx_end)?);
-        self.grow(&found.rows, &found.deletes, &idx_map, mask);
-        if self.base.rows == 0 {
-            return Ok(());
-        }
-        let hasher = self.hasher();
-        let puts = found.rows.iter().map(|row| row.idx_at);
-        for idx_at in puts.chain(found.deletes.iter().map(|delete| delete.idx_at)) {
-            let id = id_at(&idx_map, idx_at);
-            if let Some(row) = self.find_in_base(hasher.hash(id), id)? {
-                mask.kill(row);
+        if self.base.rows > 0 {
+            let hasher = self.hasher();
+            let puts = found.rows.iter().map(|row| row.idx_at);
+            for idx_at in puts.chain(found.deletes.iter().map(|delete| delete.idx_at)) {
+                let id = id_at(&idx_map, idx_at);
+                if let Some(row) = self.find_in_base(hasher.hash(id), id)? {
+                    mask.kill(row);
+                }
             }
         }
+        let mut heap = self.change();
+        heap.set_map(idx_map);
+        heap.take(std::mem::take(&mut found.rows), |old| _ = mask.kill(old));
+        drop(heap);
+        self.kill_deleted(&found.deletes, mask);
         Ok(())
     }
 
@@ -178,7 +187,8 @@ impl Segment {
             let found = ids.find(hash, |row| {
                 let entry = ids.row(row)?;
                 let stored = id_at(idx_map, entry.idx_at);
-                if entry.hash == half(hash) && stored != id && half(self.hasher().hash(stored)) != entry.hash {
+                if entry.hash == half(hash) && stored != id && half(self.hasher().hash(stored)) != entry.hash
+                {
                     rotten = Some(entry.idx_at);
                 }
                 Ok(entry.hash == half(hash) && stored == id)
@@ -197,7 +207,8 @@ impl Segment {
         if self.base.rows == 0 {
             return None;
         }
-        let open = || open_ids(&self.disk, &self.files, &self.header).filter(|ids| self.is_at_base(ids.point()));
+        let open =
+            || open_ids(&self.disk, &self.files, &self.header).filter(|ids| self.is_at_base(ids.point()));
         self.ids.get_or_init(open).as_ref()
     }
 
@@ -218,7 +229,7 @@ impl Segment {
         }
         let found = recover::read_sealed(&self.files, &self.base)?;
         let mut index = HeapIndex::from_row(0, self.idx_map()?.clone());
-        index.add_all(&found.rows);
+        index.take(found.rows, |_| {});
         Ok(self.rebuilt.get_or_init(|| index))
     }
 

@@ -72,7 +72,9 @@ impl Snapshot {
             return Ok(None);
         }
         let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
-        if let Some(found) = self.buffered.find(hash, bytes) {
+        if !self.buffered.is_empty()
+            && let Some(found) = self.buffered.find(hash, bytes)
+        {
             return Ok(found.op.is_put().then_some(Place::Buffer(found.chunk, found.op)));
         }
         Ok(self.view.find(hash, bytes)?.map(Place::File))

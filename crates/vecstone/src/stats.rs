@@ -124,7 +124,8 @@ pub(crate) fn stats(
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
         // A compaction under way has had no error yet.
-        compaction_error = engine.compacting.try_lock().ok().and_then(|last| last.as_ref().map(ToString::to_string));
+        compaction_error =
+            engine.compacting.try_lock().ok().and_then(|last| last.as_ref().map(ToString::to_string));
     }
     memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
     Ok(Stats {

@@ -121,7 +121,8 @@ impl VectorStorage {
         let batch = Batch::Ops(ops);
         let Some(kind) = self.kind().or(batch.kind()) else { return Ok(first) };
         batch.check(self.dim(), Some(kind))?;
-        let documents = ops.iter().filter_map(|op| if let Op::Put { document, .. } = op { *document } else { None });
+        let documents =
+            ops.iter().filter_map(|op| if let Op::Put { document, .. } = op { *document } else { None });
         let checked: Vec<String> = documents.map(crate::document::one_line).collect::<Result<_>>()?;
         let mut checked = checked.iter();
         let ops: Vec<Op<'_>> = ops
@@ -267,9 +268,8 @@ impl VectorStorage {
 
     /// What the record at `at` says.
     fn entry(&self, at: u64, record: Record<'_>) -> Result<LogEntry> {
-        let id = |bytes| {
-            self.kind().and_then(|kind| Id::from_bytes(kind, bytes)).ok_or_else(|| self.changed(at))
-        };
+        let id =
+            |bytes| self.kind().and_then(|kind| Id::from_bytes(kind, bytes)).ok_or_else(|| self.changed(at));
         match record {
             Record::Put { id: bytes, offset } if offset >= HEADER_BYTES => {
                 let row = (offset - HEADER_BYTES) / self.pair.header().stride();

@@ -20,11 +20,14 @@ use crate::pair::Pair;
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
 use crate::recover::RecoveryReport;
+use crate::repair::{self, RepairReport};
 use crate::search::{Neighbor, SearchOptions};
 use crate::settings::{Durability, OpenOptions};
 use crate::snapshot::{Iter, Snapshot};
 use crate::stats::{self, Stats};
 use crate::verify::{self, VerifyReport, as_damage};
+use crate::view::View;
+use arc_swap::ArcSwap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -53,7 +56,7 @@ pub struct VectorStore {
 #[derive(Debug)]
 enum Role {
     Writer(Arc<Engine>),
-    Reader(Reader),
+    Reader(Box<Reader>),
 }
 
 impl VectorStore {
@@ -117,7 +120,23 @@ impl VectorStore {
     ///
     /// What keeps the files from being read; damage is in the report.
     pub fn verify_path(path: impl AsRef<Path>) -> Result<VerifyReport> {
-        verify::verify_directory(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref()).or_else(as_damage)
+        verify::verify_directory(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref())
+            .or_else(as_damage)
+    }
+
+    /// Writes a new store at `to` (a new or empty directory) with everything of the store at `from` that checks out: for
+    /// each id its newest row, if its bytes and its id are intact and nothing says that it was deleted. An older version
+    /// takes its place only where nothing that is left tells of the newer one. `from` is only read, and locked meanwhile;
+    /// dimension, metric and kind of the ids stay, the uuid is new. If this fails, what is at `to` is not complete:
+    /// remove it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] and [`Error::NotAStore`] where there is nothing to repair; [`Error::Locked`] while another
+    /// process writes; [`Error::Unsupported`]; [`Error::AlreadyExists`] if `to` is not empty; [`Error::Corrupt`] if
+    /// nothing is left that says what the store was; [`Error::Io`] and others if `to` cannot be written.
+    pub fn repair(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<RepairReport> {
+        repair::repair(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), from.as_ref(), to.as_ref())
     }
 
     pub(crate) fn create_on(
@@ -133,7 +152,8 @@ impl VectorStore {
         let header = Header { dim, element: Element::F32, identity };
         let manifest = directory::first_manifest(&header, metric);
         let path = directory::pair_path(dir, identity.segment);
-        let pair = Pair::create(&disk, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
+        let pair =
+            Pair::create(&disk, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
         disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
         directory::replace_manifest(disk.as_ref(), dir, &manifest)?;
         let how = How { writable: true, proven_only: false, known: None };
@@ -159,7 +179,9 @@ impl VectorStore {
         }
         for path in unlisted {
             match disk.unlink(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, "remove", e)),
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(&path, "remove", e));
+                }
                 _ => {}
             }
         }
@@ -195,7 +217,7 @@ impl VectorStore {
             disk,
             dir: dir.to_owned(),
             schema: reader.schema,
-            role: Role::Reader(reader),
+            role: Role::Reader(Box::new(reader)),
             recovery,
             forked: OnceLock::new(),
             _lock: None,
@@ -246,8 +268,9 @@ impl VectorStore {
     /// # Errors
     ///
     /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::IdKind`],
-    /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`] and others that tell of an earlier
-    /// write in the background: nothing of this batch is stored, and what was accepted before is tried again.
+    /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`]: what was accepted is kept in the
+    /// buffer and tried again; a call that only finds an earlier failure of the background is not accepted, one with
+    /// [`Durability::Sync`] that fails itself is.
     /// [`Error::WriteFailed`], [`Error::SyncFailed`] and [`Error::Poisoned`]: writing stops, reopen the store.
     pub fn put_many(&self, ids: &[impl AsId], vectors: &[f32]) -> Result<()> {
         self.put_many_with(ids, vectors, &[], None)
@@ -366,7 +389,8 @@ impl VectorStore {
     }
 
     /// Rewrites all segments without their dead rows and merges small ones, while reads and writes go on. `progress` is
-    /// called after each few megabytes and can break it off: nothing is changed then ([`Error::Cancelled`]).
+    /// called after each few megabytes and can break it off ([`Error::Cancelled`]): segments that were done by then stay
+    /// compacted, the others are as before.
     ///
     /// # Errors
     ///
@@ -403,9 +427,7 @@ impl VectorStore {
                 let (manifest, snapshot) = engine.durable_snapshot()?;
                 backup::backup(disk, &manifest, &snapshot, to, true)
             }
-            Role::Reader(reader) => {
-                backup::backup(disk, &reader.manifest(), &reader.snapshot()?, to, false)
-            }
+            Role::Reader(reader) => backup::backup(disk, &reader.manifest(), &reader.snapshot()?, to, false),
         }
     }
 
@@ -436,18 +458,19 @@ impl VectorStore {
     /// [`Error::Io`], [`Error::Corrupt`] if the ids of buffered writes cannot be looked up.
     pub fn snapshot(&self) -> Result<Snapshot> {
         match &self.role {
-            Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(engine),
+            Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(&engine.published),
             Role::Writer(engine) => engine.snapshot(),
+            Role::Reader(reader) if reader.is_forked() => self.forked_snapshot(&reader.published),
             Role::Reader(reader) => reader.snapshot(),
         }
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
-    fn forked_snapshot(&self, engine: &Engine) -> Result<Snapshot> {
+    fn forked_snapshot(&self, published: &ArcSwap<View>) -> Result<Snapshot> {
         if let Some(snapshot) = self.forked.get() {
             return Ok(snapshot.clone());
         }
-        let view = engine.published.load_full();
+        let view = published.load_full();
         let view = view.detached(&self.disk)?;
         let snapshot = Snapshot::new(self.schema, view.kind, Arc::new(view), Default::default());
         Ok(self.forked.get_or_init(|| snapshot).clone())
@@ -615,6 +638,13 @@ impl VectorStore {
 
 impl Drop for VectorStore {
     fn drop(&mut self) {
+        if let Role::Writer(engine) = &self.role
+            && engine.is_forked()
+        {
+            // Another thread of the parent may have been changing it at the fork: it is left as it is.
+            std::mem::forget(engine.clone());
+            return;
+        }
         // Nobody is left to hear of a failure; what was flushed is safe whatever happens here.
         _ = self.close_in_place();
     }

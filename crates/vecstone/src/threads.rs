@@ -3,10 +3,13 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
-use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// What a thread does until the store closes.
+type Job = fn(&Engine);
 
 /// After an error in the background: when it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -22,7 +25,7 @@ impl Engine {
         state.started = true;
         let Some(engine) = self.me() else { return };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let jobs: [(&str, fn(&Engine)); 3] =
+        let jobs: [(&str, Job); 3] =
             [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
         for (name, job) in jobs {
             let engine = engine.clone();
@@ -45,8 +48,8 @@ impl Engine {
         }
     }
 
-    /// Remembers that the background could not write: the next call reports it.
-    fn set_back(&self, error: Error) {
+    /// Remembers that the background, or closing, could not write: the next call reports it.
+    pub(crate) fn set_back(&self, error: Error) {
         if !error.stops_writing() {
             self.state().setback = Some(error);
         }

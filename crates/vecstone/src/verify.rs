@@ -1,7 +1,7 @@
 //! Reading every byte and saying where it is not what was written.
 
 use crate::directory;
-use crate::disk::Disk;
+use crate::disk::{Disk, Open};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::format::header::{HEADER_BYTES, Header};
@@ -63,7 +63,13 @@ impl VerifyReport {
     }
 
     /// Adds a damaged place that hurts no single id.
-    pub(crate) fn add(&mut self, path: &Path, offset: u64, what: impl Into<String>, consequence: &'static str) {
+    pub(crate) fn add(
+        &mut self,
+        path: &Path,
+        offset: u64,
+        what: impl Into<String>,
+        consequence: &'static str,
+    ) {
         self.damage.push(Damage { path: path.to_owned(), offset, id: None, what: what.into(), consequence });
     }
 
@@ -116,7 +122,8 @@ pub(crate) fn verify_pair(
         let at = found.rows.get(row).map_or(0, |row| row.idx_at);
         let id = found.tip.kind.and_then(|kind| Id::from_bytes(kind, id_at(&idx_map, at)));
         let live = u32::try_from(row).is_ok_and(|row| mask.is_live(row));
-        let (what, consequence) = (format!("{what} {row} does not match its checksum"), if live { LOST } else { DEAD });
+        let (what, consequence) =
+            (format!("{what} {row} does not match its checksum"), if live { LOST } else { DEAD });
         report.damage.push(Damage { path: path.to_owned(), offset, id, what, consequence });
     };
     let crc = |row: u64| found.rows.get(row).map(|row| row.crc);
@@ -138,8 +145,13 @@ pub(crate) fn verify_view(disk: &Arc<dyn Disk>, dir: &Path, snapshot: &Snapshot)
     for part in &snapshot.files().segments {
         let segment = &part.segment;
         verify_pair(&segment.files(), segment.header(), &part.end, &part.mask, &mut report)?;
-        if let Some(ids) = crate::segment::open_ids(disk, &segment.files(), segment.header()) {
-            verify_ids(&ids, &mut report);
+        let path = segment.files().dat.path.with_extension("ids");
+        match crate::segment::open_ids(disk, &segment.files(), segment.header()) {
+            Some(ids) => verify_ids(&ids, &mut report),
+            None if disk.open(&path, Open::Read).is_ok() => {
+                report.add(&path, 0, "the index of ids is not one of this segment", REBUILT);
+            }
+            None => {}
         }
     }
     match directory::read_manifest(disk.as_ref(), dir) {

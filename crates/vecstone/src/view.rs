@@ -2,9 +2,9 @@
 
 use crate::disk::{Disk, Mapping};
 use crate::error::{Error, Result};
+use crate::format::manifest::Sealed;
 use crate::id::{Id, IdKind};
 use crate::mask::Mask;
-use crate::format::manifest::Sealed;
 use crate::recover::Tip;
 use crate::segment::Segment;
 use std::sync::Arc;
@@ -69,8 +69,10 @@ pub(crate) struct At {
 impl View {
     /// The live row of an id, newest segment first.
     pub(crate) fn find(&self, hash: u64, id: &[u8]) -> Result<Option<At>> {
+        // The filters pay only where there are other segments to look into.
+        let many = self.segments.len() > 2;
         for (place, part) in self.segments.iter().enumerate().rev() {
-            if part.rows == 0 {
+            if part.rows == 0 || (many && !part.segment.may_have(hash)) {
                 continue;
             }
             if let Some(row) = part.segment.find(hash, id, part.rows)?

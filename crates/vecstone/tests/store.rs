@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vecstone::{
-    AsId, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions, SearchOptions, Uuid,
-    VectorStorage, VectorStore, reference_distance,
+    AsId, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions, SearchOptions,
+    Uuid, VectorStorage, VectorStore, reference_distance,
 };
 
 const DIM: usize = 12;
@@ -339,7 +339,10 @@ fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, o
     store.put_many(&ids, &[vector(0), vector(1), vector(2)].concat()).expect("stored");
     assert_eq!(store.kind(), Some(kind));
     let refused = |error: Error| {
-        assert!(matches!(error, Error::IdKind { expected, found } if expected == kind && found != kind), "{error}");
+        assert!(
+            matches!(error, Error::IdKind { expected, found } if expected == kind && found != kind),
+            "{error}"
+        );
     };
     for buffered in [true, false] {
         refused(store.put(other, &vector(3)).expect_err("another kind"));
@@ -400,8 +403,15 @@ fn documents_go_with_their_rows() {
     store.compact().expect("compacted");
     store.close().expect("closed");
     let store = VectorStore::open(&path).expect("opens");
-    assert_eq!((document(&store, "a").as_deref(), document(&store, "b"), document(&store, "c")), (Some("0"), None, None));
-    assert_eq!(before.get_document("c").expect("readable").as_deref(), Some("[2]"), "a snapshot outlives its store");
+    assert_eq!(
+        (document(&store, "a").as_deref(), document(&store, "b"), document(&store, "c")),
+        (Some("0"), None, None)
+    );
+    assert_eq!(
+        before.get_document("c").expect("readable").as_deref(),
+        Some("[2]"),
+        "a snapshot outlives its store"
+    );
     assert!(store.verify().expect("readable").is_ok());
 }
 
@@ -435,7 +445,8 @@ fn a_snapshot_stays_as_it_is() {
 fn durable_when_it_was_asked_for() {
     let (_dir, path) = temp();
     let store = made_quiet(&path);
-    let durable = |id: &str| VectorStore::open_read_only(&path).expect("opens").contains(id).expect("readable");
+    let durable =
+        |id: &str| VectorStore::open_read_only(&path).expect("opens").contains(id).expect("readable");
     store.put("buffered", &vector(0)).expect("accepted");
     assert!(!durable("buffered"));
     store.put_with("sync", &vector(1), Some(Durability::Sync)).expect("durable");

@@ -12,7 +12,9 @@ pub(crate) fn run(args: &Backup, output: &mut Output) -> Result<u8> {
     let (store, dir) = (args.store.display().to_string(), args.dir.display().to_string());
     let (files, bytes, linked) = (report.files, report.bytes, report.linked);
     if args.json {
-        output.json(&json!({ "store": store, "backup": dir, "files": files, "bytes": bytes, "linked": linked }))?;
+        output.json(
+            &json!({ "store": store, "backup": dir, "files": files, "bytes": bytes, "linked": linked }),
+        )?;
         return Ok(0);
     }
     output.line(format!("backed up {store} to {dir}: {} in {files} files", human_bytes(bytes)))?;

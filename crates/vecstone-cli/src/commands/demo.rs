@@ -281,7 +281,10 @@ fn search(store: &VectorStore, voice: &mut Voice<'_>) -> Result<Vec<Search>> {
         neighbors.truncate(NEIGHBORS);
         let names: Vec<String> = neighbors.iter().map(|n| format!("{} ({:.3})", n.id, n.distance)).collect();
         voice.say(format!("   nearest to {id}: {}", names.join(", ")))?;
-        searches.push(Search { id, neighbors: neighbors.into_iter().map(|n| (n.id.to_string(), n.distance)).collect() });
+        searches.push(Search {
+            id,
+            neighbors: neighbors.into_iter().map(|n| (n.id.to_string(), n.distance)).collect(),
+        });
     }
     Ok(searches)
 }

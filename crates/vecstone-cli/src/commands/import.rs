@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Import, output: &mut Output) -> Result<u8> {
     let mut counts = importer.counts;
     let live = store.len()? as u64;
     // Whatever made no new id replaced a stored one. Nobody else writes to the store.
-    counts.replaced = before + counts.written - live;
+    counts.replaced = (before + counts.written).saturating_sub(live);
     store.close().map_err(|e| Stopped::Store(e).explain(&progress, GO_ON))?;
     report(args, &layout, &counts, (created, live), &progress, output)?;
     Ok(0)

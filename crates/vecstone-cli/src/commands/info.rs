@@ -86,7 +86,10 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
             ),
         ),
         ("heap", heap(memory)),
-        ("mapped", format!("{}, {} of it resident", human_bytes(memory.mapped), human_bytes(memory.resident))),
+        (
+            "mapped",
+            format!("{}, {} of it resident", human_bytes(memory.mapped), human_bytes(memory.resident)),
+        ),
     ]);
     if let Some(error) = &stats.compaction_error {
         table.push(("compaction", format!("failed: {error}")));

@@ -10,6 +10,6 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod migrate;
-//STUB pub(crate) mod repair;
+pub(crate) mod repair;
 pub(crate) mod search;
 pub(crate) mod verify;

@@ -38,11 +38,11 @@ fn as_json(args: &Repair, report: &RepairReport) -> Value {
 
 fn print(args: &Repair, report: &RepairReport, output: &mut Output) -> Result<()> {
     for Dropped { id, path, offset, what, .. } in &report.dropped {
-        let id = id.as_ref().map_or(String::new(), |id| format!("id {id}: "));
-        output.line(shown(&format!("dropped {id}{}: byte {offset}: {what}", path.display())))?;
+        let id = id.as_ref().map_or(String::new(), |id| format!(" (id {id})"));
+        output.line(shown(&format!("dropped: {}: byte {offset}: {what}{id}", path.display())))?;
     }
     for id in &report.possibly_deleted {
-        output.line(shown(&format!("kept {id}, which may have been deleted: the list of deletes is damaged")))?;
+        output.line(shown(&format!("kept, but possibly deleted before: {id}")))?;
     }
     for note in &report.notes {
         output.line(shown(note))?;

@@ -74,7 +74,8 @@ fn search_file(store: &Snapshot, args: &Search, path: &Path, output: &mut Output
         let count = usize::try_from(rows.left()).map_or(at_once, |left| left.min(at_once));
         rows.read(count, &mut queries)?;
         for query in queries.chunks_exact(layout.dim) {
-            let neighbors = store.search_with(query, args.k, &options(args)).map_err(|e| name_row(path, number, e))?;
+            let neighbors =
+                store.search_with(query, args.k, &options(args)).map_err(|e| name_row(path, number, e))?;
             print(args, several.then_some(number), &neighbors, output)?;
             number += 1;
         }
@@ -108,7 +109,12 @@ fn print(args: &Search, query: Option<u64>, neighbors: &[Neighbor], output: &mut
         let (id, document) = (id.to_string(), document.as_deref());
         if args.json {
             let document = document.map(as_json).transpose()?;
-            output.json(&Hit { query, id: &id, distance: *distance, document: args.documents.then_some(document) })?;
+            output.json(&Hit {
+                query,
+                id: &id,
+                distance: *distance,
+                document: args.documents.then_some(document),
+            })?;
             continue;
         }
         output.text(format!("{distance:.6}  {}", shown(&id)))?;

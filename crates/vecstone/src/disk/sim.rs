@@ -106,7 +106,7 @@ struct State {
     /// Syncs of files, so far.
     syncs: usize,
     /// The syncs to fail, by the number of those before.
-    lies: BTreeMap<usize, lie::Lie>,
+    lies: BTreeMap<usize, Lie>,
 }
 
 /// What is on the disk after a crash: every file by its name, and the directories.

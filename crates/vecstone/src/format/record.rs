@@ -383,7 +383,6 @@ impl<'a> Base<'a> {
     }
 
     /// Numbers of the segments it was made from.
-    #[cfg(test)]
     pub(crate) fn inputs(&self) -> impl Iterator<Item = u64> + use<'a> {
         let mut fields = Fields(self.inputs);
         std::iter::from_fn(move || fields.u64())
@@ -560,7 +559,9 @@ mod tests {
         let Next::Record(Record::Control { payload }, _) = next(&bytes[len + len2..]) else {
             panic!("no COMMIT")
         };
-        let Some(Control::Commit(found, arrays)) = Control::decode(payload, &ID) else { panic!("not intact") };
+        let Some(Control::Commit(found, arrays)) = Control::decode(payload, &ID) else {
+            panic!("not intact")
+        };
         assert_eq!(found, commit);
         assert_eq!(arrays.row_crcs().collect::<Vec<_>>(), [0xABCD]);
         assert_eq!(arrays.documents().collect::<Vec<_>>(), [(9, 7)]);

@@ -1,8 +1,8 @@
 //! Building the file.
 
 use super::{
-    BLOCK, Content, DOC_BYTES, Doc, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE, PAYLOAD, Point, ROW_BYTES, RowEntry,
-    SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
+    BLOCK, Content, DOC_BYTES, Doc, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE, PAYLOAD, Point, ROW_BYTES,
+    RowEntry, SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
 };
 use crate::config::MAX_ROWS;
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use crate::files::{Files, Named};
 use crate::format::header::Header;
 use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, Next, Record};
 use crate::format::{Chain, chain_of};
-use crate::id::{IdHasher, IdKind};
+use crate::id::{IdHasher, IdKind, half};
 use crate::planted::{self, Bug};
 use crate::rows::{Row, RowTable};
 use std::collections::VecDeque;
@@ -40,7 +40,7 @@ impl<'a> Window<'a> {
             self.idx.read(&mut self.bytes, at)?;
         }
         let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
-        Ok(&self.bytes[skip..])
+        Ok(self.bytes.get(skip..).unwrap_or_default())
     }
 
     /// The highest sequence that a control record from `at` on proves durable, 0 if none. Linear in the rest.
@@ -206,10 +206,13 @@ impl Walk {
                 Error::corrupt(&files.dat.path, self.lens[0], "rows that were durable are missing at the end")
             }
             (Some(Short::Jsonl), jsonl) => {
-                let path = jsonl.as_ref().map_or_else(|| files.idx.path.with_extension("jsonl"), |n| n.path.clone());
+                let path =
+                    jsonl.as_ref().map_or_else(|| files.idx.path.with_extension("jsonl"), |n| n.path.clone());
                 Error::corrupt(&path, self.lens[1], "documents that were durable are missing at the end")
             }
-            (None, _) => Error::corrupt(&files.idx.path, at, "a batch that was durable does not hold any more"),
+            (None, _) => {
+                Error::corrupt(&files.idx.path, at, "a batch that was durable does not hold any more")
+            }
         }
     }
 
@@ -284,8 +287,7 @@ impl Walk {
                 }
                 Record::Put { id, offset } if offset == self.header.row_start(rows) => {
                     kinds.narrow(id);
-                    #[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
-                    let hash = (self.hasher.hash(id) >> 32) as u32;
+                    let hash = half(self.hasher.hash(id));
                     self.rows.push(Row { idx_at, crc: 0, hash });
                     rows += 1;
                 }
@@ -426,4 +428,3 @@ impl Batch<'_> {
         chain_of(&hasher)
     }
 }
-

@@ -123,7 +123,8 @@ fn read_all(store: &VectorStore, golden: &Golden, what: &str) -> Result<Content>
         for id in state.keys() {
             if let Some(vector) = store.get(id)? {
                 let bits: Vec<u32> = vector.iter().map(|x| x.to_bits()).collect();
-                let stored = golden.model.states.iter().any(|state| state.get(id).is_some_and(|row| row.0 == bits));
+                let stored =
+                    golden.model.states.iter().any(|state| state.get(id).is_some_and(|row| row.0 == bits));
                 assert!(stored, "{what}: get({id}) gives {vector:?}, which was never stored");
             }
         }
@@ -257,7 +258,8 @@ fn files_that_do_not_belong_together_are_refused() {
     other.salt = [1; 16];
     let disk = SimDisk::new(&root());
     let door: Arc<dyn Disk> = Arc::new(disk.clone());
-    let store = VectorStore::create_on(door, Path::new(DIR), DIM, Metric::L2, other, &super::model::options()).expect("made");
+    let store =
+        VectorStore::create_on(door, Path::new(DIR), DIM, Metric::L2, other, &options()).expect("made");
     store.put_many(&["a", "b", "c", "d", "b", "e", "f"], &[1.0; 7 * DIM as usize]).expect("stored");
     store.close().expect("closed");
     let stranger = disk.image();
@@ -328,7 +330,7 @@ fn a_store_is_started_over_now() -> bool {
     image.files.remove(Path::new(MANIFEST));
     image.files.remove(Path::new("/s/00000001.ids"));
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&image));
-    VectorStore::create_on(disk, Path::new(DIR), DIM, Metric::L2, identity(), &super::model::options()).is_ok()
+    VectorStore::create_on(disk, Path::new(DIR), DIM, Metric::L2, identity(), &options()).is_ok()
 }
 
 // For the tests of the tests: is the bug noticed by the test above?

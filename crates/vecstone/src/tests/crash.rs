@@ -470,7 +470,15 @@ fn go_on(
 }
 
 fn make_again(disk: &SimDisk) -> Result<()> {
-    VectorStore::create_on(Arc::new(disk.clone()), Path::new(DIR), DIM, Metric::L2, identity(), &super::model::options())?.close()
+    VectorStore::create_on(
+        Arc::new(disk.clone()),
+        Path::new(DIR),
+        DIM,
+        Metric::L2,
+        identity(),
+        &super::model::options(),
+    )?
+    .close()
 }
 
 fn fingerprint(image: &Image) -> [u8; 16] {
@@ -657,7 +665,8 @@ fn replay_a_crash() {
     let Ok(line) = std::env::var("VECSTONE_CRASH") else { return };
     let parts: Vec<&str> = line.split('/').collect();
     let [name, reverse, steps, choice] = parts[..] else { panic!("name/reverse/steps/choice") };
-    let workload = WORKLOADS.into_iter().chain(SEGMENTS).find(|workload| workload.0 == name).expect("a workload");
+    let workload =
+        WORKLOADS.into_iter().chain(SEGMENTS).find(|workload| workload.0 == name).expect("a workload");
     let steps = steps.parse().expect("a number of steps");
     let (disk, model) = run_until(workload, reverse == "true", steps);
     let crash: Crash = disk.crash();

@@ -9,3 +9,4 @@ mod crash;
 mod fault;
 mod model;
 mod planted;
+mod repair;

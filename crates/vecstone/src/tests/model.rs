@@ -98,7 +98,14 @@ impl Run {
     }
 
     pub(super) fn create(&mut self) -> Result<()> {
-        let store = VectorStore::create_on(self.door.clone(), Path::new(DIR), DIM, Metric::L2, identity(), &self.options)?;
+        let store = VectorStore::create_on(
+            self.door.clone(),
+            Path::new(DIR),
+            DIM,
+            Metric::L2,
+            identity(),
+            &self.options,
+        )?;
         self.model.created = true;
         self.store = Some(store);
         Ok(())
@@ -136,7 +143,8 @@ impl Run {
         for (n, id) in ids.iter().enumerate() {
             self.version += 1;
             let vector = vector(id, self.version);
-            let document = (with_documents && (n + 1 < ids.len() || n == 0)).then(|| format!("{{\"v\":{}}}", self.version));
+            let document = (with_documents && (n + 1 < ids.len() || n == 0))
+                .then(|| format!("{{\"v\":{}}}", self.version));
             content.insert((*id).to_owned(), (row(&vector).0, document.clone()));
             rows.extend(vector);
             documents.push(document);

@@ -29,6 +29,11 @@ fn killed_creators_catch(bug: Bug) -> bool {
     with(bug, || fails(super::crash::kill_each_step_of_create))
 }
 
+/// Whether syncs that lie make a test fail with this bug planted.
+fn lies_catch(bug: Bug) -> bool {
+    with(bug, || fails(|| super::fault::lie_at_each_sync().map(drop)))
+}
+
 /// A test fails by its result or by a panic.
 fn fails(test: impl FnOnce() -> Result<(), String>) -> bool {
     catch_unwind(AssertUnwindSafe(test)).map_or(true, |outcome| outcome.is_err())
@@ -58,6 +63,7 @@ caught! {
     an_append_before_the_manifest_is_durable_is_caught: AppendTooEarly by segments_catch;
     a_kill_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedKills by segments_catch;
     a_kill_target_found_when_accepted_is_caught: KillAtPut by segments_catch;
+    a_close_that_is_trusted_is_caught: TrustClose by lies_catch;
     unsynced_documents_are_caught: SkipJsonlSync by segments_catch;
     an_unsynced_name_of_documents_is_caught: SkipJsonlDirSync by segments_catch;
     an_unsettled_manifest_is_caught: SkipSettling by killed_creators_catch;

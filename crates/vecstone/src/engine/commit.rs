@@ -1,0 +1,240 @@
+//! Groups of accepted changes become commits: which rows die is found out, everything is written, readers see it.
+
+use super::{Engine, Writer};
+use crate::batch::Batch;
+#[cfg(test)]
+use crate::buffer;
+use crate::config::MAX_BATCH_RECORDS;
+use crate::disk::Mapping;
+use crate::error::{Error, Result};
+use crate::id::IdKind;
+use crate::recover::Tip;
+use crate::segment::Segment;
+use crate::view::View;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How much of the buffer one commit takes.
+const GROUP_BYTES: u64 = 8 << 20;
+
+/// Whether a batch was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    /// The active segment has to be sealed before.
+    SealFirst,
+}
+
+impl Engine {
+    /// Runs `write` in the writer's place; where it finds that the segment has to be sealed first (`None`), seals it,
+    /// which needs the sync place too, and runs it again.
+    fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
+        loop {
+            let mut writer = self.writer();
+            if let Some(done) = write(&mut writer)? {
+                return Ok(done);
+            }
+            let full = writer.pair.header().identity.segment;
+            drop(writer);
+            self.in_sync_place(|| {
+                let mut writer = self.writer();
+                // Somebody else may have sealed it meanwhile.
+                if writer.pair.header().identity.segment == full { self.seal(&mut writer) } else { Ok(()) }
+            })?;
+        }
+    }
+
+    /// Writes what is in the buffer now.
+    pub(crate) fn drain(&self) -> Result<()> {
+        let ops = self.state().buffer.next();
+        self.in_turn(|writer| Ok((self.write_until(writer, ops)? == Outcome::Written).then_some(())))
+    }
+
+    /// Writes everything accepted until now; in the sync place, so that segments can be sealed.
+    pub(crate) fn write_all(&self, writer: &mut Writer) -> Result<()> {
+        let ops = self.state().buffer.next();
+        while self.write_until(writer, ops)? == Outcome::SealFirst {
+            self.seal(writer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a batch from where it lies, after all that was accepted before; returns its sequence.
+    pub(super) fn write_past_buffer(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
+        self.in_turn(|writer| {
+            let ops = self.state().buffer.next();
+            if self.write_until(writer, ops)? == Outcome::SealFirst {
+                return Ok(None);
+            }
+            let outcome = self.write_batch(writer, batch, kind, None)?;
+            Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
+        })
+    }
+
+    /// Writes groups until those up to `ops` are written.
+    fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Outcome> {
+        let most = self.settings.limits.records.min(MAX_BATCH_RECORDS as u64);
+        while writer.ops < ops {
+            let state = self.state();
+            let Some(kind) = state.kind else { break };
+            let Some(group) = state.buffer.group(GROUP_BYTES, most) else { break };
+            drop(state);
+            if self.write_batch(writer, Batch::Group(&group), kind, Some(group.next))? == Outcome::SealFirst {
+                return Ok(Outcome::SealFirst);
+            }
+        }
+        Ok(Outcome::Written)
+    }
+
+    /// One commit: finds out which rows die, writes, publishes. `ops`: where the buffer goes on after it.
+    fn write_batch(
+        &self,
+        writer: &mut Writer,
+        batch: Batch<'_>,
+        kind: IdKind,
+        ops: Option<u64>,
+    ) -> Result<Outcome> {
+        writer.pair.check_writable()?;
+        if self.is_over_with(writer, batch) {
+            return Ok(Outcome::SealFirst);
+        }
+        let mut view = View::clone(&self.published.load());
+        let kills = self.resolve(&mut view, batch)?;
+        let mut written = writer.pair.write(batch, kind, &kills);
+        let maps = match &written {
+            Ok(appended) => self.maps_for(&view, writer, &appended.tip),
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error) = &maps {
+            written = Err(error.clone());
+        }
+        if let Err(error) = writer.pair.publish(&written) {
+            return Err(self.failed(writer, error));
+        }
+        let (appended, (dat_map, idx_map)) = (written?, maps?);
+        let part = view.active_mut();
+        let segment = part.segment.clone();
+        segment.grow(&appended.rows, &appended.deletes, &idx_map, &mut part.mask);
+        part.move_to(&appended.tip);
+        part.dat_map = Some(dat_map);
+        (view.kind, view.seq) = (Some(kind), appended.tip.seq);
+        segment.set_jsonl(writer.pair.files());
+        writer.deletes += appended.deletes.len() as u64;
+        self.publish(writer, view, ops);
+        Ok(Outcome::Written)
+    }
+
+    /// Makes a view the one that readers see, and takes from the buffer what is in it.
+    pub(crate) fn publish(&self, writer: &mut Writer, view: View, ops: Option<u64>) {
+        let mut state = self.state();
+        self.published.store(Arc::new(view));
+        if let Some(ops) = ops {
+            writer.ops = ops;
+            state.buffer.remove(ops);
+            self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
+        }
+        state.setback = None;
+        drop(state);
+        self.changed.notify_all();
+        self.tidy.notify_all();
+    }
+
+    /// The rows of sealed segments that a batch makes dead, for its COMMIT; these and those of the active segment's
+    /// base are killed in `view` too. Decided here, in the order of writing, never when the batch was accepted.
+    fn resolve(&self, view: &mut View, batch: Batch<'_>) -> Result<Vec<(u32, u32)>> {
+        let changes: Vec<_> = batch.changes(self.schema.hasher()).collect();
+        #[cfg(test)]
+        if crate::planted::is(crate::planted::Bug::KillAtPut) {
+            return self.resolve_as_accepted(view, &changes);
+        }
+        let active = view.active().segment.clone();
+        // An id that the active segment has in its table has no live row anywhere else.
+        let left: Vec<_> = {
+            let heap = active.heap();
+            changes.iter().filter(|change| !heap.has(change.hash, change.id)).collect()
+        };
+        let mut kills = Vec::new();
+        let last = view.segments.len() - 1;
+        for (place, part) in view.segments.iter_mut().enumerate().rev() {
+            let segment = part.segment.clone();
+            // All first looks before the first search: they do not wait for each other's memory.
+            let likely: Vec<_> = left.iter().filter(|change| segment.may_have(change.hash)).collect();
+            for change in likely {
+                let found = if place == last {
+                    segment.find_in_base(change.hash, change.id)?
+                } else {
+                    segment.find(change.hash, change.id, part.rows)?
+                };
+                let Some(row) = found else { continue };
+                if part.mask.kill(row) && place != last {
+                    kills.push((segment_number(&segment)?, row));
+                }
+            }
+        }
+        Ok(kills)
+    }
+
+    /// The planted bug: what a put replaces is what it would have replaced when it was accepted.
+    #[cfg(test)]
+    fn resolve_as_accepted(
+        &self,
+        view: &mut View,
+        changes: &[buffer::Change<'_>],
+    ) -> Result<Vec<(u32, u32)>> {
+        let seen = self.state().seen.take().unwrap_or_else(|| self.published.load_full());
+        let mut kills = Vec::new();
+        for change in changes {
+            let Some(at) = seen.find(change.hash, change.id)? else { continue };
+            let segment = &seen.segments[at.segment].segment;
+            let place = view.place_of(segment.number());
+            if at.segment + 1 < seen.segments.len()
+                && place.is_none_or(|place| view.segments[place].mask.kill(at.row))
+            {
+                kills.push((segment_number(segment)?, at.row));
+            }
+        }
+        Ok(kills)
+    }
+
+    /// Mappings that reach the end of a batch that was just written.
+    fn maps_for(&self, view: &View, writer: &Writer, tip: &Tip) -> Result<(Arc<Mapping>, Arc<Mapping>)> {
+        let files = writer.pair.files();
+        let dat_len = writer.pair.header().row_start(tip.rows);
+        let part = view.active();
+        let dat = match &part.dat_map {
+            Some(map) if map.len() >= dat_len => map.clone(),
+            _ => Arc::new(files.dat.map_written(dat_len)?),
+        };
+        let old = part.segment.heap().map().clone();
+        let idx = if old.len() >= tip.idx_end { old } else { Arc::new(files.idx.map_written(tip.idx_end)?) };
+        Ok((dat, idx))
+    }
+
+    /// Whether the active segment is at a limit.
+    fn is_over(&self, writer: &Writer) -> bool {
+        let (tip, limits) = (writer.pair.written(), &self.settings.limits);
+        tip.rows + writer.deletes >= limits.records
+            || writer.pair.header().row_start(tip.rows) >= limits.dat
+            || tip.idx_end >= limits.idx
+            || tip.docs_end >= limits.jsonl
+    }
+
+    /// Whether a batch does not fit in the active segment. A segment's first batch always does.
+    fn is_over_with(&self, writer: &Writer, batch: Batch<'_>) -> bool {
+        let (tip, limits) = (writer.pair.written(), &self.settings.limits);
+        let records = tip.rows + writer.deletes;
+        if records == 0 {
+            return false;
+        }
+        let rows: u64 = batch.rows().map(|rows| rows.len() as u64 * 4).sum();
+        self.is_over(writer)
+            || records + batch.len() as u64 > limits.records
+            || writer.pair.header().row_start(tip.rows) + rows > limits.dat
+    }
+}
+
+/// The number of a segment as kills name it.
+fn segment_number(segment: &Segment) -> Result<u32> {
+    let number = segment.number();
+    u32::try_from(number).map_err(|_| Error::Full { rows: number, max: u32::MAX.into() })
+}

@@ -1,0 +1,354 @@
+//! Repair: a new store from everything in a damaged one that checks out.
+//!
+//! The logs are read three times: to learn which rows are dead, to find the newest row of each id, and to copy those
+//! rows in the order of writing. What cannot be trusted is not written, and does not uncover an older version of an
+//! id as long as anything that is left names that id or says that the older row is dead.
+
+mod log;
+mod source;
+
+use crate::config::check_finite;
+use crate::directory;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::files::random;
+use crate::format::Identity;
+use crate::id::{Id, IdKind};
+use crate::ids::Doc;
+use crate::rows::NULL_LINE;
+use crate::settings::OpenOptions;
+use crate::store::VectorStore;
+use log::Seen;
+use source::{Part, Source};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of vectors and documents that are copied as one batch.
+const BATCH_BYTES: usize = 8 << 20;
+/// Ids that are copied as one batch, at most.
+const BATCH_IDS: usize = 100_000;
+/// Rows without an id that are listed one by one: a log may be lost with millions.
+const MOST_LISTED: u64 = 100_000;
+
+/// What a repair wrote and what it could not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// Ids in the new store.
+    pub rows: u64,
+    /// What is not in it because its bytes are damaged, in the order of writing.
+    pub dropped: Vec<Dropped>,
+    /// Ids that are in it and that may have been deleted: the list of what was deleted is lost.
+    pub possibly_deleted: Vec<Id>,
+    /// What was found damaged or missing as a whole.
+    pub notes: Vec<String>,
+}
+
+/// A vector or document that a repair left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Its id, where that is known.
+    pub id: Option<Id>,
+    /// The damaged file.
+    pub path: PathBuf,
+    /// Byte offset of what was left out.
+    pub offset: u64,
+    /// What does not hold.
+    pub what: String,
+}
+
+/// Writes to `to` everything of the store at `from` that checks out. `from` is only read (and locked, where that is
+/// allowed).
+pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<RepairReport> {
+    if from == to {
+        return Err(Error::AlreadyExists { path: to.to_owned() });
+    }
+    source::is_a_store(disk, from)?;
+    let _lock = lock(disk, from)?;
+    let source = source::find(disk, from)?;
+    let newest = Newest::of(&source)?;
+    let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+    let options = OpenOptions::new().without_background().buffer_bytes(0);
+    let store = VectorStore::create_on(disk.clone(), to, source.dim, source.metric, identity, &options)?;
+    let report = RepairReport { notes: source.notes.clone(), ..RepairReport::default() };
+    let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default(), nameless: 0 };
+    copier.run()?;
+    copier.store.flush()?;
+    copier.store.engine()?.index_sealed();
+    copier.store.close()?;
+    Ok(copier.report)
+}
+
+/// LOCK of the damaged store; `None` where it cannot be written, and no writer lives.
+fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Arc<dyn DiskFile>>> {
+    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match directory::lock(disk.as_ref(), dir, directory::LOCK_WAIT) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(Error::Io { source, .. }) if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            if directory::writer_lives(disk.as_ref(), dir)? {
+                return Err(Error::Locked { path: dir.to_owned(), pid: None });
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A row of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct At {
+    part: usize,
+    row: u32,
+}
+
+/// What is known of an id.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Its newest row; `None` if a damaged batch had something to say of the id later.
+    at: Option<At>,
+    /// The row before.
+    older: Option<At>,
+}
+
+/// The newest row of each id.
+struct Newest(HashMap<Box<[u8]>, Entry>);
+
+impl Newest {
+    fn of(source: &Source) -> Result<Newest> {
+        let mut newest = Newest(HashMap::new());
+        let mut damaged = 0;
+        for (number, part) in source.parts.iter().enumerate() {
+            log::scan(part, &mut |seen| {
+                damaged += u64::from(matches!(seen, Seen::Damaged { .. }));
+                newest.add(number, part, seen);
+                Ok(())
+            })?;
+        }
+        source.check_same(damaged)?;
+        Ok(newest)
+    }
+
+    fn add(&mut self, number: usize, part: &Part, seen: Seen<'_>) {
+        match seen {
+            // Where this segment's place in the order of writing is a guess, a dead row says nothing of others.
+            Seen::Row { row, .. } if !part.ordered && !part.dead.is_live(row) => {}
+            Seen::Row { id, row, .. } => self.set(id, Some(At { part: number, row })),
+            Seen::Unsure { id, .. } => self.set(id, None),
+            Seen::Deleted { id, sure: true, .. } => _ = self.0.remove(id),
+            Seen::Deleted { id, .. } if self.0.contains_key(id) => self.set(id, None),
+            _ => {}
+        }
+    }
+
+    fn set(&mut self, id: &[u8], at: Option<At>) {
+        match self.0.get_mut(id) {
+            Some(entry) => *entry = Entry { at, older: entry.at.or(entry.older) },
+            None => _ = self.0.insert(id.into(), Entry { at, older: None }),
+        }
+    }
+
+    /// Takes out an id whose newest row is this one.
+    fn take(&mut self, id: &[u8], at: Option<At>) -> Option<Entry> {
+        let entry = *self.0.get(id).filter(|entry| entry.at == at)?;
+        self.0.remove(id);
+        Some(entry)
+    }
+}
+
+/// Rows on their way to the new store.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<Id>,
+    vectors: Vec<f32>,
+    documents: Vec<Option<String>>,
+    bytes: usize,
+}
+
+/// The second half of a repair.
+struct Copier<'a> {
+    store: VectorStore,
+    source: &'a Source,
+    newest: Newest,
+    report: RepairReport,
+    batch: Batch,
+    /// Rows that seem to be alive and whose ids are lost.
+    nameless: u64,
+}
+
+impl Copier<'_> {
+    fn run(&mut self) -> Result<()> {
+        let (source, mut damaged) = (self.source, 0);
+        for (number, part) in source.parts.iter().enumerate() {
+            log::scan(part, &mut |seen| {
+                damaged += u64::from(matches!(seen, Seen::Damaged { .. }));
+                self.see(number, part, &seen)
+            })?;
+        }
+        source.check_same(damaged)?;
+        if self.nameless > MOST_LISTED {
+            let what =
+                format!("the ids of {} rows are lost; {MOST_LISTED} of them are listed", self.nameless);
+            self.report.notes.push(what);
+        }
+        self.write()
+    }
+
+    fn see(&mut self, number: usize, part: &Part, seen: &Seen<'_>) -> Result<()> {
+        match *seen {
+            Seen::Row { id, row, crc, doc } => {
+                let at = At { part: number, row };
+                match self.newest.take(id, Some(at)) {
+                    Some(entry) => self.copy_row(part, at, id, crc, doc, entry.older),
+                    None => Ok(()),
+                }
+            }
+            Seen::Unsure { id, at } => {
+                let what = "the batch that wrote this id is damaged, and nothing confirms the id";
+                self.drop_unsure(part, id, at, what);
+                Ok(())
+            }
+            Seen::Lost { row } if part.dead.is_live(row) => {
+                self.nameless += 1;
+                if self.nameless <= MOST_LISTED {
+                    let (path, offset) = (part.path("dat"), part.header.row_start(row.into()));
+                    let what = "the id of this row is lost".to_owned();
+                    self.report.dropped.push(Dropped { id: None, path, offset, what });
+                }
+                Ok(())
+            }
+            Seen::Deleted { id, at, sure: false } => {
+                self.drop_unsure(part, id, at, "a batch that is damaged seems to delete this id");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn drop_unsure(&mut self, part: &Part, id: &[u8], at: u64, what: &str) {
+        if let Some(entry) = self.newest.take(id, None) {
+            let path = part.path("idx");
+            self.leave_out(id, path, at, what.to_owned(), entry.older);
+        }
+    }
+
+    /// Lists what is left out, with the version before, which is not written either.
+    fn leave_out(&mut self, id: &[u8], path: PathBuf, offset: u64, mut what: String, older: Option<At>) {
+        if let Some(At { part, row }) = older {
+            let file = self.source.parts[part].path("dat");
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            what += &format!("; an older version is row {row} of {name}");
+        }
+        let id = self.source.kind.and_then(|kind| Id::from_bytes(kind, id));
+        self.report.dropped.push(Dropped { id, path, offset, what });
+    }
+
+    /// Copies the newest row of an id, if it is intact and alive.
+    fn copy_row(
+        &mut self,
+        part: &Part,
+        at: At,
+        id: &[u8],
+        crc: u32,
+        doc: Doc,
+        older: Option<At>,
+    ) -> Result<()> {
+        let offset = part.header.row_start(at.row.into());
+        if !part.dead.is_live(at.row) {
+            // Where all is there, its id was deleted.
+            if self.source.lost {
+                let what =
+                    "the row is dead: its id was deleted, or put again by a batch that is lost".to_owned();
+                self.leave_out(id, part.path("dat"), offset, what, None);
+            }
+            return Ok(());
+        }
+        let vector = match read_vector(part, at.row, crc) {
+            Ok(vector) => vector,
+            Err(what) => {
+                self.leave_out(id, part.path("dat"), offset, what, older);
+                return Ok(());
+            }
+        };
+        let known = self.source.kind.and_then(|kind: IdKind| Id::from_bytes(kind, id));
+        let Some(known) = known else {
+            self.leave_out(id, part.path("dat"), offset, "its id is not one".to_owned(), older);
+            return Ok(());
+        };
+        let document = match read_document(part, at.row, doc) {
+            Ok(document) => document,
+            Err(what) => {
+                self.leave_out(id, part.path("jsonl"), doc.at, what, None);
+                None
+            }
+        };
+        if part.doubtful {
+            self.report.possibly_deleted.push(known.clone());
+        }
+        self.push(known, &vector, document)
+    }
+
+    fn push(&mut self, id: Id, vector: &[f32], document: Option<String>) -> Result<()> {
+        let bytes = size_of_val(vector) + document.as_ref().map_or(0, String::len);
+        if self.batch.bytes + bytes > BATCH_BYTES || self.batch.ids.len() == BATCH_IDS {
+            self.write()?;
+        }
+        self.batch.bytes += bytes;
+        self.batch.ids.push(id);
+        self.batch.vectors.extend_from_slice(vector);
+        self.batch.documents.push(document);
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let Batch { ids, vectors, documents, .. } = std::mem::take(&mut self.batch);
+        let some = documents.iter().any(Option::is_some);
+        let documents: Vec<Option<&str>> =
+            if some { documents.iter().map(Option::as_deref).collect() } else { Vec::new() };
+        self.store.put_many_with(&ids, &vectors, &documents, None)?;
+        self.report.rows += ids.len() as u64;
+        Ok(())
+    }
+}
+
+/// The vector of a row, or what is wrong with it.
+fn read_vector(part: &Part, row: u32, crc: u32) -> Result<Vec<f32>, String> {
+    let dat = part.dat.as_ref().ok_or("the file is missing")?;
+    let (start, row) = (part.header.row_start(row.into()), u64::from(row));
+    if start + part.header.stride() > part.dat_len {
+        return Err("the file ends before this row".to_owned());
+    }
+    let mut vector = vec![0f32; part.header.dim as usize];
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut vector);
+    dat.read(bytes, start).map_err(|error| error.to_string())?;
+    if part.header.identity.row_crc(row, bytes) != crc {
+        return Err("the row does not match its checksum".to_owned());
+    }
+    check_finite(0, &vector).map_err(|_| "the row holds what is not a finite number")?;
+    Ok(vector)
+}
+
+/// The document of a row, or what is wrong with it.
+fn read_document(part: &Part, row: u32, doc: Doc) -> Result<Option<String>, String> {
+    if doc.len == 0 {
+        return Ok(None);
+    }
+    let jsonl = part.jsonl.as_ref().ok_or("the file of this document is missing")?;
+    let end = doc.at.checked_add(doc.len.into());
+    if end.is_none_or(|end| end > part.jsonl_len) {
+        return Err("the file ends before this document".to_owned());
+    }
+    let mut line = vec![0; doc.len as usize];
+    jsonl.read(&mut line, doc.at).map_err(|error| error.to_string())?;
+    if part.header.identity.line_crc(row.into(), &line) != doc.crc {
+        return Err("the document does not match its checksum; its vector is kept".to_owned());
+    }
+    if line == NULL_LINE {
+        return Ok(None);
+    }
+    line.pop();
+    let text = String::from_utf8(line).map_err(|_| "the document is not UTF-8; its vector is kept")?;
+    Ok(Some(text))
+}

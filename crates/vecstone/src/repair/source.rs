@@ -1,0 +1,495 @@
+//! What there is to repair from: the segments that can be found, in the order of writing.
+
+use super::log::{self, Seen, Unknown};
+use crate::config::{MAX_ROWS, Metric, check_dim};
+use crate::directory;
+use crate::disk::{Disk, Open};
+use crate::error::{Error, Result};
+use crate::files::{Files, Named};
+use crate::format::Identity;
+use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
+use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::record::{FILE_BYTES, FileRecord};
+use crate::id::IdKind;
+use crate::ids::Ids;
+use crate::mask::Mask;
+use crate::open::read_del;
+use crate::recover::{self, complain};
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The longest list of dead rows: a bitmap of all row numbers.
+const MAX_DEL: u64 = (1 << 30) + 8;
+/// Where sequence and chain stand in a FILE record.
+const FILE_SEQ_AT: usize = 4 + 264;
+
+/// One segment, or what is left of it.
+pub(super) struct Part {
+    pub(super) header: Header,
+    pub(super) dat: Option<Named>,
+    pub(super) dat_len: u64,
+    pub(super) idx: Option<Named>,
+    /// As much of `.idx` as counts.
+    pub(super) idx_len: u64,
+    pub(super) jsonl: Option<Named>,
+    pub(super) jsonl_len: u64,
+    pub(super) ids: Option<Ids>,
+    /// What its FILE record says; if that is damaged, what it may have said.
+    pub(super) starts: Vec<FileRecord>,
+    /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
+    pub(super) last_seq: u64,
+    pub(super) dead: Mask,
+    /// The list of its dead rows is lost.
+    pub(super) doubtful: bool,
+    /// Its place in the order of writing is known.
+    pub(super) ordered: bool,
+    stem: PathBuf,
+}
+
+/// All that can be read of a store.
+pub(super) struct Source {
+    pub(super) dim: u32,
+    pub(super) metric: Metric,
+    /// Kind of the ids, if any is known.
+    pub(super) kind: Option<IdKind>,
+    /// Oldest first.
+    pub(super) parts: Vec<Part>,
+    /// Some batches are lost, or which files belong to the store is a guess.
+    pub(super) lost: bool,
+    /// Damaged places in the logs.
+    pub(super) damaged: u64,
+    pub(super) notes: Vec<String>,
+}
+
+/// The files of a segment by its number, as far as they are there.
+struct Look {
+    stem: PathBuf,
+    dat: Option<Named>,
+    idx: Option<Named>,
+    in_dat: Option<Header>,
+    in_idx: Option<FileRecord>,
+}
+
+impl Part {
+    pub(super) fn path(&self, suffix: &str) -> PathBuf {
+        self.stem.with_extension(suffix)
+    }
+
+    pub(super) fn rows_in_dat(&self) -> u64 {
+        (self.dat_len.saturating_sub(HEADER_BYTES) / self.header.stride()).min(MAX_ROWS)
+    }
+
+    /// More rows than this one file or the other has no room for: no record of a row is shorter than 13 bytes.
+    fn most_rows(&self) -> u64 {
+        self.rows_in_dat().max(self.idx_len / 13).min(MAX_ROWS)
+    }
+
+    pub(super) fn unsupported(&self, (what, found, supported): Unknown) -> Error {
+        Error::Unsupported { path: self.path("idx"), what, found, supported }
+    }
+
+    fn of(disk: &Arc<dyn Disk>, look: Look, header: Header) -> Result<Part> {
+        let Look { stem, dat, idx, in_idx, .. } = look;
+        let jsonl = open(disk, stem.with_extension("jsonl"))?;
+        let ids = open(disk, stem.with_extension("ids"))?;
+        let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
+        let len = |file: &Option<Named>| file.as_ref().map_or(Ok(0), Named::len);
+        let (dat_len, idx_len, jsonl_len) = (len(&dat)?, len(&idx)?, len(&jsonl)?);
+        let intact = in_idx.filter(|file| file.header == header);
+        let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
+        let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
+        let mut part = Part {
+            header,
+            dat,
+            dat_len,
+            idx,
+            idx_len,
+            jsonl,
+            jsonl_len,
+            ids,
+            starts,
+            last_seq,
+            dead: Mask::default(),
+            doubtful: false,
+            ordered: true,
+            stem,
+        };
+        if let Some(ids) = &part.ids
+            && let Some(mask) = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()))
+        {
+            part.dead = mask;
+        }
+        Ok(part)
+    }
+
+    /// Leaves out what a crash cut short, where recovery finds that nothing durable is damaged.
+    fn cut_to_what_counts(&mut self) -> Result<()> {
+        let (Some(dat), Some(idx)) = (&self.dat, &self.idx) else { return Ok(()) };
+        let files = Files { dat: dat.clone(), idx: idx.clone(), jsonl: self.jsonl.clone() };
+        match recover::recover(&files, None, 0) {
+            Ok(found) if found.header == self.header && found.tip.seq >= self.last_seq => {
+                self.idx_len = self.idx_len.min(found.tip.idx_end);
+                Ok(())
+            }
+            Err(error @ Error::Unsupported { .. }) => Err(error),
+            // Damaged: all of it is looked at.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a damaged FILE record may have said: what it says now, or that the segment continues no other. The first COMMIT
+/// tells which.
+fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
+    let mut starts = vec![FileRecord { header, seq: 0, chain: [0; 16] }];
+    let mut bytes = [0; FILE_BYTES];
+    if let Some(idx) = idx
+        && idx.read(&mut bytes, 0).is_ok()
+    {
+        let (mut seq, mut chain) = ([0; 8], [0; 16]);
+        seq.copy_from_slice(&bytes[FILE_SEQ_AT..FILE_SEQ_AT + 8]);
+        chain.copy_from_slice(&bytes[FILE_SEQ_AT + 8..FILE_SEQ_AT + 24]);
+        starts.push(FileRecord { header, seq: u64::from_le_bytes(seq), chain });
+    }
+    starts
+}
+
+/// Opens a file to read; `None` if it is not there.
+fn open(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Option<Named>> {
+    match disk.open(&path, Open::Read) {
+        Ok(file) => Ok(Some(Named { path, file })),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(&path, "open", e)),
+    }
+}
+
+/// Opens the files of a segment and reads what they say they are.
+fn look(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> Result<Look> {
+    let stem = directory::pair_path(dir, number);
+    let (dat, idx) = (open(disk, stem.with_extension("dat"))?, open(disk, stem.with_extension("idx"))?);
+    let start =
+        |file: &Option<Named>, buf: &mut [u8]| file.as_ref().is_some_and(|file| file.read(buf, 0).is_ok());
+    let mut bytes = [0; HEADER_LEN];
+    let there = start(&dat, &mut bytes);
+    let in_dat = if there { known(&stem.with_extension("dat"), Header::decode(&bytes))? } else { None };
+    let mut bytes = [0; FILE_BYTES];
+    let there = start(&idx, &mut bytes);
+    let in_idx = if there { known(&stem.with_extension("idx"), FileRecord::decode(&bytes))? } else { None };
+    Ok(Look { stem, dat, idx, in_dat, in_idx })
+}
+
+/// What was decoded, if it is intact; what needs a newer release is an error.
+fn known<T>(path: &Path, decoded: Result<T, Bad>) -> Result<Option<T>> {
+    match decoded {
+        Ok(decoded) => Ok(Some(decoded)),
+        Err(bad @ Bad::Unsupported(..)) => Err(complain(path, bad)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The segments that there are files of, with the numbers in the names of their lists of dead rows, largest first.
+fn numbers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BTreeMap<u64, Vec<u64>>> {
+    let names = match disk.list(dir) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::NotFound { path: dir.to_owned() }),
+        Err(e) => return Err(Error::io(dir, "list", e)),
+    };
+    let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let Some((stem, suffix)) = name.split_once('.') else { continue };
+        let Some(number) = stem.parse().ok().filter(|number| format!("{number:08}") == stem) else {
+            continue;
+        };
+        match suffix.strip_suffix(".del").map(str::parse) {
+            Some(Ok(manifest)) => found.entry(number).or_default().push(manifest),
+            None if matches!(suffix, "dat" | "idx") => _ = found.entry(number).or_default(),
+            _ => {}
+        }
+    }
+    found.values_mut().for_each(|dels| dels.sort_unstable_by(|a, b| b.cmp(a)));
+    Ok(found)
+}
+
+/// Refuses what does not look like a store, before anything is made in it.
+pub(super) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
+    match directory::read_manifest(disk.as_ref(), dir) {
+        Err(error) if numbers(disk, dir)?.is_empty() && !error.is_corrupt() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Finds all that can be read of a store.
+pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
+    let mut notes = Vec::new();
+    let manifest = match directory::read_manifest(disk.as_ref(), dir) {
+        Ok(manifest) => Some(manifest),
+        Err(error @ Error::Unsupported { .. }) => return Err(error),
+        Err(Error::Io { path, doing, source }) if doing != "read" => {
+            return Err(Error::Io { path, doing, source });
+        }
+        Err(error) => {
+            notes.push(format!("{error}; segments were found by the names of their files"));
+            None
+        }
+    };
+    if let Some(manifest) = &manifest {
+        check_dim(manifest.dim)?;
+        let mut source = by_manifest(disk, dir, manifest)?;
+        let newest = source.survey()?;
+        let unlisted = match directory::unlisted(disk.as_ref(), dir, manifest) {
+            Err(error) if !error.is_corrupt() => return Err(error),
+            unlisted => unlisted.is_ok(),
+        };
+        if unlisted && newest <= manifest.number {
+            return Ok(source);
+        }
+        notes.push("MANIFEST is an old copy; segments were found by the names of their files".to_owned());
+    }
+    let mut source = by_name(disk, dir, manifest.as_ref(), notes)?;
+    source.survey()?;
+    source.sort();
+    Ok(source)
+}
+
+/// The segments that MANIFEST names.
+fn by_manifest(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<Source> {
+    let mut source = Source {
+        dim: manifest.dim,
+        metric: manifest.metric,
+        kind: IdKind::from_byte(manifest.kind),
+        parts: Vec::new(),
+        lost: false,
+        damaged: 0,
+        notes: Vec::new(),
+    };
+    for (place, entry) in manifest.segments.iter().enumerate() {
+        let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
+        let header = Header { dim: manifest.dim, element: manifest.element, identity };
+        let look = look(disk, dir, entry.number)?;
+        source.note_damaged_headers(&look, &header);
+        let mut part = Part::of(disk, look, header)?;
+        let before = place.checked_sub(1).and_then(|before| manifest.segments[before].sealed.as_ref());
+        if let Some(before) = before.filter(|_| part.starts.len() > 1) {
+            part.starts.push(FileRecord { header, seq: before.last_seq, chain: before.chain });
+        }
+        source.add_sealed(disk, dir, entry, &mut part);
+        source.add(part)?;
+    }
+    Ok(source)
+}
+
+/// The segments that there are files of and that belong to the store that most of them belong to.
+fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<String>) -> Result<Source> {
+    let numbers = numbers(disk, dir)?;
+    let mut found = Vec::new();
+    let mut votes: BTreeMap<[u8; 16], (usize, u32)> = BTreeMap::new();
+    for (number, dels) in numbers {
+        let look = look(disk, dir, number)?;
+        let header = look.in_idx.map(|file| file.header).or(look.in_dat);
+        let header = header.filter(|header| header.identity.segment == number);
+        if let Some(header) = header {
+            votes.entry(header.identity.uuid).or_insert((0, header.dim)).0 += 1;
+        }
+        found.push((look, header, dels));
+    }
+    let most = votes.iter().max_by_key(|(_, (votes, _))| votes).map(|(uuid, (_, dim))| (*uuid, *dim));
+    let chosen = old.map(|old| (old.uuid, old.dim)).or(most);
+    let Some((uuid, dim)) = chosen else {
+        let what = "neither MANIFEST nor any segment says what the store is";
+        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+    };
+    let (metric, parts) = (Metric::default(), Vec::new());
+    let mut source = Source { dim, metric, kind: None, parts, lost: true, damaged: 0, notes };
+    source.metric = match old {
+        Some(old) => old.metric,
+        None => source.guess_metric(disk, dir)?,
+    };
+    for (look, header, dels) in found {
+        match header {
+            Some(header) if header.identity.uuid == uuid && header.dim == dim => {
+                source.note_damaged_headers(&look, &header);
+                let mut part = Part::of(disk, look, header)?;
+                source.read_dels(disk, dir, &dels, &mut part)?;
+                source.add(part)?;
+            }
+            Some(_) => {
+                source.notes.push(format!("{}: it is of another store; left out", look.stem.display()))
+            }
+            None => source.notes.push(format!("{}: nothing says what it is; left out", look.stem.display())),
+        }
+    }
+    Ok(source)
+}
+
+impl Source {
+    /// Refuses a disk that gives errors now here, now there: an older version could seem to be the newest.
+    pub(super) fn check_same(&self, damaged: u64) -> Result<()> {
+        if damaged == self.damaged {
+            return Ok(());
+        }
+        let path = self.parts.first().map_or_else(PathBuf::new, |part| part.path("idx"));
+        Err(Error::corrupt(&path, 0, "the logs read differently each time; copy the files first"))
+    }
+
+    fn add(&mut self, mut part: Part) -> Result<()> {
+        for (suffix, file) in [("dat", &part.dat), ("idx", &part.idx)] {
+            if file.is_none() {
+                self.lost = true;
+                let path = part.path(suffix);
+                self.notes.push(format!(
+                    "{}: the file is missing; all rows of its segment are lost",
+                    path.display()
+                ));
+            }
+        }
+        let len = part.idx_len;
+        part.cut_to_what_counts()?;
+        if part.idx_len < len {
+            let (path, bytes) = (part.path("idx"), len - part.idx_len);
+            self.notes.push(format!("{}: the last {bytes} bytes are not a whole batch", path.display()));
+        }
+        self.parts.push(part);
+        Ok(())
+    }
+
+    fn note_damaged_headers(&mut self, look: &Look, header: &Header) {
+        if look.dat.is_some() && look.in_dat.as_ref() != Some(header) {
+            let path = look.stem.with_extension("dat");
+            self.notes.push(format!("{}: the header is not what it should be", path.display()));
+        }
+        if look.idx.is_some() && look.in_idx.as_ref().map(|file| &file.header) != Some(header) {
+            let path = look.stem.with_extension("idx");
+            self.notes.push(format!("{}: the FILE record is not what it should be", path.display()));
+        }
+    }
+
+    /// What MANIFEST says of a segment that no longer changes.
+    fn add_sealed(&mut self, disk: &Arc<dyn Disk>, dir: &Path, entry: &SegmentEntry, part: &mut Part) {
+        let Some(sealed) = &entry.sealed else { return };
+        part.idx_len = part.idx_len.min(sealed.idx_len);
+        part.last_seq = sealed.last_seq;
+        match read_del(disk, dir, entry.number, sealed) {
+            Ok(mask) => mask.dead_rows().for_each(|row| _ = part.dead.kill(row)),
+            Err(error) => {
+                part.doubtful = true;
+                self.notes.push(format!("{error}; what it says was deleted may be there again"));
+            }
+        }
+    }
+
+    /// The newest list of dead rows that can be read.
+    fn read_dels(&mut self, disk: &Arc<dyn Disk>, dir: &Path, dels: &[u64], part: &mut Part) -> Result<()> {
+        for &manifest in dels {
+            let path = directory::del_path(dir, part.header.identity.segment, manifest);
+            let bytes = open(disk, path.clone())?.and_then(|file| file.read_all(MAX_DEL).ok());
+            match bytes.and_then(|bytes| Mask::from_roaring(&bytes, part.most_rows())) {
+                Some(mask) => {
+                    mask.dead_rows().for_each(|row| _ = part.dead.kill(row));
+                    break;
+                }
+                None => {
+                    part.doubtful = true;
+                    let what =
+                        "the list of dead rows is damaged; what it says was deleted may be there again";
+                    self.notes.push(format!("{}: {what}", path.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The metric stands in MANIFEST only.
+    fn guess_metric(&mut self, disk: &Arc<dyn Disk>, dir: &Path) -> Result<Metric> {
+        let mut bytes = [0; 42];
+        let manifest = open(disk, directory::manifest_path(dir))?;
+        let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
+        let found = if read { Metric::from_byte(bytes[41]) } else { None };
+        let metric = found.unwrap_or_default();
+        let why = if found.is_some() { "a damaged MANIFEST says so" } else { "nothing says what it was" };
+        self.notes.push(format!("the metric is {} now, because {why}: check that", metric.name()));
+        Ok(metric)
+    }
+
+    /// Reads the logs for dead rows, damage and the kind of the ids; returns the largest number of a MANIFEST in them.
+    fn survey(&mut self) -> Result<u64> {
+        let rows: HashMap<u64, u64> =
+            self.parts.iter().map(|part| (part.header.identity.segment, part.most_rows())).collect();
+        let mut dead: HashMap<u64, Mask> = HashMap::new();
+        let mut kill = |segment: u32, row: u32| {
+            let segment = u64::from(segment);
+            if rows.get(&segment).is_some_and(|&rows| u64::from(row) < rows) {
+                dead.entry(segment).or_default().kill(row);
+            }
+        };
+        let (mut newest, mut notes, mut damaged, mut kind) = (0, Vec::new(), 0, self.kind);
+        for part in &self.parts {
+            let path = part.path("idx");
+            let kills = part.ids.as_ref().and_then(|ids| ids.kills().ok()).unwrap_or_default();
+            kills.into_iter().for_each(|(segment, row)| kill(segment, row));
+            log::scan(part, &mut |seen| {
+                match seen {
+                    Seen::Kill { segment, row } => kill(segment, row),
+                    Seen::Commit(commit) => {
+                        newest = newest.max(commit.manifest);
+                        kind = kind.or(IdKind::from_byte(commit.kind));
+                    }
+                    Seen::Damaged { bytes, rows } => {
+                        damaged += 1;
+                        notes.push(note_damage(&path, &bytes, &rows));
+                    }
+                    Seen::Torn(bytes) => {
+                        notes.push(format!(
+                            "{}: the last {bytes} bytes are not a whole batch",
+                            path.display()
+                        ));
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })?;
+        }
+        for part in &mut self.parts {
+            if let Some(dead) = dead.get(&part.header.identity.segment) {
+                dead.dead_rows().for_each(|row| _ = part.dead.kill(row));
+            }
+        }
+        self.kind = kind;
+        self.damaged = damaged;
+        self.lost |= damaged > 0;
+        self.notes.append(&mut notes);
+        Ok(newest)
+    }
+
+    /// The order of writing without MANIFEST: that of the numbers, but what was made from others stands where they do.
+    fn sort(&mut self) {
+        let mut keys: HashMap<u64, u64> = HashMap::new();
+        // What a segment is made from has smaller numbers.
+        for part in &mut self.parts {
+            let number = part.header.identity.segment;
+            let mut inputs = Vec::new();
+            _ = log::scan(part, &mut |seen| {
+                if let Seen::Base(found) = seen {
+                    inputs = found;
+                }
+                Ok(())
+            });
+            let there = inputs.iter().filter_map(|input| keys.get(input)).max().copied();
+            part.ordered = inputs.is_empty() || there.is_some();
+            let key = there.or(inputs.iter().min().copied()).unwrap_or(number).min(number);
+            keys.insert(number, key);
+        }
+        self.parts.sort_by_key(|part| {
+            let number = part.header.identity.segment;
+            (keys.get(&number).copied().unwrap_or(number), number)
+        });
+    }
+}
+
+fn note_damage(path: &Path, bytes: &Range<u64>, rows: &Range<u64>) -> String {
+    let what = "do not hold: a row is kept if .ids confirms its id, a delete may be lost";
+    let (path, rows) = (path.display(), format!("rows {} to {}", rows.start, rows.end));
+    format!("{path}: bytes {} to {} ({rows}) {what}", bytes.start, bytes.end)
+}
