@@ -68,15 +68,18 @@ impl<'a> Batch<'a> {
         let one = |id: &IdRef<'_>, document: Option<&str>| {
             (id.as_bytes().len() + document.map_or(0, str::len) + 32) as u64
         };
-        let rows: u64 = self.rows().map(|rows| rows.len() as u64 * 4).sum();
-        rows + match self {
-            Batch::Rows { ids, documents, .. } => {
+        match self {
+            Batch::Rows { ids, vectors, documents, .. } => {
                 let document = |row: usize| documents.get(row).copied().flatten();
-                ids.iter().enumerate().map(|(row, id)| one(id, document(row))).sum()
+                let rest: u64 = ids.iter().enumerate().map(|(row, id)| one(id, document(row))).sum();
+                rest + size_of_val(*vectors) as u64
             }
             Batch::Ops(ops) => ops
                 .iter()
-                .map(|op| one(op.id(), if let Op::Put { document, .. } = op { *document } else { None }))
+                .map(|op| match op {
+                    Op::Put { id, vector, document } => one(id, *document) + size_of_val(*vector) as u64,
+                    Op::Delete { id } => one(id, None),
+                })
                 .sum(),
             Batch::Group(group) => group.bytes,
         }
@@ -135,9 +138,9 @@ impl<'a> Batch<'a> {
 
     /// Refuses what must not be stored, before the first byte is written: everything but documents.
     pub(crate) fn check(&self, dim: usize, kind: Option<IdKind>) -> Result<()> {
-        let (mut rows, mut id_bytes) = (0u64, 0u64);
+        let (mut rows, mut id_bytes, mut documents) = (0u64, 0u64, 0u64);
         let Some(expected) = kind.or(self.kind()) else { return Ok(()) };
-        let mut check = |row: usize, id: &IdRef<'_>, vector: Option<&[f32]>| {
+        let mut check = |row: usize, id: &IdRef<'_>, vector: Option<&[f32]>, document: Option<&str>| {
             id.check(row)?;
             if id.kind() != expected {
                 return Err(Error::IdKind { expected, found: id.kind() });
@@ -145,27 +148,31 @@ impl<'a> Batch<'a> {
             id_bytes += id.as_bytes().len() as u64;
             let Some(vector) = vector else { return Ok(()) };
             rows += 1;
+            documents += document.map_or(0, |document| document.len() as u64 + 1);
             if vector.len() != dim {
                 return Err(Error::DimensionMismatch { expected: dim, found: vector.len() });
             }
             check_finite(row, vector)
         };
         match self {
-            Batch::Rows { ids, vectors, .. } => {
+            Batch::Rows { ids, vectors, documents, .. } => {
                 for (row, (id, vector)) in ids.iter().zip(vectors.chunks_exact(dim)).enumerate() {
-                    check(row, id, Some(vector))?;
+                    check(row, id, Some(vector), documents.get(row).copied().flatten())?;
                 }
             }
             Batch::Ops(ops) => {
                 for (row, op) in ops.iter().enumerate() {
-                    let vector = if let Op::Put { vector, .. } = op { Some(*vector) } else { None };
-                    check(row, op.id(), vector)?;
+                    match op {
+                        Op::Put { id, vector, document } => check(row, id, Some(vector), *document)?,
+                        Op::Delete { id } => check(row, id, None, None)?,
+                    }
                 }
             }
             // Checked when it was accepted.
             Batch::Group(_) => {}
         }
         for (what, found, max) in [
+            ("bytes of documents", documents, MAX_BATCH_BYTES),
             ("bytes of vectors", rows * dim as u64 * 4, MAX_BATCH_BYTES),
             ("bytes of ids", id_bytes, MAX_BATCH_BYTES),
             ("records", self.len() as u64, MAX_BATCH_RECORDS as u64),

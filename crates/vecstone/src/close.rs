@@ -12,10 +12,12 @@ use crate::recover;
 use crate::segment::Segment;
 use crate::view::{SegmentView, View};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
+    engine.index_sealed(false);
     engine.flush().inspect_err(|error| engine.set_back(error.clone()))?;
     engine.in_sync_place(|| {
         let mut writer = engine.writer();
@@ -47,15 +49,16 @@ fn kills_of(writer: &Writer, view: &View) -> Vec<(u32, u32)> {
 }
 
 impl Engine {
-    /// Writes `.ids` for sealed segments that have none, and lets go of their tables in memory.
-    pub(crate) fn index_sealed(&self) {
+    /// Writes `.ids` for sealed segments that have none, and lets go of their tables in memory. Stops when the store
+    /// closes, if asked to.
+    pub(crate) fn index_sealed(&self, until_stopped: bool) {
         let view = self.published.load_full();
         for part in &view.segments[..view.segments.len() - 1] {
             let has = part.segment.base().rows == part.rows && part.segment.ids().is_some();
             if has || part.rows == 0 {
                 continue;
             }
-            if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if until_stopped && self.stop.load(Ordering::Relaxed) {
                 return;
             }
             let none = Mask::default();

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::SegmentEntry;
+use crate::format::manifest::{Sealed, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::id::{AsId, Id};
 use crate::mask::Mask;
@@ -89,6 +89,7 @@ impl Engine {
             };
             self.compact_run(&numbers, &mut tell, &mut report)?;
         }
+        self.index_sealed(true);
         Ok(report)
     }
 
@@ -200,18 +201,20 @@ impl Engine {
                 self.swap(&mut writer, &before, run.clone(), outputs, &moved, made.clone())
             })
         });
-        if outcome.is_err() {
+        let Ok(after) = outcome else {
             // Nothing names them, unless it is unknown which MANIFEST counts: then writing stopped, and opening decides.
             if !self.writer().pair.is_poisoned() {
                 self.remove(&made);
             }
-            return outcome;
-        }
+            return outcome.map(drop);
+        };
+        let mut bytes = 0;
         for part in &before.segments[run] {
             report.segments += 1;
             report.rows_dropped += part.mask.dead();
-            report.bytes_freed += part.mask.dead() * self.schema.stride();
+            bytes += bytes_of(&part.end);
         }
+        report.bytes_freed += bytes.saturating_sub(after);
         Ok(())
     }
 
@@ -285,6 +288,7 @@ impl Engine {
     }
 
     /// K3: in the pause, the outputs take the place of their inputs. What died since the copy began dies there too.
+    /// Returns the bytes of the outputs.
     fn swap(
         &self,
         writer: &mut Writer,
@@ -293,7 +297,7 @@ impl Engine {
         outputs: Vec<Output>,
         moved: &[Moved],
         made: Vec<PathBuf>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let mut view = View::clone(&self.published.load());
         let mut manifest = writer.manifest.clone();
         let number = before.segments[run.start].segment.number();
@@ -307,10 +311,12 @@ impl Engine {
             }
         }
         let (mut parts, mut entries, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bytes = 0;
         for (output, mask) in outputs.into_iter().zip(masks) {
             let Output { pair, segment, rows } = output;
             let identity = pair.header().identity;
             let end = pair.written().sealed(pair.header());
+            bytes += bytes_of(&end);
             let sealed = Some(end.clone());
             entries.push(SegmentEntry { number: identity.segment, salt: identity.salt, sealed });
             let dat_map = Some(Arc::new(pair.files().dat.map(end.dat_len)?));
@@ -327,8 +333,14 @@ impl Engine {
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
-        self.replace(writer, Replacement { manifest, view, made, obsolete })
+        self.replace(writer, Replacement { manifest, view, made, obsolete })?;
+        Ok(bytes)
     }
+}
+
+/// Bytes of a segment's rows, log and documents.
+fn bytes_of(end: &Sealed) -> u64 {
+    end.dat_len + end.idx_len + end.jsonl_len
 }
 
 /// Copies some rows of a segment to the end of an output, as one batch; returns the first new row.

@@ -182,6 +182,8 @@ pub enum Error {
     },
     /// A document is not exactly one JSON value. Nothing of the batch is stored.
     InvalidDocument {
+        /// Row of the batch, counted from 0.
+        row: usize,
         /// What the JSON parser says.
         why: Arc<str>,
     },
@@ -329,8 +331,8 @@ impl fmt::Display for Error {
                 expected.name(),
                 found.name()
             ),
-            Error::InvalidDocument { why } => {
-                write!(f, "the document is not one JSON value: {why}; give valid JSON text")
+            Error::InvalidDocument { row, why } => {
+                write!(f, "row {row}: the document is not one JSON value: {why}; give valid JSON text")
             }
             Error::Closed => write!(f, "the store is closed; open it again"),
             Error::Forked => write!(

@@ -77,7 +77,7 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
     let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default(), nameless: 0 };
     copier.run()?;
     copier.store.flush()?;
-    copier.store.engine()?.index_sealed();
+    copier.store.engine()?.index_sealed(false);
     copier.store.close()?;
     Ok(copier.report)
 }

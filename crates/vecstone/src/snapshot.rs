@@ -197,7 +197,8 @@ impl Snapshot {
     }
 }
 
-fn document_of(chunk: &buffer::Chunk, op: &buffer::Op) -> Option<String> {
+/// The document of a buffered put.
+pub(crate) fn document_of(chunk: &buffer::Chunk, op: &buffer::Op) -> Option<String> {
     let bytes = chunk.document(op).filter(|bytes| *bytes != b"null")?;
     Some(String::from_utf8(bytes.to_vec()).expect("documents are checked before they are accepted"))
 }

@@ -89,9 +89,11 @@ pub struct Memory {
 }
 
 /// Heap bytes of a handle itself: paths, files, MANIFEST, threads' channels. Measured; see `tests/heap.rs`.
-const HANDLE_HEAP: u64 = 4 << 10;
+const READER_HEAP: u64 = 3 << 10;
+/// The same for a handle that writes.
+const WRITER_HEAP: u64 = 11 << 9;
 /// Heap bytes of a segment: paths, files, locks.
-const SEGMENT_HEAP: u64 = 1 << 10;
+const SEGMENT_HEAP: u64 = 768;
 
 /// Counts rows and bytes. O(files + pages of the mapped files).
 pub(crate) fn stats(
@@ -107,7 +109,8 @@ pub(crate) fn stats(
     let raw = snapshot.len() as u64 * schema.stride();
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let ratio = |bytes: u64| if raw == 0 { 0.0 } else { bytes as f64 / raw as f64 };
-    let mut memory = Memory { other: HANDLE_HEAP, ..Memory::default() };
+    let other = if engine.is_some() { WRITER_HEAP } else { READER_HEAP };
+    let mut memory = Memory { other, ..Memory::default() };
     for part in &view.segments {
         memory.index += part.segment.heap_bytes();
         memory.masks += part.mask.heap();

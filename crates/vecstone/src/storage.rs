@@ -123,7 +123,10 @@ impl VectorStorage {
         batch.check(self.dim(), Some(kind))?;
         let documents =
             ops.iter().filter_map(|op| if let Op::Put { document, .. } = op { *document } else { None });
-        let checked: Vec<String> = documents.map(crate::document::one_line).collect::<Result<_>>()?;
+        let checked: Vec<String> = documents
+            .enumerate()
+            .map(|(row, text)| crate::document::one_line(row, text))
+            .collect::<Result<_>>()?;
         let mut checked = checked.iter();
         let ops: Vec<Op<'_>> = ops
             .iter()

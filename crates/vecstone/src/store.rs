@@ -2,6 +2,7 @@
 
 use crate::backup::{self, BackupReport};
 use crate::batch::{Batch, Op};
+use crate::buffer::{self, Chunk};
 use crate::close;
 use crate::compact::{CompactProgress, CompactReport};
 use crate::config::{Element, Metric, Schema, check_dim};
@@ -23,10 +24,10 @@ use crate::recover::RecoveryReport;
 use crate::repair::{self, RepairReport};
 use crate::search::{Neighbor, SearchOptions};
 use crate::settings::{Durability, OpenOptions};
-use crate::snapshot::{Iter, Snapshot};
+use crate::snapshot::{self, Iter, Snapshot};
 use crate::stats::{self, Stats};
 use crate::verify::{self, VerifyReport, as_damage};
-use crate::view::View;
+use crate::view::{At, View};
 use arc_swap::ArcSwap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -295,8 +296,11 @@ impl VectorStore {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
-        let lines: Vec<Option<String>> =
-            documents.iter().map(|document| document.map(one_line).transpose()).collect::<Result<_>>()?;
+        let lines: Vec<Option<String>> = documents
+            .iter()
+            .enumerate()
+            .map(|(row, text)| text.map(|text| one_line(row, text)).transpose())
+            .collect::<Result<_>>()?;
         let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
         self.write_batch(Batch::Rows { ids: &ids, vectors, documents: &lines, dim }, durability)
     }
@@ -313,8 +317,9 @@ impl VectorStore {
         }
         let lines: Vec<Option<String>> = ops
             .iter()
-            .map(|op| match op {
-                Op::Put { document, .. } => document.map(one_line).transpose(),
+            .enumerate()
+            .map(|(row, op)| match op {
+                Op::Put { document, .. } => document.map(|text| one_line(row, text)).transpose(),
                 Op::Delete { .. } => Ok(None),
             })
             .collect::<Result<_>>()?;
@@ -495,14 +500,28 @@ impl VectorStore {
     ///
     /// [`Error::Corrupt`] if the stored bytes are not what was written; [`Error::Io`].
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
-        let id = id.as_id();
-        let Role::Writer(engine) = &self.role else { return self.snapshot()?.get(id) };
-        if engine.is_forked() {
-            return self.snapshot()?.get(id);
-        }
+        self.look_up(
+            id.as_id(),
+            |chunk, op| chunk.vector(op).map(<[f32]>::to_vec),
+            |view, at| view.read(at).map(Some),
+            |snapshot, id| snapshot.get(id),
+        )
+    }
+
+    /// Looks an id up without a snapshot, which would take the whole buffer: in the buffer, else in the files.
+    fn look_up<T>(
+        &self,
+        id: IdRef<'_>,
+        in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
+        in_files: impl FnOnce(&View, At) -> Result<Option<T>>,
+        in_snapshot: impl FnOnce(&Snapshot, IdRef<'_>) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let engine = match &self.role {
+            Role::Writer(engine) if !engine.is_forked() => engine,
+            _ => return in_snapshot(&self.snapshot()?, id),
+        };
         let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
-        let buffered = engine.in_buffer(hash, id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec));
-        if let Some(found) = buffered {
+        if let Some(found) = engine.in_buffer(hash, id, in_buffer) {
             return Ok(found);
         }
         // Loaded after the look at the buffer: what left it before is in here.
@@ -510,7 +529,7 @@ impl VectorStore {
         if view.kind != Some(id.kind()) {
             return Ok(None);
         }
-        view.find(hash, bytes)?.map(|at| view.read(at)).transpose()
+        view.find(hash, bytes)?.map_or(Ok(None), |at| in_files(&view, at))
     }
 
     /// The vectors of several ids, in their order; `None` for those that are not there.
@@ -528,7 +547,12 @@ impl VectorStore {
     ///
     /// As [`get`](Self::get).
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
-        self.snapshot()?.get_document(id)
+        self.look_up(
+            id.as_id(),
+            snapshot::document_of,
+            |view, at| view.segments[at.segment].segment.document(at.row.into()),
+            |snapshot, id| snapshot.get_document(id),
+        )
     }
 
     /// Whether an id is there. O(segments).
@@ -537,7 +561,13 @@ impl VectorStore {
     ///
     /// [`Error::Io`] and [`Error::Corrupt`] if that cannot be found out.
     pub fn contains(&self, id: impl AsId) -> Result<bool> {
-        self.snapshot()?.contains(id)
+        let found = self.look_up(
+            id.as_id(),
+            |_, op| op.is_put().then_some(()),
+            |_, _| Ok(Some(())),
+            |snapshot, id| Ok(snapshot.contains(id)?.then_some(())),
+        );
+        Ok(found?.is_some())
     }
 
     /// Number of ids.

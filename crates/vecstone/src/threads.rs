@@ -126,7 +126,7 @@ fn tidy(engine: &Engine) {
         drop(state);
         last = seen;
         // What fails here is tried again later; `stats` and `compact` say why.
-        engine.index_sealed();
+        engine.index_sealed(true);
         engine.compact_in_background();
         state = engine.state();
     }

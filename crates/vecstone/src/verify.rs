@@ -211,6 +211,9 @@ pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Verif
 
 /// What `verify` of a path reports where damage keeps it from being opened.
 pub(crate) fn as_damage(error: Error) -> Result<VerifyReport> {
+    if !error.is_corrupt() {
+        return Err(error);
+    }
     let mut report = VerifyReport::default();
     report.add_error(error)?;
     Ok(report)

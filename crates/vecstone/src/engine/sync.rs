@@ -155,6 +155,11 @@ impl Engine {
         if let Some(error) = &state.setback {
             return Some(Err(error.clone()));
         }
+        if !self.settings.background {
+            // Nobody else would do it.
+            drop(state);
+            return Some(self.wait_for(goal));
+        }
         state.wakers.push((goal, waker.clone()));
         if state.closing {
             // Closing flushes, and wakes whoever waits.
