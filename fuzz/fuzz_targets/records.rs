@@ -17,7 +17,7 @@ fn naive(bytes: &[u8]) -> (Vec<(Vec<u8>, Option<u64>)>, usize) {
         let (Some(id), Some(offset)) = (field(at + 4, len), field(at + 4 + len, 8).map(number)) else { break };
         let control = offset == 0xFFFF_FFFF_FFFF_FFFE;
         let deleted = offset == 0xFFFF_FFFF_FFFF_FFFF;
-        let too_long = if control { len > 92 + 4 * 4_194_304 } else { len > 65_536 };
+        let too_long = if control { len > 92 + 20 * 4_194_304 } else { len > 65_536 };
         if len == 0 || too_long || (offset >= 1 << 63 && !control && !deleted) {
             break;
         }

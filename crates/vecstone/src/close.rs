@@ -6,18 +6,21 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::manifest::Sealed;
 use crate::ids::{self, Content, Point, RowEntry};
-use crate::index::HeapIndex;
+use crate::index::{HeapIndex, IdxMap};
 use crate::mask::Mask;
 use crate::recover;
 use crate::segment::Segment;
 use crate::view::{SegmentView, View};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
-    engine.index_sealed(false);
+    let untouched = engine.writer().pair.is_clean();
+    if !untouched {
+        engine.index_sealed(false);
+    }
     engine.flush().inspect_err(|error| engine.set_back(error.clone()))?;
     engine.in_sync_place(|| {
         let mut writer = engine.writer();
@@ -52,10 +55,11 @@ impl Engine {
     /// Writes `.ids` for sealed segments that have none, and lets go of their tables in memory. Stops when the store
     /// closes, if asked to.
     pub(crate) fn index_sealed(&self, until_stopped: bool) {
+        let mut damaged = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
         let view = self.published.load_full();
         for part in &view.segments[..view.segments.len() - 1] {
             let has = part.segment.base().rows == part.rows && part.segment.ids().is_some();
-            if has || part.rows == 0 {
+            if has || part.rows == 0 || damaged.contains(&part.segment.number()) {
                 continue;
             }
             if until_stopped && self.stop.load(Ordering::Relaxed) {
@@ -63,7 +67,10 @@ impl Engine {
             }
             let none = Mask::default();
             let without_dead = SegmentView { mask: none, ..part.clone() };
-            if write_ids(&self.disk, &without_dead, &[], 0).is_err() {
+            if let Err(error) = write_ids(&self.disk, &without_dead, &[], 0) {
+                if error.is_corrupt() {
+                    damaged.insert(part.segment.number());
+                }
                 continue;
             }
             let segment = &part.segment;
@@ -88,7 +95,8 @@ impl Engine {
 fn write_ids(disk: &Arc<dyn Disk>, part: &SegmentView, kills: &[(u32, u32)], manifest: u64) -> Result<()> {
     let (files, end): (Files, &Sealed) = (part.segment.files(), &part.end);
     let mut found = recover::read_sealed(&files, end)?;
-    let mut index = HeapIndex::from_row(0, Arc::new(files.idx.map(end.idx_len)?));
+    let mut index =
+        HeapIndex::from_row(0, IdxMap { map: Arc::new(files.idx.map(end.idx_len)?), end: end.idx_len });
     index.take(std::mem::take(&mut found.rows), |_| {});
     let header = part.segment.header();
     let tip = &found.tip;

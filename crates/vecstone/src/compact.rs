@@ -12,6 +12,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Sealed, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::id::{AsId, Id};
+use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::pair::Pair;
 use crate::recover::Deleted;
@@ -46,10 +47,21 @@ pub struct CompactReport {
     pub bytes_freed: u64,
 }
 
-/// Bytes of rows that one batch of an output holds.
+/// Bytes of rows and documents that one batch of an output holds, but for the last row.
 const BATCH_BYTES: u64 = 8 << 20;
+/// The same in rows, for small ones.
+const ROWS_PER_BATCH: usize = 100_000;
 /// Dead bytes below which a segment is not worth a compaction in the background.
 const LEAST_DEAD_BYTES: u64 = 256 << 10;
+
+/// What whoever compacts leaves for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Compacting {
+    /// Why the last compaction in the background did not come to its end.
+    pub(crate) error: Option<Error>,
+    /// Number and dead rows of each segment that was due then.
+    failed_for: Vec<(u64, u64)>,
+}
 
 /// Where the rows of an input went.
 struct Moved {
@@ -74,7 +86,13 @@ impl Engine {
         let _turn = self.compacting();
         self.flush()?;
         self.seal_if(|part| part.mask.dead() > 0)?;
-        let runs = self.plan(|part| part.mask.dead() > 0);
+        // Small segments too, where they can be merged with a neighbour.
+        let small = self.settings.limits.records / 2;
+        let mut runs = self.plan(|part| part.mask.dead() > 0 || part.rows <= small);
+        {
+            let view = self.published.load();
+            runs.retain(|run| run.len() > 1 || view.segments[run.start].mask.dead() > 0);
+        }
         let mut report = CompactReport::default();
         let total = {
             let view = self.published.load();
@@ -102,10 +120,14 @@ impl Engine {
             let dead = part.mask.dead();
             dead * stride >= LEAST_DEAD_BYTES && dead as f64 > share * part.rows as f64
         };
-        if !self.published.load().segments.iter().any(due) {
+        let state = |part: &SegmentView| (part.segment.number(), part.mask.dead());
+        let due_now: Vec<(u64, u64)> =
+            self.published.load().segments.iter().filter(|part| due(part)).map(state).collect();
+        let mut turn = self.compacting();
+        // What failed is not tried again until a segment changes.
+        if due_now.is_empty() || turn.failed_for == due_now {
             return;
         }
-        let mut turn = self.compacting();
         let outcome = self.seal_if(due).and_then(|()| {
             let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
             for numbers in self.numbers_of(&self.plan(due)) {
@@ -118,7 +140,9 @@ impl Engine {
             }
             Ok(())
         });
-        *turn = outcome.err().filter(|error| !matches!(error, Error::Cancelled));
+        let error = outcome.err().filter(|error| !matches!(error, Error::Cancelled));
+        turn.failed_for = if error.is_some() { due_now } else { Vec::new() };
+        turn.error = error;
     }
 
     /// Sleeps where `bytes` are more than the speed allows; breaks off when the store closes.
@@ -228,15 +252,18 @@ impl Engine {
     ) -> Result<(Vec<Output>, Vec<Moved>)> {
         let (mut outputs, mut moved): (Vec<Output>, Vec<Moved>) = (Vec::new(), Vec::new());
         let inputs: Vec<u64> = view.segments[run.clone()].iter().map(|part| part.segment.number()).collect();
-        let per_batch = (BATCH_BYTES / self.schema.stride()).clamp(1, 100_000);
-        let per_batch = usize::try_from(per_batch).expect("at most 100,000");
         let mut done = 0;
         for input in run {
             let part = &view.segments[input];
             let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
             let mut live = part.mask.live_in(0..part.rows).peekable();
             while live.peek().is_some() {
-                let rows: Vec<u64> = live.by_ref().take(per_batch).collect();
+                let (mut rows, mut bytes) = (Vec::new(), 0);
+                while bytes < BATCH_BYTES && rows.len() < ROWS_PER_BATCH {
+                    let Some(row) = live.next() else { break };
+                    bytes += self.schema.stride() + u64::from(part.segment.entry(row)?.doc.len);
+                    rows.push(row);
+                }
                 let output = self.output_for(&mut outputs, rows.len() as u64, view.seq, &inputs, made)?;
                 let number = u32::try_from(output.0).expect("fewer outputs than inputs");
                 let first = copy_rows(output.1, view, part, &rows)?;
@@ -269,7 +296,9 @@ impl Engine {
         let limits = self.settings.limits;
         let full = outputs.last().is_none_or(|output| {
             let bytes = output.pair.header().row_start(output.rows + rows);
-            output.rows > 0 && (output.rows + rows > limits.records || bytes > limits.dat)
+            let tip = output.pair.written();
+            let over = bytes > limits.dat || tip.idx_end > limits.idx || tip.docs_end > limits.jsonl;
+            output.rows > 0 && (output.rows + rows > limits.records || over)
         });
         if full {
             let number = self.take_segment_number();
@@ -360,9 +389,10 @@ fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64])
     let written = output.pair.write(Batch::Ops(&ops), kind, &[]);
     output.pair.publish(&written)?;
     let appended = written?;
-    let idx_map = Arc::new(output.pair.files().idx.map(appended.tip.idx_end)?);
+    let end = appended.tip.idx_end;
+    let idx = IdxMap { map: Arc::new(output.pair.files().idx.map(end)?), end };
     let mut nobody = Mask::default();
-    output.segment.grow(&appended.rows, &[] as &[Deleted], &idx_map, &mut nobody);
+    output.segment.grow(&appended.rows, &[] as &[Deleted], &idx, &mut nobody);
     output.segment.set_jsonl(output.pair.files());
     output.rows = appended.tip.rows;
     Ok(first)

@@ -6,6 +6,7 @@
 
 use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
+use crate::compact::Compacting;
 use crate::config::Schema;
 use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::view::View;
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -49,7 +50,9 @@ pub(crate) struct Engine {
     /// A batch was written.
     pub(crate) tidy: Condvar,
     /// Held by whoever compacts; with the error of the last compaction in the background.
-    pub(crate) compacting: Mutex<Option<Error>>,
+    pub(crate) compacting: Mutex<Compacting>,
+    /// Held by whoever indexes; sealed segments whose log is damaged.
+    pub(crate) indexing: Mutex<HashSet<u64>>,
     next_segment: AtomicU64,
     me: Weak<Engine>,
     writer: Mutex<Writer>,
@@ -182,6 +185,7 @@ impl Engine {
             work: Condvar::new(),
             tidy: Condvar::new(),
             compacting: Mutex::default(),
+            indexing: Mutex::default(),
             next_segment,
             writer: Mutex::new(Writer { pair, manifest, in_del, deletes, ops: 0, durable_view: view }),
             threads: Mutex::default(),
@@ -430,7 +434,7 @@ impl Engine {
     }
 
     /// The place of whoever compacts.
-    pub(crate) fn compacting(&self) -> MutexGuard<'_, Option<Error>> {
+    pub(crate) fn compacting(&self) -> MutexGuard<'_, Compacting> {
         self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -187,6 +187,11 @@ pub enum Error {
         /// What the JSON parser says.
         why: Arc<str>,
     },
+    /// A store has as many segments as MANIFEST can name.
+    TooManySegments {
+        /// The most that there may be.
+        max: u64,
+    },
     /// The handle is closed.
     Closed,
     /// The handle was opened before a fork, by the parent of this process; it reads what was there then.
@@ -333,6 +338,12 @@ impl fmt::Display for Error {
             ),
             Error::InvalidDocument { row, why } => {
                 write!(f, "row {row}: the document is not one JSON value: {why}; give valid JSON text")
+            }
+            Error::TooManySegments { max } => {
+                write!(
+                    f,
+                    "the store has {max} segments, more than that cannot be named; compact it to merge them"
+                )
             }
             Error::Closed => write!(f, "the store is closed; open it again"),
             Error::Forked => write!(

@@ -6,6 +6,7 @@ use crate::recover::Deleted;
 use crate::rows::{Row, RowTable};
 use hashbrown::{HashMap, HashTable};
 use std::hash::RandomState;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The rows of a segment from some row on, found by id.
@@ -20,7 +21,24 @@ pub(crate) struct HeapIndex {
     /// Of a row that replaced another one here: that one.
     previous: HashMap<u32, u32, RandomState>,
     /// `.idx`, at least up to the last row's record.
-    idx_map: Arc<Mapping>,
+    idx: IdxMap,
+}
+
+/// A mapped `.idx` and the end of what counts in it: what lies behind is never touched, for the file may end there.
+#[derive(Debug, Clone)]
+pub(crate) struct IdxMap {
+    pub(crate) map: Arc<Mapping>,
+    pub(crate) end: u64,
+}
+
+impl IdxMap {
+    /// The bytes of the id whose record starts at `at`, not looked into; empty beyond the end.
+    pub(crate) fn id_at(&self, at: u32) -> &[u8] {
+        let at = u64::from(at);
+        let get = |range: Range<u64>| if range.end <= self.end { self.map.get(range) } else { None };
+        let len = get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
+        get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
+    }
 }
 
 /// Rows handed to a table at a time: readers get in between.
@@ -33,12 +51,12 @@ fn spread(hash: u32) -> u64 {
 
 impl HeapIndex {
     /// An empty index for the rows from `first` on.
-    pub(crate) fn from_row(first: u64, idx_map: Arc<Mapping>) -> HeapIndex {
+    pub(crate) fn from_row(first: u64, idx: IdxMap) -> HeapIndex {
         HeapIndex {
             rows: RowTable::from_row(first),
             table: HashTable::new(),
             previous: HashMap::default(),
-            idx_map,
+            idx,
         }
     }
 
@@ -47,7 +65,7 @@ impl HeapIndex {
     }
 
     pub(crate) fn map(&self) -> &Arc<Mapping> {
-        &self.idx_map
+        &self.idx.map
     }
 
     /// Whether any row of an id is here.
@@ -55,8 +73,8 @@ impl HeapIndex {
         self.find(hash, id, u64::MAX).is_some()
     }
 
-    pub(crate) fn set_map(&mut self, idx_map: Arc<Mapping>) {
-        self.idx_map = idx_map;
+    pub(crate) fn set_idx(&mut self, idx: IdxMap) {
+        self.idx = idx;
     }
 
     /// Makes room at once: growing step by step would move each entry several times.
@@ -85,14 +103,14 @@ impl HeapIndex {
 
     /// Makes the rows from `first` on the newest of their ids.
     fn index_from(&mut self, first: u64, mut replaced: impl FnMut(u32)) {
-        let HeapIndex { rows, table, previous, idx_map } = self;
+        let HeapIndex { rows, table, previous, idx } = self;
         for (row, Row { idx_at, hash, .. }) in (first..).zip(rows.iter_from(first)) {
             let row = u32::try_from(row).expect("row numbers are below MAX_ROWS");
             let entry = table.entry(
                 spread(hash),
                 |&other| {
                     let other = rows.get(other.into()).expect("rows in the table are in the rows");
-                    other.hash == hash && id_at(idx_map, other.idx_at) == id_at(idx_map, idx_at)
+                    other.hash == hash && idx.id_at(other.idx_at) == idx.id_at(idx_at)
                 },
                 |&other| spread(hash_of(rows, other)),
             );
@@ -129,7 +147,7 @@ impl HeapIndex {
         let half = half(hash);
         let is = |&row: &u32| {
             let row = self.rows.get(row.into()).expect("rows in the table are in the rows");
-            row.hash == half && id_at(&self.idx_map, row.idx_at) == id
+            row.hash == half && self.idx.id_at(row.idx_at) == id
         };
         let mut row = *self.table.find(spread(half), is)?;
         while u64::from(row) >= below {
@@ -140,12 +158,12 @@ impl HeapIndex {
 
     /// The row that a delete took away, if it is here.
     pub(crate) fn deleted(&self, delete: &Deleted) -> Option<u32> {
-        self.find(delete.hash, id_at(&self.idx_map, delete.idx_at), delete.rows)
+        self.find(delete.hash, self.idx.id_at(delete.idx_at), delete.rows)
     }
 
     /// The bytes of the id whose record starts there.
     pub(crate) fn id_at(&self, idx_at: u32) -> &[u8] {
-        id_at(&self.idx_map, idx_at)
+        self.idx.id_at(idx_at)
     }
 
     /// Bytes on the heap.
@@ -156,11 +174,4 @@ impl HeapIndex {
 
 fn hash_of(rows: &RowTable, row: u32) -> u32 {
     rows.get(row.into()).expect("rows in the table are in the rows").hash
-}
-
-/// The bytes of the id whose record starts at `at`, not looked into; empty beyond the mapping.
-pub(crate) fn id_at(idx: &Mapping, at: u32) -> &[u8] {
-    let at = u64::from(at);
-    let len = idx.get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
-    idx.get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
 }

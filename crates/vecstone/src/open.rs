@@ -197,18 +197,23 @@ fn open_active(
         let start = start_at(&ids, files, &header, manifest)?;
         Some((ids, start))
     });
+    // Documents that no COMMIT names are none.
+    let shown = |found: &Recovered| {
+        let jsonl = files.jsonl.clone().filter(|_| found.tip.docs_end > 0);
+        Files { jsonl, ..files.clone() }
+    };
     let Some((ids, (tip, mask, kills))) = usable else {
         let found = recover::recover(files, None, manifest.number)?;
         if found.tip.seq < proven {
             let what = "the log ends before a batch that was durable when .ids was written";
             return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
         }
-        return Ok((Segment::active(disk, files.clone(), header, None)?, Mask::default(), found));
+        return Ok((Segment::active(disk, shown(&found), header, None)?, Mask::default(), found));
     };
     let mut found = recover::recover(files, Some(&tip), manifest.number)?;
     let kill = |&(segment, row): &(u32, u32)| recover::Kill { seq: tip.seq, segment, row };
     found.kills.splice(0..0, kills.iter().map(kill));
-    Ok((Segment::active(disk, files.clone(), header, Some(ids))?, mask, found))
+    Ok((Segment::active(disk, shown(&found), header, Some(ids))?, mask, found))
 }
 
 /// Where `.ids` lets recovery begin, with the dead rows and kills up to there; `None` if it does not fit.

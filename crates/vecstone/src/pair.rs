@@ -17,6 +17,7 @@ use crate::rows::{NULL_LINE, Row, RowTable};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The writer's end of a pair: where the next batch goes, and what is known to be durable.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Pair {
     noted: u64,
     /// The log ends in CLOSE and the files end where it says.
     clean: bool,
+    /// A batch made the documents' file, and may have failed then.
+    tried_documents: AtomicBool,
     poisoned: Option<Arc<Error>>,
 }
 
@@ -103,6 +106,7 @@ impl Pair {
             written,
             durable,
             clean: false,
+            tried_documents: AtomicBool::new(false),
             poisoned: None,
         }
     }
@@ -366,6 +370,7 @@ impl Pair {
 
     /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
     fn create_jsonl(&self) -> Result<Named> {
+        self.tried_documents.store(true, Ordering::Relaxed);
         let path = self.files.dat.path.with_extension("jsonl");
         let file = self.disk.open(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
         let jsonl = Named { path, file };
@@ -491,7 +496,8 @@ impl Pair {
     pub(crate) fn close(&mut self) -> Result<()> {
         self.commit()?;
         if self.clean {
-            return Ok(());
+            // A batch that failed may have left something behind.
+            return self.cut_to_written();
         }
         let rows_end = self.header.row_start(self.written.rows);
         let mut mark = Vec::new();
@@ -500,6 +506,9 @@ impl Pair {
         let wrote = self.files.idx.write(&mark, self.written.idx_end);
         wrote.map_err(|error| self.failed(error))?;
         self.passed(&mark);
+        if self.files.jsonl.is_none() && self.tried_documents.load(Ordering::Relaxed) {
+            _ = self.disk.unlink(&self.files.dat.path.with_extension("jsonl"));
+        }
         self.cut_to_written()?;
         let synced = self.sync_all();
         synced.map_err(|error| self.failed(error))?;

@@ -63,9 +63,13 @@ impl Reader {
         Ok(Snapshot::new(self.schema, view.kind, view, Default::default()))
     }
 
-    /// The MANIFEST of what is shown.
-    pub(crate) fn manifest(&self) -> Manifest {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).manifest.clone()
+    /// What is shown, and the MANIFEST that it is under.
+    pub(crate) fn with_manifest(&self) -> Result<(Manifest, Snapshot)> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((place.manifest.clone(), self.snapshot()?))
     }
 
     /// Moves on to what is durable now.
@@ -92,6 +96,10 @@ impl Reader {
     fn read_on(&self, place: &mut Place) -> Result<bool> {
         let writer = directory::writer_lives(self.disk.as_ref(), &self.dir)?;
         let path = place.files.dat.path.with_extension("jsonl");
+        if place.tip.docs_end == 0 {
+            // One that no COMMIT named may have been replaced since.
+            place.files.jsonl = None;
+        }
         if place.files.jsonl.is_none()
             && let Ok(file) = self.disk.open(&path, crate::disk::Open::Read)
         {

@@ -241,7 +241,11 @@ pub(crate) fn read_as_far_as_it_holds(files: &Files, sealed: &Sealed) -> Result<
 pub(crate) fn ends_a_batch(files: &Files, header: &Header, tip: &Tip) -> Result<bool> {
     let mut bytes = [0; record::COMMIT_START];
     let end = tip.commit_at.saturating_add(bytes.len() as u64);
-    if end > tip.idx_end || tip.idx_end > files.idx.len()? || header.row_start(tip.rows) > files.dat.len()? {
+    if end > tip.idx_end
+        || tip.idx_end > files.idx.len()?
+        || header.row_start(tip.rows) > files.dat.len()?
+        || tip.docs_end > files.jsonl_len()?
+    {
         return Ok(false);
     }
     files.idx.read(&mut bytes, tip.commit_at)?;

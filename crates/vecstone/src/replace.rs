@@ -6,7 +6,7 @@ use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_SEGMENTS, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, crc32c};
 use crate::mask::Mask;
@@ -39,6 +39,9 @@ impl Engine {
     ///
     /// [`Error::NoSpace`] and others that leave the store as it was; [`Error::SyncFailed`] stops writing.
     pub(crate) fn seal(&self, writer: &mut Writer) -> Result<()> {
+        if writer.manifest.segments.len() as u64 >= MAX_SEGMENTS {
+            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
+        }
         self.settle_all(writer)?;
         let number = self.take_segment_number();
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };

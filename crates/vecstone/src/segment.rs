@@ -7,7 +7,7 @@ use crate::format::header::Header;
 use crate::format::manifest::Sealed;
 use crate::id::{Id, IdHasher, IdKind, half};
 use crate::ids::{Damaged, Ids, Point, RowEntry};
-use crate::index::{HeapIndex, ROWS_AT_ONCE, id_at};
+use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
 use crate::mask::Mask;
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
@@ -65,8 +65,8 @@ impl Segment {
         base: Sealed,
         ids: OnceLock<Option<Ids>>,
     ) -> Result<Segment> {
-        let idx_map = Arc::new(files.idx.map(0)?);
-        let heap = RwLock::new(HeapIndex::from_row(base.rows, idx_map));
+        let idx = IdxMap { map: Arc::new(files.idx.map(0)?), end: 0 };
+        let heap = RwLock::new(HeapIndex::from_row(base.rows, idx));
         Ok(Segment {
             header,
             files,
@@ -109,8 +109,8 @@ impl Segment {
 
     /// Adds rows and deletes behind the rows that are here, and kills in `mask` what they replace and delete among
     /// those of the table. Not visible to any snapshot before its number of rows says so.
-    pub(crate) fn grow(&self, rows: &RowTable, deletes: &[Deleted], idx_map: &Arc<Mapping>, mask: &mut Mask) {
-        self.change().set_map(idx_map.clone());
+    pub(crate) fn grow(&self, rows: &RowTable, deletes: &[Deleted], idx: &IdxMap, mask: &mut Mask) {
+        self.change().set_idx(idx.clone());
         for piece in rows.pieces(ROWS_AT_ONCE) {
             let mut heap = self.change();
             heap.expect(piece.len());
@@ -129,19 +129,20 @@ impl Segment {
 
     /// Applies what recovery found behind the base.
     pub(crate) fn replay(&self, found: &mut Recovered, mask: &mut Mask) -> Result<()> {
-        let idx_map = Arc::new(self.files.idx.map(found.tip.idx_end)?);
+        let map = Arc::new(self.files.idx.map(found.tip.idx_end)?);
+        let idx = IdxMap { map, end: found.tip.idx_end };
         if self.base.rows > 0 {
             let hasher = self.hasher();
             let puts = found.rows.iter().map(|row| row.idx_at);
             for idx_at in puts.chain(found.deletes.iter().map(|delete| delete.idx_at)) {
-                let id = id_at(&idx_map, idx_at);
+                let id = idx.id_at(idx_at);
                 if let Some(row) = self.find_in_base(hasher.hash(id), id)? {
                     mask.kill(row);
                 }
             }
         }
         let mut heap = self.change();
-        heap.set_map(idx_map);
+        heap.set_idx(idx);
         heap.take(std::mem::take(&mut found.rows), |old| _ = mask.kill(old));
         drop(heap);
         self.kill_deleted(&found.deletes, mask);
@@ -183,10 +184,10 @@ impl Segment {
             return Ok(None);
         }
         if let Some(ids) = self.trusted_ids() {
-            let (idx_map, mut rotten) = (self.idx_map()?, None);
+            let (idx, mut rotten) = (self.idx()?, None);
             let found = ids.find(hash, |row| {
                 let entry = ids.row(row)?;
-                let stored = id_at(idx_map, entry.idx_at);
+                let stored = idx.id_at(entry.idx_at);
                 if entry.hash == half(hash) && stored != id && half(self.hasher().hash(stored)) != entry.hash
                 {
                     rotten = Some(entry.idx_at);
@@ -228,7 +229,7 @@ impl Segment {
             return Ok(index);
         }
         let found = recover::read_sealed(&self.files, &self.base)?;
-        let mut index = HeapIndex::from_row(0, self.idx_map()?.clone());
+        let mut index = HeapIndex::from_row(0, self.idx()?);
         index.take(found.rows, |_| {});
         Ok(self.rebuilt.get_or_init(|| index))
     }
@@ -295,7 +296,7 @@ impl Segment {
         let found = if row >= self.base.rows {
             read(self.heap().id_at(idx_at))
         } else {
-            read(id_at(self.idx_map()?, idx_at))
+            read(self.idx()?.id_at(idx_at))
         };
         found.ok_or_else(|| self.rotten_id(idx_at))
     }
@@ -313,8 +314,10 @@ impl Segment {
         mapped(&self.dat_map, &self.files.dat, self.header.row_start(self.base.rows))
     }
 
-    fn idx_map(&self) -> Result<&Arc<Mapping>> {
-        mapped(&self.idx_map, &self.files.idx, self.base.idx_len)
+    /// The records of the base, mapped.
+    fn idx(&self) -> Result<IdxMap> {
+        let map = mapped(&self.idx_map, &self.files.idx, self.base.idx_len)?.clone();
+        Ok(IdxMap { map, end: self.base.idx_len })
     }
 
     /// What the base is, for a segment that is sealed.

@@ -128,7 +128,7 @@ pub(crate) fn stats(
         memory.buffer = engine.state().buffer.heap();
         // A compaction under way has had no error yet.
         compaction_error =
-            engine.compacting.try_lock().ok().and_then(|last| last.as_ref().map(ToString::to_string));
+            engine.compacting.try_lock().ok().and_then(|last| last.error.as_ref().map(ToString::to_string));
     }
     memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
     Ok(Stats {

@@ -432,7 +432,10 @@ impl VectorStore {
                 let (manifest, snapshot) = engine.durable_snapshot()?;
                 backup::backup(disk, &manifest, &snapshot, to, true)
             }
-            Role::Reader(reader) => backup::backup(disk, &reader.manifest(), &reader.snapshot()?, to, false),
+            Role::Reader(reader) => {
+                let (manifest, snapshot) = reader.with_manifest()?;
+                backup::backup(disk, &manifest, &snapshot, to, false)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::manifest::Sealed;
 use crate::id::Id;
 use crate::ids::Ids;
-use crate::index::id_at;
+use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::reader::Reader;
@@ -117,10 +117,10 @@ pub(crate) fn verify_pair(
         let what = format!("the file ends here; {} bytes are missing", end.dat_len - dat_len);
         report.add(&files.dat.path, dat_len, what, LOST);
     }
-    let idx_map = files.idx.map(found.tip.idx_end)?;
+    let idx = IdxMap { map: Arc::new(files.idx.map(found.tip.idx_end)?), end: found.tip.idx_end };
     let mut hurt = |path: &Path, offset: u64, row: u64, what: &str| {
         let at = found.rows.get(row).map_or(0, |row| row.idx_at);
-        let id = found.tip.kind.and_then(|kind| Id::from_bytes(kind, id_at(&idx_map, at)));
+        let id = found.tip.kind.and_then(|kind| Id::from_bytes(kind, idx.id_at(at)));
         let live = u32::try_from(row).is_ok_and(|row| mask.is_live(row));
         let (what, consequence) =
             (format!("{what} {row} does not match its checksum"), if live { LOST } else { DEAD });

@@ -8,6 +8,7 @@ use crate::config::MAX_BATCH_RECORDS;
 use crate::disk::Mapping;
 use crate::error::{Error, Result};
 use crate::id::IdKind;
+use crate::index::IdxMap;
 use crate::recover::Tip;
 use crate::segment::Segment;
 use crate::view::View;
@@ -114,7 +115,8 @@ impl Engine {
         let (appended, (dat_map, idx_map)) = (written?, maps?);
         let part = view.active_mut();
         let segment = part.segment.clone();
-        segment.grow(&appended.rows, &appended.deletes, &idx_map, &mut part.mask);
+        let idx = IdxMap { map: idx_map, end: appended.tip.idx_end };
+        segment.grow(&appended.rows, &appended.deletes, &idx, &mut part.mask);
         part.move_to(&appended.tip);
         part.dat_map = Some(dat_map);
         (view.kind, view.seq) = (Some(kind), appended.tip.seq);
@@ -161,11 +163,17 @@ impl Engine {
             let likely: Vec<_> = left.iter().filter(|change| segment.may_have(change.hash)).collect();
             for change in likely {
                 let found = if place == last {
-                    segment.find_in_base(change.hash, change.id)?
+                    segment.find_in_base(change.hash, change.id)
                 } else {
-                    segment.find(change.hash, change.id, part.rows)?
+                    segment.find(change.hash, change.id, part.rows)
                 };
-                let Some(row) = found else { continue };
+                let row = match found {
+                    Ok(Some(row)) => row,
+                    Ok(None) => continue,
+                    // A row whose id is not to be read any more has no id that could be replaced.
+                    Err(error) if error.is_corrupt() => continue,
+                    Err(error) => return Err(error),
+                };
                 if part.mask.kill(row) && place != last {
                     kills.push((segment_number(&segment)?, row));
                 }

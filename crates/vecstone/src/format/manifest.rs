@@ -2,14 +2,18 @@
 
 use super::header::Bad;
 use super::{Chain, Fields, VERSION, crc32c};
-use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM, Metric, Schema};
+use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM, MAX_ROWS, Metric, Schema};
 
 const MAGIC: [u8; 8] = *b"VECMANIF";
 const HEAD_LEN: usize = 64;
 const ENTRY_LEN: usize = 120;
 const CRC_LEN: usize = 4;
-/// No MANIFEST is longer; 4,096 segments of 4 GiB are more than a disk.
-pub(crate) const MAX_BYTES: u64 = (HEAD_LEN + 4096 * ENTRY_LEN + CRC_LEN) as u64;
+/// 4,096 segments of 4 GiB are more than a disk.
+pub(crate) const MAX_SEGMENTS: u64 = 4096;
+/// No MANIFEST is longer.
+pub(crate) const MAX_BYTES: u64 = HEAD_LEN as u64 + MAX_SEGMENTS * ENTRY_LEN as u64 + CRC_LEN as u64;
+/// Kills name segments with 32 bits.
+const MAX_NUMBER: u64 = u32::MAX as u64;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +112,9 @@ impl Manifest {
         if flag != 0 || unused != [0; 8] {
             return Some(Err(Bad::Unsupported("MANIFEST flag", flag.into(), 0)));
         }
+        if number >= 1 << 63 || next_segment > MAX_NUMBER {
+            return Some(Err(Bad::Damaged("a number in MANIFEST is out of range")));
+        }
         if dim > MAX_DIM || fields.0.len() != (count as usize).checked_mul(ENTRY_LEN)? {
             return Some(Err(Bad::Damaged("MANIFEST contradicts itself")));
         }
@@ -153,6 +160,9 @@ impl SegmentEntry {
             del: (fields.u64()?, fields.u64()?, u32::try_from(fields.u64()?).ok()?),
         };
         let flag = fields.u64()?;
+        if number > MAX_NUMBER || sealed.rows > MAX_ROWS {
+            return Some(Err(Bad::Damaged("a segment in MANIFEST is out of range")));
+        }
         if state > 1 || flag != 0 {
             return Some(Err(Bad::Unsupported("segment flag", state.max(flag), 1)));
         }

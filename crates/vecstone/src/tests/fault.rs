@@ -279,7 +279,12 @@ fn one_lie(workload: Workload, nth: usize, lie: Lie) -> Result<(), String> {
         Err(error) => return Err(error.to_string()),
     }
     run.model.created = true;
-    run.put(&["later"]).and_then(|()| run.flush()).map_err(|e| e.to_string())?;
+    if run.put(&["later"]).and_then(|()| run.flush()).is_err() {
+        // It failed only now: once more, from what a new process sees.
+        run.kill();
+        run.open().map_err(|e| e.to_string())?;
+        run.put(&["later"]).and_then(|()| run.flush()).map_err(|e| e.to_string())?;
+    }
     run.disk.kill(run.store.take());
     let crash = run.disk.crash();
     check_image(&crash.image(&vec![0; crash.options().len()]), &run.model).map(drop)
