@@ -93,14 +93,16 @@ pub(crate) fn unlisted(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Resu
 }
 
 /// The largest MANIFEST number in the log of a pair that no MANIFEST names; `None` if it was never part of a store. A log
-/// in which something durable is damaged was: its number is not known, and taken for the largest.
+/// in which something durable is damaged was: its number is not known, and taken for the largest. (A file of it that is
+/// gone is no damage: removing was interrupted.)
 fn newest_manifest(disk: &dyn Disk, idx: &Path) -> Option<u64> {
     let files = Files::open(disk, &idx.with_extension(""), false).ok()?;
     let lens = (files.dat.len().ok()?, files.idx.len().ok()?);
     crate::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
     match crate::recover::recover(&files, None, 0) {
         Ok(found) => Some(found.manifest),
-        Err(_) => Some(u64::MAX),
+        Err(Error::Corrupt { path, .. }) if path == idx => Some(u64::MAX),
+        Err(_) => None,
     }
 }
 
