@@ -5,7 +5,7 @@ NIGHTLY ?= nightly
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt clippy docs deny bench fuzz fuzz-smoke asan miri
+.PHONY: help demo test check fmt clippy docs deny bench fuzz fuzz-smoke asan miri shuttle
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,3 +53,6 @@ miri: ## The format code under Miri; needs a nightly toolchain with Miri.
 	@if $(CARGO) +$(NIGHTLY) miri --version >/dev/null 2>&1; then \
 	  $(CARGO) +$(NIGHTLY) miri test --locked -p vecstone --lib format::; \
 	else echo "Miri is not installed: skipped (rustup +$(NIGHTLY) component add miri)"; fi
+
+shuttle: ## Interleavings of threads under a scheduler; VECSTONE_SCHEDULES=2000 for each test.
+	$(CARGO) test --locked -p vecstone --features shuttle --lib shuttle

@@ -45,7 +45,7 @@ fn keys_of_every_command() {
     let deleted = place.run(&["delete", "s", "in-000000000", "--json"]).ok().json();
     assert_keys(&deleted, &["deleted", "missing", "live"]);
     let info = place.run(&["info", "s", "--json"]).ok().json();
-    let counts = ["rows", "live", "dead", "buffered", "segments", "bytes", "memory"];
+    let counts = ["rows", "live", "dead", "buffered", "segments", "per_segment", "bytes", "memory"];
     let ratios = ["overhead", "overhead_without_side", "compaction_error"];
     let schema = ["path", "clean", "id_kind", "dim", "metric", "element"];
     assert_keys(&info, &[&counts[..], &ratios, &schema].concat());

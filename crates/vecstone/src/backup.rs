@@ -50,11 +50,12 @@ pub(crate) fn backup(
     let mut backup = Backup { disk, to, link, made: Vec::new(), report: BackupReport::default() };
     let copied = backup.copy_all(manifest, snapshot);
     if copied.is_err() {
+        _ = disk.unlink(&directory::manifest_path(to));
         for path in &backup.made {
             _ = disk.unlink(path);
         }
     }
-    copied
+    copied.map_err(Error::abandoned)
 }
 
 impl Backup<'_> {

@@ -18,12 +18,13 @@ use crate::pair::Pair;
 use crate::recover::Deleted;
 use crate::replace::Replacement;
 use crate::segment::Segment;
+use crate::sync::{Instant, thread};
 use crate::view::{SegmentView, View};
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How far a compaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Engine {
             if self.stop.load(Ordering::Relaxed) {
                 return ControlFlow::Break(());
             }
-            std::thread::sleep((due - start.elapsed().min(due)).min(Duration::from_millis(20)));
+            thread::sleep((due - start.elapsed().min(due)).min(Duration::from_millis(20)));
         }
         if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

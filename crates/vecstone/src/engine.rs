@@ -18,15 +18,15 @@ use crate::pair::Pair;
 use crate::settings::Durability;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
+use crate::sync::thread::JoinHandle;
+use crate::sync::{ArcSwap, AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::view::View;
-use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod commit;
 mod sync;
@@ -92,6 +92,8 @@ pub(crate) struct State {
     #[cfg(test)]
     seen: Option<Arc<View>>,
     pub(crate) started: bool,
+    /// The system refused a thread: calls do its work.
+    pub(crate) alone: bool,
 }
 
 /// A point that durability can reach.
@@ -171,6 +173,7 @@ impl Engine {
             #[cfg(test)]
             seen: None,
             started: false,
+            alone: !settings.background,
         };
         Arc::new_cyclic(|me| Engine {
             me: me.clone(),
@@ -301,8 +304,8 @@ impl Engine {
             if state.buffer.is_empty() || state.buffer.bytes() + bytes <= self.settings.buffer_bytes {
                 return Ok(state);
             }
-            if self.settings.background {
-                self.start_threads(&mut state);
+            self.start_threads(&mut state);
+            if !state.alone {
                 self.work.notify_all();
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {

@@ -38,6 +38,7 @@ mod snapshot;
 mod stats;
 mod storage;
 mod store;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -60,7 +61,7 @@ pub use repair::{Dropped, RepairReport};
 pub use search::{Neighbor, SearchOptions};
 pub use settings::{Durability, OpenOptions};
 pub use snapshot::{Iter, Snapshot};
-pub use stats::{FileBytes, Memory, Stats};
+pub use stats::{FileBytes, Memory, SegmentStats, Stats};
 pub use storage::{LogEntry, VectorStorage};
 pub use store::{Flush, VectorStore};
 pub use verify::{Damage, VerifyReport};

@@ -528,6 +528,14 @@ impl Pair {
     /// Makes all of it durable and cuts the files to it: what a segment needs to be sealed.
     pub(crate) fn end_here(&mut self) -> Result<()> {
         self.commit()?;
+        if self.noted < self.durable.seq {
+            // A list of dead rows must not show what a reader takes for unproven.
+            let Some(mark) = self.note(&Ok(self.durable.seq)) else {
+                let why = io::Error::other("the mark of durability could not be written");
+                return Err(Error::io(&self.files.idx.path, "write", why));
+            };
+            self.noted(self.durable.seq, &mark);
+        }
         let ended =
             self.write_marks_again().and_then(|()| self.cut_to_written()).and_then(|()| self.sync_all());
         ended.map_err(|error| self.failed(error))

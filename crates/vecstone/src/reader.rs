@@ -9,12 +9,11 @@ use crate::format::manifest::Manifest;
 use crate::open::{How, apply_kills, open_segments};
 use crate::recover::{self, RecoveryReport, Tip};
 use crate::snapshot::Snapshot;
+use crate::sync::{ArcSwap, Instant, Mutex, thread};
 use crate::view::View;
-use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// A reader that meets a writer in the middle of its work looks again for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -97,13 +96,9 @@ impl Reader {
         let writer = directory::writer_lives(self.disk.as_ref(), &self.dir)?;
         let path = place.files.dat.path.with_extension("jsonl");
         if place.tip.docs_end == 0 {
-            // One that no COMMIT named may have been replaced since.
-            place.files.jsonl = None;
-        }
-        if place.files.jsonl.is_none()
-            && let Ok(file) = self.disk.open(&path, crate::disk::Open::Read)
-        {
-            place.files.jsonl = Some(Named { path, file });
+            // One opened before a COMMIT named it may have been removed by a recovery, and made again, since.
+            let file = self.disk.open(&path, crate::disk::Open::Read).ok();
+            place.files.jsonl = file.map(|file| Named { path, file });
         }
         let number = place.manifest.number;
         let mut found = recover::recover(&place.files, Some(&place.tip), number)?;
@@ -121,7 +116,9 @@ impl Reader {
         apply_kills(&mut view, &found, &place.files)?;
         let part = view.active_mut();
         let segment = part.segment.clone();
-        segment.set_jsonl(&place.files);
+        if found.tip.docs_end > 0 {
+            segment.set_jsonl(&place.files);
+        }
         segment.replay(&mut found, &mut part.mask)?;
         let dat_len = found.header.row_start(found.tip.rows);
         if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {

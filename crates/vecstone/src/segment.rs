@@ -11,7 +11,8 @@ use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
 use crate::mask::Mask;
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// The rows of a pair. Those below `base.rows` never change and are found through `.ids`, or a table built from `.idx`
 /// if that is absent or damaged; those behind are in a table in memory that grows with the segment.
@@ -162,6 +163,12 @@ impl Segment {
 
     /// Whether an id of this hash may be here: a cheap first look.
     pub(crate) fn may_have(&self, hash: u64) -> bool {
+        // `.ids` says nothing of the rows behind its own.
+        self.heap().rows().end() > self.base.rows || self.base_may_have(hash)
+    }
+
+    /// The same for the rows of the base.
+    pub(crate) fn base_may_have(&self, hash: u64) -> bool {
         match self.ids() {
             Some(ids) if self.rebuilt.get().is_none() => ids.may_have(hash).unwrap_or(true),
             _ => true,

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::IdKind;
 use crate::snapshot::Snapshot;
+use crate::view::SegmentView;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Stats {
     pub element: Element,
     /// Number of segments.
     pub segments: u64,
+    /// Each of them, oldest first; the last one is active.
+    pub per_segment: Vec<SegmentStats>,
     /// Bytes on the disk.
     pub bytes: FileBytes,
     /// `bytes.total` divided by the bytes of the live vectors; 0 if there are none.
@@ -42,6 +45,18 @@ pub struct Stats {
     pub memory: Memory,
     /// Why the last compaction in the background did not come to its end, if it did not.
     pub compaction_error: Option<String>,
+}
+
+/// One segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentStats {
+    /// Its number: the files are `%08d.dat` and so on.
+    pub number: u64,
+    /// Rows that count, dead ones included: so many may be mapped.
+    pub rows: u64,
+    /// Rows that are live.
+    pub live: u64,
 }
 
 /// Bytes on the disk.
@@ -110,6 +125,12 @@ pub(crate) fn stats(
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let ratio = |bytes: u64| if raw == 0 { 0.0 } else { bytes as f64 / raw as f64 };
     let other = if engine.is_some() { WRITER_HEAP } else { READER_HEAP };
+    let one = |part: &SegmentView| SegmentStats {
+        number: part.segment.number(),
+        rows: part.rows,
+        live: part.live(),
+    };
+    let per_segment = view.segments.iter().map(one).collect();
     let mut memory = Memory { other, ..Memory::default() };
     for part in &view.segments {
         memory.index += part.segment.heap_bytes();
@@ -141,6 +162,7 @@ pub(crate) fn stats(
         metric: schema.metric,
         element: schema.element,
         segments: view.segments.len() as u64,
+        per_segment,
         overhead: ratio(bytes.total),
         overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.codes),
         bytes,

@@ -3,10 +3,10 @@
 
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::sync::{Instant, thread};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a thread does until the store closes.
 type Job = fn(&Engine);
@@ -29,8 +29,9 @@ impl Engine {
             [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
         for (name, job) in jobs {
             let engine = engine.clone();
-            if let Ok(thread) = thread::Builder::new().name(name.into()).spawn(move || job(&engine)) {
-                threads.push(thread);
+            match thread::Builder::new().name(name.into()).spawn(move || job(&engine)) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => state.alone = true,
             }
         }
     }
@@ -50,9 +51,13 @@ impl Engine {
 
     /// Remembers that the background, or closing, could not write: the next call reports it.
     pub(crate) fn set_back(&self, error: Error) {
-        if !error.stops_writing() {
-            self.state().setback = Some(error);
+        let mut state = self.state();
+        // Unless somebody else made everything durable meanwhile: nobody would try again.
+        if !error.stops_writing() && !self.is_settled(&state) {
+            state.setback = Some(error);
+            state.dirty_since.get_or_insert_with(Instant::now);
         }
+        drop(state);
         self.wake_all();
         self.changed.notify_all();
     }

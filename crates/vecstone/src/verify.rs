@@ -3,7 +3,7 @@
 use crate::directory;
 use crate::disk::{Disk, Open};
 use crate::error::{Error, Result};
-use crate::files::Files;
+use crate::files::{Files, Named};
 use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::manifest::Sealed;
 use crate::id::Id;
@@ -146,12 +146,14 @@ pub(crate) fn verify_view(disk: &Arc<dyn Disk>, dir: &Path, snapshot: &Snapshot)
         let segment = &part.segment;
         verify_pair(&segment.files(), segment.header(), &part.end, &part.mask, &mut report)?;
         let path = segment.files().dat.path.with_extension("ids");
-        match crate::segment::open_ids(disk, &segment.files(), segment.header()) {
+        let file = match disk.open(&path, Open::Read) {
+            Ok(file) => Named { path, file },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(Error::io(&path, "open", e)),
+        };
+        match Ids::open(file.clone(), &segment.header().identity)? {
             Some(ids) => verify_ids(&ids, &mut report),
-            None if disk.open(&path, Open::Read).is_ok() => {
-                report.add(&path, 0, "the index of ids is not one of this segment", REBUILT);
-            }
-            None => {}
+            None => report.add(&file.path, 0, "the index of ids is not one of this segment", REBUILT),
         }
     }
     match directory::read_manifest(disk.as_ref(), dir) {
@@ -197,6 +199,13 @@ pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Verif
         if let Some(sealed) = &entry.sealed {
             let mask = read_del(disk, dir, entry.number, sealed).unwrap_or_default();
             verify_pair(&files, &header, sealed, &mask, &mut report)?;
+            continue;
+        }
+        // The active one has no end but that of its log, or where that breaks.
+        let (dat_len, idx_len, jsonl_len) = (files.dat.len()?, files.idx.len()?, files.jsonl_len()?);
+        let whole = Sealed { dat_len, idx_len, jsonl_len, ..Sealed::default() };
+        if let Ok((found, _)) = recover::read_as_far_as_it_holds(&files, &whole) {
+            verify_pair(&files, &header, &found.tip.sealed(&header), &Mask::default(), &mut report)?;
         }
     }
     let mut seen = Vec::new();

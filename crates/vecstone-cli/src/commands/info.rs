@@ -37,6 +37,9 @@ fn as_json(path: &Path, clean: bool, stats: &Stats) -> Value {
         "metric": stats.metric.name(),
         "element": stats.element.name(),
         "segments": stats.segments,
+        "per_segment": stats.per_segment.iter().map(|part| json!({
+            "number": part.number, "rows": part.rows, "live": part.live,
+        })).collect::<Vec<_>>(),
         "bytes": {
             "dat": bytes.dat,
             "idx": bytes.idx,

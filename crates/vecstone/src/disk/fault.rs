@@ -42,6 +42,11 @@ struct Counter {
 impl Counter {
     /// Counts a call; the fault that hits it.
     fn hit(&self, call: &'static str) -> Option<Fault> {
+        // In the tests of interleavings others may go on before each change.
+        #[cfg(feature = "shuttle")]
+        if !["open", "list", "read_at", "len", "allocated", "try_lock", "map"].contains(&call) {
+            crate::sync::switch();
+        }
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         let plan = (*self.plan.lock().unwrap_or_else(PoisonError::into_inner))?;
@@ -88,6 +93,13 @@ impl FaultDisk {
     pub(crate) fn new(inner: Arc<dyn Disk>, plan: Option<Plan>) -> FaultDisk {
         let counter = Counter { plan: Mutex::new(plan), ..Counter::default() };
         FaultDisk { inner, counter: Arc::new(counter) }
+    }
+
+    /// The call to fail, counted from now on.
+    #[cfg(feature = "shuttle")]
+    pub(crate) fn plan(&self, plan: Plan) {
+        let call = plan.call + self.counter.calls.load(Ordering::Relaxed);
+        *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { call, ..plan });
     }
 
     /// From now on everything works.

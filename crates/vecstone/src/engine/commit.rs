@@ -160,7 +160,9 @@ impl Engine {
         for (place, part) in view.segments.iter_mut().enumerate().rev() {
             let segment = part.segment.clone();
             // All first looks before the first search: they do not wait for each other's memory.
-            let likely: Vec<_> = left.iter().filter(|change| segment.may_have(change.hash)).collect();
+            let may_have =
+                |hash| if place == last { segment.base_may_have(hash) } else { segment.may_have(hash) };
+            let likely: Vec<_> = left.iter().filter(|change| may_have(change.hash)).collect();
             for change in likely {
                 let found = if place == last {
                     segment.find_in_base(change.hash, change.id)

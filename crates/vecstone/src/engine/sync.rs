@@ -2,11 +2,12 @@
 
 use super::{Engine, Goal, State, Writer};
 use crate::error::{Error, Result};
+use crate::sync::{Instant, MutexGuard};
 use crate::view::View;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Engine {
     /// What has to be durable for everything accepted until now to be.
@@ -108,8 +109,8 @@ impl Engine {
         state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
         writer.durable_view = view;
         (state.company, state.last_sync) = (state.waiting, took);
-        if state.buffer.is_empty() && self.published.load().seq == state.durable.seq {
-            state.dirty_since = None;
+        if self.is_settled(&state) {
+            (state.dirty_since, state.setback) = (None, None);
         } else if state.dirty_since.is_some() {
             state.dirty_since = Some(Instant::now());
         }
@@ -122,6 +123,11 @@ impl Engine {
         drop(state);
         self.changed.notify_all();
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether everything accepted is durable.
+    pub(crate) fn is_settled(&self, state: &State) -> bool {
+        state.buffer.is_empty() && self.published.load().seq == state.durable.seq
     }
 
     /// After an error: if the files are in an unknown state now, writing stops and readers see what is durable.
@@ -155,7 +161,8 @@ impl Engine {
         if let Some(error) = &state.setback {
             return Some(Err(error.clone()));
         }
-        if !self.settings.background {
+        self.start_threads(&mut state);
+        if state.alone {
             // Nobody else would do it.
             drop(state);
             return Some(self.wait_for(goal));
@@ -166,7 +173,6 @@ impl Engine {
             return None;
         }
         state.urgent = true;
-        self.start_threads(&mut state);
         self.work.notify_all();
         None
     }

@@ -306,6 +306,7 @@ pub(super) struct Effort {
 }
 
 pub(super) const QUICK: Effort = Effort { exhaustive: 400, samples: 120, nested_one_in: 40 };
+const FEW: Effort = Effort { exhaustive: 24, samples: 12, nested_one_in: 400 };
 const SOME: Effort = Effort { exhaustive: 256, samples: 100, nested_one_in: 300 };
 const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 20_000, nested_one_in: 800 };
 
@@ -559,7 +560,7 @@ fn every_crash_state_opens_to_a_promised_state() {
         let half = |n: usize| {
             move || {
                 let mut explorer = Explorer::default();
-                let others = SEGMENTS.map(|workload| (workload, if quick { QUICK } else { SOME }));
+                let others = SEGMENTS.map(|workload| (workload, if quick { FEW } else { SOME }));
                 let all = WORKLOADS.map(|workload| (workload, effort)).into_iter().chain(others);
                 for (workload, effort) in all.skip(n).step_by(2) {
                     explorer.explore(workload, effort).unwrap_or_else(|failure| panic!("{failure}"));

@@ -7,6 +7,9 @@ mod buffer;
 mod corrupt;
 mod crash;
 mod fault;
+mod machine;
 mod model;
 mod planted;
 mod repair;
+#[cfg(feature = "shuttle")]
+mod shuttle;

@@ -1,0 +1,660 @@
+//! Random sequences of calls, crashes and faults beside a plain map: what the store, its readers, snapshots and backups
+//! show is what the map says. A failure prints the shortest sequence that was found to fail.
+
+use super::model::{Content, DIM, DIR, Model, Random, content, identity, options, root, row};
+use crate::disk::Disk;
+use crate::disk::fault::{Fault, FaultDisk, Plan};
+use crate::disk::sim::SimDisk;
+use crate::distance::reported;
+use crate::error::{Error, Result};
+use crate::{Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const SNAPSHOTS: usize = 3;
+
+/// A call that fails, counted from the opening of a handle, and its error.
+type Failing = Option<(usize, i32)>;
+
+/// A store's options and metric, the fault of its first opening, and what is done with it.
+type Case = (OpenOptions, Metric, Failing, Vec<Step>);
+
+/// The random numbers of a power cut; without them the process dies, and what it wrote stays in the page cache.
+type Power = Option<u64>;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Ids by number, each with or without a document.
+    Put(Vec<(usize, bool)>),
+    Delete(Vec<usize>),
+    Flush,
+    /// With a put and a delete in the middle; broken off there, or not.
+    Compact(Vec<usize>, Vec<usize>, bool),
+    /// Then it is opened again.
+    Close(Failing),
+    Die(Power, Failing),
+    /// At a changing call to come.
+    DieLater(usize, Power),
+    /// What the writer shows is the last state; with a search.
+    Look([i8; 4], usize),
+    Verify,
+    Read(Failing),
+    Refresh,
+    DropReader,
+    /// Holds a snapshot: of the reader, or of the writer.
+    Hold(bool),
+    CheckHeld,
+    DropHeld(usize),
+    /// By the reader, or by the writer.
+    Backup(bool),
+}
+
+fn failing() -> impl Strategy<Value = Failing> {
+    let code = prop_oneof![Just(5), Just(28)];
+    prop_oneof![2 => Just(None), 1 => (0..150usize, code).prop_map(Some)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let few = || vec(0..IDS.len(), 0..3);
+    let power = || prop::option::of(any::<u64>());
+    let query = [-2..7i8, -1..2i8, -2..7i8, -1..2i8];
+    prop_oneof![
+        12 => vec((0..IDS.len(), any::<bool>()), 1..=4).prop_map(Step::Put),
+        5 => vec(0..IDS.len(), 1..=3).prop_map(Step::Delete),
+        4 => Just(Step::Flush),
+        4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
+        2 => failing().prop_map(Step::Close),
+        3 => (power(), failing()).prop_map(|(power, fault)| Step::Die(power, fault)),
+        2 => (0..40usize, power()).prop_map(|(after, power)| Step::DieLater(after, power)),
+        4 => (query, 0..8usize).prop_map(|(query, k)| Step::Look(query, k)),
+        1 => Just(Step::Verify),
+        2 => failing().prop_map(Step::Read),
+        4 => Just(Step::Refresh),
+        1 => Just(Step::DropReader),
+        3 => any::<bool>().prop_map(Step::Hold),
+        3 => Just(Step::CheckHeld),
+        1 => (0..SNAPSHOTS).prop_map(Step::DropHeld),
+        1 => any::<bool>().prop_map(Step::Backup),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let records = prop_oneof![4 => 1..=5u64, 1 => Just(1_000_000)];
+    let buffer = prop_oneof![Just(0), Just(1 << 20)];
+    let options = (records, buffer).prop_map(|(n, bytes)| options().segment_records(n).buffer_bytes(bytes));
+    let metric = prop_oneof![Just(Metric::L2), Just(Metric::Ip), Just(Metric::Cosine)];
+    (options, metric, failing(), vec(step(), 1..40))
+}
+
+type Outcome<T = ()> = std::result::Result<T, TestCaseError>;
+
+fn fail(what: &str) -> impl Fn(Error) -> TestCaseError {
+    move |error| TestCaseError::fail(format!("{what}: {error}"))
+}
+
+/// An error needs a fault, and is not called damage.
+fn excused(what: &str, failed: Option<&str>, error: &Error) -> Outcome {
+    prop_assert!(failed.is_some() && !error.is_corrupt(), "{} at {:?}: {}", what, failed, error);
+    Ok(())
+}
+
+/// How a call that changes something went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Went {
+    Well,
+    /// Nothing happened, and the store goes on.
+    Refused,
+    /// Nobody knows: writing stopped, or the process died.
+    Stopped,
+}
+
+/// A process: its disk, which may fail at one call.
+#[derive(Clone)]
+struct Door {
+    disk: FaultDisk,
+    call: Option<usize>,
+}
+
+impl Door {
+    fn new(disk: &SimDisk, fault: Failing) -> Door {
+        let plan = fault.map(|(call, code)| Plan { call, fault: Fault::Os(code), for_ever: false });
+        Door { disk: FaultDisk::new(Arc::new(disk.clone()), plan), call: fault.map(|(call, _)| call) }
+    }
+
+    fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.disk.clone())
+    }
+
+    fn calls(&self) -> usize {
+        self.disk.seen().len()
+    }
+
+    /// The call that failed since there were so many, if it did.
+    fn failed_since(&self, calls: usize) -> Option<&'static str> {
+        let call = self.call.filter(|&call| call >= calls)?;
+        self.disk.seen().get(call).copied()
+    }
+
+    /// Reads; a second time if the first met the fault.
+    fn read<T>(&self, what: &str, read: impl Fn() -> Result<T>) -> Outcome<T> {
+        let before = self.calls();
+        let first = read();
+        let again = first.is_err() && self.failed_since(before).is_some();
+        if again { read() } else { first }.map_err(fail(what))
+    }
+}
+
+/// Another process, that only reads.
+struct Beside {
+    door: Door,
+    store: VectorStore,
+    shows: Content,
+    /// The first state that this can be.
+    at: usize,
+}
+
+/// A snapshot and what it has to show for ever.
+struct Held {
+    door: Door,
+    snapshot: Snapshot,
+    content: Content,
+    of_reader: bool,
+}
+
+#[derive(Default)]
+struct Machine {
+    disk: SimDisk,
+    door: Option<Door>,
+    options: OpenOptions,
+    model: Model,
+    store: Option<VectorStore>,
+    version: u16,
+    beside: Option<Beside>,
+    held: Vec<Held>,
+    backups: Vec<(PathBuf, Content)>,
+    /// Backups begun, for the name of the next one.
+    tries: usize,
+    /// The changing call at which the process dies.
+    death: Option<(usize, Power)>,
+    /// The last state that the log says is durable. A writer that cannot write that says so with its next batch.
+    noted: usize,
+    /// A mark may be missing; with it, whether there was a batch since.
+    unnoted: Option<bool>,
+}
+
+/// Small vectors, so that distances are often equal; the second component tells the age, and from all others.
+fn vector(id: usize, version: u16) -> [f32; 4] {
+    [f32::from(version % 3), f32::from(version), f32::from(IDS[id].as_bytes()[0] % 4), -1.0]
+}
+
+/// The ids nearest to `query` with their distances, nearest first, the older first where they are equal.
+fn nearest(content: &Content, metric: Metric, query: &[f32], k: usize) -> Vec<(String, f32, Vec<f32>)> {
+    let rows = content.iter().map(|(id, (bits, _))| {
+        let row: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+        (reference_distance(metric, query, &row), id.clone(), row)
+    });
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2[1].total_cmp(&b.2[1])));
+    rows.into_iter().take(k).map(|(distance, id, row)| (id, reported(metric, distance), row)).collect()
+}
+
+/// Everything that a snapshot says of itself, and a search beside one of the map.
+fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usize) -> Result<Outcome> {
+    let (mut seen, mut ages, mut gets) = (Content::new(), Vec::new(), Content::new());
+    for item in snapshot.iter() {
+        let (id, vector) = item?;
+        ages.push(vector[1]);
+        seen.insert(id.to_string(), (row(&vector).0, snapshot.get_document(&id)?));
+    }
+    for id in IDS {
+        if let Some(vector) = snapshot.get(id)? {
+            gets.insert(id.to_owned(), (row(&vector).0, snapshot.get_document(id)?));
+        }
+    }
+    let found = snapshot.search_with(query, k, &SearchOptions::new().with_vectors().with_documents())?;
+    let said: Vec<_> = found.iter().map(|found| found.document.clone()).collect();
+    let found: Vec<_> =
+        found.into_iter().map(|n| (n.id.to_string(), n.distance, n.vector.unwrap_or_default())).collect();
+    Ok((|| {
+        prop_assert_eq!(&seen, content, "rows of a snapshot");
+        prop_assert_eq!(&gets, content, "ids of a snapshot");
+        prop_assert_eq!(snapshot.len(), content.len());
+        prop_assert!(ages.is_sorted(), "not in the order of writing: {:?}", ages);
+        let expected = nearest(content, snapshot.metric(), query, k);
+        let documents: Vec<_> = expected.iter().map(|(id, ..)| content[id].1.clone()).collect();
+        prop_assert_eq!(found, expected, "the {} nearest to {:?}", k, query);
+        prop_assert_eq!(said, documents, "documents of a search");
+        Ok(())
+    })())
+}
+
+/// Some search for where it does not matter which.
+const QUERY: [f32; 4] = [1.0, 0.0, 2.0, 1.0];
+
+impl Machine {
+    fn new((options, metric, fault, _): &Case) -> Outcome<Machine> {
+        crate::files::seed_random(1);
+        let disk = SimDisk::new(&root());
+        let door = Door::new(&disk, None);
+        let store = VectorStore::create_on(door.disk(), Path::new(DIR), DIM, *metric, identity(), options);
+        store.and_then(VectorStore::close).map_err(fail("create"))?;
+        let options = options.clone();
+        let mut machine = Machine { disk, door: Some(door), options, ..Machine::default() };
+        machine.model = Model::new();
+        machine.open(*fault)?;
+        Ok(machine)
+    }
+
+    fn store(&self) -> &VectorStore {
+        self.store.as_ref().expect("open between steps")
+    }
+
+    fn door(&self) -> &Door {
+        self.door.as_ref().expect("there from the start")
+    }
+
+    fn last(&self) -> &Content {
+        self.model.states.last().expect("never empty")
+    }
+
+    fn is_dead(&self) -> bool {
+        self.death.is_some_and(|(at, _)| self.disk.steps() >= at)
+    }
+
+    /// Tells how a call went that began when there were so many calls of the disk; an error needs its fault.
+    fn judge<T>(&mut self, what: &str, outcome: &Result<T>, calls: usize) -> Outcome<Went> {
+        let failed = self.door().failed_since(calls);
+        if failed == Some("write_at") {
+            self.unnoted = Some(false);
+        }
+        let Err(error) = outcome else { return Ok(Went::Well) };
+        if self.is_dead() {
+            return Ok(Went::Stopped);
+        }
+        excused(what, failed, error)?;
+        Ok(if error.stops_writing() { Went::Stopped } else { Went::Refused })
+    }
+
+    /// As [`judge`](Self::judge), for a call that makes durable what was accepted before.
+    fn judge_sync<T>(&mut self, what: &str, outcome: &Result<T>, calls: usize) -> Outcome<Went> {
+        let went = self.judge(what, outcome, calls)?;
+        if went == Went::Well {
+            self.acknowledged();
+        }
+        Ok(went)
+    }
+
+    /// Everything accepted until now is acknowledged.
+    fn acknowledged(&mut self) {
+        self.model.acked = self.model.states.len() - 1;
+        if self.unnoted != Some(false) {
+            (self.noted, self.unnoted) = (self.model.acked, None);
+        }
+    }
+
+    /// How a batch went that leads to the last state.
+    fn settle<T>(&mut self, what: &str, outcome: &Result<T>, calls: usize, written: bool) -> Outcome<Went> {
+        let went = self.judge(what, outcome, calls)?;
+        match went {
+            Went::Well if written && self.unnoted.is_some() => self.unnoted = Some(true),
+            Went::Refused => _ = self.model.states.pop(),
+            Went::Well | Went::Stopped => {}
+        }
+        Ok(went)
+    }
+
+    fn put(&mut self, store: &VectorStore, ids: &[(usize, bool)]) -> Outcome<Went> {
+        let mut content = self.last().clone();
+        let (mut names, mut rows, mut documents) = (Vec::new(), Vec::new(), Vec::new());
+        for &(id, document) in ids {
+            self.version += 1;
+            let vector = vector(id, self.version);
+            let document = document.then(|| format!("{{\"v\":{}}}", self.version));
+            content.insert(IDS[id].to_owned(), (row(&vector).0, document.clone()));
+            names.push(IDS[id]);
+            rows.extend(vector);
+            documents.push(document);
+        }
+        self.model.states.push(content);
+        let documents: Vec<Option<&str>> = documents.iter().map(Option::as_deref).collect();
+        let calls = self.door().calls();
+        let outcome = store.put_many_with(&names, &rows, &documents, None);
+        self.settle("put", &outcome, calls, true)
+    }
+
+    fn delete(&mut self, store: &VectorStore, ids: &[usize]) -> Outcome<Went> {
+        let names: Vec<&str> = ids.iter().map(|&id| IDS[id]).collect();
+        let mut content = self.last().clone();
+        content.retain(|id, _| !names.contains(&id.as_str()));
+        let there = self.last().len() - content.len();
+        self.model.states.push(content);
+        let calls = self.door().calls();
+        let outcome = store.delete_many(&names);
+        if let Ok(deleted) = outcome {
+            prop_assert_eq!(deleted, there, "deleted");
+        }
+        // Nothing is written for ids that are not there.
+        self.settle("delete", &outcome, calls, there > 0)
+    }
+
+    /// Compacts, with a put and a delete in the middle.
+    fn compact(&mut self, store: &VectorStore, put: &[usize], delete: &[usize], stop: bool) -> Outcome<Went> {
+        let put: Vec<(usize, bool)> = put.iter().map(|&id| (id, false)).collect();
+        let (mut beside, mut busy) = (Ok(Went::Well), false);
+        let calls = self.door().calls();
+        let compacted = store.compact_with(|_| {
+            if !std::mem::replace(&mut busy, true) {
+                beside = self.put(store, &put).and_then(|went| match went {
+                    Went::Stopped => Ok(went),
+                    Went::Well | Went::Refused => self.delete(store, delete),
+                });
+            }
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let beside = beside?;
+        if matches!(compacted, Err(Error::Cancelled)) && stop {
+            return Ok(beside);
+        }
+        self.judge_sync("compact", &compacted, calls)
+    }
+
+    fn step(&mut self, step: &Step) -> Outcome {
+        // Taken, so that a callback can have both.
+        let store = self.store.take().expect("open between steps");
+        let calls = self.door().calls();
+        let went = match step {
+            Step::Put(ids) => self.put(&store, ids)?,
+            Step::Delete(ids) => self.delete(&store, ids)?,
+            Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
+            Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
+            Step::Close(fault) => {
+                self.judge_sync("close", &store.close(), calls)?;
+                return if self.is_dead() { Ok(()) } else { self.open(*fault) };
+            }
+            _ => Went::Well,
+        };
+        self.store = Some(store);
+        match step {
+            _ if went == Went::Stopped && !self.is_dead() => return self.stopped(),
+            Step::Die(power, fault) => return self.die(*power, *fault),
+            Step::DieLater(after, power) => {
+                let at = self.disk.steps() + after;
+                self.disk.power_off_at(at);
+                self.death = Some((at, *power));
+            }
+            Step::Look(query, k) => return self.look(&query.map(f32::from), *k),
+            Step::Verify => {
+                let report = self.door().read("verify", || self.store().verify())?;
+                prop_assert!(report.is_ok(), "verify: {:?}", report.damage);
+            }
+            Step::Read(fault) => return self.read_beside(*fault),
+            Step::Refresh => return self.refresh(),
+            Step::DropReader => self.beside = None,
+            Step::Hold(of_reader) => return self.hold(*of_reader),
+            Step::CheckHeld => return self.check_held(),
+            Step::DropHeld(at) if *at < self.held.len() => _ = self.held.remove(*at),
+            Step::Backup(of_reader) => return self.backup(*of_reader),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the writer shows, in every way it can be asked.
+    fn look(&self, query: &[f32], k: usize) -> Outcome {
+        let seen = self.door().read("look", || content(self.store()))?;
+        prop_assert_eq!(&seen, self.last(), "what the writer shows");
+        self.door().read("search", || check_snapshot(&self.store().snapshot()?, self.last(), query, k))?
+    }
+
+    /// Opens for writing. What is found is the only truth from then on, and durable.
+    fn open(&mut self, fault: Failing) -> Outcome {
+        self.door = Some(Door::new(&self.disk, fault));
+        let store = match VectorStore::open_on(self.door().disk(), Path::new(DIR), &self.options) {
+            Ok(store) => store,
+            Err(_) if self.is_dead() => return Ok(()),
+            Err(error) => {
+                excused("open", self.door().failed_since(0), &error)?;
+                return self.open(None);
+            }
+        };
+        let missing = self.door().failed_since(0) == Some("write_at");
+        if self.is_dead() {
+            self.store = Some(store);
+            return Ok(());
+        }
+        let seen = self.door().read("look after opening", || content(&store))?;
+        let at = self.model.place(&seen);
+        let Some(at) = at else { return self.first_like("a writer", &seen, self.model.acked).map(drop) };
+        self.model.states.truncate(at + 1);
+        self.model.acked = at;
+        self.unnoted = missing.then_some(false);
+        if !missing {
+            self.noted = at;
+        }
+        self.store = Some(store);
+        self.look(&QUERY, 3)
+    }
+
+    /// The process dies, perhaps with the power, and the store is opened again.
+    fn die(&mut self, power: Power, fault: Failing) -> Outcome {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.held.drain(..).partition(|held| held.of_reader && power.is_none());
+        self.held = kept;
+        let beside = if power.is_some() { self.beside.take() } else { None };
+        self.disk.kill((self.store.take(), gone, beside));
+        if power.is_some() || self.is_dead() {
+            self.death = None;
+            self.disk.power_on();
+        }
+        match power {
+            Some(seed) => {
+                self.disk = SimDisk::new(&self.cut(seed));
+                // The marks that say so need not be durable; opening writes one again.
+                self.noted = 0;
+                self.check_backups(false)?;
+            }
+            None => {
+                self.disk.evict();
+                // With no writer there, a reader shows all that holds. The next writer has to keep it, unless the power
+                // goes before.
+                let acked = self.model.acked;
+                self.refresh()?;
+                if matches!(self.death, Some((_, Some(_)))) {
+                    self.model.acked = acked;
+                }
+            }
+        }
+        self.open(fault)
+    }
+
+    fn cut(&self, seed: u64) -> crate::disk::sim::Image {
+        let crash = self.disk.crash();
+        let mut random = Random(seed);
+        let kind = random.below(4);
+        let choose = |&options: &usize| match kind {
+            0 => 0,
+            1 => options - 1,
+            2 => random.below(options),
+            _ => (options - 1) * random.below(2),
+        };
+        let choice: Vec<usize> = crash.options().iter().map(choose).collect();
+        crash.image(&choice)
+    }
+
+    /// After a failure of unknown outcome: reads show what is durable, writes say why not, and a reopen goes on.
+    fn stopped(&mut self) -> Outcome {
+        let seen = self.door().read("read after a stop", || content(self.store()))?;
+        self.model.acked = self.first_like("after a stop", &seen, self.model.acked)?;
+        let outcomes = [
+            self.store().put("a", &[0.0; 4]),
+            self.store().flush(),
+            self.store().delete("a").map(drop),
+            self.store().compact().map(drop),
+        ];
+        for outcome in outcomes {
+            prop_assert!(matches!(outcome, Err(Error::Poisoned { .. })), "after a stop: {:?}", outcome);
+        }
+        self.store = None;
+        self.open(None)
+    }
+
+    /// The first state from `from` on with this content.
+    fn first_like(&self, who: &str, content: &Content, from: usize) -> Outcome<usize> {
+        let states = &self.model.states[from..];
+        let at = states.iter().position(|state| state == content);
+        prop_assert!(at.is_some(), "{} shows {:?}, which is none of {:?}", who, content, states);
+        Ok(from + at.unwrap_or(0))
+    }
+
+    fn read_beside(&mut self, fault: Failing) -> Outcome {
+        let door = Door::new(&self.disk, fault);
+        match VectorStore::open_read_only_on(door.disk(), Path::new(DIR)) {
+            Ok(store) => self.shown(Beside { door, store, shows: Content::new(), at: 0 }),
+            Err(error) => excused("open read-only", door.failed_since(0), &error),
+        }
+    }
+
+    fn refresh(&mut self) -> Outcome {
+        let Some(beside) = self.beside.take() else { return Ok(()) };
+        let before = beside.door.read("read beside", || content(&beside.store))?;
+        prop_assert_eq!(&before, &beside.shows, "a reader that was not refreshed");
+        let calls = beside.door.calls();
+        if let Err(error) = beside.store.refresh() {
+            excused("refresh", beside.door.failed_since(calls), &error)?;
+            let after = beside.door.read("read beside", || content(&beside.store))?;
+            prop_assert_eq!(&after, &beside.shows, "after a refresh that failed");
+            self.beside = Some(beside);
+            return Ok(());
+        }
+        self.shown(beside)
+    }
+
+    /// A reader shows what is noted as durable or more, and never goes back; what it shows must stay.
+    fn shown(&mut self, mut beside: Beside) -> Outcome {
+        let seen = beside.door.read("read beside", || content(&beside.store))?;
+        let at = self.first_like("a reader", &seen, beside.at.max(self.noted))?;
+        self.model.acked = self.model.acked.max(at);
+        (beside.at, beside.shows) = (at, seen);
+        let check = || check_snapshot(&beside.store.snapshot()?, &beside.shows, &QUERY, 3);
+        beside.door.read("a reader's snapshot", check)??;
+        self.beside = Some(beside);
+        Ok(())
+    }
+
+    /// The reader if it is asked for and there is one, else the writer: with what it shows.
+    fn either(&self, reader: bool) -> (&VectorStore, &Door, &Content, bool) {
+        match &self.beside {
+            Some(beside) if reader => (&beside.store, &beside.door, &beside.shows, true),
+            _ => (self.store(), self.door(), self.last(), false),
+        }
+    }
+
+    fn hold(&mut self, of_reader: bool) -> Outcome {
+        let (store, door, content, of_reader) = self.either(of_reader);
+        let snapshot = door.read("snapshot", || store.snapshot())?;
+        let (door, content) = (door.clone(), content.clone());
+        self.held.push(Held { door, snapshot, content, of_reader });
+        self.held.drain(..self.held.len().saturating_sub(SNAPSHOTS));
+        Ok(())
+    }
+
+    fn check_held(&self) -> Outcome {
+        self.held.iter().try_for_each(|Held { door, snapshot, content, .. }| {
+            door.read("a held snapshot", || check_snapshot(snapshot, content, &QUERY, 9))?
+        })
+    }
+
+    fn backup(&mut self, of_reader: bool) -> Outcome {
+        self.tries += 1;
+        let to = PathBuf::from(format!("/backup{}", self.tries));
+        let (store, door, shows, of_reader) = self.either(of_reader);
+        let (shows, calls) = (shows.clone(), door.calls());
+        let mut outcome = store.backup(&to);
+        if let Err(error) = &outcome
+            && !self.is_dead()
+        {
+            excused("backup", door.failed_since(calls), error)?;
+            if !of_reader && matches!(store.flush(), Err(Error::Poisoned { .. })) {
+                return self.stopped();
+            }
+            // What was copied is removed.
+            outcome = store.backup(&to);
+        }
+        if self.is_dead() && outcome.is_err() {
+            return Ok(());
+        }
+        prop_assert!(outcome.is_ok(), "backup again: {:?}", outcome);
+        if !of_reader {
+            self.judge_sync("backup", &outcome, calls)?;
+        }
+        self.backups.push((to, shows));
+        if self.is_dead() { Ok(()) } else { self.check_backups(false) }
+    }
+
+    /// Backups are stores of their own: what is done to them is not done to the store.
+    fn check_backups(&self, write: bool) -> Outcome {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        for (path, expected) in &self.backups {
+            let opened = VectorStore::open_read_only_on(disk.clone(), path);
+            let seen = opened.and_then(|store| Ok((content(&store)?, store.verify()?.damage)));
+            prop_assert_eq!(seen.map_err(fail("a backup"))?, (expected.clone(), Vec::new()), "at {:?}", path);
+            if !write {
+                continue;
+            }
+            let opened = VectorStore::open_on(disk.clone(), path, &self.options);
+            let written = opened.and_then(|store| {
+                store.put("new", &vector(0, u16::MAX))?;
+                store.compact()?;
+                store.delete("new")?;
+                Ok((content(&store)?, store.close()?).0)
+            });
+            prop_assert_eq!(&written.map_err(fail("write to a backup"))?, expected, "at {:?}", path);
+        }
+        Ok(())
+    }
+
+    /// One step, and what it may have led to.
+    fn go(&mut self, step: &Step) -> Outcome {
+        let done = self.step(step);
+        if self.is_dead() {
+            // What a dead process saw counts for nothing.
+            let power = self.death.and_then(|(_, power)| power);
+            return self.die(power, None);
+        }
+        done
+    }
+}
+
+fn run(case: &Case) -> Outcome {
+    let mut machine = Machine::new(case)?;
+    case.3.iter().try_for_each(|step| machine.go(step))?;
+    machine.death = None;
+    machine.disk.power_on();
+    let look = || Step::Look([0, 1, 2, 0], 4);
+    let ends = [Step::Refresh, Step::CheckHeld, look(), Step::Die(None, None), Step::Verify];
+    ends.iter().try_for_each(|step| machine.go(step))?;
+    machine.check_backups(true)?;
+    [Step::CheckHeld, look(), Step::Verify].iter().try_for_each(|step| machine.go(step))
+}
+
+/// `VECSTONE_CASES` sequences, 400 without it; `PROPTEST_RNG_SEED` chooses others.
+#[test]
+fn any_sequence_of_calls_shows_what_the_model_says() {
+    let cases = std::env::var("VECSTONE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    let mut config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    let seed = config.rng_seed;
+    match TestRunner::new(config).run(&case(), |case| run(&case)) {
+        Ok(()) => println!("{cases} sequences"),
+        Err(TestError::Fail(why, case)) => panic!("{why}\n{seed:?}, shrunk to {case:?}"),
+        Err(error) => panic!("{error}"),
+    }
+}
