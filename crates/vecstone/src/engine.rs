@@ -43,8 +43,12 @@ pub(crate) struct Engine {
     /// Ops in the buffer: readers look into it only if there are any.
     buffered: AtomicU64,
     state: Mutex<State>,
-    /// Something became durable, written or failed.
+    /// Something became durable, or failed; the sync place is free.
     pub(crate) changed: Condvar,
+    /// The buffer has room, or will have none.
+    pub(crate) room: Condvar,
+    /// Those for whom a leader waits are there.
+    company: Condvar,
     /// There is something to do in the background.
     pub(crate) work: Condvar,
     /// A batch was written.
@@ -81,9 +85,15 @@ pub(crate) struct State {
     failure: Option<Arc<Error>>,
     /// The last try to write in the background failed; the next one may not.
     pub(crate) setback: Option<Error>,
-    /// Callers that wait for a sync, how many the last sync served, and how long it took.
-    waiting: usize,
+    /// Callers that came for a sync since the last one began, how many there may be, and how long it took.
+    arrived: usize,
     company: usize,
+    /// A leader waits for them.
+    expecting: bool,
+    /// Threads that wait for room: waking nobody costs a system call too.
+    crowd: usize,
+    /// Segments were sealed, or rows died, since the background last looked.
+    pub(crate) untidy: bool,
     last_sync: Duration,
     wakers: Vec<(Goal, Waker)>,
     pub(crate) closing: bool,
@@ -164,7 +174,10 @@ impl Engine {
             urgent: false,
             failure: None,
             setback: None,
-            waiting: 0,
+            arrived: 0,
+            expecting: false,
+            crowd: 0,
+            untidy: true,
             company: 0,
             last_sync: Duration::ZERO,
             wakers: Vec::new(),
@@ -185,6 +198,8 @@ impl Engine {
             buffered: AtomicU64::new(0),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            room: Condvar::new(),
+            company: Condvar::new(),
             work: Condvar::new(),
             tidy: Condvar::new(),
             compacting: Mutex::default(),
@@ -307,7 +322,9 @@ impl Engine {
             self.start_threads(&mut state);
             if !state.alone {
                 self.work.notify_all();
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.crowd += 1;
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.crowd -= 1;
             } else {
                 drop(state);
                 self.drain()?;

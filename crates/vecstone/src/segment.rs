@@ -29,7 +29,7 @@ pub(crate) struct Segment {
     rebuilding: Mutex<()>,
     heap: RwLock<HeapIndex>,
     dat_map: OnceLock<Arc<Mapping>>,
-    idx_map: OnceLock<Arc<Mapping>>,
+    idx: OnceLock<IdxMap>,
     disk: Arc<dyn Disk>,
 }
 
@@ -78,7 +78,7 @@ impl Segment {
             rebuilding: Mutex::new(()),
             heap,
             dat_map: OnceLock::new(),
-            idx_map: OnceLock::new(),
+            idx: OnceLock::new(),
             disk: disk.clone(),
         })
     }
@@ -236,7 +236,7 @@ impl Segment {
             return Ok(index);
         }
         let found = recover::read_sealed(&self.files, &self.base)?;
-        let mut index = HeapIndex::from_row(0, self.idx()?);
+        let mut index = HeapIndex::from_row(0, self.idx()?.clone());
         index.take(found.rows, |_| {});
         Ok(self.rebuilt.get_or_init(|| index))
     }
@@ -318,13 +318,20 @@ impl Segment {
 
     /// The rows of the base, mapped.
     pub(crate) fn dat_map(&self) -> Result<&Arc<Mapping>> {
-        mapped(&self.dat_map, &self.files.dat, self.header.row_start(self.base.rows))
+        if let Some(map) = self.dat_map.get() {
+            return Ok(map);
+        }
+        let map = Arc::new(self.files.dat.map(self.header.row_start(self.base.rows))?);
+        Ok(self.dat_map.get_or_init(|| map))
     }
 
     /// The records of the base, mapped.
-    fn idx(&self) -> Result<IdxMap> {
-        let map = mapped(&self.idx_map, &self.files.idx, self.base.idx_len)?.clone();
-        Ok(IdxMap { map, end: self.base.idx_len })
+    fn idx(&self) -> Result<&IdxMap> {
+        if let Some(idx) = self.idx.get() {
+            return Ok(idx);
+        }
+        let (map, end) = (Arc::new(self.files.idx.map(self.base.idx_len)?), self.base.idx_len);
+        Ok(self.idx.get_or_init(|| IdxMap { map, end }))
     }
 
     /// What the base is, for a segment that is sealed.
@@ -341,8 +348,11 @@ impl Segment {
     /// Mapped bytes that count, and those of them that are in memory now, beside the rows of the growing part.
     pub(crate) fn mapped(&self) -> (u64, u64) {
         let mut sum = (0, 0);
-        let maps = [(&self.dat_map, self.base.dat_len), (&self.idx_map, self.base.idx_len)];
-        for (map, len) in maps.into_iter().filter_map(|(map, len)| Some((map.get()?, len))) {
+        let maps = [
+            (self.dat_map.get(), self.base.dat_len),
+            (self.idx.get().map(|idx| &idx.map), self.base.idx_len),
+        ];
+        for (map, len) in maps.into_iter().filter_map(|(map, len)| Some((map?, len))) {
             sum = (sum.0 + len, sum.1 + map.resident(len));
         }
         if let Some(ids) = self.ids.get().and_then(Option::as_ref) {
@@ -370,12 +380,4 @@ pub(crate) fn open_ids(disk: &Arc<dyn Disk>, files: &Files, header: &Header) -> 
     let path = files.dat.path.with_extension("ids");
     let file = disk.open(&path, Open::Read).ok()?;
     Ids::open(Named { path, file }, &header.identity).ok().flatten()
-}
-
-fn mapped<'a>(map: &'a OnceLock<Arc<Mapping>>, named: &Named, len: u64) -> Result<&'a Arc<Mapping>> {
-    if let Some(map) = map.get() {
-        return Ok(map);
-    }
-    let new = Arc::new(named.map(len)?);
-    Ok(map.get_or_init(|| new))
 }

@@ -13,6 +13,8 @@ type Job = fn(&Engine);
 
 /// After an error in the background: when it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long the tidy thread leaves the others alone between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
 /// After so long without a write, memory that the buffer keeps for the next burst goes back to the system.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -59,6 +61,7 @@ impl Engine {
         }
         drop(state);
         self.wake_all();
+        self.room.notify_all();
         self.changed.notify_all();
     }
 }
@@ -119,20 +122,18 @@ fn flush(engine: &Engine) {
 
 /// Writes `.ids` for sealed segments and compacts those with too many dead rows.
 fn tidy(engine: &Engine) {
-    let mut last = 0;
+    let wait = |state, time| engine.tidy.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
     let mut state = engine.state();
     while !state.closing {
-        let seen = engine.published.load().seq;
-        if seen == last {
-            let waited = engine.tidy.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
-            state = waited.0;
+        if !std::mem::take(&mut state.untidy) {
+            state = wait(state, IDLE);
             continue;
         }
         drop(state);
-        last = seen;
         // What fails here is tried again later; `stats` and `compact` say why.
         engine.index_sealed(true);
         engine.compact_in_background();
-        state = engine.state();
+        // Many small writes are one reason to look again, not many.
+        state = wait(engine.state(), PAUSE);
     }
 }

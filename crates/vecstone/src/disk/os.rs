@@ -11,23 +11,25 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-/// What a helper thread does.
+/// A part of a file that the disk may begin with.
 #[derive(Debug)]
-enum Job {
-    /// Sync a file; the result goes, with its place, to whoever waits.
-    Sync(Arc<dyn DiskFile>, usize, Sender<(usize, io::Result<()>)>),
-    /// Begin to write a part of a file.
-    Writeback(Arc<dyn DiskFile>, u64, u64),
+struct Writeback {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    len: u64,
 }
 
-/// The real disk. Keeps one parked thread for each file beyond the first that is synced at once.
+/// A length that says: to the end of the file.
+const TO_THE_END: u64 = 0;
+
+/// The real disk. Keeps one parked thread once something long was written.
 #[derive(Debug, Default)]
 pub(crate) struct OsDisk {
-    helpers: Mutex<Vec<Sender<Job>>>,
+    helper: Mutex<Option<Sender<Writeback>>>,
 }
 
 impl Disk for OsDisk {
@@ -75,56 +77,26 @@ impl Disk for OsDisk {
         if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
     }
 
+    /// The disk begins with all files before the first one is waited for: one commit of the file system's journal then
+    /// mostly covers them all. Measured against a thread for each file, which often needs two.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
-        let Some((first, others)) = files.split_first() else { return Vec::new() };
-        let (answer, answers) = channel();
-        for (helper, file) in others.iter().enumerate() {
-            if let Err(job) = self.hand_over(helper, Job::Sync(file.clone(), helper + 1, answer.clone())) {
-                // No thread could be started: the caller does it alone.
-                job.run();
-            }
+        if files.len() > 1 {
+            files.iter().for_each(|file| file.start_writeback(0, TO_THE_END));
         }
-        drop(answer);
-        let mut results: Vec<io::Result<()>> = vec![first.sync_data()];
-        results.extend(others.iter().map(|_| Err(io::Error::other("the sync thread died"))));
-        for (place, result) in answers {
-            results[place] = result;
-        }
-        results
+        files.iter().map(|file| file.sync_data()).collect()
     }
 
     fn start_writeback(&self, file: &Arc<dyn DiskFile>, offset: u64, len: u64) {
-        // Without a thread nothing is lost but time.
-        _ = self.hand_over(0, Job::Writeback(file.clone(), offset, len));
-    }
-}
-
-impl OsDisk {
-    /// Gives a job to the helper of that number, starting it if need be.
-    fn hand_over(&self, helper: usize, job: Job) -> Result<(), Job> {
-        let mut helpers = self.helpers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if helpers.len() <= helper {
-            let (jobs, inbox) = channel();
-            let started = thread::Builder::new().name("vecstone-sync".into()).spawn(|| work(inbox));
-            if started.is_err() {
-                return Err(job);
-            }
-            helpers.push(jobs);
+        let mut helper = self.helper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if helper.is_none() {
+            let (jobs, inbox) = channel::<Writeback>();
+            let work = || inbox.into_iter().for_each(|job| job.file.start_writeback(job.offset, job.len));
+            // Without a thread nothing is lost but time.
+            let started = thread::Builder::new().name("vecstone-ahead".into()).spawn(work);
+            *helper = started.ok().map(|_| jobs);
         }
-        helpers[helper].send(job).map_err(|refused| refused.0)
-    }
-}
-
-/// A helper's life: parked until there is a job; ends with its `OsDisk`.
-fn work(inbox: Receiver<Job>) {
-    inbox.into_iter().for_each(Job::run);
-}
-
-impl Job {
-    fn run(self) {
-        match self {
-            Job::Sync(file, place, answer) => _ = answer.send((place, file.sync_data())),
-            Job::Writeback(file, offset, len) => file.start_writeback(offset, len),
+        if let Some(helper) = helper.as_ref() {
+            _ = helper.send(Writeback { file: file.clone(), offset, len });
         }
     }
 }
@@ -241,7 +213,6 @@ mod tests {
             assert_eq!(results.len(), n);
             assert!(results.iter().all(Result::is_ok), "{results:?}");
         }
-        assert_eq!(disk.helpers.lock().expect("not poisoned").len(), 2);
     }
 
     #[test]

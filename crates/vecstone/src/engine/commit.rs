@@ -128,6 +128,9 @@ impl Engine {
 
     /// Makes a view the one that readers see, and takes from the buffer what is in it.
     pub(crate) fn publish(&self, writer: &mut Writer, view: View, ops: Option<u64>) {
+        let before = self.published.load();
+        let dead = |view: &View| view.segments.iter().map(|part| part.mask.dead()).sum::<u64>();
+        let changed = (before.segments.len(), dead(&before)) != (view.segments.len(), dead(&view));
         let mut state = self.state();
         self.published.store(Arc::new(view));
         if let Some(ops) = ops {
@@ -136,9 +139,15 @@ impl Engine {
             self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
         }
         state.setback = None;
+        let (crowd, tidy) = (state.crowd > 0, changed && !state.untidy);
+        state.untidy |= changed;
         drop(state);
-        self.changed.notify_all();
-        self.tidy.notify_all();
+        if crowd {
+            self.room.notify_all();
+        }
+        if tidy {
+            self.tidy.notify_all();
+        }
     }
 
     /// The rows of sealed segments that a batch makes dead, for its COMMIT; these and those of the active segment's

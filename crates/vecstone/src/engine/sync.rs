@@ -27,13 +27,16 @@ impl Engine {
     /// Returns when `goal` is durable: leads a sync, or waits for the one that is under way.
     pub(crate) fn wait_for(&self, goal: Goal) -> Result<()> {
         let mut state = self.state();
-        state.waiting += 1;
-        let outcome = loop {
+        state.arrived += 1;
+        if state.expecting && state.arrived >= state.company {
+            self.company.notify_one();
+        }
+        loop {
             if goal.is_reached(state.durable) {
-                break Ok(());
+                return Ok(());
             }
             if let Some(first) = &state.failure {
-                break Err(Error::Poisoned { first: first.clone() });
+                return Err(Error::Poisoned { first: first.clone() });
             }
             if state.syncing {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -41,28 +44,29 @@ impl Engine {
             }
             state.syncing = true;
             state = self.wait_for_company(state);
+            let served = std::mem::take(&mut state.arrived);
             drop(state);
             let round = self.round();
             state = self.state();
             state.syncing = false;
+            // All of them may come back before the next sync.
+            state.company = served + state.arrived;
             self.changed.notify_all();
-            if let Err(error) = round {
-                break Err(error);
-            }
-        };
-        state.waiting -= 1;
-        outcome
+            round?;
+        }
     }
 
     /// A leader that had company in the last sync gives it a moment to come back: at most a quarter of that sync.
     fn wait_for_company<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let until = Instant::now() + state.last_sync / 4;
-        while state.waiting < state.company {
+        while state.arrived < state.company {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.expecting = true;
+            state = self.company.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.expecting = false;
         }
         state
     }
@@ -108,7 +112,7 @@ impl Engine {
         let mut state = self.state();
         state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
         writer.durable_view = view;
-        (state.company, state.last_sync) = (state.waiting, took);
+        state.last_sync = took;
         if self.is_settled(&state) {
             (state.dirty_since, state.setback) = (None, None);
         } else if state.dirty_since.is_some() {
@@ -121,7 +125,7 @@ impl Engine {
             .map(|(_, waker)| waker)
             .collect();
         drop(state);
-        self.changed.notify_all();
+        // Those who wait without a future are woken when the sync place is free.
         woken.into_iter().for_each(Waker::wake);
     }
 
@@ -144,6 +148,7 @@ impl Engine {
         }
         let woken: Vec<Waker> = state.wakers.drain(..).map(|(_, waker)| waker).collect();
         drop(state);
+        self.room.notify_all();
         self.changed.notify_all();
         woken.into_iter().for_each(Waker::wake);
         error
