@@ -153,7 +153,8 @@ fn bulk(dir: &Path) -> bool {
         more(name, "MB/s", median(limit), median(ours), target)
     };
     let one = run("bulk put_many 100,000 x 768, one batch, until durable", 0.9, ROWS);
-    run("the same in batches of 5,000, one flush", 0.9, 5000) & one
+    // These are copied to the buffer first: a batch above a quarter of it would not be.
+    run("the same in batches of 5,000, one flush", 0.7, 5000) & one
 }
 
 fn sync(dir: &Path) -> bool {

@@ -82,9 +82,13 @@ impl Engine {
             let mut writer = self.writer();
             let mut view = View::clone(&self.published.load());
             if let Some(place) = view.place_of(segment.number()) {
-                let part = &mut view.segments[place];
-                (part.segment, part.dat_map) = (Arc::new(renewed), None);
+                let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
+                (part.segment, part.dat_map) = (renewed.clone(), None);
                 self.publish(&mut writer, view, None);
+                // The same rows: only the table in memory goes.
+                if writer.falls_back_to_sealed(&renewed) {
+                    writer.renew(&renewed);
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::id::{IdKind, IdRef};
 use crate::mask::Mask;
 use crate::open::Opened;
 use crate::pair::Pair;
+use crate::segment::Segment;
 use crate::settings::Durability;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
@@ -148,6 +149,20 @@ impl Writer {
     /// The end of the last group in ops of the buffer.
     pub(crate) fn ops(&self) -> u64 {
         self.ops
+    }
+
+    /// Whether the view that readers would fall back to has that segment as it is now, and not as it once grew.
+    pub(crate) fn falls_back_to_sealed(&self, segment: &Segment) -> bool {
+        let part = self.durable_view.segments.iter().find(|part| part.segment.number() == segment.number());
+        part.is_some_and(|part| part.rows == segment.base().rows)
+    }
+
+    /// Puts another handle of a segment in the place of the one that readers would fall back to.
+    pub(crate) fn renew(&mut self, segment: &Arc<Segment>) {
+        if let Some(place) = self.durable_view.place_of(segment.number()) {
+            let part = &mut Arc::make_mut(&mut self.durable_view).segments[place];
+            (part.segment, part.dat_map) = (segment.clone(), None);
+        }
     }
 }
 

@@ -163,16 +163,14 @@ impl Segment {
 
     /// Whether an id of this hash may be here: a cheap first look.
     pub(crate) fn may_have(&self, hash: u64) -> bool {
-        // `.ids` says nothing of the rows behind its own.
-        self.heap().rows().end() > self.base.rows || self.base_may_have(hash)
+        self.filter(false).is_none_or(|ids| ids.may_have(hash).unwrap_or(true))
     }
 
-    /// The same for the rows of the base.
-    pub(crate) fn base_may_have(&self, hash: u64) -> bool {
-        match self.ids() {
-            Some(ids) if self.rebuilt.get().is_none() => ids.may_have(hash).unwrap_or(true),
-            _ => true,
-        }
+    /// What can tell that an id is not here, or, if `base_only`, not among the rows of the base; `None` if nothing can.
+    pub(crate) fn filter(&self, base_only: bool) -> Option<&Ids> {
+        // `.ids` says nothing of the rows behind its own.
+        let is_whole = || self.heap().rows().end() == self.base.rows;
+        self.trusted_ids().filter(|_| base_only || is_whole())
     }
 
     /// The newest row of an id below `below`; whether it is live is for a mask to say.

@@ -106,7 +106,7 @@ pub struct Memory {
 /// Heap bytes of a handle itself: paths, files, MANIFEST, threads' channels. Measured; see `tests/heap.rs`.
 const READER_HEAP: u64 = 3 << 10;
 /// The same for a handle that writes.
-const WRITER_HEAP: u64 = 11 << 9;
+const WRITER_HEAP: u64 = 4 << 10;
 /// Heap bytes of a segment: paths, files, locks.
 const SEGMENT_HEAP: u64 = 768;
 

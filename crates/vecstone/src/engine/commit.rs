@@ -138,6 +138,8 @@ impl Engine {
             state.buffer.remove(ops);
             self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
         }
+        // What it was made from is not shown any more.
+        state.overlay = None;
         state.setback = None;
         let (crowd, tidy) = (state.crowd > 0, changed && !state.untidy);
         state.untidy |= changed;
@@ -169,8 +171,8 @@ impl Engine {
         for (place, part) in view.segments.iter_mut().enumerate().rev() {
             let segment = part.segment.clone();
             // All first looks before the first search: they do not wait for each other's memory.
-            let may_have =
-                |hash| if place == last { segment.base_may_have(hash) } else { segment.may_have(hash) };
+            let filter = segment.filter(place == last);
+            let may_have = |hash| filter.is_none_or(|ids| ids.may_have(hash).unwrap_or(true));
             let likely: Vec<_> = left.iter().filter(|change| may_have(change.hash)).collect();
             for change in likely {
                 let found = if place == last {
