@@ -163,6 +163,10 @@ mod scheduled {
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
     }
 
     /// As the scheduler cannot see it, others may go on before each look and each change.
