@@ -458,7 +458,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Makes everything appended so far durable: all files are synced at the same time.
+    /// Makes everything appended so far durable: the disk begins with all files, then waits for each.
     pub(crate) fn commit(&mut self) -> Result<()> {
         let Some(pending) = self.pending()? else { return Ok(()) };
         let synced = pending.sync();

@@ -150,7 +150,7 @@ impl VectorStorage {
         Ok(first)
     }
 
-    /// Makes everything appended so far durable: both files are synced at the same time.
+    /// Makes everything appended so far durable: both files are synced.
     ///
     /// # Errors
     ///
