@@ -2,7 +2,6 @@
 
 use super::{Engine, Writer};
 use crate::batch::Batch;
-#[cfg(test)]
 use crate::buffer;
 use crate::config::MAX_BATCH_RECORDS;
 use crate::disk::Mapping;
@@ -17,6 +16,9 @@ use std::sync::atomic::Ordering;
 
 /// How much of the buffer one commit takes.
 const GROUP_BYTES: u64 = 8 << 20;
+
+/// How many ids are looked up side by side.
+const AHEAD: usize = 32;
 
 /// Whether a batch was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,10 +172,16 @@ impl Engine {
         let last = view.segments.len() - 1;
         for (place, part) in view.segments.iter_mut().enumerate().rev() {
             let segment = part.segment.clone();
-            // All first looks before the first search: they do not wait for each other's memory.
             let filter = segment.filter(place == last);
             let may_have = |hash| filter.is_none_or(|ids| ids.may_have(hash).unwrap_or(true));
-            let likely: Vec<_> = left.iter().filter(|change| may_have(change.hash)).collect();
+            // All first looks before the first search: they do not wait for each other's memory.
+            let mut likely: Vec<&buffer::Change<'_>> = Vec::new();
+            for few in left.chunks(AHEAD) {
+                if let Some(ids) = filter {
+                    ids.warm(few.iter().map(|change| change.hash));
+                }
+                likely.extend(few.iter().filter(|change| may_have(change.hash)));
+            }
             for change in likely {
                 let found = if place == last {
                     segment.find_in_base(change.hash, change.id)
