@@ -2,6 +2,7 @@
 #![warn(clippy::unwrap_used)] // `expect` says why it cannot fail; everything else is an error
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // a library is silent
 
+mod arrays;
 mod backup;
 mod batch;
 mod buffer;
@@ -49,8 +50,9 @@ mod view;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use arrays::SegmentRows;
 pub use backup::BackupReport;
-pub use batch::Op;
+pub use batch::{Op, RowSource};
 pub use compact::{CompactProgress, CompactReport};
 pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
 pub use distance::reference_distance;

@@ -1,7 +1,7 @@
 //! A directory of vectors: what a user holds.
 
 use crate::backup::{self, BackupReport};
-use crate::batch::{Batch, Op};
+use crate::batch::{self, Batch, Op, RowSource, copy_in_pieces};
 use crate::buffer::{self, Chunk};
 use crate::close;
 use crate::compact::{CompactProgress, CompactReport};
@@ -296,13 +296,59 @@ impl VectorStore {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
-        let lines: Vec<Option<String>> = documents
-            .iter()
-            .enumerate()
-            .map(|(row, text)| text.map(|text| one_line(row, text)).transpose())
-            .collect::<Result<_>>()?;
+        let lines = one_line_each(documents)?;
         let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
         self.write_batch(Batch::Rows { ids: &ids, vectors, documents: &lines, dim }, durability)
+    }
+
+    /// Stores the rows of a source, of `dim` components, under their ids, with a JSON document (or none) for each, unless
+    /// `documents` is empty.
+    /// Everything is checked before the first byte is written. Up to 1 GiB and 4,194,304 rows make one batch, all or
+    /// nothing; more becomes consecutive batches.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document); [`Error::NonFinite`] also if the source
+    /// changed after it was checked: the batch that this is in is not stored then, nor any after it.
+    pub fn put_rows(
+        &self,
+        ids: &[IdRef<'_>],
+        source: &dyn RowSource,
+        dim: usize,
+        documents: &[Option<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        if !documents.is_empty() && documents.len() != ids.len() {
+            return Err(Error::CountMismatch { ids: ids.len(), components: documents.len() * dim, dim });
+        }
+        let engine = self.engine()?;
+        let lines = one_line_each(documents)?;
+        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        let Some(kind) = ids.first().map(IdRef::kind) else {
+            return engine.check_writable(&engine.state());
+        };
+        if dim != self.dim() {
+            return Err(Error::DimensionMismatch { expected: self.dim(), found: dim });
+        }
+        let all = Batch::Copied { ids, source, documents: &lines, dim };
+        all.check_content(dim, kind)?;
+        if all.bytes() <= engine.settings.buffer_bytes / 4 {
+            let mut vectors = Vec::with_capacity(ids.len() * dim);
+            copy_in_pieces(source, ids.len(), dim, |rows| {
+                vectors.extend_from_slice(rows);
+                Ok(())
+            })?;
+            return self
+                .write_batch(Batch::Rows { ids, vectors: &vectors, documents: &lines, dim }, durability);
+        }
+        copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+        let durability = durability.unwrap_or(engine.settings.durability);
+        for rows in batch::parts(ids, &lines, dim)? {
+            let source = &batch::Behind { source, first: rows.start };
+            let documents = lines.get(rows.clone()).unwrap_or_default();
+            engine.write(Batch::Copied { ids: &ids[rows], source, documents, dim }, kind, durability)?;
+        }
+        Ok(())
     }
 
     /// Writes puts and deletes as one batch, all or nothing. `None`: the store's own durability.
@@ -667,6 +713,12 @@ impl VectorStore {
     pub fn verify(&self) -> Result<VerifyReport> {
         verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
     }
+}
+
+/// Documents as the lines that they become.
+fn one_line_each(documents: &[Option<&str>]) -> Result<Vec<Option<String>>> {
+    let line = |(row, text): (usize, &Option<&str>)| text.map(|text| one_line(row, text)).transpose();
+    documents.iter().enumerate().map(line).collect()
 }
 
 impl Drop for VectorStore {

@@ -255,10 +255,9 @@ impl Engine {
         if records == 0 {
             return false;
         }
-        let rows: u64 = batch.rows().map(|rows| rows.len() as u64 * 4).sum();
         self.is_over(writer)
             || records + batch.len() as u64 > limits.records
-            || writer.pair.header().row_start(tip.rows) + rows > limits.dat
+            || writer.pair.header().row_start(tip.rows) + batch.row_bytes() > limits.dat
     }
 }
 
