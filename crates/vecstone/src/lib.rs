@@ -8,6 +8,7 @@ mod buffer;
 mod close;
 mod compact;
 mod config;
+mod dimless;
 mod directory;
 mod disk;
 mod distance;
