@@ -10,6 +10,7 @@ mod close;
 mod compact;
 mod config;
 mod crew;
+mod dimless;
 mod directory;
 mod disk;
 mod distance;

@@ -32,13 +32,15 @@ enum Place<'a> {
 }
 
 impl Snapshot {
-    /// `kind`: that of the store's ids, which the buffer may know before the files do.
+    /// `kind`: that of the store's ids, which the buffer may know before the files do. The dimension is that of the
+    /// files: a reader may have opened the store before it had one.
     pub(crate) fn new(
         schema: Schema,
         kind: Option<IdKind>,
         view: Arc<View>,
         buffered: buffer::View,
     ) -> Snapshot {
+        let schema = Schema { dim: view.dim(), ..schema };
         Snapshot { schema, kind, view, buffered, threads: 0 }
     }
 
@@ -47,11 +49,15 @@ impl Snapshot {
         Snapshot { threads, ..self }
     }
 
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     pub(crate) fn files(&self) -> &Arc<View> {
         &self.view
     }
 
-    /// Components of a vector.
+    /// Components of a vector; 0 if the store had no dimension yet.
     pub fn dim(&self) -> usize {
         self.schema.dim as usize
     }
@@ -162,7 +168,7 @@ impl Snapshot {
     }
 
     /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance.
-    /// Exact. O(rows * dim) on all cores.
+    /// Exact. O(rows * dim) on all cores. Nothing, whatever the query, in a store without a dimension.
     ///
     /// # Errors
     ///
@@ -178,6 +184,9 @@ impl Snapshot {
     /// As [`search`](Self::search); [`Error::InvalidRadius`]; [`Error::Corrupt`] if a document that the filter looks at
     /// is not what was written.
     pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
+        if self.dim() == 0 {
+            return Ok(Hits { exact: true, ..Hits::default() });
+        }
         if query.len() != self.dim() {
             return Err(Error::DimensionMismatch { expected: self.dim(), found: query.len() });
         }

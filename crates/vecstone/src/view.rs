@@ -48,8 +48,8 @@ impl SegmentView {
     }
 }
 
-/// All segments at one moment, oldest first. The last one is active.
-#[derive(Debug, Clone)]
+/// All segments at one moment, oldest first. The last one is active. None: a store without a dimension.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) segments: Vec<SegmentView>,
     /// Kind of the ids, `None` before the first.
@@ -84,6 +84,11 @@ impl View {
         Ok(None)
     }
 
+    /// Components of a row; 0 where there is no segment.
+    pub(crate) fn dim(&self) -> u32 {
+        self.segments.last().map_or(0, |part| part.segment.header().dim)
+    }
+
     /// Number of live rows.
     pub(crate) fn live(&self) -> u64 {
         self.segments.iter().map(SegmentView::live).sum()
@@ -104,12 +109,12 @@ impl View {
 
     /// The segment that is appended to.
     pub(crate) fn active(&self) -> &SegmentView {
-        self.segments.last().expect("a view has at least the active segment")
+        self.segments.last().expect("a view of a store with a dimension has the active segment")
     }
 
     /// The same, to be changed.
     pub(crate) fn active_mut(&mut self) -> &mut SegmentView {
-        self.segments.last_mut().expect("a view has at least the active segment")
+        self.segments.last_mut().expect("a view of a store with a dimension has the active segment")
     }
 
     /// The place of the segment of that number.
