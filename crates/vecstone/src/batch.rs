@@ -41,6 +41,16 @@ impl<'a> Op<'a> {
         let (Op::Put { id, .. } | Op::Delete { id }) = self;
         id
     }
+
+    /// The same, as the buffer and the log know it.
+    pub(crate) fn change(&self, hasher: IdHasher) -> Change<'_> {
+        let id = self.id().as_bytes();
+        let put = match *self {
+            Op::Put { vector, document, .. } => Some((vector, document.map(str::as_bytes))),
+            Op::Delete { .. } => None,
+        };
+        Change { id, hash: hasher.hash(id), put }
+    }
 }
 
 /// Rows that lie where somebody else may change them meanwhile, or as another type: a large batch is never taken from
@@ -187,14 +197,7 @@ impl<'a> Batch<'a> {
                 let (id, document) = (id.as_bytes(), documents.get(row).copied().flatten());
                 Change { id, hash: hasher.hash(id), put: Some((&[], document.map(str::as_bytes))) }
             })),
-            Batch::Ops(ops) => Box::new(ops.iter().map(move |op| {
-                let id = op.id().as_bytes();
-                let put = match *op {
-                    Op::Put { vector, document, .. } => Some((vector, document.map(str::as_bytes))),
-                    Op::Delete { .. } => None,
-                };
-                Change { id, hash: hasher.hash(id), put }
-            })),
+            Batch::Ops(ops) => Box::new(ops.iter().map(move |op| op.change(hasher))),
             Batch::Group(group) => Box::new(group.parts.iter().flat_map(|(chunk, ops)| {
                 chunk.ops()[ops.clone()].iter().map(|op| Change {
                     id: chunk.id(op),

@@ -26,6 +26,7 @@ pub mod fuzzing;
 mod id;
 mod ids;
 mod index;
+mod many;
 mod mask;
 mod open;
 mod pair;

@@ -6,10 +6,11 @@ use crate::crew;
 use crate::distance::reported;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::id::{AsId, Id, IdKind};
+use crate::id::{AsId, Id, IdKind, IdRef};
+use crate::many::{self, FEW, Missing, check_rows};
 use crate::search::{self, Candidate, Hits, Neighbor, Rows, SearchOptions, Wanted};
 use crate::select::select;
-use crate::view::{At, View};
+use crate::view::{At, View, check_len};
 use std::sync::Arc;
 
 /// An unchanging view of a store. Later writes, compaction, and closing the store do not touch it; the files it reads
@@ -109,6 +110,25 @@ impl Snapshot {
         }
     }
 
+    /// As [`get`](Self::get), into memory of the caller: `out` has `dim` components. False, and `out` as it was, if the id
+    /// is not there; after an error `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`] if `out` is not as long as a vector; else as [`get`](Self::get).
+    pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
+        check_len(self.dim(), out)?;
+        match self.find(id)? {
+            None => return Ok(false),
+            Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
+                Some(vector) => out.copy_from_slice(vector),
+                None => return Ok(false),
+            },
+            Some(Place::File(at)) => self.view.read_into(at, out)?,
+        }
+        Ok(true)
+    }
+
     /// The vectors of several ids, in their order.
     ///
     /// # Errors
@@ -116,6 +136,42 @@ impl Snapshot {
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
         ids.iter().map(|id| self.get(id)).collect()
+    }
+
+    /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
+    /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
+    /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
+    /// `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CountMismatch`] if `out` is not as long as its rows; else as [`get`](Self::get).
+    pub fn get_many_into(
+        &self,
+        ids: &[impl AsId],
+        out: &mut [f32],
+        missing: impl FnMut(usize),
+    ) -> Result<()> {
+        let dim = self.dim();
+        let ids = &check_rows(ids, dim, out)?;
+        many::read(ids, dim, out, |ids, out| self.get_few(ids, out), missing)
+    }
+
+    fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {
+        let dim = self.dim();
+        let (mut places, mut missing) = ([None; FEW], 0);
+        for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
+            match self.find(id)? {
+                None => missing |= 1 << n,
+                Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
+                    Some(vector) => out.copy_from_slice(vector),
+                    None => missing |= 1 << n,
+                },
+                Some(Place::File(at)) => places[n] = Some(at),
+            }
+        }
+        self.view.copy(&places[..ids.len()], dim, out)?;
+        Ok(missing)
     }
 
     /// The vector of an id where it lies: `dim` components, neither copied nor checked; `None` if the id is not there.

@@ -19,6 +19,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::id::{AsId, Id, IdKind, IdRef};
+use crate::many::{self, check_rows};
 use crate::open::{How, Opened, open_segments};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
@@ -31,7 +32,8 @@ use crate::snapshot::{self, Iter, Snapshot};
 use crate::stats::{self, Stats};
 use crate::sync::ArcSwap;
 use crate::verify::{self, VerifyReport, as_damage};
-use crate::view::{At, View};
+use crate::view::{At, View, check_len};
+use arc_swap::Guard;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -61,6 +63,16 @@ pub struct VectorStore {
     forked: OnceLock<Snapshot>,
     /// Held as long as the store is open for writing.
     _lock: Option<Arc<dyn DiskFile>>,
+}
+
+/// What a look at an id found.
+enum Looked<T> {
+    /// What the buffer says; `None` if the id is not there, in the files neither.
+    Buffer(Option<T>),
+    /// A row of the files.
+    Files(Guard<Arc<View>>, At),
+    /// This handle has no buffer: its snapshot knows.
+    Ask(Snapshot),
 }
 
 #[derive(Debug)]
@@ -717,12 +729,28 @@ impl VectorStore {
     ///
     /// [`Error::Corrupt`] if the stored bytes are not what was written; [`Error::Io`].
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
-        self.look_up(
-            id.as_id(),
-            |chunk, op| chunk.vector(op).map(<[f32]>::to_vec),
-            |view, at| view.read(at).map(Some),
-            |snapshot, id| snapshot.get(id),
-        )
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec))? {
+            Looked::Buffer(found) => Ok(found),
+            Looked::Files(view, at) => view.read(at).map(Some),
+            Looked::Ask(snapshot) => snapshot.get(id),
+        }
+    }
+
+    /// As [`get`](Self::get), into memory of the caller: `out` has `dim` components. False, and `out` as it was, if the id
+    /// is not there; after an error `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`] if `out` is not as long as a vector; else as [`get`](Self::get).
+    pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
+        check_len(self.dim(), out)?;
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| chunk.vector(op).map(|vector| out.copy_from_slice(vector)))? {
+            Looked::Buffer(found) => Ok(found.is_some()),
+            Looked::Files(view, at) => view.read_into(at, out).map(|()| true),
+            Looked::Ask(snapshot) => snapshot.get_into(id, out),
+        }
     }
 
     /// Looks an id up without a snapshot, which would take the whole buffer: in the buffer, else in the files.
@@ -730,23 +758,21 @@ impl VectorStore {
         &self,
         id: IdRef<'_>,
         in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
-        in_files: impl FnOnce(&View, At) -> Result<Option<T>>,
-        in_snapshot: impl FnOnce(&Snapshot, IdRef<'_>) -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
+    ) -> Result<Looked<T>> {
         let engine = match self.role.get() {
             Some(Role::Writer(engine)) if !engine.is_forked() => engine,
-            _ => return in_snapshot(&self.snapshot()?, id),
+            _ => return Ok(Looked::Ask(self.snapshot()?)),
         };
         let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
         if let Some(found) = engine.in_buffer(hash, id, in_buffer) {
-            return Ok(found);
+            return Ok(Looked::Buffer(found));
         }
         // Loaded after the look at the buffer: what left it before is in here.
         let view = engine.published.load();
         if view.kind != Some(id.kind()) {
-            return Ok(None);
+            return Ok(Looked::Buffer(None));
         }
-        view.find(hash, bytes)?.map_or(Ok(None), |at| in_files(&view, at))
+        Ok(view.find(hash, bytes)?.map_or(Looked::Buffer(None), |at| Looked::Files(view, at)))
     }
 
     /// The vectors of several ids, in their order; `None` for those that are not there.
@@ -758,18 +784,43 @@ impl VectorStore {
         ids.iter().map(|id| self.get(id)).collect()
     }
 
+    /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
+    /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
+    /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
+    /// `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CountMismatch`] if `out` is not as long as its rows; else as [`get`](Self::get).
+    pub fn get_many_into(
+        &self,
+        ids: &[impl AsId],
+        out: &mut [f32],
+        missing: impl FnMut(usize),
+    ) -> Result<()> {
+        let Some(Role::Writer(engine)) = self.role.get() else {
+            return self.snapshot()?.get_many_into(ids, out, missing);
+        };
+        if engine.is_forked() {
+            return self.snapshot()?.get_many_into(ids, out, missing);
+        }
+        let dim = self.dim();
+        let ids = &check_rows(ids, dim, out)?;
+        many::read(ids, dim, out, |ids, out| engine.get_few(ids, out), missing)
+    }
+
     /// The JSON document of an id, checked; `None` if the id or its document is not there.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
-        self.look_up(
-            id.as_id(),
-            |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned),
-            |view, at| view.segments[at.segment].segment.document(at.row.into()),
-            |snapshot, id| snapshot.get_document(id),
-        )
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned))? {
+            Looked::Buffer(found) => Ok(found),
+            Looked::Files(view, at) => view.segments[at.segment].segment.document(at.row.into()),
+            Looked::Ask(snapshot) => snapshot.get_document(id),
+        }
     }
 
     /// Whether an id is there. O(segments).
@@ -778,13 +829,12 @@ impl VectorStore {
     ///
     /// [`Error::Io`] and [`Error::Corrupt`] if that cannot be found out.
     pub fn contains(&self, id: impl AsId) -> Result<bool> {
-        let found = self.look_up(
-            id.as_id(),
-            |_, op| op.is_put().then_some(()),
-            |_, _| Ok(Some(())),
-            |snapshot, id| Ok(snapshot.contains(id)?.then_some(())),
-        );
-        Ok(found?.is_some())
+        let id = id.as_id();
+        match self.look_up(id, |_, op| op.is_put().then_some(()))? {
+            Looked::Buffer(found) => Ok(found.is_some()),
+            Looked::Files(..) => Ok(true),
+            Looked::Ask(snapshot) => snapshot.contains(id),
+        }
     }
 
     /// Number of ids.

@@ -124,7 +124,26 @@ impl View {
 
     /// A row, checked.
     pub(crate) fn read(&self, at: At) -> Result<Vec<f32>> {
-        self.segments[at.segment].segment.read_row(at.row.into())
+        let segment = &self.segments[at.segment].segment;
+        let mut vector = vec![0f32; segment.header().dim as usize];
+        segment.read_row(at.row.into(), &mut vector)?;
+        Ok(vector)
+    }
+
+    /// The same, to memory for exactly one row.
+    pub(crate) fn read_into(&self, at: At, out: &mut [f32]) -> Result<()> {
+        self.segments[at.segment].segment.read_row(at.row.into(), out)
+    }
+
+    /// Copies rows from the mapping, one to each `dim` components of `out`, and checks the copies.
+    pub(crate) fn copy(&self, rows: &[Option<At>], dim: usize, out: &mut [f32]) -> Result<()> {
+        for (at, out) in rows.iter().zip(out.chunks_exact_mut(dim)) {
+            let Some(at) = at else { continue };
+            let (part, row) = (&self.segments[at.segment], u64::from(at.row));
+            out.copy_from_slice(part.row_in(part.dat_map()?, row)?);
+            part.segment.check(row, bytemuck::cast_slice(out))?;
+        }
+        Ok(())
     }
 
     /// The same rows with segments of their own: no lock, no table and no mapping is shared with this view.
@@ -143,4 +162,9 @@ impl View {
         let kind = self.kind.expect("a view with rows has a kind");
         self.segments[at.segment].segment.id(at.row.into(), kind)
     }
+}
+
+/// Refuses memory that is not as long as a vector.
+pub(crate) fn check_len(dim: usize, out: &[f32]) -> Result<()> {
+    if out.len() == dim { Ok(()) } else { Err(Error::DimensionMismatch { expected: dim, found: out.len() }) }
 }
