@@ -284,6 +284,18 @@ impl Engine {
         self.accept(kind, bytes, durability, |buffer| buffer.push_prepared(prepared))
     }
 
+    /// Takes a checked change of so many bytes into the buffer, unless that has to wait.
+    pub(crate) fn try_write(&self, op: &Op<'_>, bytes: u64) -> Result<Option<()>> {
+        let change = op.change(self.schema.hasher());
+        let Ok(state) = self.state.try_lock() else { return Ok(None) };
+        self.check_writable(&state)?;
+        if bytes > self.settings.buffer_bytes / 4 || state.buffer.bytes() + bytes > self.settings.buffer_bytes {
+            return Ok(None);
+        }
+        self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| buffer.push(std::iter::once(change)))
+            .map(Some)
+    }
+
     /// Deletes those of the ids that are there now, in one batch; returns how many.
     pub(crate) fn delete(&self, mut ops: Vec<Op<'_>>, durability: Durability) -> Result<usize> {
         ops.sort_unstable_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
@@ -431,6 +443,22 @@ impl Engine {
         }
         let found = state.buffer.find(hash, id.as_bytes())?;
         Some(read(found.chunk, found.op))
+    }
+
+    /// What the buffer says of an id, its vector handed to `read`: `Some(None)` is nothing, `Some(Some(false))` that it is
+    /// deleted; `None` if there is someone else in it.
+    pub(crate) fn try_buffer(
+        &self,
+        hash: u64,
+        id: IdRef<'_>,
+        read: impl FnOnce(&[f32]),
+    ) -> Option<Option<bool>> {
+        if self.buffered.load(Ordering::Acquire) == 0 {
+            return Some(None);
+        }
+        let state = self.state.try_lock().ok()?;
+        let found = if state.kind == Some(id.kind()) { state.buffer.find(hash, id.as_bytes()) } else { None };
+        Some(found.map(|found| found.chunk.vector(found.op).map(read).is_some()))
     }
 
     /// The rows of a few ids, each as it is at some moment of this call.

@@ -108,6 +108,11 @@ impl Segment {
         self.heap.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody holds the table to change it.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.heap.try_read().is_err()
+    }
+
     fn change(&self) -> RwLockWriteGuard<'_, HeapIndex> {
         self.heap.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -268,6 +273,17 @@ impl Segment {
             }
             read => read,
         }
+    }
+
+    /// A row by read call, checked, if the disk need not be waited for; false if it must, or if the checksum has to be
+    /// looked for elsewhere.
+    pub(crate) fn read_cached_row(&self, row: u64, out: &mut [f32]) -> Result<bool> {
+        let entry = self.entry(row)?;
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
+        let dat = &self.files.dat;
+        let read = dat.file.read_cached(bytes, self.header.row_start(row));
+        let read = read.map_err(|e| Error::io(&dat.path, "read", e))?;
+        Ok(read == Some(bytes.len()) && self.files.check_row(&self.header, row, bytes, entry.crc).is_ok())
     }
 
     /// Checks the bytes of a row that were read through a mapping.

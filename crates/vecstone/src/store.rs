@@ -40,6 +40,8 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+mod now;
+
 /// An embedded vector store: a directory that one process writes and any number read.
 ///
 /// Every method takes `&self` and may be called from any thread. Ids are unique: a put of a stored id replaces its

@@ -89,6 +89,11 @@ impl View {
         self.segments.last().map_or(0, |part| part.segment.header().dim)
     }
 
+    /// Whether a table of ids is being changed right now: a look-up would wait.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.segments.iter().any(|part| part.segment.is_changing())
+    }
+
     /// Number of live rows.
     pub(crate) fn live(&self) -> u64 {
         self.segments.iter().map(SegmentView::live).sum()
