@@ -43,6 +43,8 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::BatchTooLarge { .. }
         | E::InvalidDim { .. }
         | E::InvalidDocument { .. }
+        | E::InvalidFilter { .. }
+        | E::InvalidRadius
         | E::NoSuchRow { .. }
         | E::Closed => PyValueError::new_err(text),
         E::IdKind { .. } => PyTypeError::new_err(text),

@@ -1,7 +1,7 @@
 //! What a store and a snapshot of it answer alike: searches, many vectors, documents, filters.
 
 use crate::convert;
-use crate::error::{OrRaise, raised};
+use crate::error::OrRaise;
 use crate::ids::{self, Ids};
 use crate::vectors;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -159,26 +159,21 @@ pub(crate) fn is_lenient(missing: &str) -> PyResult<bool> {
     }
 }
 
-/// The vectors of many ids, float32 of shape (n, dim), aligned with them.
+/// The vectors of many ids, float32 of shape (n, dim), aligned with them. `read` reads them and tells which are absent.
 pub(crate) fn get_many<'py>(
     py: Python<'py>,
-    snapshot: &Snapshot,
     wanted: &Ids,
+    dim: usize,
     lenient: bool,
+    read: impl FnOnce(&mut [f32], &mut Vec<usize>) -> vecstone::Result<()> + Send,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let dim = snapshot.dim();
     // Not zeroed: every row is written below.
     let array = vectors::numpy_module(py)?.call_method1("empty", ((wanted.len(), dim), "float32"))?;
     let mut absent = Vec::new();
     {
         let mut out = array.cast::<PyArray2<f32>>()?.readwrite();
         let out = out.as_slice_mut()?;
-        let got = py.detach(|| {
-            let ids = wanted.refs();
-            all_of_kind(snapshot.kind(), &ids)?;
-            snapshot.get_many_into(&ids, out, |n| absent.push(n))
-        });
-        got.or_raise()?;
+        py.detach(|| read(out, &mut absent)).or_raise()?;
         for &n in &absent {
             out[n * dim..(n + 1) * dim].fill(f32::NAN);
         }
@@ -205,9 +200,4 @@ pub(crate) fn get_documents<'py>(
 /// Ids as a list of Python's.
 pub(crate) fn id_list<'py>(py: Python<'py>, ids: &[Id]) -> PyResult<Bound<'py, PyList>> {
     PyList::new(py, ids.iter().map(|id| ids::to_python(py, id)).collect::<PyResult<Vec<_>>>()?)
-}
-
-/// The error of a call on what is closed.
-pub(crate) fn closed() -> PyErr {
-    raised(&vecstone::Error::Closed)
 }

@@ -61,7 +61,12 @@ impl Snapshot {
     /// `missing`: "raise" raises KeyError for the first id that is not there, "nan" gives a row of NaN for each.
     #[pyo3(signature = (ids, missing="raise"))]
     fn get_many<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>, missing: &str) -> PyResult<Bound<'py, PyAny>> {
-        reading::get_many(py, &self.snapshot, &Ids::of(ids)?, reading::is_lenient(missing)?)
+        let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
+        reading::get_many(py, &ids, self.snapshot.dim(), lenient, |out, absent| {
+            let ids = ids.refs();
+            reading::all_of_kind(self.snapshot.kind(), &ids)?;
+            self.snapshot.get_many_into(&ids, out, |n| absent.push(n))
+        })
     }
 
     /// The document of an id; `default` if the id or its document is not there.

@@ -79,7 +79,7 @@ impl Store {
         document: Option<&str>,
         durability: Durability,
     ) -> PyResult<()> {
-        let op = [Op::Put { id: id.as_id(), vector, document }];
+        let op = Op::Put { id: id.as_id(), vector, document };
         if durability == Durability::Buffered && self.at_once(|store| store.try_write(&op))?.is_some() {
             return Ok(());
         }
@@ -298,7 +298,14 @@ impl Store {
         missing: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
-        reading::get_many(py, &self.snapshot_now(py)?, &ids, lenient)
+        let dim = self.with(py, |store| Ok(store.dim()))?;
+        reading::get_many(py, &ids, dim, lenient, |out, absent| {
+            self.use_store(|store| {
+                let ids = ids.refs();
+                reading::all_of_kind(store.kind(), &ids)?;
+                store.get_many_into(&ids, out, |n| absent.push(n))
+            })
+        })
     }
 
     /// The document of an id; `default` if the id or its document is not there.
@@ -442,7 +449,7 @@ impl Store {
             one.set_item("path", &place.path)?;
             one.set_item("offset", place.offset)?;
             one.set_item("id", place.id.as_ref().map(|id| ids::to_python(py, id)).transpose()?)?;
-            one.set_item("what", place.what)?;
+            one.set_item("what", &place.what)?;
             one.set_item("consequence", &place.consequence)?;
             damage.append(one)?;
         }
