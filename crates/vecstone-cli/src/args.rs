@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
 #[derive(Debug, Parser)]
-#[command(name = "vecstone", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "vecstone", bin_name = "vecstone", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 found or done, 1 not found, damaged or not repaired whole, 2 error.\n\n\
                         Example: vecstone import movies movies.npy --ids movies.txt"
@@ -21,9 +21,10 @@ pub(crate) enum Command {
     /// Make an empty store.
     #[command(after_help = "Example: vecstone create movies --dim 768 --metric cosine")]
     Create(Create),
-    /// Store the rows of a .npy file, batch by batch; each batch is durable once it is acknowledged.
+    /// Store the rows of a file, batch by batch; each batch is durable once it is acknowledged.
     #[command(
-        after_help = "Example: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n\
+        after_help = "Examples: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n          \
+                            vecstone import movies movies.parquet --vector-column embedding --document-columns title,year\n\
                             After a crash or a full disk: the same line with --resume."
     )]
     Import(Import),
@@ -56,8 +57,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example: vecstone repair movies movies-repaired\n\
                             The damaged store stays as it is.")]
     Repair(Repair),
-    /// Write the live rows to a .npy file and their ids to a text file, in write order.
-    #[command(after_help = "Example: vecstone export movies movies.npy --ids movies.txt")]
+    /// Write the live rows in write order: to a .npy file and a text file of ids, or to a table with documents.
+    #[command(after_help = "Examples: vecstone export movies movies.npy --ids movies.txt\n          \
+                            vecstone export movies movies.parquet")]
     Export(Export),
     /// Make a store from OLD.dat and OLD.idx of the original Storage V2.
     #[command(after_help = "Example: vecstone migrate backup/vectors movies")]
@@ -128,8 +130,19 @@ pub(crate) struct Create {
 pub(crate) struct Import {
     /// Directory of the store; made if it is not there.
     pub(crate) store: PathBuf,
-    /// A .npy file of shape (rows, dim): float32, or float16 or float64 with --convert.
+    /// A .npy file of shape (rows, dim): float32, or float16 or float64 with --convert. Or Parquet, Arrow IPC
+    /// (Feather) or JSON lines, whose columns have ids, vectors and documents; told apart by content.
     pub(crate) file: PathBuf,
+    /// Not .npy: the column of the ids: text, whole numbers or UUIDs [default: id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id_column: Option<String>,
+    /// Not .npy: the column of the vectors: lists of numbers, stored as float32 [default: vector]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) vector_column: Option<String>,
+    /// Not .npy: the columns of the documents, separated by commas, or '*' for all others. "document" alone is JSON
+    /// as it stands; else a document is an object of the columns [default: document, if there is one]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) document_columns: Option<Vec<String>>,
     /// Ids, one a line, as many as FILE has rows. A stored id gets its new vector.
     #[arg(long, value_name = "FILE", conflicts_with = "id_prefix")]
     pub(crate) ids: Option<PathBuf>,
@@ -288,11 +301,12 @@ pub(crate) struct Repair {
 pub(crate) struct Export {
     /// Directory of the store.
     pub(crate) store: PathBuf,
-    /// The .npy file to write.
+    /// The file to write: Parquet if it ends in .parquet, Arrow IPC in .arrow or .feather, JSON lines in .jsonl or
+    /// .ndjson, .npy else. What import takes without an option.
     pub(crate) out: PathBuf,
-    /// The text file to write: ids, one a line.
+    /// With .npy: the text file to write, ids, one a line.
     #[arg(long, value_name = "OUT.txt")]
-    pub(crate) ids: PathBuf,
+    pub(crate) ids: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

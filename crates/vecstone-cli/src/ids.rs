@@ -10,7 +10,7 @@ use crate::lines::{Form, Lines};
 const ID: Form = Form { what: "id", one: "an id", most: MAX_ID_BYTES };
 
 /// Where the ids of an import come from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// One id a line.
     File(PathBuf, IdKind),
@@ -56,12 +56,12 @@ impl Source {
         Ok(Source::Named(stem.to_owned()))
     }
 
-    pub(crate) fn open(&self) -> Result<Ids<'_>> {
+    pub(crate) fn open(&self) -> Result<Ids> {
         let lines = match self {
             Source::File(path, kind) => Some(IdLines::open(path, *kind)?),
             Source::Named(_) | Source::Counted => None,
         };
-        Ok(Ids { source: self, lines, row: 0 })
+        Ok(Ids { source: self.clone(), lines, row: 0 })
     }
 
     /// Reads every id once, before anything is stored: as many as `rows`, each of its kind.
@@ -87,13 +87,13 @@ fn named(prefix: &str, row: u64) -> String {
 }
 
 /// The ids of an import in row order.
-pub(crate) struct Ids<'a> {
-    source: &'a Source,
+pub(crate) struct Ids {
+    source: Source,
     lines: Option<IdLines>,
     row: u64,
 }
 
-impl Ids<'_> {
+impl Ids {
     pub(crate) fn next(&mut self) -> Result<Option<Id>> {
         self.row += 1;
         match &mut self.lines {
@@ -118,9 +118,9 @@ impl IdLines {
         parse(self.1, self.0.text()?).map(Some).map_err(|what| self.0.failure(&what))
     }
 
-    /// Byte offset at which the line of the last id begins.
-    pub(crate) fn offset(&self) -> u64 {
-        self.0.offset()
+    /// All that are left.
+    pub(crate) fn all(mut self) -> impl Iterator<Item = Result<Id>> {
+        std::iter::from_fn(move || self.next().transpose())
     }
 }
 

@@ -25,8 +25,6 @@ pub(crate) struct Lines {
     line: Vec<u8>,
     /// Lines so far: the number, from 1, of the last one.
     number: u64,
-    /// Byte offsets of the start and the end of the last line.
-    span: (u64, u64),
 }
 
 impl Lines {
@@ -38,7 +36,7 @@ impl Lines {
             return Err(Failure::file(path, what));
         }
         let reader = BufReader::with_capacity(256 << 10, file);
-        Ok(Lines { path: path.to_owned(), form, reader, line: Vec::new(), number: 0, span: (0, 0) })
+        Ok(Lines { path: path.to_owned(), form, reader, line: Vec::new(), number: 0 })
     }
 
     /// Moves to the next line; false at the end of the file.
@@ -49,7 +47,6 @@ impl Lines {
         let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line);
         let read = read.map_err(|e| Failure::io(&self.path, "read", &e))?;
         self.number += u64::from(read > 0);
-        self.span = (self.span.1, self.span.1 + read as u64);
         Ok(read > 0)
     }
 
@@ -65,11 +62,6 @@ impl Lines {
         }
         std::str::from_utf8(line)
             .map_err(|_| self.failure(&format!("the {what} is not UTF-8; save the file as UTF-8")))
-    }
-
-    /// Byte offset at which it begins.
-    pub(crate) fn offset(&self) -> u64 {
-        self.span.0
     }
 
     /// What is wrong with it.

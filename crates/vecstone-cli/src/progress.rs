@@ -10,15 +10,19 @@ use crate::output::{human_bytes, note, precise, stderr_is_terminal};
 /// Tells of acknowledged rows.
 pub(crate) struct Progress {
     started: Instant,
-    total: u64,
+    /// `None`: nobody knows.
+    total: Option<u64>,
     row_bytes: u64,
     rows: Cell<u64>,
     bar: Bar,
 }
 
 impl Progress {
-    pub(crate) fn new(total: u64, dim: usize) -> Progress {
-        let bar = Bar::new("[{bar:30}] {human_pos} of {human_len} rows acknowledged ({msg}), {eta} left");
+    pub(crate) fn new(total: Option<u64>, dim: usize) -> Progress {
+        let bar = Bar::new(match total {
+            Some(_) => "[{bar:30}] {human_pos} of {human_len} rows acknowledged ({msg}), {eta} left",
+            None => "{spinner} {human_pos} rows acknowledged ({msg})",
+        });
         Progress { started: Instant::now(), total, row_bytes: dim as u64 * 4, rows: Cell::new(0), bar }
     }
 
@@ -27,8 +31,8 @@ impl Progress {
         self.rows.set(rows);
         let bytes = rows * self.row_bytes;
         let what = format!("{}, {}", human_bytes(bytes), rate(bytes, self.started.elapsed()));
-        if !self.bar.show(rows, self.total, &what) {
-            note(format!("acknowledged {rows} of {} rows ({what})", self.total));
+        if !self.bar.show(rows, self.total.unwrap_or(rows), &what) {
+            note(format!("acknowledged {} ({what})", self.so_far()));
         }
     }
 
@@ -36,9 +40,10 @@ impl Progress {
         self.started.elapsed()
     }
 
-    /// How many rows are acknowledged, of how many.
-    pub(crate) fn so_far(&self) -> (u64, u64) {
-        (self.rows.get(), self.total)
+    /// How many rows are acknowledged, and of how many: "10 of 20 rows".
+    pub(crate) fn so_far(&self) -> String {
+        let of = self.total.map_or_else(String::new, |total| format!("of {total} "));
+        format!("{} {of}rows", self.rows.get())
     }
 }
 

@@ -1,80 +1,57 @@
-//! Which rows of an ids file are superseded: a later row has the same id.
+//! Which rows of an import are superseded: a later row has the same id.
 //!
 //! A resumed import skips such rows if their id is stored, so that a rerun of a complete import writes nothing.
 //! Held in memory: 8 bytes a row while looking, then an entry for each id that comes more than once.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
-use vecstone::{Id, IdKind};
+use vecstone::Id;
 
 use crate::failure::{Failure, Result};
-use crate::ids::{IdLines, Source, parse};
 
-/// The longest text of a number or a UUID.
-const SHORT: usize = 64;
-
-/// Finds superseded rows by hash, and confirms each by comparing ids.
+/// Finds superseded rows by 128 bits of hash under keys that nobody knows: two ids have the same by no chance that
+/// matters.
+#[derive(Default)]
 pub(crate) struct Repeats {
-    path: PathBuf,
-    file: Option<File>,
-    hasher: RandomState,
-    /// For each hash that comes more than once: the last row that has it, and where its line begins.
-    last: HashMap<u64, (u64, u64)>,
+    hashers: [RandomState; 2],
+    /// For each id that comes more than once: the last row that has it.
+    last: HashMap<[u64; 2], u64>,
 }
 
 impl Repeats {
-    /// Reads the ids twice; `rows` is their number, known from the check before.
-    pub(crate) fn find(source: &Source, rows: u64) -> Result<Repeats> {
-        let mut found =
-            Repeats { path: PathBuf::new(), file: None, hasher: RandomState::new(), last: HashMap::new() };
-        let Source::File(path, kind) = source else { return Ok(found) };
+    /// Reads the ids twice.
+    pub(crate) fn find<I: Iterator<Item = Result<Id>>>(ids: impl Fn() -> Result<I>) -> Result<Repeats> {
+        let mut found = Repeats::default();
         let mut hashes = Vec::new();
-        if usize::try_from(rows).map_or(true, |rows| hashes.try_reserve_exact(rows).is_err()) {
-            return Err(Failure::error(format!("not enough memory to compare {rows} ids; split the file")));
+        for id in ids()? {
+            let hash = found.hashers[0].hash_one(id?);
+            if hashes.try_reserve(1).is_err() {
+                let rows = hashes.len();
+                return Err(Failure::error(format!("not enough memory to compare {rows} ids; split the file")));
+            }
+            hashes.push(hash);
         }
-        found.each(path, *kind, |_, _, hash, _| hashes.push(hash))?;
         keep_repeated(&mut hashes);
         if hashes.is_empty() {
             return Ok(found);
         }
-        found.each(path, *kind, |row, offset, hash, last| {
-            if hashes.binary_search(&hash).is_ok() {
-                last.insert(hash, (row, offset));
+        for (row, id) in (0..).zip(ids()?) {
+            let hash = found.hash(&id?);
+            if hashes.binary_search(&hash[0]).is_ok() {
+                found.last.insert(hash, row);
             }
-        })?;
-        found.path.clone_from(path);
-        found.file = Some(File::open(path).map_err(|e| Failure::io(path, "open", &e))?);
+        }
         Ok(found)
     }
 
-    fn each(
-        &mut self,
-        path: &Path,
-        kind: IdKind,
-        mut take: impl FnMut(u64, u64, u64, &mut HashMap<u64, (u64, u64)>),
-    ) -> Result<()> {
-        let mut lines = IdLines::open(path, kind)?;
-        let mut row = 0;
-        while let Some(id) = lines.next()? {
-            let hash = self.hasher.hash_one(id);
-            take(row, lines.offset(), hash, &mut self.last);
-            row += 1;
-        }
-        Ok(())
+    fn hash(&self, id: &Id) -> [u64; 2] {
+        [self.hashers[0].hash_one(id), self.hashers[1].hash_one(id)]
     }
 
-    /// True if a later row of the file has the same id.
-    pub(crate) fn superseded(&mut self, row: u64, id: &Id) -> Result<bool> {
-        let Some(file) = &mut self.file else { return Ok(false) };
-        match self.last.get(&self.hasher.hash_one(id)) {
-            Some((last, offset)) if *last > row => line_is(file, *offset, id),
-            _ => Ok(false),
-        }
-        .map_err(|e| Failure::io(&self.path, "read", &e))
+    /// True if a later row of the import has the same id.
+    pub(crate) fn superseded(&self, row: u64, id: &Id) -> bool {
+        !self.last.is_empty() && self.last.get(&self.hash(id)).is_some_and(|last| *last > row)
     }
 }
 
@@ -93,23 +70,11 @@ fn keep_repeated(hashes: &mut Vec<u64>) {
     hashes.shrink_to_fit();
 }
 
-/// True if the line that begins at `offset` is exactly `id`.
-fn line_is(file: &mut File, offset: u64, id: &Id) -> std::io::Result<bool> {
-    let mut line = Vec::new();
-    let most = id.as_str().map_or(SHORT, str::len) as u64 + 2;
-    file.seek(SeekFrom::Start(offset))?;
-    file.take(most).read_to_end(&mut line)?;
-    let text = match line.iter().position(|b| *b == b'\n') {
-        Some(end) => line[..end].strip_suffix(b"\r").unwrap_or(&line[..end]),
-        None => &line,
-    };
-    let found = std::str::from_utf8(text).ok().and_then(|text| parse(id.kind(), text).ok());
-    Ok(found.as_ref() == Some(id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::IdLines;
+    use vecstone::IdKind;
 
     #[test]
     fn repeated_values_are_kept_once() {
@@ -132,12 +97,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ids");
         std::fs::write(&path, text).unwrap();
-        let mut repeats = Repeats::find(&Source::File(path.clone(), kind), superseded.len() as u64).unwrap();
-        let mut lines = IdLines::open(&path, kind).unwrap();
-        let mut found = Vec::new();
-        while let Some(id) = lines.next().unwrap() {
-            found.push(repeats.superseded(found.len() as u64, &id).unwrap());
-        }
+        let repeats = Repeats::find(|| IdLines::open(&path, kind).map(IdLines::all)).unwrap();
+        let ids = (0..).zip(IdLines::open(&path, kind).unwrap().all());
+        let found: Vec<bool> = ids.map(|(row, id)| repeats.superseded(row, &id.unwrap())).collect();
         assert_eq!(found, superseded);
     }
 

@@ -39,8 +39,7 @@ impl Stopped {
         match self {
             Stopped::Other(failure) => failure,
             Stopped::Store(error) => {
-                let (rows, total) = progress.so_far();
-                let stays = format!("{rows} of {total} rows are acknowledged and stay, {go_on}");
+                let stays = format!("{} are acknowledged and stay, {go_on}", progress.so_far());
                 match error {
                     Error::NoSpace { path, source } => {
                         Failure::file(&path, format!("no space left ({source}); {stays}, after freeing some"))

@@ -33,15 +33,54 @@ fn import_of_300_mb() {
     for fortran in [false, true] {
         let place = Place::new();
         sparse(&place, "in.npy", fortran);
-        let mut child = place.start(&["import", "s", "in.npy"]);
-        let mut most = 0;
-        for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-            assert!(line.unwrap().starts_with("acknowledged "));
-            most = most.max(high_water(child.id()).unwrap_or(0));
-        }
-        assert!(child.wait().unwrap().success());
+        let most = most_memory(place.start(&["import", "s", "in.npy"]));
         println!("fortran {fortran}: at most {most} kB");
         assert!(most < LIMIT_KB, "{most} kB");
+    }
+}
+
+/// Runs to the end; the most memory it had when it told of something, in kB.
+fn most_memory(mut child: std::process::Child) -> u64 {
+    let mut most = 0;
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        assert!(line.unwrap().starts_with("acknowledged "));
+        most = most.max(high_water(child.id()).unwrap_or(0));
+    }
+    assert!(child.wait().unwrap().success());
+    most
+}
+
+#[cfg(feature = "arrow")]
+#[test]
+fn tables_of_150_mb() {
+    const DIM: usize = 768;
+    const MB: u64 = 150;
+    let place = Place::new();
+    // Numbers that no codec makes smaller.
+    let store = vecstone::VectorStore::create(place.path("s"), 768, vecstone::Metric::L2).unwrap();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f32::from_bits((state >> 32) as u32 & 0xbfff_ffff)
+    };
+    let rows = MB * 1_000_000 / (DIM as u64 * 4);
+    for first in (0..rows).step_by(1000) {
+        let ids: Vec<u64> = (first..rows.min(first + 1000)).collect();
+        let vectors: Vec<f32> = (0..ids.len() * DIM).map(|_| next()).collect();
+        store.put_many(&ids, &vectors).unwrap();
+    }
+    store.close().unwrap();
+    for name in ["t.parquet", "t.arrow"] {
+        place.run(&["export", "s", name]).ok();
+        assert!(fs::metadata(place.path(name)).unwrap().len() > MB * 1_000_000 * 95 / 100);
+        let _ = fs::remove_dir_all(place.path("t"));
+        let most = most_memory(place.start(&["import", "t", name]));
+        println!("{name}: at most {most} kB");
+        assert!(most < 100_000, "{name}: {most} kB");
+        assert_eq!(place.run(&["info", "t", "--json"]).ok().json()["live"], rows);
+        fs::remove_file(place.path(name)).unwrap();
     }
 }
 

@@ -223,6 +223,24 @@ impl Snapshot {
         self.buffered.latest().filter(|(_, _, op)| op.is_put())
     }
 
+    /// As [`iter`](Self::iter), with the JSON document of each id that has one.
+    pub fn iter_with_documents(
+        &self,
+    ) -> impl Iterator<Item = Result<(Id, Vec<f32>, Option<String>)>> + Send + use<> {
+        let mut rows = self.iter();
+        std::iter::from_fn(move || {
+            let at = rows.advance()?;
+            let document = match at {
+                Next::File(at) => rows.snapshot.view.segments[at.segment].segment.document(at.row.into()),
+                Next::Buffer(number) => {
+                    let (chunk, op) = rows.snapshot.buffered.op(number);
+                    Ok(document_of(chunk, op))
+                }
+            };
+            Some(rows.read(at)?.and_then(|(id, vector)| Ok((id, vector, document?))))
+        })
+    }
+
     /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance.
     /// Exact. O(rows * dim) on all cores. Nothing, whatever the query, in a store without a dimension.
     ///
@@ -361,22 +379,45 @@ pub struct Iter {
     buffered: std::vec::IntoIter<u64>,
 }
 
-impl Iterator for Iter {
-    type Item = Result<(Id, Vec<f32>)>;
+/// Where the next row of an iterator is.
+#[derive(Clone, Copy)]
+enum Next {
+    File(At),
+    Buffer(u64),
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let view = &self.snapshot.view;
-        while let Some(part) = view.segments.get(self.segment) {
+impl Iter {
+    fn advance(&mut self) -> Option<Next> {
+        while let Some(part) = self.snapshot.view.segments.get(self.segment) {
             let Some(row) = part.mask.live_in(self.row..part.rows).next() else {
                 (self.segment, self.row) = (self.segment + 1, 0);
                 continue;
             };
             self.row = row + 1;
-            let at = At { segment: self.segment, row: u32::try_from(row).expect("below MAX_ROWS") };
-            return Some(view.read(at).and_then(|vector| Ok((view.id(at)?, vector))));
+            let row = u32::try_from(row).expect("below MAX_ROWS");
+            return Some(Next::File(At { segment: self.segment, row }));
         }
-        let (chunk, op) = self.snapshot.buffered.op(self.buffered.next()?);
-        let vector = chunk.vector(op)?.to_vec();
-        Some(Ok((self.snapshot.buffered_id(chunk, op), vector)))
+        self.buffered.next().map(Next::Buffer)
+    }
+
+    fn read(&self, at: Next) -> Option<Result<(Id, Vec<f32>)>> {
+        let view = &self.snapshot.view;
+        match at {
+            Next::File(at) => Some(view.read(at).and_then(|vector| Ok((view.id(at)?, vector)))),
+            Next::Buffer(number) => {
+                let (chunk, op) = self.snapshot.buffered.op(number);
+                let vector = chunk.vector(op)?.to_vec();
+                Some(Ok((self.snapshot.buffered_id(chunk, op), vector)))
+            }
+        }
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<(Id, Vec<f32>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.advance()?;
+        self.read(at)
     }
 }

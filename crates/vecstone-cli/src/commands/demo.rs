@@ -1,6 +1,7 @@
 //! `vecstone demo`: the promise, shown on real data. A writer is killed in the middle, and nothing it
 //! acknowledged is missing.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,8 @@ impl Voice<'_> {
 
 /// The directory to work in, the input files and the store.
 struct Place {
+    /// What is started to import.
+    program: PathBuf,
     root: PathBuf,
     npy: PathBuf,
     ids: PathBuf,
@@ -90,9 +93,10 @@ struct Input {
     dim: usize,
 }
 
-pub(crate) fn run(args: &Demo, output: &mut Output) -> Result<u8> {
+/// `program`: the name by which this one was called.
+pub(crate) fn run(args: &Demo, program: Option<&OsString>, output: &mut Output) -> Result<u8> {
     let mut voice = Voice { json: args.json, output };
-    let place = prepare(args)?;
+    let place = prepare(args, program)?;
     let input = read_input(&place)?;
     let rows = input.ids.len() as u64;
     voice.say(format!(
@@ -138,7 +142,11 @@ pub(crate) fn run(args: &Demo, output: &mut Output) -> Result<u8> {
     Ok(0)
 }
 
-fn prepare(args: &Demo) -> Result<Place> {
+fn prepare(args: &Demo, program: Option<&OsString>) -> Result<Place> {
+    // The command may be a script, run by a program of another name.
+    let this = std::env::current_exe().map_err(|e| Failure::error(format!("cannot find this program: {e}")))?;
+    let is_command = this.file_stem().is_some_and(|name| name == "vecstone");
+    let program = program.filter(|_| !is_command).map_or(this, PathBuf::from);
     let (root, temporary) = match &args.dir {
         Some(dir) => {
             fs::create_dir(dir)
@@ -154,7 +162,7 @@ fn prepare(args: &Demo) -> Result<Place> {
     let (npy, ids, store) = (root.join("debian.npy"), root.join("debian.ids"), root.join("packages"));
     fs::write(&npy, VECTORS).map_err(|e| Failure::io(&npy, "write", &e))?;
     fs::write(&ids, IDS).map_err(|e| Failure::io(&ids, "write", &e))?;
-    Ok(Place { root, npy, ids, store, _temporary: temporary })
+    Ok(Place { program, root, npy, ids, store, _temporary: temporary })
 }
 
 fn read_input(place: &Place) -> Result<Input> {
@@ -191,12 +199,10 @@ fn import_and_kill(place: &Place, rows: u64, voice: &mut Voice<'_>) -> Result<(u
 }
 
 fn importer(place: &Place, more: &[&str], stdout: Stdio, stderr: Stdio) -> Result<Child> {
-    let program =
-        std::env::current_exe().map_err(|e| Failure::error(format!("cannot find this program: {e}")))?;
-    let mut command = Command::new(&program);
+    let mut command = Command::new(&place.program);
     command.arg("import").arg(&place.store).arg(&place.npy).arg("--ids").arg(&place.ids).args(more);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    command.spawn().map_err(|e| Failure::io(&program, "start", &e))
+    command.spawn().map_err(|e| Failure::io(&place.program, "start", &e))
 }
 
 /// Reads acknowledgements as they come; those that were sent before the end of the child still count.

@@ -1,7 +1,11 @@
-//! `vecstone export`: the live rows as a .npy file and their ids as a text file.
+//! `vecstone export`: the live rows as a .npy file and their ids as a text file, or as a table.
 
+#[cfg(feature = "arrow")]
+mod table;
+
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -13,15 +17,43 @@ use crate::failure::{Failure, Result};
 use crate::npy;
 use crate::output::{Output, human_bytes, shown};
 
+/// What is a table and not .npy, by the end of the file's name.
+const TABLES: [&str; 5] = ["parquet", "arrow", "feather", "jsonl", "ndjson"];
+
 pub(crate) fn run(args: &Export, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open_read_only(&args.store)?;
-    check_targets(args)?;
+    let end = args.out.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    match (TABLES.contains(&end), &args.ids) {
+        (false, Some(ids)) => export_npy(args, &store, ids, output),
+        (false, None) => {
+            let what = "a .npy file has no room for ids; add --ids OUT.txt, or export to .parquet, .arrow or .jsonl";
+            Err(Failure::file(&args.out, what))
+        }
+        (true, Some(_)) => Err(Failure::file(&args.out, "the ids are a column of this file; leave --ids out")),
+        (true, None) => export_table(args, &store, end, output),
+    }
+}
+
+#[cfg(feature = "arrow")]
+use table::export as export_table;
+
+#[cfg(not(feature = "arrow"))]
+fn export_table(args: &Export, _: &VectorStore, _: &str, _: &mut Output) -> Result<u8> {
+    let what = "this vecstone was built without the feature \"arrow\", which writes such files; export to .npy";
+    Err(Failure::file(&args.out, what))
+}
+
+fn export_npy(args: &Export, store: &VectorStore, ids: &Path, output: &mut Output) -> Result<u8> {
+    let names = ids.display().to_string();
+    if check_target(args, &args.out)? == check_target(args, ids)? {
+        return Err(Failure::file(&args.out, "the vectors and the ids need two different files"));
+    }
     let mut vectors = Target::new(&args.out)?;
-    let mut ids = Target::new(&args.ids)?;
-    let rows = write_rows(&store, &mut vectors, &mut ids)?;
+    let mut ids = Target::new(ids)?;
+    let rows = write_rows(store, &mut vectors, &mut ids)?;
     let bytes = npy::header(rows, store.dim()).len() as u64 + rows * store.dim() as u64 * 4;
     put_in_place(vectors, ids)?;
-    let (out, names) = (args.out.display().to_string(), args.ids.display().to_string());
+    let out = args.out.display().to_string();
     if args.json {
         output
             .json(&json!({ "rows": rows, "dim": store.dim(), "npy": out, "ids": names, "bytes": bytes }))?;
@@ -36,23 +68,17 @@ pub(crate) fn run(args: &Export, output: &mut Output) -> Result<u8> {
     Ok(0)
 }
 
-/// Two different files, neither of them inside the store or anything but a plain file.
-fn check_targets(args: &Export) -> Result<()> {
-    let out = full_path(&args.out)?;
-    let ids = full_path(&args.ids)?;
-    if out == ids {
-        return Err(Failure::file(&args.out, "the vectors and the ids need two different files"));
-    }
+/// The full path of a file to write: not inside the store, and not anything but a plain file.
+fn check_target(args: &Export, path: &Path) -> Result<PathBuf> {
+    let path = full_path(path)?;
     let store = args.store.canonicalize().map_err(|e| Failure::io(&args.store, "resolve", &e))?;
-    for path in [&out, &ids] {
-        if path.starts_with(&store) {
-            return Err(Failure::file(path, "this is inside the store; export to another directory"));
-        }
-        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
-            return Err(Failure::file(path, "not a regular file; give the name of a file to write"));
-        }
+    if path.starts_with(&store) {
+        return Err(Failure::file(&path, "this is inside the store; export to another directory"));
     }
-    Ok(())
+    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(Failure::file(&path, "not a regular file; give the name of a file to write"));
+    }
+    Ok(path)
 }
 
 /// The absolute path of a file that need not exist yet.
@@ -86,7 +112,7 @@ impl Target {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|e| failed_write(&self.path, &e))
+        self.out.write_all(bytes).map_err(|e| failed_write(&self.path, e))
     }
 
     /// Everything on the disk, still under the other name.
@@ -98,7 +124,7 @@ impl Target {
     }
 }
 
-fn failed_write(path: &Path, error: &io::Error) -> Failure {
+fn failed_write(path: &Path, error: impl Display) -> Failure {
     Failure::file(path, format!("cannot write: {error}; nothing was left there, free some space and repeat"))
 }
 
@@ -125,11 +151,16 @@ fn write_rows(store: &VectorStore, vectors: &mut Target, ids: &mut Target) -> Re
         ids.write(b"\n")?;
         written += 1;
     }
-    if written != rows {
-        let what = format!("{written} rows were read where {rows} are counted; run vecstone verify");
-        return Err(Failure::file(store.path(), what));
-    }
+    check_count(store, written, rows)?;
     Ok(rows)
+}
+
+fn check_count(store: &VectorStore, written: u64, rows: u64) -> Result<()> {
+    if written == rows {
+        return Ok(());
+    }
+    let what = format!("{written} rows were read where {rows} are counted; run vecstone verify");
+    Err(Failure::file(store.path(), what))
 }
 
 /// Both files get their names only after both are whole and on the disk.

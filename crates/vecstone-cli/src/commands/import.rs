@@ -1,40 +1,20 @@
-//! `vecstone import`: the rows of a .npy file, batch by batch, each acknowledged once it is durable.
+//! `vecstone import`: the rows of a file, batch by batch, each acknowledged once it is durable.
 
-use std::collections::HashSet;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
+use std::fs::File;
+use std::io::Read;
 
 use serde_json::json;
-use vecstone::{Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Metric, Snapshot, VectorStore};
+use vecstone::{Error, IdKind, Metric, VectorStore};
 
 use crate::args::Import;
-use crate::documents::Documents;
 use crate::failure::{Failure, Result};
-use crate::ids::{Ids, Source};
-use crate::npy::{self, Dtype, Layout, Shape};
-use crate::output::{Output, human_bytes, note, shown};
+use crate::importer::{Importer, Input};
+use crate::npy_input::NpyInput;
+use crate::output::{Output, human_bytes, note};
 use crate::progress::{Progress, rate};
-use crate::repeats::Repeats;
-use crate::rows::Rows;
-use crate::writer::{Acknowledger, Stopped, acknowledge};
-
-/// Bytes of rows in a batch, unless there would be fewer than `BATCH_ROWS_MIN` rows.
-const BATCH_BYTES: usize = 16 << 20;
-const BATCH_ROWS_MIN: usize = 1000;
-/// Bytes of ids and documents after which a batch ends early, so that long ones do not fill the memory.
-const BATCH_TEXT_BYTES: usize = 16 << 20;
-
-/// Rows on their way from the files to the store.
-struct Batch {
-    first: u64,
-    ids: Vec<Id>,
-    vectors: Vec<f32>,
-    /// One for each row, or none at all.
-    documents: Vec<Option<String>>,
-}
+use crate::writer::{Stopped, acknowledge};
 
 /// What became of the rows of the file.
-#[derive(Default)]
 struct Counts {
     written: u64,
     skipped: u64,
@@ -42,46 +22,62 @@ struct Counts {
 }
 
 pub(crate) fn run(args: &Import, output: &mut Output) -> Result<u8> {
-    let (file, layout) = npy::open(&args.file, Shape::Matrix)?;
-    if layout.dtype != Dtype::F32 && !args.convert {
-        let what = format!("the array is {}; add --convert to store it as float32", layout.dtype.name());
-        return Err(Failure::file(&args.file, what));
-    }
-    let existing = open_existing(args, &layout)?;
-    let source = check_texts(args, &layout, existing.as_ref().and_then(VectorStore::kind))?;
+    let mut input = open_input(args)?;
+    let existing = open_existing(args, input.dim())?;
+    let kind = existing.as_ref().and_then(VectorStore::kind).or(args.id_kind.map(IdKind::from));
+    input.check(kind)?;
     let created = existing.is_none();
     let store = match existing {
         Some(store) => store,
-        None => create(args, &layout)?,
+        None => create(args, input.dim())?,
     };
     if !(created || args.resume || args.overwrite) {
-        refuse_stored(&store, &source, layout.rows)?;
+        input.refuse_stored(&store)?;
     }
-    let repeats = if args.resume { Some(Repeats::find(&source, layout.rows)?) } else { None };
-    let input = Input {
-        rows: Rows::new(&args.file, file, layout),
-        ids: source.open()?,
-        documents: args.documents.as_deref().map(Documents::open).transpose()?,
-        most: batch_rows(args, &layout),
-        read: 0,
-    };
+    let repeats = args.resume.then(|| input.repeats()).transpose()?;
     let before = store.len()? as u64;
-    let progress = Progress::new(layout.rows, layout.dim);
-    let mut importer = Importer { args, store: &store, dim: layout.dim, repeats, counts: Counts::default() };
+    let dim = store.dim();
+    let progress = Progress::new(input.rows(), dim);
+    let mut importer = Importer { file: &args.file, store: &store, dim, repeats, written: 0, skipped: 0 };
     const GO_ON: &str = "run the same import again with --resume to go on";
     acknowledge(&store, &progress, |acknowledger| importer.stream(input, acknowledger))
         .map_err(|stopped| stopped.explain(&progress, GO_ON))?;
-    let mut counts = importer.counts;
+    let Importer { written, skipped, .. } = importer;
     let live = store.len()? as u64;
     // Whatever made no new id replaced a stored one. Nobody else writes to the store.
-    counts.replaced = (before + counts.written).saturating_sub(live);
+    let counts = Counts { written, skipped, replaced: (before + written).saturating_sub(live) };
     store.close().map_err(|e| Stopped::Store(e).explain(&progress, GO_ON))?;
-    report(args, &layout, &counts, (created, live), &progress, output)?;
+    report(args, dim, &counts, (created, live), &progress, output)?;
     Ok(0)
 }
 
+/// Tells a .npy file, and a .npz archive, which has a message of its own, from everything else.
+fn open_input(args: &Import) -> Result<Box<dyn Input + '_>> {
+    let mut head = Vec::new();
+    let file = File::open(&args.file).map_err(|e| Failure::io(&args.file, "open", &e))?;
+    if file.metadata().is_ok_and(|meta| meta.is_file()) {
+        file.take(6).read_to_end(&mut head).map_err(|e| Failure::io(&args.file, "read", &e))?;
+    }
+    if head == b"\x93NUMPY" || head.starts_with(b"PK\x03\x04") {
+        return Ok(Box::new(NpyInput::open(args)?));
+    }
+    open_table(args)
+}
+
+#[cfg(feature = "arrow")]
+fn open_table(args: &Import) -> Result<Box<dyn Input + '_>> {
+    Ok(Box::new(crate::table::Table::open(args)?))
+}
+
+#[cfg(not(feature = "arrow"))]
+fn open_table(args: &Import) -> Result<Box<dyn Input + '_>> {
+    let what = "not a .npy file, and this vecstone was built without the feature \"arrow\", which reads Parquet, Arrow \
+                IPC and JSON lines";
+    Err(Failure::file(&args.file, what))
+}
+
 /// Opens the store if it is there and fits the file.
-fn open_existing(args: &Import, layout: &Layout) -> Result<Option<VectorStore>> {
+fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore>> {
     let store = match VectorStore::open(&args.store) {
         Ok(store) => store,
         Err(Error::NotFound { .. }) => return Ok(None),
@@ -92,8 +88,8 @@ fn open_existing(args: &Import, layout: &Layout) -> Result<Option<VectorStore>> 
         }
         Err(error) => return Err(error.into()),
     };
-    if store.dim() != layout.dim {
-        let mismatch = Error::DimensionMismatch { expected: store.dim(), found: layout.dim };
+    if let Some(found) = dim.filter(|dim| *dim != store.dim()) {
+        let mismatch = Error::DimensionMismatch { expected: store.dim(), found };
         return Err(Failure::file(&args.file, format!("{mismatch}; import it into another store")));
     }
     if let Some(metric) = args.metric.map(Metric::from).filter(|metric| *metric != store.metric()) {
@@ -120,240 +116,36 @@ fn open_existing(args: &Import, layout: &Layout) -> Result<Option<VectorStore>> 
     Ok(Some(store))
 }
 
-/// Reads ids and documents once, before anything is stored or made. `kind`: that of the store's ids, if it has any.
-fn check_texts(args: &Import, layout: &Layout, kind: Option<IdKind>) -> Result<Source> {
-    let kind = kind.or(args.id_kind.map(IdKind::from)).unwrap_or(IdKind::String);
-    let source = Source::choose(args.ids.as_deref(), args.id_prefix.as_deref(), &args.file, kind)?;
-    source.check(layout.rows)?;
-    if let Some(documents) = &args.documents {
-        Documents::check(documents, layout.rows)?;
-    }
-    Ok(source)
-}
-
-fn create(args: &Import, layout: &Layout) -> Result<VectorStore> {
-    // The header was checked: at most MAX_DIM.
-    let dim = u32::try_from(layout.dim).unwrap_or(u32::MAX);
+fn create(args: &Import, dim: Option<usize>) -> Result<VectorStore> {
+    let Some(dim) = dim else {
+        let what = "there are no rows, so that the dimension of a new store is unknown; make it with vecstone create";
+        return Err(Failure::file(&args.file, what));
+    };
+    // Whoever read it checked it: at most MAX_DIM.
+    let dim = u32::try_from(dim).unwrap_or(u32::MAX);
     let metric = args.metric.map(Metric::from).unwrap_or_default();
     Ok(VectorStore::create(&args.store, dim, metric)?)
 }
 
-/// Without ids of their own, rows must not replace others by accident.
-fn refuse_stored(store: &VectorStore, source: &Source, rows: u64) -> Result<()> {
-    let snapshot = store.snapshot()?;
-    if snapshot.is_empty() {
-        return Ok(());
-    }
-    for id in (0..rows).map_while(|row| source.made(row)) {
-        if snapshot.contains(&id)? {
-            return Err(Failure::error(format!(
-                "id {} is already stored; add --resume to write only what is missing, --overwrite to replace it, \
-                 or name the rows with --id-prefix or --ids",
-                shown(&id.to_string())
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn batch_rows(args: &Import, layout: &Layout) -> usize {
-    let row = layout.dim * 4;
-    let asked = args.batch_rows.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
-    let rows = asked.unwrap_or_else(|| (BATCH_BYTES / row).max(BATCH_ROWS_MIN));
-    let most = usize::try_from(MAX_BATCH_BYTES / row as u64).unwrap_or(usize::MAX);
-    rows.min(most).min(MAX_BATCH_RECORDS)
-}
-
-struct Importer<'a> {
-    args: &'a Import,
-    store: &'a VectorStore,
-    dim: usize,
-    /// Set for `--resume`.
-    repeats: Option<Repeats>,
-    counts: Counts,
-}
-
-impl Importer<'_> {
-    /// One thread reads and converts the next batch while this one puts; at most two batches are in memory.
-    fn stream(&mut self, input: Input<'_>, acknowledger: &mut Acknowledger<'_>) -> Result<(), Stopped> {
-        thread::scope(|scope| {
-            let (batches, ready) = sync_channel(0);
-            let (used, spare) = channel();
-            scope.spawn(move || input.read_all(&batches, &spare));
-            self.put_each(&ready, &used, acknowledger)
-        })
-    }
-
-    fn put_each(
-        &mut self,
-        ready: &Receiver<Result<Batch>>,
-        used: &Sender<Vec<f32>>,
-        acknowledger: &mut Acknowledger<'_>,
-    ) -> Result<(), Stopped> {
-        for batch in ready {
-            let mut batch = batch?;
-            let end = batch.first + batch.ids.len() as u64;
-            self.put(&mut batch)?;
-            acknowledger.put(end)?;
-            // The reader has ended if nobody takes the memory back.
-            let _ = used.send(batch.vectors);
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, batch: &mut Batch) -> Result<(), Stopped> {
-        let kept = match &self.repeats {
-            Some(_) => self.choose(batch)?,
-            None => (0..batch.ids.len()).collect(),
-        };
-        if kept.len() < batch.ids.len() {
-            batch.keep(&kept, self.dim);
-        }
-        if kept.is_empty() {
-            return Ok(());
-        }
-        let documents: Vec<Option<&str>> = batch.documents.iter().map(Option::as_deref).collect();
-        let put = self.store.put_many_with(&batch.ids, &batch.vectors, &documents, None);
-        put.map_err(|error| match error {
-            Error::NonFinite { row, component } => {
-                let row = batch.first + kept.get(row).copied().unwrap_or(row) as u64;
-                Stopped::Other(self.not_finite(row, component, batch.first))
-            }
-            error => Stopped::Store(error),
-        })?;
-        self.counts.written += kept.len() as u64;
-        Ok(())
-    }
-
-    /// Under `--resume`: which rows of the batch are to be written; counts those that are not.
-    fn choose(&mut self, batch: &Batch) -> Result<Vec<usize>, Stopped> {
-        let snapshot = self.store.snapshot()?;
-        let mut kept = Vec::with_capacity(batch.ids.len());
-        let mut chosen = HashSet::with_capacity(batch.ids.len());
-        for (at, id) in batch.ids.iter().enumerate() {
-            if !chosen.contains(id) && snapshot.contains(id)? && self.needless(&snapshot, batch, at)? {
-                self.counts.skipped += 1;
-                continue;
-            }
-            chosen.insert(id);
-            kept.push(at);
-        }
-        Ok(kept)
-    }
-
-    /// Under `--resume`: a stored row needs no writing if it is the same, or if a later row replaces it anyway.
-    fn needless(&mut self, snapshot: &Snapshot, batch: &Batch, at: usize) -> Result<bool, Stopped> {
-        let Some(repeats) = &mut self.repeats else { return Ok(false) };
-        let (row, id) = (batch.first + at as u64, &batch.ids[at]);
-        if repeats.superseded(row, id)? {
-            return Ok(true);
-        }
-        let vector = &batch.vectors[at * self.dim..][..self.dim];
-        if !snapshot.get(id)?.is_some_and(|stored| same_bytes(&stored, vector)) {
-            return Ok(false);
-        }
-        match batch.documents.get(at) {
-            Some(document) => Ok(snapshot.get_document(id)? == *document),
-            None => Ok(true),
-        }
-    }
-
-    fn not_finite(&self, row: u64, column: usize, first: u64) -> Failure {
-        let stays =
-            if first > 0 { format!("; the rows before row {first} are stored") } else { String::new() };
-        let what = format!("row {row}, column {column} is not a finite number in float32; correct it{stays}");
-        Failure::file(&self.args.file, what)
-    }
-}
-
-impl Batch {
-    /// Drops the rows that are not in `kept` (ascending), in place.
-    fn keep(&mut self, kept: &[usize], dim: usize) {
-        for (to, from) in kept.iter().enumerate() {
-            self.ids.swap(to, *from);
-            self.vectors.copy_within(from * dim..(from + 1) * dim, to * dim);
-            if !self.documents.is_empty() {
-                self.documents.swap(to, *from);
-            }
-        }
-        self.ids.truncate(kept.len());
-        self.vectors.truncate(kept.len() * dim);
-        self.documents.truncate(kept.len());
-    }
-}
-
-/// Bits, not values: 0.0 and -0.0 are different rows.
-fn same_bytes(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
-}
-
-/// The files of an import, read in step.
-struct Input<'a> {
-    rows: Rows,
-    ids: Ids<'a>,
-    documents: Option<Documents>,
-    /// Rows of a batch, at most.
-    most: usize,
-    /// Rows read so far.
-    read: u64,
-}
-
-impl Input<'_> {
-    /// Reads until the end of the files, an error, or the other side's end.
-    fn read_all(mut self, batches: &SyncSender<Result<Batch>>, spare: &Receiver<Vec<f32>>) {
-        while self.rows.left() > 0 {
-            let batch = self.read_batch(spare.try_recv().unwrap_or_default());
-            let ended = batch.is_err();
-            if batches.send(batch).is_err() || ended {
-                return;
-            }
-        }
-    }
-
-    fn read_batch(&mut self, mut vectors: Vec<f32>) -> Result<Batch> {
-        let most = usize::try_from(self.rows.left()).map_or(self.most, |left| left.min(self.most));
-        let mut ids = Vec::with_capacity(most.min(1 << 16));
-        let mut documents = Vec::new();
-        let mut bytes = 0;
-        while ids.len() < most && bytes < BATCH_TEXT_BYTES {
-            let id = self.ids.next()?.ok_or_else(became_shorter)?;
-            bytes += id.as_str().map_or(0, str::len);
-            ids.push(id);
-            if let Some(lines) = &mut self.documents {
-                let document = lines.next()?.ok_or_else(became_shorter)?;
-                bytes += document.as_ref().map_or(0, String::len);
-                documents.push(document);
-            }
-        }
-        self.rows.read(ids.len(), &mut vectors)?;
-        let first = self.read;
-        self.read += ids.len() as u64;
-        Ok(Batch { first, ids, vectors, documents })
-    }
-}
-
-fn became_shorter() -> Failure {
-    Failure::error("the ids or documents became fewer while they were read; import them again")
-}
-
 fn report(
     args: &Import,
-    layout: &Layout,
+    dim: usize,
     counts: &Counts,
     (created, live): (bool, u64),
     progress: &Progress,
     output: &mut Output,
 ) -> Result<()> {
     let Counts { written, skipped, replaced } = counts;
+    let rows = written + skipped;
     let (store, file) = (args.store.display().to_string(), args.file.display().to_string());
-    let bytes = written * layout.dim as u64 * 4;
+    let bytes = written * dim as u64 * 4;
     let time = progress.elapsed();
     if args.json {
         return output.json(&json!({
             "store": store,
             "file": file,
             "created": created,
-            "rows": layout.rows,
+            "rows": rows,
             "written": written,
             "skipped": skipped,
             "replaced": replaced,
@@ -362,7 +154,6 @@ fn report(
             "seconds": time.as_secs_f64(),
         }));
     }
-    let rows = layout.rows;
     output.line(format!("imported {rows} rows of {file} into {store}, which now holds {live}"))?;
     output.line(format!("{written} rows written, {skipped} skipped, {replaced} replaced"))?;
     let seconds = time.as_secs_f64();

@@ -11,23 +11,27 @@ use crate::output::{Output, human_bytes};
 
 pub(crate) fn run(args: &Info, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open_read_only(&args.store)?;
-    let stats = store.stats()?;
-    let clean = store.recovery().clean;
     if args.json {
-        output.json(&as_json(&args.store, clean, &stats))?;
+        output.json(&info_json(&store)?)?;
     } else {
-        for (name, value) in table(&args.store, clean, &stats) {
+        for (name, value) in table(&args.store, store.recovery().clean, &store.stats()?) {
             output.line(format!("{name:<10} {value}"))?;
         }
     }
     Ok(0)
 }
 
-fn as_json(path: &Path, clean: bool, stats: &Stats) -> Value {
-    let Stats { bytes, memory, .. } = stats;
-    json!({
-        "path": path.display().to_string(),
-        "clean": clean,
+/// What `vecstone info --json` prints, for a store that is open.
+///
+/// # Errors
+///
+/// As [`VectorStore::stats`].
+pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
+    let stats = store.stats()?;
+    let Stats { bytes, memory, .. } = &stats;
+    Ok(json!({
+        "path": store.path().display().to_string(),
+        "clean": store.recovery().clean,
         "rows": stats.rows,
         "live": stats.live,
         "dead": stats.dead,
@@ -63,7 +67,7 @@ fn as_json(path: &Path, clean: bool, stats: &Stats) -> Value {
             "resident": memory.resident,
         },
         "compaction_error": stats.compaction_error,
-    })
+    }))
 }
 
 fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)> {

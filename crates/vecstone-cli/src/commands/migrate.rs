@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Migrate, output: &mut Output) -> Result<u8> {
     let named = Named::new(&dat)?;
     let dim = dat.dim;
     let store = VectorStore::create(&args.store, dim, args.metric.into())?;
-    let progress = Progress::new(dat.counted(), dat.components());
+    let progress = Progress::new(Some(dat.counted()), dat.components());
     if args.json {
         output.text("{\"not_taken\":[")?;
     }

@@ -1,0 +1,197 @@
+//! Rows of any input into a store: one thread reads the next batch while the other one puts.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use vecstone::{Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore};
+
+use crate::failure::{Failure, Result};
+use crate::repeats::Repeats;
+use crate::writer::{Acknowledger, Stopped};
+
+/// Bytes of rows in a batch, unless there would be fewer than `BATCH_ROWS_MIN` rows.
+const BATCH_BYTES: usize = 16 << 20;
+const BATCH_ROWS_MIN: usize = 1000;
+/// Bytes of ids and documents after which a batch ends early, so that long ones do not fill the memory.
+pub(crate) const BATCH_TEXT_BYTES: usize = 16 << 20;
+
+/// Rows of a batch: as many as were asked for, if they fit.
+pub(crate) fn batch_rows(asked: Option<u64>, dim: usize) -> usize {
+    let row = dim * 4;
+    let asked = asked.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+    let rows = asked.unwrap_or_else(|| (BATCH_BYTES / row).max(BATCH_ROWS_MIN));
+    let most = usize::try_from(MAX_BATCH_BYTES / row as u64).unwrap_or(usize::MAX);
+    rows.min(most).min(MAX_BATCH_RECORDS)
+}
+
+/// What is imported: rows with their ids, and documents if there are any.
+pub(crate) trait Input: Send {
+    /// Components of a vector; `None` if there is no row that tells.
+    fn dim(&self) -> Option<usize>;
+
+    /// Number of rows, if that is known.
+    fn rows(&self) -> Option<u64>;
+
+    /// Checks what can be checked before anything is stored or made. `kind`: what the ids are to be, if that is fixed.
+    fn check(&mut self, kind: Option<IdKind>) -> Result<()>;
+
+    /// Refuses to replace stored rows by accident.
+    fn refuse_stored(&self, store: &VectorStore) -> Result<()>;
+
+    /// Which rows have a later twin. Called before the first batch.
+    fn repeats(&self) -> Result<Repeats>;
+
+    /// The next rows; `None` at the end. `spare`: memory for their vectors.
+    fn next(&mut self, spare: Vec<f32>) -> Result<Option<Batch>>;
+}
+
+/// Rows on their way from the input to the store.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Number of the first row in the input.
+    pub(crate) first: u64,
+    pub(crate) ids: Vec<Id>,
+    pub(crate) vectors: Vec<f32>,
+    /// One for each row, or none at all.
+    pub(crate) documents: Vec<Option<String>>,
+}
+
+impl Batch {
+    /// Drops the rows that are not in `kept` (ascending), in place.
+    fn keep(&mut self, kept: &[usize], dim: usize) {
+        for (to, from) in kept.iter().enumerate() {
+            self.ids.swap(to, *from);
+            self.vectors.copy_within(from * dim..(from + 1) * dim, to * dim);
+            if !self.documents.is_empty() {
+                self.documents.swap(to, *from);
+            }
+        }
+        self.ids.truncate(kept.len());
+        self.vectors.truncate(kept.len() * dim);
+        self.documents.truncate(kept.len());
+    }
+}
+
+/// Puts what an input gives.
+pub(crate) struct Importer<'a> {
+    /// The imported file, for messages.
+    pub(crate) file: &'a Path,
+    pub(crate) store: &'a VectorStore,
+    pub(crate) dim: usize,
+    /// Set for `--resume`.
+    pub(crate) repeats: Option<Repeats>,
+    /// Rows put so far.
+    pub(crate) written: u64,
+    /// Rows that needed no writing.
+    pub(crate) skipped: u64,
+}
+
+impl Importer<'_> {
+    /// At most two batches are in memory.
+    pub(crate) fn stream(
+        &mut self,
+        input: Box<dyn Input + '_>,
+        acknowledger: &mut Acknowledger<'_>,
+    ) -> Result<(), Stopped> {
+        thread::scope(|scope| {
+            let (batches, ready) = sync_channel(0);
+            let (used, spare) = channel();
+            scope.spawn(move || read_all(input, &batches, &spare));
+            self.put_each(&ready, &used, acknowledger)
+        })
+    }
+
+    fn put_each(
+        &mut self,
+        ready: &Receiver<Result<Batch>>,
+        used: &Sender<Vec<f32>>,
+        acknowledger: &mut Acknowledger<'_>,
+    ) -> Result<(), Stopped> {
+        for batch in ready {
+            let mut batch = batch?;
+            let end = batch.first + batch.ids.len() as u64;
+            self.put(&mut batch)?;
+            acknowledger.put(end)?;
+            // The reader has ended if nobody takes the memory back.
+            let _ = used.send(batch.vectors);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, batch: &mut Batch) -> Result<(), Stopped> {
+        let kept = match &self.repeats {
+            Some(repeats) => self.choose(batch, repeats)?,
+            None => (0..batch.ids.len()).collect(),
+        };
+        self.skipped += (batch.ids.len() - kept.len()) as u64;
+        if kept.len() < batch.ids.len() {
+            batch.keep(&kept, self.dim);
+        }
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let documents: Vec<Option<&str>> = batch.documents.iter().map(Option::as_deref).collect();
+        let put = self.store.put_many_with(&batch.ids, &batch.vectors, &documents, None);
+        put.map_err(|error| match error {
+            Error::NonFinite { row, component } => {
+                let row = batch.first + kept.get(row).copied().unwrap_or(row) as u64;
+                Stopped::Other(self.not_finite(row, component, batch.first))
+            }
+            error => Stopped::Store(error),
+        })?;
+        self.written += kept.len() as u64;
+        Ok(())
+    }
+
+    /// Under `--resume`: which rows of the batch are to be written.
+    fn choose(&self, batch: &Batch, repeats: &Repeats) -> Result<Vec<usize>, Stopped> {
+        let snapshot = self.store.snapshot()?;
+        let mut kept = Vec::with_capacity(batch.ids.len());
+        let mut chosen = HashSet::with_capacity(batch.ids.len());
+        for (at, id) in batch.ids.iter().enumerate() {
+            let stored = !chosen.contains(id) && snapshot.contains(id)?;
+            // A stored row needs no writing if a later row replaces it anyway, or if it is the same.
+            if stored && (repeats.superseded(batch.first + at as u64, id) || self.is_same(&snapshot, batch, at)?) {
+                continue;
+            }
+            chosen.insert(id);
+            kept.push(at);
+        }
+        Ok(kept)
+    }
+
+    fn is_same(&self, snapshot: &Snapshot, batch: &Batch, at: usize) -> Result<bool, Stopped> {
+        let (id, vector) = (&batch.ids[at], &batch.vectors[at * self.dim..][..self.dim]);
+        if !snapshot.get(id)?.is_some_and(|stored| same_bytes(&stored, vector)) {
+            return Ok(false);
+        }
+        match batch.documents.get(at) {
+            Some(document) => Ok(snapshot.get_document(id)? == *document),
+            None => Ok(true),
+        }
+    }
+
+    fn not_finite(&self, row: u64, column: usize, first: u64) -> Failure {
+        let stays =
+            if first > 0 { format!("; the rows before row {first} are stored") } else { String::new() };
+        let what = format!("row {row}, column {column} is not a finite number in float32; correct it{stays}");
+        Failure::file(self.file, what)
+    }
+}
+
+/// Reads until the end of the input, an error, or the other side's end.
+fn read_all(mut input: Box<dyn Input + '_>, batches: &SyncSender<Result<Batch>>, spare: &Receiver<Vec<f32>>) {
+    while let Some(batch) = input.next(spare.try_recv().unwrap_or_default()).transpose() {
+        let ended = batch.is_err();
+        if batches.send(batch).is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// Bits, not values: 0.0 and -0.0 are different rows.
+fn same_bytes(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
