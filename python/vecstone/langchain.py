@@ -78,21 +78,21 @@ class VecstoneVectorStore(VectorStore):
         self.close()
 
     @classmethod
-    def from_texts(
+    def from_texts(  # type: ignore[override]  # needs a path
         cls,
         texts: list[str],
         embedding: Embeddings,
         metadatas: list[dict[str, Any]] | None = None,
         *,
         ids: list[str] | None = None,
-        path: str | os.PathLike[str] | None = None,
+        path: str | os.PathLike[str],
         **options: Any,
     ) -> Self:
-        """Opens the store in `path`, which must be given, and adds the texts as `add_texts` does.
+        """Opens the store in `path` and adds the texts as `add_texts` does.
 
         `options` are the other arguments of the constructor.
         """
-        self = cls(_given(path), embedding, **options)
+        self = cls(path, embedding, **options)
         try:
             self.add_texts(texts, metadatas, ids=ids)
         except BaseException:
@@ -101,18 +101,18 @@ class VecstoneVectorStore(VectorStore):
         return self
 
     @classmethod
-    async def afrom_texts(
+    async def afrom_texts(  # type: ignore[override]
         cls,
         texts: list[str],
         embedding: Embeddings,
         metadatas: list[dict[str, Any]] | None = None,
         *,
         ids: list[str] | None = None,
-        path: str | os.PathLike[str] | None = None,
+        path: str | os.PathLike[str],
         **options: Any,
     ) -> Self:
         """`from_texts`, awaited."""
-        self = await run_in_executor(None, cls, _given(path), embedding, **options)
+        self = await run_in_executor(None, cls, path, embedding, **options)
         try:
             await self.aadd_texts(texts, metadatas, ids=ids)
         except BaseException:
@@ -270,12 +270,6 @@ class VecstoneVectorStore(VectorStore):
 
 
 _Row = tuple[str, str, dict[str, Any]]  # id, text, metadata
-
-
-def _given(path: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
-    if path is None:
-        raise TypeError("path= is missing: the directory of the store")
-    return path
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:

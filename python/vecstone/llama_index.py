@@ -262,6 +262,15 @@ def _cosine(a: Any, b: Any) -> float:
 # Names under which LlamaIndex lets filters see the id of the source document and the type of the node.
 _KEYS = {"doc_id": "ref_doc_id", "document_id": "ref_doc_id", "ref_doc_id": "ref_doc_id", "_node_type": "type"}
 _TEXT = {FilterOperator.TEXT_MATCH: "$text", FilterOperator.TEXT_MATCH_INSENSITIVE: "$itext"}
+_SET = {
+    FilterOperator.EQ: "$in",
+    FilterOperator.IN: "$in",
+    FilterOperator.NE: "$nin",
+    FilterOperator.NIN: "$nin",
+    FilterOperator.CONTAINS: "$any",
+    FilterOperator.ANY: "$any",
+}
+_LISTS = {FilterOperator.IN, FilterOperator.NIN, FilterOperator.ANY, FilterOperator.ALL}
 _ORDER: dict[FilterOperator, tuple[str, Callable[[Any, Any], bool]]] = {
     FilterOperator.GT: ("$gt", operator.gt),
     FilterOperator.GTE: ("$gte", operator.ge),
@@ -292,7 +301,7 @@ def _translate(filters: MetadataFilters | None) -> dict[str, Any]:
 def _translate_one(filter: MetadataFilter) -> dict[str, Any]:
     key, op, value = _KEYS.get(filter.key, f"metadata.{filter.key}"), filter.operator, filter.value
     if op == FilterOperator.IS_EMPTY:
-        return {key: {"$empty": True}}
+        return {key: {"$empty": True, "$ne": {}}}  # LlamaIndex leaves the empty dict out
     if value is None:
         raise ValueError(f"filter on {filter.key!r}: {op.value!r} needs a value; is_empty finds nodes without")
     if op in _TEXT:
@@ -301,26 +310,12 @@ def _translate_one(filter: MetadataFilter) -> dict[str, Any]:
         name, compare = _ORDER[op]
         flags = [flag for flag in (False, True) if isinstance(value, int | float) and compare(flag, value)]
         return {"$or": [{key: {name: value}}, {key: {"$in": flags}}]}
-    if op == FilterOperator.CONTAINS:
-        return _contains(key, value)
-    if op == FilterOperator.EQ:
-        return {key: {"$in": _equal(value)}}
-    if op == FilterOperator.NE:
-        return {key: {"$nin": _equal(value)}}
-    if not isinstance(value, list):
+    if op in _LISTS and not isinstance(value, list):
         raise ValueError(f"filter on {filter.key!r}: {op.value!r} needs a list, not {value!r}")
-    if op == FilterOperator.ANY:
-        return {"$or": [_contains(key, item) for item in value]} if value else {key: {"$in": []}}
-    if op == FilterOperator.ALL:  # of nothing: true of whatever is there
-        return {"$and": [_contains(key, item) for item in value] or [{key: {"$exists": True, "$ne": None}}]}
-    items = [same for item in value for same in _equal(item)]
-    return {key: {"$in" if op == FilterOperator.IN else "$nin": items}}
-
-
-def _contains(key: str, item: Any) -> dict[str, Any]:
-    """An element of a list or, as in Python, a part of a string."""
-    element = {key: {"$any": _equal(item)}}
-    return {"$or": [element, {key: {"$text": item}}]} if isinstance(item, str) else element
+    items: Any = value if op in _LISTS else [value]
+    if op == FilterOperator.ALL:
+        return {"$and": [{key: {"$any": _equal(item)}} for item in items] or [{key: {"$all": []}}]}
+    return {key: {_SET[op]: [same for item in items for same in _equal(item)]}}
 
 
 def _equal(value: Any) -> list[Any]:
