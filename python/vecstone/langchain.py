@@ -18,7 +18,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from langchain_core.documents import Document
@@ -127,7 +127,7 @@ class VecstoneVectorStore(VectorStore):
         *,
         ids: Sequence[str | None] | None = None,
         batch_size: int = 1024,
-        durability: str | None = None,
+        durability: Literal["buffered", "sync"] | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Embeds n texts and writes them, `batch_size` at a time; gives their n ids.
@@ -150,7 +150,7 @@ class VecstoneVectorStore(VectorStore):
         *,
         ids: Sequence[str | None] | None = None,
         batch_size: int = 1024,
-        durability: str | None = None,
+        durability: Literal["buffered", "sync"] | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """`add_texts`, awaited."""
@@ -161,7 +161,7 @@ class VecstoneVectorStore(VectorStore):
             await run_in_executor(None, self._write, batch, vectors, durability)
         return [id for id, _, _ in rows]
 
-    def _write(self, rows: list[_Row], vectors: list[list[float]], durability: str | None) -> None:
+    def _write(self, rows: list[_Row], vectors: list[list[float]], durability: Literal["buffered", "sync"] | None) -> None:
         self._store.put_many(
             [id for id, _, _ in rows],
             np.asarray(vectors, np.float32),
