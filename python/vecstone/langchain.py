@@ -127,7 +127,7 @@ class VecstoneVectorStore(VectorStore):
         *,
         ids: Sequence[str | None] | None = None,
         batch_size: int = 1024,
-        durability: Literal["buffered", "sync"] | None = None,
+        durability: _Durability = None,
         **kwargs: Any,
     ) -> list[str]:
         """Embeds n texts and writes them, `batch_size` at a time; gives their n ids.
@@ -150,7 +150,7 @@ class VecstoneVectorStore(VectorStore):
         *,
         ids: Sequence[str | None] | None = None,
         batch_size: int = 1024,
-        durability: Literal["buffered", "sync"] | None = None,
+        durability: _Durability = None,
         **kwargs: Any,
     ) -> list[str]:
         """`add_texts`, awaited."""
@@ -161,7 +161,7 @@ class VecstoneVectorStore(VectorStore):
             await run_in_executor(None, self._write, batch, vectors, durability)
         return [id for id, _, _ in rows]
 
-    def _write(self, rows: list[_Row], vectors: list[list[float]], durability: Literal["buffered", "sync"] | None) -> None:
+    def _write(self, rows: list[_Row], vectors: list[list[float]], durability: _Durability) -> None:
         self._store.put_many(
             [id for id, _, _ in rows],
             np.asarray(vectors, np.float32),
@@ -270,6 +270,7 @@ class VecstoneVectorStore(VectorStore):
 
 
 _Row = tuple[str, str, dict[str, Any]]  # id, text, metadata
+_Durability = Literal["buffered", "sync"] | None
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:
