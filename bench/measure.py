@@ -1,6 +1,7 @@
 """The figures of one store, each against the machine's limit in turns where there is one. Runs in a process of its own."""
 
 import importlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -157,6 +158,7 @@ class Measure:
     def put_many(self):
         def fill(Peer):
             shutil.rmtree(self.path, ignore_errors=True)
+            self.path = self.place / f"store-{next(names)}"  # a new one: some keep state by path
             start = time.perf_counter()
             peer = Peer(self.path, self.dim)
             peer.put_many(self.ids, self.vectors)
@@ -165,7 +167,7 @@ class Measure:
             peer.close()
             return mb / took
 
-        mb = self.vectors.nbytes / 1e6
+        mb, names = self.vectors.nbytes / 1e6, itertools.count()
         sides = [lambda: mb / raw_write(self.place / "raw", self.vectors)]
         if self.name == "ours":
             sides.append(lambda: fill(load("numpy_pickle")))
@@ -204,7 +206,7 @@ class Measure:
         yield self.figure("get scattered", "/s", *turns(lambda: rate(self.peer.get, scattered)))
 
     def get_many(self):
-        rows = self.random.integers(self.rows, size=(100, min(1000, self.rows)))
+        rows = np.stack([self.random.permutation(self.rows)[:1000] for _ in range(100)])
         some = [[self.ids[row] for row in wanted] for wanted in rows]
         if not np.allclose(self.peer.get_many(some[0]), self.vectors[rows[0]], atol=1e-6):
             raise RuntimeError("get_many gives other vectors")
@@ -233,7 +235,7 @@ class Measure:
         """Of new ids, in bursts: what a loop of puts sees that commits at its end."""
         self.open()
         rows = list(mixture(BURST, self.dim, 4))
-        fresh = iter(range(1 << 40))
+        fresh = itertools.count()
 
         def burst():
             pairs = [(f"put_{next(fresh):09}", row) for row in rows]

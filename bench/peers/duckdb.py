@@ -40,8 +40,8 @@ class Peer(Base):
         return self.vectors(self.db.execute("SELECT vector FROM rows WHERE id = ?", [id]))[0]
 
     def get_many(self, ids):
-        self.db.register("wanted", pa.table({"id": ids, "at": np.arange(len(ids))}))
-        join = "SELECT vector FROM rows JOIN wanted USING (id) ORDER BY at"
+        self.db.register("wanted", pa.table({"id": ids, "place": np.arange(len(ids))}))
+        join = "SELECT vector FROM rows JOIN wanted USING (id) ORDER BY place"
         return self.vectors(self.db.execute(join))
 
     def vectors(self, result):

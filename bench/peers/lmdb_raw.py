@@ -29,8 +29,8 @@ class Peer(Base):
         if self.writing:
             self.writing.commit()
             self.writing = None
-        self.reading.reset()
-        self.reading.renew()
+        self.reading.abort()
+        self.reading = self.env.begin(buffers=True)
 
     def get(self, id):
         return np.frombuffer(self.reading.get(id.encode()), np.float32).copy()

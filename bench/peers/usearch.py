@@ -40,6 +40,3 @@ class Peer(Base):
 
     def delete(self, ids):
         self.index.remove(self.names.of(ids))
-
-    def compact(self):
-        self.index.compact()
