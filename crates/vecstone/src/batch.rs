@@ -4,6 +4,7 @@ use crate::buffer::{Change, Group};
 use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_finite};
 use crate::error::{Error, Result};
 use crate::id::{AsId, IdHasher, IdKind, IdRef};
+use std::ops::Range;
 
 /// One change of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,11 +43,90 @@ impl<'a> Op<'a> {
     }
 }
 
+/// Rows that lie where somebody else may change them meanwhile, or as another type: a large batch is never taken from
+/// there directly, but copied into memory of its own about a mebibyte at a time, and what is checked and written is the
+/// copy.
+pub trait RowSource: Sync + std::fmt::Debug {
+    /// Copies rows from number `first` on, one after the other, into `out`, which is as long as some whole rows.
+    fn copy_rows(&self, first: usize, out: &mut [f32]);
+}
+
+/// Bytes of rows that are copied from a source, checked and written at once: they stay in the core's own cache.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// Rows of `dim` components in a piece.
+pub(crate) fn rows_in_piece(dim: usize) -> usize {
+    (PIECE_BYTES / (dim * 4)).max(1)
+}
+
+/// Copies `rows` rows from a source in pieces, each of which is checked before it is handed on.
+pub(crate) fn copy_in_pieces(
+    source: &dyn RowSource,
+    rows: usize,
+    dim: usize,
+    mut take: impl FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let most = rows_in_piece(dim);
+    let mut piece = vec![0.0; most.min(rows) * dim];
+    for first in (0..rows).step_by(most) {
+        let piece = &mut piece[..most.min(rows - first) * dim];
+        source.copy_rows(first, piece);
+        for (row, vector) in (first..).zip(piece.chunks_exact(dim)) {
+            check_finite(row, vector)?;
+        }
+        take(piece)?;
+    }
+    Ok(())
+}
+
+/// The rows of a source from one on.
+#[derive(Debug)]
+pub(crate) struct Behind<'a> {
+    pub(crate) source: &'a dyn RowSource,
+    pub(crate) first: usize,
+}
+
+impl RowSource for Behind<'_> {
+    fn copy_rows(&self, first: usize, out: &mut [f32]) {
+        self.source.copy_rows(self.first + first, out);
+    }
+}
+
+/// Cuts rows into as few batches as may hold them.
+pub(crate) fn parts(ids: &[IdRef<'_>], lines: &[Option<&str>], dim: usize) -> Result<Vec<Range<usize>>> {
+    let most = usize::try_from(MAX_BATCH_BYTES).unwrap_or(usize::MAX);
+    let (mut parts, mut first, mut id_bytes, mut line_bytes) = (Vec::new(), 0, 0, 0);
+    for (row, id) in ids.iter().enumerate() {
+        let line = lines.get(row).copied().flatten().map_or(0, |line| line.len() + 1);
+        if line > most {
+            let (found, max) = (line as u64, MAX_BATCH_BYTES);
+            return Err(Error::BatchTooLarge { what: "bytes of documents", found, max });
+        }
+        // A row without a document has a line of five bytes.
+        let (id, line) = (id.as_bytes().len(), if lines.is_empty() { 0 } else { line.max(5) });
+        let rows = row + 1 - first;
+        if rows > MAX_BATCH_RECORDS
+            || rows * dim * 4 > most
+            || id_bytes + id > most
+            || line_bytes + line > most
+        {
+            parts.push(first..row);
+            (first, id_bytes, line_bytes) = (row, 0, 0);
+        }
+        id_bytes += id;
+        line_bytes += line;
+    }
+    parts.push(first..ids.len());
+    Ok(parts)
+}
+
 /// The changes of one commit, all or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Batch<'a> {
     /// Puts whose rows lie one after the other: they are written from where they are.
     Rows { ids: &'a [IdRef<'a>], vectors: &'a [f32], documents: &'a [Option<&'a str>], dim: usize },
+    /// The same, but the rows are copied from their source piece by piece, as they are written.
+    Copied { ids: &'a [IdRef<'a>], source: &'a dyn RowSource, documents: &'a [Option<&'a str>], dim: usize },
     /// Any changes.
     Ops(&'a [Op<'a>]),
     /// Changes that were accepted before.
@@ -57,7 +137,7 @@ impl<'a> Batch<'a> {
     /// Number of changes.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Batch::Rows { ids, .. } => ids.len(),
+            Batch::Rows { ids, .. } | Batch::Copied { ids, .. } => ids.len(),
             Batch::Ops(ops) => ops.len(),
             Batch::Group(group) => group.parts.iter().map(|(_, ops)| ops.len()).sum(),
         }
@@ -68,12 +148,12 @@ impl<'a> Batch<'a> {
         let one = |id: &IdRef<'_>, document: Option<&str>| {
             (id.as_bytes().len() + document.map_or(0, str::len) + 32) as u64
         };
+        let rows = |ids: &[IdRef<'_>], documents: &[Option<&str>]| {
+            let document = |row: usize| documents.get(row).copied().flatten();
+            ids.iter().enumerate().map(|(row, id)| one(id, document(row))).sum::<u64>() + self.row_bytes()
+        };
         match self {
-            Batch::Rows { ids, vectors, documents, .. } => {
-                let document = |row: usize| documents.get(row).copied().flatten();
-                let rest: u64 = ids.iter().enumerate().map(|(row, id)| one(id, document(row))).sum();
-                rest + size_of_val(*vectors) as u64
-            }
+            Batch::Rows { ids, documents, .. } | Batch::Copied { ids, documents, .. } => rows(ids, documents),
             Batch::Ops(ops) => ops
                 .iter()
                 .map(|op| match op {
@@ -85,7 +165,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The changes in order.
+    /// Bytes of the rows.
+    pub(crate) fn row_bytes(&self) -> u64 {
+        match self {
+            Batch::Copied { ids, dim, .. } => (ids.len() * dim * 4) as u64,
+            _ => self.rows().map(|rows| size_of_val(rows) as u64).sum(),
+        }
+    }
+
+    /// The changes in order; without the rows where those are copied as they are written.
     pub(crate) fn changes(&self, hasher: IdHasher) -> Box<dyn Iterator<Item = Change<'a>> + 'a> {
         match *self {
             Batch::Rows { ids, vectors, documents, dim } => {
@@ -95,6 +183,10 @@ impl<'a> Batch<'a> {
                     Change { id, hash: hasher.hash(id), put: Some((vector, document.map(str::as_bytes))) }
                 }))
             }
+            Batch::Copied { ids, documents, .. } => Box::new(ids.iter().enumerate().map(move |(row, id)| {
+                let (id, document) = (id.as_bytes(), documents.get(row).copied().flatten());
+                Change { id, hash: hasher.hash(id), put: Some((&[], document.map(str::as_bytes))) }
+            })),
             Batch::Ops(ops) => Box::new(ops.iter().map(move |op| {
                 let id = op.id().as_bytes();
                 let put = match *op {
@@ -113,10 +205,11 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The rows in order, in pieces that each lie in one place.
+    /// The rows in order, in pieces that each lie in one place; none where they are copied as they are written.
     pub(crate) fn rows(&self) -> Box<dyn Iterator<Item = &'a [f32]> + 'a> {
         match *self {
             Batch::Rows { vectors, .. } => Box::new(std::iter::once(vectors)),
+            Batch::Copied { .. } => Box::new(std::iter::empty()),
             Batch::Ops(ops) => Box::new(ops.iter().filter_map(|op| match op {
                 Op::Put { vector, .. } => Some(*vector),
                 Op::Delete { .. } => None,
@@ -130,7 +223,7 @@ impl<'a> Batch<'a> {
     /// Kind of the ids of a batch that a caller hands in; `None` if there are none.
     pub(crate) fn kind(&self) -> Option<IdKind> {
         match self {
-            Batch::Rows { ids, .. } => ids.first().map(IdRef::kind),
+            Batch::Rows { ids, .. } | Batch::Copied { ids, .. } => ids.first().map(IdRef::kind),
             Batch::Ops(ops) => ops.first().map(|op| op.id().kind()),
             Batch::Group(_) => None,
         }
@@ -138,42 +231,11 @@ impl<'a> Batch<'a> {
 
     /// Refuses what must not be stored, before the first byte is written: everything but documents.
     pub(crate) fn check(&self, dim: usize, kind: Option<IdKind>) -> Result<()> {
-        let (mut rows, mut id_bytes, mut documents) = (0u64, 0u64, 0u64);
-        let Some(expected) = kind.or(self.kind()) else { return Ok(()) };
-        let mut check = |row: usize, id: &IdRef<'_>, vector: Option<&[f32]>, document: Option<&str>| {
-            id.check(row)?;
-            if id.kind() != expected {
-                return Err(Error::IdKind { expected, found: id.kind() });
-            }
-            id_bytes += id.as_bytes().len() as u64;
-            let Some(vector) = vector else { return Ok(()) };
-            rows += 1;
-            documents += document.map_or(0, |document| document.len() as u64 + 1);
-            if vector.len() != dim {
-                return Err(Error::DimensionMismatch { expected: dim, found: vector.len() });
-            }
-            check_finite(row, vector)
-        };
-        match self {
-            Batch::Rows { ids, vectors, documents, .. } => {
-                for (row, (id, vector)) in ids.iter().zip(vectors.chunks_exact(dim)).enumerate() {
-                    check(row, id, Some(vector), documents.get(row).copied().flatten())?;
-                }
-            }
-            Batch::Ops(ops) => {
-                for (row, op) in ops.iter().enumerate() {
-                    match op {
-                        Op::Put { id, vector, document } => check(row, id, Some(vector), *document)?,
-                        Op::Delete { id } => check(row, id, None, None)?,
-                    }
-                }
-            }
-            // Checked when it was accepted.
-            Batch::Group(_) => {}
-        }
+        let Some(kind) = kind.or(self.kind()) else { return Ok(()) };
+        let (id_bytes, documents) = self.check_content(dim, kind)?;
         for (what, found, max) in [
             ("bytes of documents", documents, MAX_BATCH_BYTES),
-            ("bytes of vectors", rows * dim as u64 * 4, MAX_BATCH_BYTES),
+            ("bytes of vectors", self.row_bytes(), MAX_BATCH_BYTES),
             ("bytes of ids", id_bytes, MAX_BATCH_BYTES),
             ("records", self.len() as u64, MAX_BATCH_RECORDS as u64),
         ] {
@@ -182,5 +244,72 @@ impl<'a> Batch<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses ids and vectors that must not be stored; returns the bytes of ids and documents.
+    pub(crate) fn check_content(&self, dim: usize, expected: IdKind) -> Result<(u64, u64)> {
+        let (mut id_bytes, mut documents) = (0u64, 0u64);
+        let mut check = |row: usize, id: &IdRef<'_>| {
+            id_bytes += id.as_bytes().len() as u64;
+            id.check(row)?;
+            if id.kind() == expected { Ok(()) } else { Err(Error::IdKind { expected, found: id.kind() }) }
+        };
+        let mut check_put = |row: usize, vector: &[f32], document: Option<&str>| {
+            documents += document.map_or(0, |document| document.len() as u64 + 1);
+            if vector.len() == dim {
+                check_finite(row, vector)
+            } else {
+                Err(Error::DimensionMismatch { expected: dim, found: vector.len() })
+            }
+        };
+        match self {
+            Batch::Rows { ids, vectors, documents, .. } => {
+                for (row, (id, vector)) in ids.iter().zip(vectors.chunks_exact(dim)).enumerate() {
+                    check(row, id)?;
+                    check_put(row, vector, documents.get(row).copied().flatten())?;
+                }
+            }
+            // Its rows are checked when they are copied.
+            Batch::Copied { ids, documents: lines, .. } => {
+                ids.iter().enumerate().try_for_each(|(row, id)| check(row, id))?;
+                documents += lines.iter().flatten().map(|line| line.len() as u64 + 1).sum::<u64>();
+            }
+            Batch::Ops(ops) => {
+                for (row, op) in ops.iter().enumerate() {
+                    check(row, op.id())?;
+                    if let Op::Put { vector, document, .. } = op {
+                        check_put(row, vector, *document)?;
+                    }
+                }
+            }
+            // Checked when it was accepted.
+            Batch::Group(_) => {}
+        }
+        Ok((id_bytes, documents))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_batches_that_may_be() {
+        let number = 7u64;
+        let ids = vec![number.as_id(); MAX_BATCH_RECORDS + 1];
+        let whole = |end: usize| (0..end, end..MAX_BATCH_RECORDS + 1);
+        let two = |parts: Result<Vec<Range<usize>>>| match parts.expect("fits").as_slice() {
+            [first, second] => (first.clone(), second.clone()),
+            parts => panic!("{} parts", parts.len()),
+        };
+        assert_eq!(two(parts(&ids, &[], 1)), whole(MAX_BATCH_RECORDS));
+        let rows = (1 << 30) / (100 * 4);
+        assert_eq!(two(parts(&ids[..rows + 1], &[], 100)), (0..rows, rows..rows + 1));
+        let line = "x".repeat((1 << 30) / 3);
+        let lines = vec![Some(line.as_str()); 3];
+        assert_eq!(two(parts(&ids[..3], &lines, 1)), (0..2, 2..3));
+        assert_eq!(parts(&ids[..1], &[None], 1).expect("fits"), vec![0..1]);
+        let long = "x".repeat(1 << 30);
+        assert!(matches!(parts(&ids[..1], &[Some(&long)], 1), Err(Error::BatchTooLarge { .. })));
     }
 }

@@ -30,6 +30,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 mod commit;
+mod erase;
 mod sync;
 
 /// The writing half of an open store.
@@ -388,6 +389,11 @@ impl Engine {
             self.start_threads(&mut state);
         }
         let seq = self.write_past_buffer(batch, kind)?;
+        self.settle(seq, durability)
+    }
+
+    /// Returns when a batch that was written past the buffer is durable, or at once.
+    fn settle(&self, seq: u64, durability: Durability) -> Result<()> {
         if durability == Durability::Sync {
             return self.wait_for(Goal { ops: 0, seq });
         }

@@ -187,6 +187,13 @@ pub enum Error {
         /// What the JSON parser says.
         why: Arc<str>,
     },
+    /// A filter is not JSON, or asks for something that there is not.
+    InvalidFilter {
+        /// What is wrong, with the key or the operator.
+        why: Arc<str>,
+    },
+    /// The radius of a search is NaN.
+    InvalidRadius,
     /// A store has as many segments as MANIFEST can name.
     TooManySegments {
         /// The most that there may be.
@@ -338,6 +345,10 @@ impl fmt::Display for Error {
             ),
             Error::InvalidDocument { row, why } => {
                 write!(f, "row {row}: the document is not one JSON value: {why}; give valid JSON text")
+            }
+            Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
+            Error::InvalidRadius => {
+                write!(f, "the radius is not a number (NaN); give the largest distance that counts")
             }
             Error::TooManySegments { max } => {
                 write!(

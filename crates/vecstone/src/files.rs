@@ -41,6 +41,33 @@ impl Named {
         self.file.len().map_err(|e| Error::io(&self.path, "read the length", e))
     }
 
+    /// Refuses a line of documents that ends beyond the file's end.
+    pub(crate) fn check_end(&self, line: Doc, len: u64) -> Result<()> {
+        if line.at.saturating_add(u64::from(line.len)) > len {
+            return Err(Error::corrupt(&self.path, line.at, "documents are missing at the end"));
+        }
+        Ok(())
+    }
+
+    /// The document in the bytes of a line, checked; `None` if it is none.
+    pub(crate) fn document_in<'a>(
+        &self,
+        header: &Header,
+        row: u64,
+        line: Doc,
+        bytes: &'a [u8],
+    ) -> Result<Option<&'a str>> {
+        let damaged = |what| Error::corrupt(&self.path, line.at, what);
+        if header.identity.line_crc(row, bytes) != line.crc {
+            return Err(damaged("the document does not match its checksum"));
+        }
+        if bytes == NULL_LINE {
+            return Ok(None);
+        }
+        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        std::str::from_utf8(text).map(Some).map_err(|_| damaged("the document is not UTF-8"))
+    }
+
     /// A mapping that reaches the end of a batch just written. The batch is on its way to the disk by now, so a failure
     /// leaves an unknown state.
     pub(crate) fn map_written(&self, len: u64) -> Result<Mapping> {
@@ -117,24 +144,17 @@ impl Files {
         if line.len == 0 {
             return Ok(None);
         }
-        let Some(jsonl) = jsonl else {
-            let path = self.dat.path.with_extension("jsonl");
-            return Err(Error::corrupt(&path, line.at, "the file that MANIFEST names is missing"));
-        };
-        let damaged = |what| Error::corrupt(&jsonl.path, line.at, what);
-        if line.at + u64::from(line.len) > jsonl.len()? {
-            return Err(damaged("documents are missing at the end"));
-        }
+        let Some(jsonl) = jsonl else { return Err(self.no_documents(line)) };
+        jsonl.check_end(line, jsonl.len()?)?;
         let mut bytes = vec![0; line.len as usize];
         jsonl.read(&mut bytes, line.at)?;
-        if header.identity.line_crc(row, &bytes) != line.crc {
-            return Err(damaged("the document does not match its checksum"));
-        }
-        if bytes == NULL_LINE {
-            return Ok(None);
-        }
-        bytes.pop();
-        String::from_utf8(bytes).map(Some).map_err(|_| damaged("the document is not UTF-8"))
+        Ok(jsonl.document_in(header, row, line, &bytes)?.map(str::to_owned))
+    }
+
+    /// What a line means whose file is not there.
+    pub(crate) fn no_documents(&self, line: Doc) -> Error {
+        let path = self.dat.path.with_extension("jsonl");
+        Error::corrupt(&path, line.at, "the file that MANIFEST names is missing")
     }
 }
 

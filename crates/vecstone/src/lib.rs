@@ -2,12 +2,14 @@
 #![warn(clippy::unwrap_used)] // `expect` says why it cannot fail; everything else is an error
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // a library is silent
 
+mod arrays;
 mod backup;
 mod batch;
 mod buffer;
 mod close;
 mod compact;
 mod config;
+mod crew;
 mod directory;
 mod disk;
 mod distance;
@@ -15,6 +17,7 @@ mod document;
 mod engine;
 mod error;
 mod files;
+mod filter;
 pub mod format;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -33,6 +36,7 @@ mod replace;
 mod rows;
 mod search;
 mod segment;
+mod select;
 mod settings;
 mod snapshot;
 mod stats;
@@ -49,16 +53,18 @@ mod view;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use arrays::SegmentRows;
 pub use backup::BackupReport;
-pub use batch::Op;
+pub use batch::{Op, RowSource};
 pub use compact::{CompactProgress, CompactReport};
 pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
 pub use distance::reference_distance;
 pub use error::{Error, Result};
+pub use filter::Filter;
 pub use id::{AsId, Id, IdKind, IdRef, Uuid};
 pub use recover::RecoveryReport;
 pub use repair::{Dropped, RepairReport};
-pub use search::{Neighbor, SearchOptions};
+pub use search::{Hits, Neighbor, SearchOptions};
 pub use settings::{Durability, OpenOptions};
 pub use snapshot::{Iter, Snapshot};
 pub use stats::{FileBytes, Memory, SegmentStats, Stats};

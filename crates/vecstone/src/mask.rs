@@ -118,6 +118,23 @@ impl Mask {
         Some(mask)
     }
 
+    /// The mask in which of the rows below `rows` those live whose bit is set in `live`.
+    pub(crate) fn of_live(live: &[u64], rows: u64) -> Mask {
+        let mut chunks = Vec::new();
+        for (number, words) in (0u64..).zip(live.chunks(WORDS)) {
+            let mut chunk = [0; WORDS];
+            for (first, (dead, live)) in (number * CHUNK..).step_by(64).zip(chunk.iter_mut().zip(words)) {
+                // Rows beyond the end are live.
+                let here = rows.saturating_sub(first).min(WORD);
+                *dead = !live & if here == WORD { !0 } else { (1 << here) - 1 };
+            }
+            chunks.push(Some(Arc::new(chunk)));
+        }
+        let dead =
+            chunks.iter().flatten().flat_map(|chunk| chunk.iter()).map(|word| u64::from(word.count_ones()));
+        Mask { dead: dead.sum(), chunks: Arc::new(chunks) }
+    }
+
     fn chunk(&self, chunk: usize) -> Option<&Arc<Chunk>> {
         self.chunks.get(chunk)?.as_ref()
     }

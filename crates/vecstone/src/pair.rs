@@ -3,7 +3,7 @@
 //! `format.md` says what is written. Each step is made of a part that touches the disk and needs only `&self`, and a part
 //! that publishes the outcome and never waits, so that readers go on during the first.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, PIECE_BYTES, copy_in_pieces, rows_in_piece};
 use crate::config::{MAX_BATCH_BYTES, MAX_ROWS};
 use crate::disk::{Disk, Open};
 use crate::error::{Error, Result};
@@ -62,8 +62,6 @@ pub(crate) struct Pending {
 /// Length and checksum of the line of each row of a batch.
 type Lines = Vec<(u32, u32)>;
 
-/// How rows are handed to the system: pieces that stay in the core's own cache between checksum and write.
-const PIECE_BYTES: usize = 1 << 20;
 /// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
 /// gives it room in one piece, small enough that the sync at the end has little left to do.
 const WRITEBACK_BYTES: u64 = 16 << 20;
@@ -287,7 +285,10 @@ impl Pair {
     /// Writes the rows piece by piece; rows that lie scattered are gathered first.
     fn write_rows(&self, batch: Batch<'_>, crcs: &mut Vec<u32>) -> Result<()> {
         let dim = self.header.dim as usize;
-        let piece = (PIECE_BYTES / (dim * 4)).max(1) * dim;
+        if let Batch::Copied { ids, source, .. } = batch {
+            return copy_in_pieces(source, ids.len(), dim, |rows| self.write_piece(rows, crcs));
+        }
+        let piece = rows_in_piece(dim) * dim;
         let mut gathered: Vec<f32> = Vec::new();
         for rows in batch.rows() {
             if rows.len() >= piece / 4 {

@@ -2,27 +2,34 @@
 
 use crate::buffer;
 use crate::config::Metric;
-use crate::distance::Measure;
+use crate::crew;
+use crate::distance::{Measure, reported, squared};
 use crate::error::Result;
+use crate::filter::Filter;
 use crate::id::Id;
 use crate::view::{At, View};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::ops::Range;
-use std::thread;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicUsize};
 
-/// What a search gives back beside ids and distances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Which rows a search is about, and what it gives back beside ids and distances.
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SearchOptions {
     /// The vectors.
     pub vectors: bool,
     /// The documents.
     pub documents: bool,
+    /// Only rows that it selects.
+    pub filter: Option<Filter>,
+    /// Only rows at this distance or nearer.
+    pub radius: Option<f32>,
 }
 
 impl SearchOptions {
-    /// Ids and distances only.
+    /// Ids and distances only, of all rows.
     pub fn new() -> SearchOptions {
         SearchOptions::default()
     }
@@ -37,6 +44,57 @@ impl SearchOptions {
     pub fn with_documents(mut self) -> SearchOptions {
         self.documents = true;
         self
+    }
+
+    /// Among the rows that the filter selects only: the `k` nearest of them, or all if they are fewer.
+    pub fn filter(mut self, filter: Filter) -> SearchOptions {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Only rows whose [`distance`](Neighbor::distance), as it is given back, is at most `radius`: the `k` nearest of
+    /// them, or all if they are fewer. In the units of the store's metric: `l2` is squared.
+    pub fn radius(mut self, radius: f32) -> SearchOptions {
+        self.radius = Some(radius);
+        self
+    }
+}
+
+/// What a search found. Used like a slice of [`Neighbor`]s, nearest first.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Hits {
+    /// Nearest first; of two at the same distance the older first.
+    pub hits: Vec<Neighbor>,
+    /// Whether these are surely the nearest. Always true in this release.
+    pub exact: bool,
+    /// Rows whose vectors were read to measure their distance, buffered ones included.
+    pub rows_read: u64,
+}
+
+impl Deref for Hits {
+    type Target = [Neighbor];
+
+    fn deref(&self) -> &[Neighbor] {
+        &self.hits
+    }
+}
+
+impl IntoIterator for Hits {
+    type Item = Neighbor;
+    type IntoIter = std::vec::IntoIter<Neighbor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Hits {
+    type Item = &'a Neighbor;
+    type IntoIter = std::slice::Iter<'a, Neighbor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.hits.iter()
     }
 }
 
@@ -92,6 +150,32 @@ impl Ord for Candidate {
     }
 }
 
+/// What a search looks through.
+pub(crate) struct Rows<'a> {
+    /// The live rows of the files.
+    pub(crate) view: Arc<View>,
+    pub(crate) buffered: &'a buffer::View,
+    /// Puts of the buffer, by number.
+    pub(crate) puts: Vec<u64>,
+}
+
+impl Rows<'_> {
+    pub(crate) fn len(&self) -> u64 {
+        self.view.live() + self.puts.len() as u64
+    }
+}
+
+/// What a search looks for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) metric: Metric,
+    pub(crate) dim: usize,
+    /// One query after the other.
+    pub(crate) queries: &'a [f32],
+    /// At most so many for each query.
+    pub(crate) k: usize,
+    pub(crate) radius: Option<f32>,
+}
+
 /// The nearest candidates so far.
 struct Best {
     k: usize,
@@ -113,59 +197,99 @@ impl Best {
 /// Components below which a second thread costs more than it saves.
 const COMPONENTS_PER_THREAD: u64 = 1 << 18;
 
-/// The `k` live rows nearest to `query`, nearest first. O(rows * dim) on all cores. Threads live as long as the call: a
-/// forked child finds none of its parent's to wait for.
-pub(crate) fn nearest(
-    view: &View,
-    buffered: &buffer::View,
-    metric: Metric,
-    query: &[f32],
-    k: usize,
-) -> Result<Vec<Candidate>> {
-    let rows = view.rows();
-    let cores = thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let threads = (rows * query.len() as u64 / COMPONENTS_PER_THREAD).clamp(1, cores);
-    let part = rows.div_ceil(threads);
-    let measure = Measure::new(metric, query);
-    let scan_part = |n: u64| scan(view, &measure, k, n * part..((n + 1) * part).min(rows));
-    let mut found = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|n| scope.spawn(move || scan_part(n))).collect();
-        let mut found = scan_part(0)?;
-        found.extend(scan_buffer(buffered, &measure, k));
-        for other in others {
-            found.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+/// Bytes of rows that a thread takes at a time.
+const TURN_BYTES: u64 = 256 << 10;
+
+/// Bytes of rows that are measured against all queries before the next ones: they stay in the fastest cache.
+const TILE_BYTES: usize = 16 << 10;
+
+/// Some rows, live or not, that one thread scans.
+struct Turn {
+    /// `BUFFER`: the rows are places in the list of puts.
+    segment: usize,
+    rows: Range<u64>,
+}
+
+/// For each query the rows nearest to it, nearest first. The rows are walked through once. O(queries * rows * dim) on up
+/// to `limit` threads.
+pub(crate) fn nearest(rows: &Rows<'_>, wanted: &Wanted<'_>, limit: usize) -> Result<Vec<Vec<Candidate>>> {
+    let queries = wanted.queries.chunks_exact(wanted.dim);
+    let measures: Vec<_> = queries.map(|query| Measure::new(wanted.metric, query)).collect();
+    let turns = turns(rows, wanted.dim);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let none = || Best { k: wanted.k, heap: BinaryHeap::new() };
+        let mut best: Vec<Best> = measures.iter().map(|_| none()).collect();
+        while let Some(turn) = turns.get(next.fetch_add(1, atomic::Ordering::Relaxed)) {
+            scan(rows, turn, wanted, &measures, &mut best)?;
         }
-        Ok(found)
-    })?;
-    found.sort_unstable();
-    found.truncate(k);
+        Ok(best)
+    };
+    let components = rows.len().saturating_mul(wanted.queries.len() as u64);
+    let mut found = vec![Vec::new(); measures.len()];
+    for best in crew::together(components / COMPONENTS_PER_THREAD, limit, work) {
+        found.iter_mut().zip(best?).for_each(|(found, best)| found.extend(best.heap));
+    }
+    for found in &mut found {
+        found.sort_unstable();
+        found.truncate(wanted.k);
+    }
     Ok(found)
 }
 
-/// Scans a range of the rows of all segments, counted one after the other.
-fn scan(view: &View, measure: &Measure<'_>, k: usize, range: Range<u64>) -> Result<Vec<Candidate>> {
-    let mut best = Best { k, heap: BinaryHeap::new() };
-    let mut first = 0;
-    for (segment, part) in view.segments.iter().enumerate() {
-        let here = range.start.max(first)..range.end.min(first + part.rows);
-        if here.start < here.end {
-            let map = part.dat_map()?;
-            for row in part.mask.live_in(here.start - first..here.end - first) {
-                let distance = measure.distance(part.row_in(map, row)?);
-                best.offer(Candidate { distance, segment, row });
-            }
-        }
-        first += part.rows;
-    }
-    Ok(best.heap.into_vec())
+/// All rows, in pieces for one thread each.
+fn turns(rows: &Rows<'_>, dim: usize) -> Vec<Turn> {
+    let at_once = (TURN_BYTES / (dim as u64 * 4)).max(1);
+    let segments = rows.view.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
+    let all = segments.chain([(BUFFER, rows.puts.len() as u64)]);
+    let pieces = |(segment, end)| {
+        let starts = (0..end).step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
+        starts.map(move |start| Turn { segment, rows: start..end.min(start + at_once) })
+    };
+    all.flat_map(pieces).collect()
 }
 
-fn scan_buffer(buffered: &buffer::View, measure: &Measure<'_>, k: usize) -> Vec<Candidate> {
-    let mut best = Best { k, heap: BinaryHeap::new() };
-    for (row, chunk, op) in buffered.latest() {
-        if let Some(vector) = chunk.vector(op) {
-            best.offer(Candidate { distance: measure.distance(vector), segment: BUFFER, row });
+/// Measures the live rows of a turn against all queries.
+fn scan(
+    rows: &Rows<'_>,
+    turn: &Turn,
+    wanted: &Wanted<'_>,
+    measures: &[Measure<'_>],
+    best: &mut [Best],
+) -> Result<()> {
+    // Each row with its number and what of its distance does not depend on the query.
+    let mut tile: Vec<(u64, &[f32], f64)> = Vec::new();
+    let full = (TILE_BYTES / (wanted.dim * 4)).max(1);
+    let mut offer = |tile: &mut Vec<(u64, &[f32], f64)>| {
+        for (measure, best) in measures.iter().zip(best.iter_mut()) {
+            for &(row, vector, squared) in tile.iter() {
+                let distance = measure.distance(vector, squared);
+                if wanted.radius.is_none_or(|radius| reported(wanted.metric, distance) <= radius) {
+                    best.offer(Candidate { distance, segment: turn.segment, row });
+                }
+            }
+        }
+        tile.clear();
+    };
+    let mut add = |row: u64, vector| {
+        tile.push((row, vector, squared(wanted.metric, vector)));
+        if tile.len() == full {
+            offer(&mut tile);
+        }
+    };
+    if turn.segment == BUFFER {
+        let places = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+        for &number in &rows.puts[places(turn.rows.start)..places(turn.rows.end)] {
+            let (chunk, op) = rows.buffered.op(number);
+            chunk.vector(op).into_iter().for_each(|vector| add(number, vector));
+        }
+    } else {
+        let part = &rows.view.segments[turn.segment];
+        let map = part.dat_map()?;
+        for row in part.mask.live_in(turn.rows.clone()) {
+            add(row, part.row_in(map, row)?);
         }
     }
-    best.heap.into_vec()
+    offer(&mut tile);
+    Ok(())
 }

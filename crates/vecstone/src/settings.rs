@@ -18,6 +18,8 @@ pub enum Durability {
 pub struct OpenOptions {
     pub(crate) strict: bool,
     pub(crate) lock_wait: Duration,
+    /// Threads of a search; 0: what the environment or the machine says.
+    pub(crate) threads: usize,
     pub(crate) settings: Settings,
 }
 
@@ -65,7 +67,8 @@ impl Default for Settings {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { strict: false, lock_wait: directory::LOCK_WAIT, settings: Settings::default() }
+        let lock_wait = directory::LOCK_WAIT;
+        OpenOptions { strict: false, lock_wait, threads: 0, settings: Settings::default() }
     }
 }
 
@@ -122,6 +125,15 @@ impl OpenOptions {
     /// A segment is sealed, and the next one begun, at so many puts and deletes (1,000,000).
     pub fn segment_records(mut self, records: u64) -> Self {
         self.settings.limits.records = records.max(1);
+        self
+    }
+
+    /// How many threads a search may use, its caller's own included. All searches that run in a process at the same time
+    /// share that number: one that finds it used up goes on alone and waits for nobody. 0, as without this call: what the
+    /// environment variable `VECSTONE_THREADS` says, if it is a number above 0 when the process first searches, else one
+    /// for each core.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self
     }
 

@@ -1,7 +1,7 @@
 //! A directory of vectors: what a user holds.
 
 use crate::backup::{self, BackupReport};
-use crate::batch::{Batch, Op};
+use crate::batch::{self, Batch, Op, RowSource, copy_in_pieces};
 use crate::buffer::{self, Chunk};
 use crate::close;
 use crate::compact::{CompactProgress, CompactReport};
@@ -12,17 +12,18 @@ use crate::document::one_line;
 use crate::engine::{Engine, Goal};
 use crate::error::{Error, Result};
 use crate::files::random;
+use crate::filter::Filter;
 use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::record::FileRecord;
-use crate::id::{AsId, IdKind, IdRef};
+use crate::id::{AsId, Id, IdKind, IdRef};
 use crate::open::{How, Opened, open_segments};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
 use crate::recover::RecoveryReport;
 use crate::repair::{self, RepairReport};
-use crate::search::{Neighbor, SearchOptions};
+use crate::search::{Hits, SearchOptions};
 use crate::settings::{Durability, OpenOptions};
 use crate::snapshot::{self, Iter, Snapshot};
 use crate::stats::{self, Stats};
@@ -48,6 +49,8 @@ pub struct VectorStore {
     dir: PathBuf,
     schema: Schema,
     recovery: RecoveryReport,
+    /// Threads of a search; 0: not said.
+    threads: usize,
     /// What a forked child of the process that opened the store reads.
     forked: OnceLock<Snapshot>,
     /// Held as long as the store is open for writing.
@@ -112,7 +115,18 @@ impl VectorStore {
     ///
     /// As [`open`](Self::open), without [`Error::Locked`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<VectorStore> {
-        Self::open_read_only_on(Arc::new(OsDisk::default()), path.as_ref())
+        Self::open_read_only_with(path, &OpenOptions::default())
+    }
+
+    /// As [`open_read_only`](Self::open_read_only), with options; those about writing are without effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_read_only`](Self::open_read_only).
+    pub fn open_read_only_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
+        let mut store = Self::open_read_only_on(Arc::new(OsDisk::default()), path.as_ref())?;
+        store.threads = options.threads;
+        Ok(store)
     }
 
     /// Checks every byte of the store at `path`, even of one too damaged to open.
@@ -207,6 +221,7 @@ impl VectorStore {
             schema: engine.schema,
             role: Role::Writer(engine),
             recovery,
+            threads: options.threads,
             forked: OnceLock::new(),
             _lock: Some(lock),
         }
@@ -220,6 +235,7 @@ impl VectorStore {
             schema: reader.schema,
             role: Role::Reader(Box::new(reader)),
             recovery,
+            threads: 0,
             forked: OnceLock::new(),
             _lock: None,
         })
@@ -296,13 +312,59 @@ impl VectorStore {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
-        let lines: Vec<Option<String>> = documents
-            .iter()
-            .enumerate()
-            .map(|(row, text)| text.map(|text| one_line(row, text)).transpose())
-            .collect::<Result<_>>()?;
+        let lines = one_line_each(documents)?;
         let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
         self.write_batch(Batch::Rows { ids: &ids, vectors, documents: &lines, dim }, durability)
+    }
+
+    /// Stores the rows of a source, of `dim` components, under their ids, with a JSON document (or none) for each, unless
+    /// `documents` is empty.
+    /// Everything is checked before the first byte is written. Up to 1 GiB and 4,194,304 rows make one batch, all or
+    /// nothing; more becomes consecutive batches.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document); [`Error::NonFinite`] also if the source
+    /// changed after it was checked: the batch that this is in is not stored then, nor any after it.
+    pub fn put_rows(
+        &self,
+        ids: &[IdRef<'_>],
+        source: &dyn RowSource,
+        dim: usize,
+        documents: &[Option<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        if !documents.is_empty() && documents.len() != ids.len() {
+            return Err(Error::CountMismatch { ids: ids.len(), components: documents.len() * dim, dim });
+        }
+        let engine = self.engine()?;
+        let lines = one_line_each(documents)?;
+        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        let Some(kind) = ids.first().map(IdRef::kind) else {
+            return engine.check_writable(&engine.state());
+        };
+        if dim != self.dim() {
+            return Err(Error::DimensionMismatch { expected: self.dim(), found: dim });
+        }
+        let all = Batch::Copied { ids, source, documents: &lines, dim };
+        all.check_content(dim, kind)?;
+        if all.bytes() <= engine.settings.buffer_bytes / 4 {
+            let mut vectors = Vec::with_capacity(ids.len() * dim);
+            copy_in_pieces(source, ids.len(), dim, |rows| {
+                vectors.extend_from_slice(rows);
+                Ok(())
+            })?;
+            return self
+                .write_batch(Batch::Rows { ids, vectors: &vectors, documents: &lines, dim }, durability);
+        }
+        copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+        let durability = durability.unwrap_or(engine.settings.durability);
+        for rows in batch::parts(ids, &lines, dim)? {
+            let source = &batch::Behind { source, first: rows.start };
+            let documents = lines.get(rows.clone()).unwrap_or_default();
+            engine.write(Batch::Copied { ids: &ids[rows], source, documents, dim }, kind, durability)?;
+        }
+        Ok(())
     }
 
     /// Writes puts and deletes as one batch, all or nothing. `None`: the store's own durability.
@@ -371,6 +433,21 @@ impl VectorStore {
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
         Batch::Ops(&ops).check(self.dim(), None)?;
         engine.delete(ops, durability.unwrap_or(engine.settings.durability))
+    }
+
+    /// Deletes every id that a filter selects; returns how many there were. One batch, which counts wholly or not at all,
+    /// with all that match at its place in the order of writing: what other threads write meanwhile comes before it, and
+    /// is looked at, or after it, and stays. More than [`MAX_BATCH_RECORDS`](crate::MAX_BATCH_RECORDS) ids, or ids of more
+    /// than [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES), are several batches. `None`: the store's own durability.
+    ///
+    /// Other writers wait only while what was written since the first look is looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`ids_where`](Self::ids_where). Batches before the one that failed stay.
+    pub fn delete_where(&self, filter: &Filter, durability: Option<Durability>) -> Result<usize> {
+        let engine = self.engine()?;
+        engine.delete_where(filter, durability.unwrap_or(engine.settings.durability), self.threads)
     }
 
     /// Returns when everything accepted before is durable. Writers and readers go on meanwhile.
@@ -465,12 +542,13 @@ impl VectorStore {
     ///
     /// [`Error::Io`], [`Error::Corrupt`] if the ids of buffered writes cannot be looked up.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        match &self.role {
+        let snapshot = match &self.role {
             Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(&engine.published),
             Role::Writer(engine) => engine.snapshot(),
             Role::Reader(reader) if reader.is_forked() => self.forked_snapshot(&reader.published),
             Role::Reader(reader) => reader.snapshot(),
-        }
+        };
+        Ok(snapshot?.with_threads(self.threads))
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
@@ -552,7 +630,7 @@ impl VectorStore {
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
         self.look_up(
             id.as_id(),
-            snapshot::document_of,
+            |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned),
             |view, at| view.segments[at.segment].segment.document(at.row.into()),
             |snapshot, id| snapshot.get_document(id),
         )
@@ -606,17 +684,37 @@ impl VectorStore {
     /// # Errors
     ///
     /// [`Error::DimensionMismatch`], [`Error::NonFinite`]; [`Error::Corrupt`] if a result is not what was written.
-    pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Neighbor>> {
+    pub fn search(&self, query: &[f32], k: usize) -> Result<Hits> {
         self.snapshot()?.search(query, k)
     }
 
-    /// As [`search`](Self::search), with vectors or documents.
+    /// As [`search`](Self::search), with a filter, a radius, vectors or documents.
     ///
     /// # Errors
     ///
-    /// As [`search`](Self::search).
-    pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Neighbor>> {
+    /// As [`Snapshot::search_with`].
+    pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
         self.snapshot()?.search_with(query, k, options)
+    }
+
+    /// The same as [`search_with`](Self::search_with) with each of several queries, in their order, and faster: `queries`
+    /// holds *n* rows of `dim` components, one after the other. All see the store at one moment. See
+    /// [`Snapshot::search_many`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::search_many`].
+    pub fn search_many(&self, queries: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Hits>> {
+        self.snapshot()?.search_many(queries, k, options)
+    }
+
+    /// The ids that a filter selects, in the order of writing. O(documents) on all cores, or O(ids).
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::ids_where`].
+    pub fn ids_where(&self, filter: &Filter) -> Result<Vec<Id>> {
+        self.snapshot()?.ids_where(filter)
     }
 
     /// Components of a vector.
@@ -667,6 +765,12 @@ impl VectorStore {
     pub fn verify(&self) -> Result<VerifyReport> {
         verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
     }
+}
+
+/// Documents as the lines that they become.
+fn one_line_each(documents: &[Option<&str>]) -> Result<Vec<Option<String>>> {
+    let line = |(row, text): (usize, &Option<&str>)| text.map(|text| one_line(row, text)).transpose();
+    documents.iter().enumerate().map(line).collect()
 }
 
 impl Drop for VectorStore {

@@ -94,6 +94,14 @@ impl View {
         self.segments.iter().map(|part| part.rows).sum()
     }
 
+    /// The live rows, in the order of writing.
+    pub(crate) fn live_rows(&self) -> impl Iterator<Item = At> {
+        self.segments.iter().enumerate().flat_map(|(segment, part)| {
+            let row = |row| u32::try_from(row).expect("below MAX_ROWS");
+            part.mask.live_in(0..part.rows).map(move |number| At { segment, row: row(number) })
+        })
+    }
+
     /// The segment that is appended to.
     pub(crate) fn active(&self) -> &SegmentView {
         self.segments.last().expect("a view has at least the active segment")

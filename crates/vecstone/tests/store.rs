@@ -379,10 +379,10 @@ fn documents_go_with_their_rows() {
         assert_eq!(document(store, "c").as_deref(), Some("[2]"));
         assert!(["a", "d", "e", "nobody"].iter().all(|id| document(store, id).is_none()));
         let options = SearchOptions::new().with_documents().with_vectors();
-        let found = store.search_with(&vector(2), 1, &options).expect("searched").remove(0);
+        let found = store.search_with(&vector(2), 1, &options).expect("searched").hits.remove(0);
         assert_eq!((found.id, found.document.as_deref()), (Id::from("c"), Some("[2]")));
         assert_eq!(found.vector, Some(vector(2)));
-        let found = store.search(&vector(2), 1).expect("searched").remove(0);
+        let found = store.search(&vector(2), 1).expect("searched").hits.remove(0);
         assert_eq!((found.vector, found.document), (None, None));
     };
     check(&store);

@@ -22,7 +22,7 @@ const AHEAD: usize = 32;
 
 /// Whether a batch was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Written,
     /// The active segment has to be sealed before.
     SealFirst,
@@ -31,7 +31,7 @@ enum Outcome {
 impl Engine {
     /// Runs `write` in the writer's place; where it finds that the segment has to be sealed first (`None`), seals it,
     /// which needs the sync place too, and runs it again.
-    fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
+    pub(super) fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
         loop {
             let mut writer = self.writer();
             if let Some(done) = write(&mut writer)? {
@@ -75,7 +75,7 @@ impl Engine {
     }
 
     /// Writes groups until those up to `ops` are written.
-    fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Outcome> {
+    pub(super) fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Outcome> {
         let most = self.settings.limits.records.min(MAX_BATCH_RECORDS as u64);
         while writer.ops < ops {
             let state = self.state();
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// One commit: finds out which rows die, writes, publishes. `ops`: where the buffer goes on after it.
-    fn write_batch(
+    pub(super) fn write_batch(
         &self,
         writer: &mut Writer,
         batch: Batch<'_>,
@@ -255,10 +255,9 @@ impl Engine {
         if records == 0 {
             return false;
         }
-        let rows: u64 = batch.rows().map(|rows| rows.len() as u64 * 4).sum();
         self.is_over(writer)
             || records + batch.len() as u64 > limits.records
-            || writer.pair.header().row_start(tip.rows) + rows > limits.dat
+            || writer.pair.header().row_start(tip.rows) + batch.row_bytes() > limits.dat
     }
 }
 

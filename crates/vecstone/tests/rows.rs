@@ -1,0 +1,136 @@
+//! Rows that are copied from a source as they are written, and rows read where they lie.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_precision_loss, reason = "a test")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vecstone::{AsId, Durability, Error, IdRef, Metric, OpenOptions, RowSource, VectorStore};
+
+const DIM: usize = 64;
+
+/// Row n holds n everywhere; the `fault`th copy of any row is NaN.
+#[derive(Debug)]
+struct Numbers {
+    copied: AtomicUsize,
+    fault: usize,
+}
+
+impl Numbers {
+    fn good() -> Numbers {
+        Numbers::that_fail_at(usize::MAX)
+    }
+
+    fn that_fail_at(fault: usize) -> Numbers {
+        Numbers { copied: AtomicUsize::new(0), fault }
+    }
+}
+
+impl RowSource for Numbers {
+    fn copy_rows(&self, first: usize, out: &mut [f32]) {
+        assert!(out.len() <= 1 << 18, "about a mebibyte at a time");
+        for (row, out) in (first..).zip(out.chunks_exact_mut(DIM)) {
+            let fault = self.copied.fetch_add(1, Ordering::Relaxed) == self.fault;
+            out.fill(if fault { f32::NAN } else { row as f32 });
+        }
+    }
+}
+
+fn ids(rows: usize) -> Vec<String> {
+    (0..rows).map(|n| format!("id-{n}")).collect()
+}
+
+fn refs(ids: &[String]) -> Vec<IdRef<'_>> {
+    ids.iter().map(AsId::as_id).collect()
+}
+
+#[test]
+fn rows_of_a_source_are_stored_small_and_large() {
+    let dir = tempfile::tempdir().unwrap();
+    for (rows, documents) in [(0, false), (1, true), (100, false), (20_000, false), (20_000, true)] {
+        let options = OpenOptions::new().buffer_bytes(1 << 20);
+        let path = dir.path().join(format!("{rows}-{documents}"));
+        let store = VectorStore::create_with(&path, 64, Metric::L2, &options).unwrap();
+        let (ids, text) = (ids(rows), r#"{"a": 1}"#);
+        let documents: Vec<_> =
+            (0..if documents { rows } else { 0 }).map(|n| (n % 2 == 0).then_some(text)).collect();
+        store.put_rows(&refs(&ids), &Numbers::good(), DIM, &documents, Some(Durability::Sync)).unwrap();
+        drop(store);
+        let store = VectorStore::open(&path).unwrap();
+        assert_eq!(store.len().unwrap(), rows);
+        for (row, id) in ids.iter().enumerate() {
+            assert_eq!(store.get(id).unwrap(), Some(vec![row as f32; DIM]));
+            let document = documents.get(row).copied().flatten().map(str::to_owned);
+            assert_eq!(store.get_document(id).unwrap(), document);
+        }
+        assert!(store.verify().unwrap().damage.is_empty());
+    }
+}
+
+#[test]
+fn a_source_that_changes_under_us_stores_nothing_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions::new().buffer_bytes(1 << 20);
+    let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
+    let ids = ids(20_000);
+    // Found before anything is written, and only when it is copied to be written.
+    for fault in [0, 19_999, 20_000, 35_000, 39_999] {
+        let stored = store.put_rows(&refs(&ids), &Numbers::that_fail_at(fault), DIM, &[], None);
+        let row = fault % 20_000;
+        assert!(
+            matches!(stored, Err(Error::NonFinite { row: found, .. }) if found == row),
+            "{fault}: {stored:?}"
+        );
+        assert_eq!(store.len().unwrap(), 0);
+    }
+    store.put_rows(&refs(&ids), &Numbers::good(), DIM, &[], None).unwrap();
+    store.flush().unwrap();
+    assert_eq!(store.get("id-19999").unwrap(), Some(vec![19_999.0; DIM]));
+    assert!(store.verify().unwrap().damage.is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = VectorStore::create(dir.path().join("s"), 64, Metric::L2).unwrap();
+    let ids = ids(3);
+    let put = |ids: &[IdRef<'_>], dim, documents: &[Option<&str>]| {
+        store.put_rows(ids, &Numbers::good(), dim, documents, None)
+    };
+    assert!(matches!(put(&refs(&ids), 32, &[]), Err(Error::DimensionMismatch { expected: 64, found: 32 })));
+    assert!(matches!(put(&refs(&ids), 64, &[None]), Err(Error::CountMismatch { .. })));
+    assert!(matches!(
+        put(&refs(&ids), 64, &[None, Some("{"), None]),
+        Err(Error::InvalidDocument { row: 1, .. })
+    ));
+    let mixed = [7u64.as_id(), "a".as_id()];
+    assert!(matches!(put(&mixed, 64, &[]), Err(Error::IdKind { .. })));
+    assert!(matches!(put(&["".as_id()], 64, &[]), Err(Error::InvalidId { row: 0, len: 0 })));
+    assert_eq!(store.len().unwrap(), 0);
+}
+
+#[test]
+fn rows_where_they_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions::new().segment_records(1000);
+    let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
+    let ids = ids(2500);
+    for first in (0..2500).step_by(500) {
+        let vectors: Vec<f32> = (first..first + 500).flat_map(|n| [n as f32; DIM]).collect();
+        store.put_many(&ids[first..first + 500], &vectors).unwrap();
+    }
+    store.delete("id-1200").unwrap();
+    store.flush().unwrap();
+    let segments = store.snapshot().unwrap().segments().unwrap();
+    store.compact().unwrap();
+    store.close().unwrap();
+    drop(std::fs::remove_dir_all(dir.path().join("s")));
+    assert_eq!(segments.iter().map(vecstone::SegmentRows::rows).collect::<Vec<_>>(), [1000, 1000, 500]);
+    let mut n = 0;
+    for segment in &segments {
+        let (live, found) = (segment.live(), segment.ids().unwrap());
+        for (row, vector) in segment.vectors().chunks_exact(segment.dim()).enumerate() {
+            assert_eq!(vector, [n as f32; DIM]);
+            assert_eq!((found[row] == ids[n].as_str(), live[row]), (true, n != 1200));
+            n += 1;
+        }
+    }
+    assert_eq!(n, 2500);
+}
