@@ -309,6 +309,13 @@ def first(name: str, path: Path, rows: int, dim: int) -> tuple[float, float, flo
 
 def lines(figures: Iterator[Figure], name: str) -> Iterator[dict]:
     Peer = load(name)
-    about = {"peer": name, "version": version(Peer.package), "durability": Peer.durability, "durable": Peer.durable}
+    about = {
+        "peer": name,
+        "version": version(Peer.package),
+        "used": " ".join(sys.modules[Peer.__module__].__doc__.split()),
+        "durability": Peer.durability,
+        "durable": Peer.durable,
+        "exact": Peer.exact,
+    }
     for figure in figures:
-        yield about | {"exact": Peer.exact} | asdict(figure)
+        yield about | asdict(figure)

@@ -38,3 +38,6 @@ class Peer(Base):
     def delete(self, ids):
         for at in range(0, len(ids), self.most):
             self.rows.delete(ids=list(ids[at : at + self.most]))
+
+    def close(self):
+        self.client.close()

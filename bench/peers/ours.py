@@ -1,4 +1,4 @@
-"""vecstone."""
+"""vecstone: a store with the defaults of open(); search is exact."""
 
 import vecstone
 

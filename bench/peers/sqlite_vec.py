@@ -1,9 +1,9 @@
 """SQLite with the sqlite-vec extension, in WAL mode."""
 
 import json
-import sqlite3
 
 import numpy as np
+import pysqlite3 as sqlite3  # Python's own is often built without extensions
 import sqlite_vec
 
 from . import Peer as Base
