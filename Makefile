@@ -2,10 +2,13 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 600
 NIGHTLY ?= nightly
+PYTHON ?= python3
+VENV := $(CURDIR)/target/venv
+FREETHREADED ?= python3.13t python3.14t python3.15t
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt clippy docs deny bench fuzz fuzz-smoke asan miri shuttle
+.PHONY: help demo test test-rust test-python wheel wheel-freethreaded stubs check types fmt clippy docs deny bench fuzz fuzz-smoke asan miri shuttle
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,12 +16,51 @@ help: ## This text.
 demo: ## The main job on real data: import, kill, recover, search, verify.
 	$(CARGO) run --release --locked -p vecstone-cli -- demo
 
-test: ## Everything that must pass: unit, crash, fault, corruption, command-line and documentation tests.
-	$(CARGO) test --locked --workspace --lib -- --nocapture --quiet
-	$(CARGO) test --locked --workspace --bins --test '*'
-	$(CARGO) test --locked --workspace --doc
+test: test-rust test-python ## Everything that must pass.
 
-check: fmt clippy docs deny ## Format, lints, documentation, dependencies.
+test-rust: ## Unit, crash, fault, corruption, command-line and documentation tests.
+	$(CARGO) test --locked --workspace --exclude vecstone-python --lib -- --nocapture --quiet
+	$(CARGO) test --locked --workspace --exclude vecstone-python --bins --test '*'
+	$(CARGO) test --locked --workspace --exclude vecstone-python --doc
+
+# The tools of the Python tests, in an environment of their own.
+$(VENV)/.ready: python/requirements-test.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 test")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-test.txt
+	touch $@
+
+.PHONY: installed
+installed: $(VENV)/.ready # The package, built and installed there as a wheel.
+	rm -rf target/wheel && cd python && $(VENV)/bin/maturin build --release --locked --quiet --out ../target/wheel
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheel/*.whl
+
+test-python: installed ## The Python package: the API against a dict, processes, adapters.
+	cd python && $(VENV)/bin/python -m pytest
+	cd python && $(VENV)/bin/python check_langchain.py
+
+types: installed ## The types of the Python package, by mypy and pyright.
+	cd python && $(VENV)/bin/mypy vecstone && $(VENV)/bin/pyright vecstone && $(VENV)/bin/stubtest vecstone._core
+
+stubs: installed ## Writes the docstrings of the built extension into its stub.
+	$(VENV)/bin/python python/stubs.py
+
+wheel: $(VENV)/.ready ## A wheel for every Linux with glibc 2.17 or newer, and CPython 3.11 or newer, in target/wheels.
+	$(VENV)/bin/pip install --quiet ziglang==0.15.2
+	cd python && $(VENV)/bin/maturin build --release --locked --zig --compatibility manylinux2014 --out ../target/wheels
+
+wheel-freethreaded: $(VENV)/.ready ## A wheel for a free-threaded interpreter, tested; skipped where there is none.
+	@for python in $(FREETHREADED); do \
+	  if command -v $$python >/dev/null && $$python -c 'import sys; sys.exit(sys._is_gil_enabled())' 2>/dev/null; then \
+	    set -e; (cd python && $(VENV)/bin/maturin build --release --locked --no-default-features --interpreter $$python \
+	      --out ../target/wheels); \
+	    rm -rf target/venv-freethreaded; $$python -m venv target/venv-freethreaded; \
+	    target/venv-freethreaded/bin/pip install --quiet pytest hypothesis pytest-asyncio numpy target/wheels/vecstone-*t-*.whl; \
+	    cd python; exec ../target/venv-freethreaded/bin/python -X gil=0 -m pytest tests/test_store.py tests/test_model.py \
+	      tests/test_handles.py; fi; \
+	done; echo "no free-threaded interpreter ($(FREETHREADED)): skipped"
+
+check: fmt clippy docs deny types ## Format, lints, documentation, dependencies.
 
 fmt: ## The format of the code.
 	$(CARGO) fmt --all --check
@@ -27,7 +69,7 @@ clippy: ## Lints; warnings are errors.
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 docs: ## Documentation without warnings.
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --exclude vecstone-python --no-deps --document-private-items
 
 deny: ## Licences, advisories and sources of what we link (needs cargo-deny).
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check bans licenses sources; \

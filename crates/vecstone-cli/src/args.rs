@@ -33,10 +33,12 @@ pub(crate) enum Command {
     Get(Get),
     /// Print the k nearest ids, nearest first.
     #[command(after_help = "Example: vecstone search movies --id tt0111161 -k 5 --documents\n         \
-                            vecstone search movies --query queries.npy --json")]
+                            vecstone search movies --query queries.npy --json\n         \
+                            vecstone search movies --id tt0111161 --filter '{\"year\": {\"$gte\": 2020}}'")]
     Search(Search),
     /// Delete ids. Exit code 1 if one of them was not stored; the others are deleted all the same.
-    #[command(after_help = "Example: vecstone delete movies tt0111161")]
+    #[command(after_help = "Example: vecstone delete movies tt0111161\n         \
+                            vecstone delete movies --where '{\"lang\": \"en\"}'")]
     Delete(Delete),
     /// Print counts, sizes and memory.
     #[command(after_help = "Example: vecstone info movies --json")]
@@ -187,6 +189,12 @@ pub(crate) struct Search {
     /// How many to print for each query.
     #[arg(short, long, value_name = "K", default_value_t = 10, value_parser = positive)]
     pub(crate) k: usize,
+    /// Only rows whose document this selects, as in '{"lang": "en", "year": {"$gte": 2020}}'.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    /// Only rows at this distance or nearer, in the units of the metric.
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) radius: Option<f32>,
     /// With --id: print that id too.
     #[arg(long, requires = "id")]
     pub(crate) with_self: bool,
@@ -217,8 +225,11 @@ pub(crate) struct Delete {
     /// Directory of the store.
     pub(crate) store: PathBuf,
     /// Ids to delete.
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "filter", value_name = "ID")]
     pub(crate) ids: Vec<String>,
+    /// Delete every row whose document this selects, as in '{"lang": "en", "year": {"$gte": 2020}}'; '{}' selects all.
+    #[arg(long = "where", value_name = "JSON", conflicts_with = "ids")]
+    pub(crate) filter: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -30,3 +30,20 @@ fn missing_ids_do_not_keep_the_others() {
     place.run(&["delete", "s", "nope"]).fails(1, &["nope"]);
     assert_eq!(place.files("s"), before, "deleting nothing writes nothing");
 }
+
+#[test]
+fn what_a_filter_selects() {
+    let place = Place::new();
+    place.rows("in", 4, 2);
+    place.write("in.jsonl", "{\"lang\": \"en\"}\n{\"lang\": \"de\"}\nnull\n{\"lang\": \"en\"}\n");
+    place.run(&["import", "s", "in.npy", "--id-prefix", "p", "--documents", "in.jsonl"]).ok();
+    let done = place.run(&["delete", "s", "--where", r#"{"lang": "en"}"#, "--json"]).ok();
+    assert_eq!(done.json(), json!({ "deleted": 2, "missing": [], "live": 2 }));
+    let done = place.run(&["delete", "s", "--where", r#"{"lang": "en"}"#]).ok();
+    assert_eq!(done.stdout, "deleted 0 ids; 2 are left\n");
+    let (ids, _) = place.exported("s");
+    assert_eq!(ids, ["p-000000001", "p-000000002"]);
+    place.run(&["delete", "s", "--where", "lang=en"]).fails(2, &["not JSON"]);
+    place.run(&["delete", "s", "--where", "{}", "p-000000001"]).fails(2, &["--where"]);
+    place.run(&["delete", "s"]).fails(2, &["--where"]);
+}

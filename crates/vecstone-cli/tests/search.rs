@@ -96,3 +96,32 @@ fn browsers_are_near_browsers() {
     let distances: Vec<f64> = hits.iter().map(|hit| hit["distance"].as_f64().unwrap()).collect();
     assert!(distances.is_sorted() && (0.3..0.5).contains(&distances[0]), "{distances:?}");
 }
+
+#[test]
+fn filtered_and_within_a_radius() {
+    let place = Place::new();
+    place.write("in.npy", npy_f32(&[0.0, 0.0, 1.0, 0.0, 3.0, 0.0, 7.0, 0.0], 2));
+    place.write("in.ids", "a\nb\nc\nd\n");
+    place.write("in.jsonl", "{\"year\": 2019}\n{\"year\": 2020}\nnull\n{\"year\": 2021}\n");
+    let import = ["import", "s", "in.npy", "--ids", "in.ids", "--documents", "in.jsonl", "--metric", "l2"];
+    place.run(&import).ok();
+    let found = |more: &[&str]| {
+        let search = [&["search", "s", "--vector", "0,0", "--json"], more].concat();
+        let hits = place.run(&search).ok().json_lines();
+        ids(&hits).concat()
+    };
+    let recent = r#"{"year": {"$gte": 2020}}"#;
+    assert_eq!(found(&["--filter", recent]), "bd");
+    assert_eq!(found(&["--filter", recent, "-k", "1"]), "b");
+    assert_eq!(found(&["--radius", "9"]), "abc");
+    assert_eq!(found(&["--radius", "-1"]), "");
+    assert_eq!(found(&["--filter", recent, "--radius", "9"]), "b");
+    let done = place.run(&["search", "s", "--id", "b", "--filter", recent]).ok();
+    assert_eq!(done.stdout, "36.000000  d\n");
+    place.write("many.npy", npy_f32(&[8.0, 0.0, 1.0, 0.0], 2));
+    let done = place.run(&["search", "s", "--query", "many.npy", "-k", "1", "--filter", recent]).ok();
+    assert_eq!(done.stdout, "query 0:\n1.000000  d\nquery 1:\n0.000000  b\n");
+    let refused = ["search", "s", "--vector", "0,0", "--filter", r#"{"year": {"$after": 1}}"#];
+    place.run(&refused).fails(2, &["$after", "year", "$gte"]);
+    place.run(&["search", "s", "--vector", "0,0", "--radius", "nan"]).fails(2, &["radius"]);
+}

@@ -61,21 +61,23 @@ pub(crate) fn backup(
 impl Backup<'_> {
     fn copy_all(&mut self, manifest: &Manifest, snapshot: &Snapshot) -> Result<BackupReport> {
         let parts = &snapshot.files().segments;
-        let (last, sealed) = parts.split_last().expect("a view has at least the active segment");
         let kind = snapshot.kind().map_or(0, |kind| kind as u8);
         // Higher than any number that the copied logs name.
         let number = manifest.number + 1;
         let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };
-        for part in sealed {
-            self.segment(part, self.link)?;
-            new.segments.push(self.entry(part, number)?);
+        // A store without a dimension has no segment.
+        if let Some((last, sealed)) = parts.split_last() {
+            for part in sealed {
+                self.segment(part, self.link)?;
+                new.segments.push(self.entry(part, number)?);
+            }
+            // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
+            if last.rows > 0 {
+                self.segment(last, false)?;
+                new.segments.push(self.entry(last, number)?);
+            }
+            self.begin_active(&mut new, last)?;
         }
-        // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
-        if last.rows > 0 {
-            self.segment(last, false)?;
-            new.segments.push(self.entry(last, number)?);
-        }
-        self.begin_active(&mut new, last)?;
         self.disk.sync_dir(self.to).map_err(|e| Error::io(self.to, "sync", e))?;
         directory::replace_manifest(self.disk.as_ref(), self.to, &new)?;
         self.count(new.encode().len() as u64);

@@ -41,6 +41,16 @@ impl<'a> Op<'a> {
         let (Op::Put { id, .. } | Op::Delete { id }) = self;
         id
     }
+
+    /// The same, as the buffer and the log know it.
+    pub(crate) fn change(&self, hasher: IdHasher) -> Change<'_> {
+        let id = self.id().as_bytes();
+        let put = match *self {
+            Op::Put { vector, document, .. } => Some((vector, document.map(str::as_bytes))),
+            Op::Delete { .. } => None,
+        };
+        Change { id, hash: hasher.hash(id), put }
+    }
 }
 
 /// Rows that lie where somebody else may change them meanwhile, or as another type: a large batch is never taken from
@@ -187,14 +197,7 @@ impl<'a> Batch<'a> {
                 let (id, document) = (id.as_bytes(), documents.get(row).copied().flatten());
                 Change { id, hash: hasher.hash(id), put: Some((&[], document.map(str::as_bytes))) }
             })),
-            Batch::Ops(ops) => Box::new(ops.iter().map(move |op| {
-                let id = op.id().as_bytes();
-                let put = match *op {
-                    Op::Put { vector, document, .. } => Some((vector, document.map(str::as_bytes))),
-                    Op::Delete { .. } => None,
-                };
-                Change { id, hash: hasher.hash(id), put }
-            })),
+            Batch::Ops(ops) => Box::new(ops.iter().map(move |op| op.change(hasher))),
             Batch::Group(group) => Box::new(group.parts.iter().flat_map(|(chunk, ops)| {
                 chunk.ops()[ops.clone()].iter().map(|op| Change {
                     id: chunk.id(op),
@@ -225,6 +228,18 @@ impl<'a> Batch<'a> {
         match self {
             Batch::Rows { ids, .. } | Batch::Copied { ids, .. } => ids.first().map(IdRef::kind),
             Batch::Ops(ops) => ops.first().map(|op| op.id().kind()),
+            Batch::Group(_) => None,
+        }
+    }
+
+    /// Components of the first vector of a batch that a caller hands in; `None` if there is no vector.
+    pub(crate) fn dim(&self) -> Option<usize> {
+        match self {
+            Batch::Rows { ids, dim, .. } | Batch::Copied { ids, dim, .. } => (!ids.is_empty()).then_some(*dim),
+            Batch::Ops(ops) => ops.iter().find_map(|op| match op {
+                Op::Put { vector, .. } => Some(vector.len()),
+                Op::Delete { .. } => None,
+            }),
             Batch::Group(_) => None,
         }
     }
@@ -263,6 +278,10 @@ impl<'a> Batch<'a> {
             }
         };
         match self {
+            // It was cut for another dimension than the one that was fixed meanwhile.
+            Batch::Rows { dim: found, .. } | Batch::Copied { dim: found, .. } if *found != dim => {
+                return Err(Error::DimensionMismatch { expected: dim, found: *found });
+            }
             Batch::Rows { ids, vectors, documents, .. } => {
                 for (row, (id, vector)) in ids.iter().zip(vectors.chunks_exact(dim)).enumerate() {
                     check(row, id)?;

@@ -2,7 +2,7 @@
 //!
 //! The steps are K1 to K3 of the format. Only neighbours are merged, so that the order of writing stays.
 
-use crate::batch::{Batch, Op};
+use crate::batch::Batch;
 use crate::directory;
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::{Sealed, SegmentEntry};
 use crate::format::record::FileRecord;
-use crate::id::{AsId, Id};
+use crate::id::{AsId, Id, IdRef};
 use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::pair::Pair;
@@ -55,6 +55,11 @@ const ROWS_PER_BATCH: usize = 100_000;
 /// Dead bytes below which a segment is not worth a compaction in the background.
 const LEAST_DEAD_BYTES: u64 = 256 << 10;
 
+/// Bytes of log below which it is not worth one by `compact`: the segment that takes its place has some, too.
+const LEAST_LOG_BYTES: u64 = 8 << 10;
+/// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
+const LEAST_LOG_OF_ROW: u64 = 17;
+
 /// What whoever compacts leaves for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Compacting {
@@ -86,13 +91,18 @@ impl Engine {
     ) -> Result<CompactReport> {
         let _turn = self.compacting();
         self.flush()?;
-        self.seal_if(|part| part.mask.dead() > 0)?;
+        let stride = self.schema.stride();
+        let wanted = |part: &SegmentView| {
+            let least = LEAST_LOG_BYTES.max(part.live() * stride / 512);
+            part.mask.dead() > 0 || log_waste(part, least) > least
+        };
+        self.seal_if(wanted)?;
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
-        let mut runs = self.plan(|part| part.mask.dead() > 0 || part.rows <= small);
+        let mut runs = self.plan(|part| wanted(part) || part.rows <= small);
         {
             let view = self.published.load();
-            runs.retain(|run| run.len() > 1 || view.segments[run.start].mask.dead() > 0);
+            runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
         }
         let mut report = CompactReport::default();
         let total = {
@@ -112,14 +122,21 @@ impl Engine {
         Ok(report)
     }
 
-    /// Rewrites the segments in which too many rows are dead.
+    /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
         let share = self.settings.compact_at;
         let stride = self.schema.stride();
+        // The log alone is not worth a MANIFEST before it counts in the whole store.
+        let least_log = LEAST_DEAD_BYTES.max(self.published.load().live() * stride / 64);
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let due = |part: &SegmentView| {
             let dead = part.mask.dead();
-            dead * stride >= LEAST_DEAD_BYTES && dead as f64 > share * part.rows as f64
+            let many = |waste: u64, of: u64| waste as f64 > share * of as f64;
+            if dead * stride >= LEAST_DEAD_BYTES && many(dead, part.rows) {
+                return true;
+            }
+            let waste = log_waste(part, least_log);
+            waste >= least_log && many(dead * stride + waste, part.rows * stride + part.end.idx_len)
         };
         let state = |part: &SegmentView| (part.segment.number(), part.mask.dead());
         let due_now: Vec<(u64, u64)> =
@@ -368,6 +385,18 @@ impl Engine {
     }
 }
 
+/// Bytes of a segment's log that no live row needs: deletes, commits of few rows, puts of dead ones. Where it is surely
+/// below `least` nothing is read to find out.
+fn log_waste(part: &SegmentView, least: u64) -> u64 {
+    let (live, len) = (part.live(), part.end.idx_len);
+    if len.saturating_sub(live * LEAST_LOG_OF_ROW) < least {
+        return 0;
+    }
+    // What cannot be read is not for a compaction to find.
+    let Ok(puts) = part.segment.puts_len(part.rows) else { return 0 };
+    len.saturating_sub((puts * live).checked_div(part.rows).unwrap_or(0))
+}
+
 /// Bytes of a segment's rows, log and documents.
 fn bytes_of(end: &Sealed) -> u64 {
     end.dat_len + end.idx_len + end.jsonl_len
@@ -376,18 +405,19 @@ fn bytes_of(end: &Sealed) -> u64 {
 /// Copies some rows of a segment to the end of an output, as one batch; returns the first new row.
 fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64]) -> Result<u64> {
     let kind = view.kind.expect("a view with rows has a kind");
-    let mut copied: Vec<(Id, Vec<f32>, Option<String>)> = Vec::with_capacity(rows.len());
-    for &row in rows {
-        let segment = &part.segment;
-        let vector = segment.read_row(row)?;
-        copied.push((segment.id(row, kind)?, vector, segment.document(row)?));
+    let dim = output.pair.header().dim as usize;
+    let (mut ids, mut documents): (Vec<Id>, Vec<Option<String>>) = (Vec::new(), Vec::new());
+    let mut vectors = vec![0f32; rows.len() * dim];
+    for (&row, vector) in rows.iter().zip(vectors.chunks_exact_mut(dim)) {
+        part.segment.read_row(row, vector)?;
+        ids.push(part.segment.id(row, kind)?);
+        documents.push(part.segment.document(row)?);
     }
-    let ops: Vec<Op<'_>> = copied
-        .iter()
-        .map(|(id, vector, document)| Op::Put { id: id.as_id(), vector, document: document.as_deref() })
-        .collect();
+    let ids: Vec<IdRef<'_>> = ids.iter().map(Id::as_id).collect();
+    let documents: Vec<Option<&str>> = documents.iter().map(Option::as_deref).collect();
     let first = output.rows;
-    let written = output.pair.write(Batch::Ops(&ops), kind, &[]);
+    let batch = Batch::Rows { ids: &ids, vectors: &vectors, documents: &documents, dim };
+    let written = output.pair.write(batch, kind, &[]);
     output.pair.publish(&written)?;
     let appended = written?;
     let end = appended.tip.idx_end;

@@ -1,11 +1,11 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
-use crate::config::Metric;
+use crate::config::{Element, Metric};
 use crate::disk::{Disk, DiskFile, Open, write_all_at};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named, parent_of};
-use crate::format::header::{Bad, HEADER_BYTES, Header};
-use crate::format::manifest::{self, Manifest, SegmentEntry};
+use crate::format::header::{Bad, HEADER_BYTES};
+use crate::format::manifest::{self, Manifest};
 use crate::format::record::FILE_BYTES;
 use crate::planted::{self, Bug};
 use crate::recover::complain;
@@ -273,19 +273,30 @@ pub(crate) fn settle_manifest(disk: &dyn Disk, dir: &Path) -> Result<()> {
     }
 }
 
-/// The first MANIFEST of a store, which names its first segment.
-pub(crate) fn first_manifest(header: &Header, metric: Metric) -> Manifest {
-    let identity = header.identity;
+/// The first MANIFEST of a store that has no dimension yet.
+pub(crate) fn first_manifest(uuid: [u8; 16], metric: Metric) -> Manifest {
+    let segments = Vec::new();
     Manifest {
         number: 1,
-        uuid: identity.uuid,
-        dim: header.dim,
-        element: header.element,
+        uuid,
+        dim: 0,
+        element: Element::F32,
         metric,
         kind: 0,
-        next_segment: identity.segment + 1,
-        segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
+        next_segment: 1,
+        segments,
     }
+}
+
+/// Removes files, those that are there.
+pub(crate) fn remove(disk: &dyn Disk, paths: Vec<PathBuf>) -> Result<()> {
+    for path in paths {
+        match disk.unlink(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&path, "remove", e)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The path of MANIFEST.

@@ -12,6 +12,7 @@ use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::id::{IdKind, IdRef};
+use crate::many::{FEW, Missing};
 use crate::mask::Mask;
 use crate::open::Opened;
 use crate::pair::Pair;
@@ -268,7 +269,12 @@ impl Engine {
         if bytes > self.settings.buffer_bytes / 4 {
             return self.stream(batch, kind, durability);
         }
-        let changes = batch.changes(self.schema.hasher());
+        let hasher = self.schema.hasher();
+        if let Batch::Ops([op]) = batch {
+            let change = op.change(hasher);
+            return self.accept(kind, bytes, durability, |buffer| buffer.push(std::iter::once(change)));
+        }
+        let changes = batch.changes(hasher);
         if bytes < PREPARED_BYTES {
             return self.accept(kind, bytes, durability, |buffer| buffer.push(changes));
         }
@@ -276,6 +282,18 @@ impl Engine {
         let memory = self.state().buffer.lend(batch.len());
         let prepared = Prepared::new(self.schema.dim as usize, changes, memory);
         self.accept(kind, bytes, durability, |buffer| buffer.push_prepared(prepared))
+    }
+
+    /// Takes a checked change of so many bytes into the buffer, unless that has to wait.
+    pub(crate) fn try_write(&self, op: &Op<'_>, bytes: u64) -> Result<Option<()>> {
+        let change = op.change(self.schema.hasher());
+        let Ok(state) = self.state.try_lock() else { return Ok(None) };
+        self.check_writable(&state)?;
+        if bytes > self.settings.buffer_bytes / 4 || state.buffer.bytes() + bytes > self.settings.buffer_bytes {
+            return Ok(None);
+        }
+        self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| buffer.push(std::iter::once(change)))
+            .map(Some)
     }
 
     /// Deletes those of the ids that are there now, in one batch; returns how many.
@@ -364,7 +382,9 @@ impl Engine {
         let goal = Goal { ops: state.buffer.next(), seq: 0 };
         self.buffered.store(goal.ops - state.buffer.first(), Ordering::Release);
         let half_full = state.buffer.bytes() > self.settings.buffer_bytes / 2;
-        self.start_threads(&mut state);
+        if !state.started {
+            self.start_threads(&mut state);
+        }
         if self.settings.background && durability == Durability::Buffered {
             if state.dirty_since.is_none() {
                 state.dirty_since = Some(Instant::now());
@@ -423,6 +443,48 @@ impl Engine {
         }
         let found = state.buffer.find(hash, id.as_bytes())?;
         Some(read(found.chunk, found.op))
+    }
+
+    /// What the buffer says of an id, its vector handed to `read`: `Some(None)` is nothing, `Some(Some(false))` that it is
+    /// deleted; `None` if there is someone else in it.
+    pub(crate) fn try_buffer(
+        &self,
+        hash: u64,
+        id: IdRef<'_>,
+        read: impl FnOnce(&[f32]),
+    ) -> Option<Option<bool>> {
+        if self.buffered.load(Ordering::Acquire) == 0 {
+            return Some(None);
+        }
+        let state = self.state.try_lock().ok()?;
+        let found = if state.kind == Some(id.kind()) { state.buffer.find(hash, id.as_bytes()) } else { None };
+        Some(found.map(|found| found.chunk.vector(found.op).map(read).is_some()))
+    }
+
+    /// The rows of a few ids, each as it is at some moment of this call.
+    pub(crate) fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {
+        let (dim, hasher) = (self.schema.dim as usize, self.schema.hasher());
+        let (mut hashes, mut left, mut missing) = ([0; FEW], [false; FEW], 0);
+        for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
+            hashes[n] = hasher.hash(id.as_bytes());
+            let copy = |chunk: &buffer::Chunk, op: &buffer::Op| Some(out.copy_from_slice(chunk.vector(op)?));
+            match self.in_buffer(hashes[n], *id, copy) {
+                Some(Some(())) => {}
+                Some(None) => missing |= 1 << n,
+                None => left[n] = true,
+            }
+        }
+        // Loaded after the look at the buffer: what left it before is in here.
+        let view = self.published.load();
+        let mut places = [None; FEW];
+        for (n, id) in ids.iter().enumerate().filter(|(n, _)| left[*n]) {
+            if view.kind == Some(id.kind()) {
+                places[n] = view.find(hashes[n], id.as_bytes())?;
+            }
+            missing |= u32::from(places[n].is_none()) << n;
+        }
+        view.copy(&places[..ids.len()], dim, out)?;
+        Ok(missing)
     }
 
     /// The files and the buffer as they are now, as one unchanging picture: the rows that the buffer replaces or deletes

@@ -115,13 +115,11 @@ impl Files {
         self.jsonl.as_ref().map_or(Ok(0), Named::len)
     }
 
-    /// A row by read call, checked: `dim` components. One system call.
-    pub(crate) fn read_row(&self, header: &Header, row: u64, crc: u32) -> Result<Vec<f32>> {
-        let mut vector = vec![0f32; header.dim as usize];
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut vector);
+    /// A row by read call, checked; `out` has `dim` components. One system call.
+    pub(crate) fn read_row(&self, header: &Header, row: u64, crc: u32, out: &mut [f32]) -> Result<()> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
         self.dat.read(bytes, header.row_start(row))?;
-        self.check_row(header, row, bytes, crc)?;
-        Ok(vector)
+        self.check_row(header, row, bytes, crc)
     }
 
     /// Refuses a row whose bytes are not what was written.

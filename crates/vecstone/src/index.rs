@@ -4,6 +4,7 @@ use crate::disk::Mapping;
 use crate::id::{IdHasher, half};
 use crate::recover::Deleted;
 use crate::rows::{Row, RowTable};
+use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 use std::hash::RandomState;
 use std::ops::Range;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 pub(crate) struct HeapIndex {
     rows: RowTable,
     /// Newest rows, by hash.
-    table: HashTable<u32>,
+    table: Table,
     /// Of a row that replaced another one here: that one.
     previous: HashMap<u32, u32, RandomState>,
     /// `.idx`, at least up to the last row's record.
@@ -41,6 +42,65 @@ impl IdxMap {
     }
 }
 
+/// Parts of a table, each with the hashes that [`Table::part`] gives it.
+const PARTS: usize = 64;
+
+/// Rows by hash, in parts that grow one after the other: to grow, a part moves all that it holds, and who writes or
+/// reads meanwhile waits for one part only.
+#[derive(Debug, Default)]
+struct Table {
+    /// None before the first row, else [`PARTS`].
+    parts: Vec<HashTable<u32>>,
+}
+
+impl Table {
+    /// The part for a hash; its bits are neither those of a place in the part nor those of a tag.
+    fn part(hash: u64) -> usize {
+        (hash >> 40) as usize % PARTS
+    }
+
+    /// Makes room for so many rows more.
+    fn reserve(&mut self, rows: usize, hash: impl Fn(&u32) -> u64) {
+        self.parts.resize_with(PARTS, HashTable::new);
+        // Chance gives some parts a little more than others.
+        let each = rows / PARTS;
+        let each = each + each / 16;
+        self.parts.iter_mut().for_each(|part| part.reserve(each, &hash));
+    }
+
+    fn entry(
+        &mut self,
+        hash: u64,
+        is: impl FnMut(&u32) -> bool,
+        hash_of: impl Fn(&u32) -> u64,
+    ) -> Entry<'_, u32> {
+        if self.parts.is_empty() {
+            self.parts.resize_with(PARTS, HashTable::new);
+        }
+        let number = Self::part(hash);
+        let part = &mut self.parts[number];
+        // Between three quarters and all of what it can hold, so that not all parts are due at once.
+        let capacity = part.capacity();
+        if part.len() >= capacity / 4 * 3 + capacity / 4 * number / PARTS {
+            part.reserve(capacity + 1 - part.len(), &hash_of);
+        }
+        part.entry(hash, is, hash_of)
+    }
+
+    fn find(&self, hash: u64, is: impl FnMut(&u32) -> bool) -> Option<u32> {
+        self.parts.get(Self::part(hash))?.find(hash, is).copied()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = u32> + '_ {
+        self.parts.iter().flatten().copied()
+    }
+
+    fn heap(&self) -> usize {
+        let tables: usize = self.parts.iter().map(HashTable::allocation_size).sum();
+        tables + self.parts.capacity() * size_of::<HashTable<u32>>()
+    }
+}
+
 /// Rows handed to a table at a time: readers get in between.
 pub(crate) const ROWS_AT_ONCE: usize = 4096;
 
@@ -54,7 +114,7 @@ impl HeapIndex {
     pub(crate) fn from_row(first: u64, idx: IdxMap) -> HeapIndex {
         HeapIndex {
             rows: RowTable::from_row(first),
-            table: HashTable::new(),
+            table: Table::default(),
             previous: HashMap::default(),
             idx,
         }
@@ -115,12 +175,12 @@ impl HeapIndex {
                 |&other| spread(hash_of(rows, other)),
             );
             match entry {
-                hashbrown::hash_table::Entry::Occupied(mut slot) => {
+                Entry::Occupied(mut slot) => {
                     let old = std::mem::replace(slot.get_mut(), row);
                     previous.insert(row, old);
                     replaced(old);
                 }
-                hashbrown::hash_table::Entry::Vacant(slot) => _ = slot.insert(row),
+                Entry::Vacant(slot) => _ = slot.insert(row),
             }
         }
     }
@@ -128,7 +188,7 @@ impl HeapIndex {
     /// The newest row of each id, with the id's hash.
     pub(crate) fn newest(&self, hasher: IdHasher) -> Vec<(u64, u32)> {
         // In the order of rows, which is that of `.idx`.
-        let mut rows: Vec<u32> = self.table.iter().copied().collect();
+        let mut rows: Vec<u32> = self.table.rows().collect();
         rows.sort_unstable();
         let hash = |row: u32| {
             let at = self.rows.get(row.into()).expect("rows in the table are in the rows").idx_at;
@@ -149,7 +209,7 @@ impl HeapIndex {
             let row = self.rows.get(row.into()).expect("rows in the table are in the rows");
             row.hash == half && self.idx.id_at(row.idx_at) == id
         };
-        let mut row = *self.table.find(spread(half), is)?;
+        let mut row = self.table.find(spread(half), is)?;
         while u64::from(row) >= below {
             row = *self.previous.get(&row)?;
         }
@@ -168,10 +228,47 @@ impl HeapIndex {
 
     /// Bytes on the heap.
     pub(crate) fn heap(&self) -> u64 {
-        self.rows.heap() + (self.table.allocation_size() + self.previous.allocation_size()) as u64
+        self.rows.heap() + (self.table.heap() + self.previous.allocation_size()) as u64
     }
 }
 
 fn hash_of(rows: &RowTable, row: u32) -> u32 {
     rows.get(row.into()).expect("rows in the table are in the rows").hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What design and documentation promise: 24 bytes for an active row, 12 of them in the table of rows.
+    #[test]
+    fn a_table_takes_twelve_bytes_a_row_while_it_grows() {
+        let hash = |row: u32| spread(row.wrapping_mul(0x9E37_79B1) ^ 0x5bd1_e995);
+        let mut table = Table::default();
+        for row in 0..1_200_000u32 {
+            let entry = table.entry(hash(row), |&other| other == row, |&other| hash(other));
+            assert!(matches!(&entry, Entry::Vacant(_)));
+            entry.insert(row);
+            assert!(row < 50_000 || table.heap() as u64 <= 12 * u64::from(row), "{row}: {}", table.heap());
+        }
+        assert!((0..1_200_000).all(|row| table.find(hash(row), |&other| other == row) == Some(row)));
+        assert_eq!(table.find(hash(7), |_| false), None);
+        assert_eq!(table.rows().count(), 1_200_000);
+    }
+
+    #[test]
+    fn room_made_at_once_is_not_much_more() {
+        let hash = |row: u32| spread(row.wrapping_mul(0x9E37_79B1));
+        let mut table = Table::default();
+        table.reserve(1_000_000, |&row| hash(row));
+        let reserved = table.heap();
+        for row in 0..1_000_000u32 {
+            table.entry(hash(row), |_| false, |&other| hash(other)).insert(row);
+        }
+        assert!(
+            table.heap() <= 12_000_000 && table.heap() < reserved * 5 / 4,
+            "{reserved}, {}",
+            table.heap()
+        );
+    }
 }

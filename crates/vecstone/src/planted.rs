@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     SkipDirSync,
     /// The directory that holds the store is not synced when the store is made.
     SkipParentSync,
+    /// The directory is not synced before MANIFEST names new files.
+    SkipNamesSync,
     /// MANIFEST is renamed before its bytes are synced.
     SkipManifestSync,
     /// An open for writing trusts a MANIFEST that may be in the page cache only.

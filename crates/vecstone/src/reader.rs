@@ -22,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The reading half of an open store.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    /// As it was when the store was opened: a dimension of 0 may have been fixed since.
     pub(crate) schema: Schema,
     pub(crate) published: ArcSwap<View>,
     disk: Arc<dyn Disk>,
@@ -34,6 +35,13 @@ pub(crate) struct Reader {
 #[derive(Debug)]
 struct Place {
     manifest: Manifest,
+    /// `None` while the store has no dimension.
+    log: Option<Log>,
+}
+
+/// The log of the active segment, and how far it was read.
+#[derive(Debug)]
+struct Log {
     files: Files,
     tip: Tip,
 }
@@ -78,10 +86,11 @@ impl Reader {
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let manifest = directory::read_manifest(self.disk.as_ref(), &self.dir)?;
-        if manifest.number == place.manifest.number
-            && let Ok(moved) = self.read_on(&mut place)
-        {
-            return Ok(moved);
+        if manifest.number == place.manifest.number {
+            let Some(log) = &mut place.log else { return Ok(false) };
+            if let Ok(moved) = self.read_on(log, manifest.number) {
+                return Ok(moved);
+            }
         }
         let before = self.published.load_full();
         let (new, view, _) = read_patiently(&self.disk, &self.dir, Some(&before))?;
@@ -92,41 +101,40 @@ impl Reader {
     }
 
     /// Reads what was appended to the log since, under the same MANIFEST.
-    fn read_on(&self, place: &mut Place) -> Result<bool> {
+    fn read_on(&self, log: &mut Log, number: u64) -> Result<bool> {
         let writer = directory::writer_lives(self.disk.as_ref(), &self.dir)?;
-        let path = place.files.dat.path.with_extension("jsonl");
-        if place.tip.docs_end == 0 {
+        let path = log.files.dat.path.with_extension("jsonl");
+        if log.tip.docs_end == 0 {
             // One opened before a COMMIT named it may have been removed by a recovery, and made again, since.
             let file = self.disk.open(&path, crate::disk::Open::Read).ok();
-            place.files.jsonl = file.map(|file| Named { path, file });
+            log.files.jsonl = file.map(|file| Named { path, file });
         }
-        let number = place.manifest.number;
-        let mut found = recover::recover(&place.files, Some(&place.tip), number)?;
+        let mut found = recover::recover(&log.files, Some(&log.tip), number)?;
         if writer || directory::writer_lives(self.disk.as_ref(), &self.dir)? {
             found.keep_proven();
         }
         if found.manifest > number {
             let what = "the log knows a newer MANIFEST";
-            return Err(Error::corrupt(&place.files.idx.path, found.tip.idx_end, what));
+            return Err(Error::corrupt(&log.files.idx.path, found.tip.idx_end, what));
         }
-        if found.tip.seq == place.tip.seq {
+        if found.tip.seq == log.tip.seq {
             return Ok(false);
         }
         let mut view = View::clone(&self.published.load());
-        apply_kills(&mut view, &found, &place.files)?;
+        apply_kills(&mut view, &found, &log.files)?;
         let part = view.active_mut();
         let segment = part.segment.clone();
         if found.tip.docs_end > 0 {
-            segment.set_jsonl(&place.files);
+            segment.set_jsonl(&log.files);
         }
         segment.replay(&mut found, &mut part.mask)?;
         let dat_len = found.header.row_start(found.tip.rows);
         if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {
-            part.dat_map = Some(Arc::new(place.files.dat.map(dat_len)?));
+            part.dat_map = Some(Arc::new(log.files.dat.map(dat_len)?));
         }
         part.move_to(&found.tip);
         (view.kind, view.seq) = (found.tip.kind, found.tip.seq);
-        place.tip = found.tip;
+        log.tip = found.tip;
         self.published.store(Arc::new(view));
         Ok(true)
     }
@@ -142,6 +150,10 @@ fn read_patiently(
     loop {
         let writer_before = directory::writer_lives(disk.as_ref(), dir)?;
         let manifest = directory::read_manifest(disk.as_ref(), dir)?;
+        if manifest.dim == 0 {
+            let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
+            return Ok((Place { manifest, log: None }, View::default(), report));
+        }
         let number = manifest.number;
         let how = How { writable: false, proven_only: writer_before, known };
         let opened = open_segments(disk, dir, manifest, how);
@@ -150,7 +162,8 @@ fn read_patiently(
         let error = match opened {
             Ok(_) if writer && !writer_before => None,
             Ok(opened) => {
-                let place = Place { manifest: opened.manifest, files: opened.files, tip: opened.active.tip };
+                let log = Some(Log { files: opened.files, tip: opened.active.tip });
+                let place = Place { manifest: opened.manifest, log };
                 return Ok((place, opened.view, opened.active.report));
             }
             Err(error) => Some(error),

@@ -72,12 +72,18 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
     let newest = Newest::of(&source)?;
     let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
     let options = OpenOptions::new().without_background().buffer_bytes(0);
-    let store = VectorStore::create_on(disk.clone(), to, source.dim, source.metric, identity, &options)?;
+    let (disk, metric) = (disk.clone(), source.metric);
+    let store = match source.dim {
+        0 => VectorStore::create_without_dim_on(disk, to, metric, identity.uuid, &options)?,
+        dim => VectorStore::create_on(disk, to, dim, metric, identity, &options)?,
+    };
     let report = RepairReport { notes: source.notes.clone(), ..RepairReport::default() };
     let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default(), nameless: 0 };
     copier.run()?;
     copier.store.flush()?;
-    copier.store.engine()?.index_sealed(false);
+    if let Some(engine) = copier.store.engine()? {
+        engine.index_sealed(false);
+    }
     copier.store.close()?;
     Ok(copier.report)
 }

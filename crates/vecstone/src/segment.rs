@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::Header;
 use crate::format::manifest::Sealed;
+use crate::format::record;
 use crate::id::{Id, IdHasher, IdKind, half};
 use crate::ids::{Damaged, Doc, Ids, Point, RowEntry};
 use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
@@ -32,6 +33,8 @@ pub(crate) struct Segment {
     heap: RwLock<HeapIndex>,
     dat_map: OnceLock<Arc<Mapping>>,
     idx: OnceLock<IdxMap>,
+    /// For [`puts_len`](Self::puts_len): of how many rows it is known.
+    puts_len: Mutex<(u64, u64)>,
     disk: Arc<dyn Disk>,
 }
 
@@ -81,6 +84,7 @@ impl Segment {
             heap,
             dat_map: OnceLock::new(),
             idx: OnceLock::new(),
+            puts_len: Mutex::default(),
             disk: disk.clone(),
         })
     }
@@ -104,6 +108,11 @@ impl Segment {
         self.heap.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody holds the table to change it.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.heap.try_read().is_err()
+    }
+
     fn change(&self) -> RwLockWriteGuard<'_, HeapIndex> {
         self.heap.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,9 +124,7 @@ impl Segment {
     pub(crate) fn grow(&self, rows: &RowTable, deletes: &[Deleted], idx: &IdxMap, mask: &mut Mask) {
         self.change().set_idx(idx.clone());
         for piece in rows.pieces(ROWS_AT_ONCE) {
-            let mut heap = self.change();
-            heap.expect(piece.len());
-            heap.add(piece, |old| _ = mask.kill(old));
+            self.change().add(piece, |old| _ = mask.kill(old));
         }
         self.change().add_lines(rows);
         self.kill_deleted(deletes, mask);
@@ -256,16 +263,27 @@ impl Segment {
         self.rebuild()?.rows().entry(row).ok_or_else(missing)
     }
 
-    /// A row by read call, checked: `dim` components.
-    pub(crate) fn read_row(&self, row: u64) -> Result<Vec<f32>> {
+    /// A row by read call, checked; `out` has `dim` components.
+    pub(crate) fn read_row(&self, row: u64, out: &mut [f32]) -> Result<()> {
         let entry = self.entry(row)?;
-        match self.files.read_row(&self.header, row, entry.crc) {
+        match self.files.read_row(&self.header, row, entry.crc, out) {
             Err(error @ Error::Corrupt { .. }) => {
                 let crc = self.crc_in_log(row, entry.crc).ok_or(error)?;
-                self.files.read_row(&self.header, row, crc)
+                self.files.read_row(&self.header, row, crc, out)
             }
             read => read,
         }
+    }
+
+    /// A row by read call, checked, if the disk need not be waited for; false if it must, or if the checksum has to be
+    /// looked for elsewhere.
+    pub(crate) fn read_cached_row(&self, row: u64, out: &mut [f32]) -> Result<bool> {
+        let entry = self.entry(row)?;
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
+        let dat = &self.files.dat;
+        let read = dat.file.read_cached(bytes, self.header.row_start(row));
+        let read = read.map_err(|e| Error::io(&dat.path, "read", e))?;
+        Ok(read == Some(bytes.len()) && self.files.check_row(&self.header, row, bytes, entry.crc).is_ok())
     }
 
     /// Checks the bytes of a row that were read through a mapping.
@@ -365,6 +383,24 @@ impl Segment {
             read(self.idx()?.id_at(idx_at))
         };
         found.ok_or_else(|| self.rotten_id(idx_at))
+    }
+
+    /// Bytes of log that the first `rows` rows need: their puts, and what a COMMIT says of each. Reads each length once.
+    pub(crate) fn puts_len(&self, rows: u64) -> Result<u64> {
+        let in_commit = if self.files().jsonl.is_some() { 12 } else { 4 };
+        let mut known = self.puts_len.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in known.0..rows {
+            let idx_at = self.entry(row)?.idx_at;
+            let id = if row >= self.base.rows {
+                self.heap().id_at(idx_at).len()
+            } else {
+                self.idx()?.id_at(idx_at).len()
+            };
+            *known = (row + 1, known.1 + (record::FRAME_BYTES + id) as u64);
+        }
+        // A snapshot of fewer rows: about.
+        let puts = if known.0 > rows { known.1 * rows / known.0 } else { known.1 };
+        Ok(puts + rows * in_commit)
     }
 
     fn rotten_id(&self, idx_at: u32) -> Error {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows whose documents one thread looks at in a turn: many share a read, and whole words of a mask are its own.
-const TURN: u64 = 4096;
+const TURN: usize = 4096;
 const WORD: u64 = 64;
 
 /// The view in which only those rows live that live in `view` and that the filter selects.
@@ -65,8 +65,8 @@ fn by_documents(filter: &Filter, view: &View, known: Option<&View>, limit: usize
         .iter()
         .enumerate()
         .flat_map(|(place, (part, _))| {
-            let turn = move |first| (place, first..part.rows.min(first + TURN));
-            (0..part.rows).step_by(TURN as usize).map(turn)
+            let turn = move |first| (place, first..part.rows.min(first + TURN as u64));
+            (0..part.rows).step_by(TURN).map(turn)
         })
         .collect();
     let next = AtomicUsize::new(0);
@@ -79,7 +79,7 @@ fn by_documents(filter: &Filter, view: &View, known: Option<&View>, limit: usize
         Ok(done)
     };
     let mut live: Vec<Vec<u64>> = view.segments.iter().map(words).collect();
-    for done in crew::together(view.live().div_ceil(TURN), limit, work) {
+    for done in crew::together(view.live().div_ceil(TURN as u64), limit, work) {
         for (place, first, words) in done? {
             let first = usize::try_from(first / WORD).expect("as many words as there are in memory");
             live[place][first..first + words.len()].copy_from_slice(&words);

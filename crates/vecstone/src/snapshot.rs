@@ -6,10 +6,11 @@ use crate::crew;
 use crate::distance::reported;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::id::{AsId, Id, IdKind};
+use crate::id::{AsId, Id, IdKind, IdRef};
+use crate::many::{self, FEW, Missing, check_rows};
 use crate::search::{self, Candidate, Hits, Neighbor, Rows, SearchOptions, Wanted};
 use crate::select::select;
-use crate::view::{At, View};
+use crate::view::{At, View, check_len};
 use std::sync::Arc;
 
 /// An unchanging view of a store. Later writes, compaction, and closing the store do not touch it; the files it reads
@@ -32,13 +33,15 @@ enum Place<'a> {
 }
 
 impl Snapshot {
-    /// `kind`: that of the store's ids, which the buffer may know before the files do.
+    /// `kind`: that of the store's ids, which the buffer may know before the files do. The dimension is that of the
+    /// files: a reader may have opened the store before it had one.
     pub(crate) fn new(
         schema: Schema,
         kind: Option<IdKind>,
         view: Arc<View>,
         buffered: buffer::View,
     ) -> Snapshot {
+        let schema = Schema { dim: view.dim(), ..schema };
         Snapshot { schema, kind, view, buffered, threads: 0 }
     }
 
@@ -47,11 +50,15 @@ impl Snapshot {
         Snapshot { threads, ..self }
     }
 
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     pub(crate) fn files(&self) -> &Arc<View> {
         &self.view
     }
 
-    /// Components of a vector.
+    /// Components of a vector; 0 if the store had no dimension yet.
     pub fn dim(&self) -> usize {
         self.schema.dim as usize
     }
@@ -103,6 +110,25 @@ impl Snapshot {
         }
     }
 
+    /// As [`get`](Self::get), into memory of the caller: `out` has `dim` components. False, and `out` as it was, if the id
+    /// is not there; after an error `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`] if `out` is not as long as a vector; else as [`get`](Self::get).
+    pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
+        check_len(self.dim(), out)?;
+        match self.find(id)? {
+            None => return Ok(false),
+            Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
+                Some(vector) => out.copy_from_slice(vector),
+                None => return Ok(false),
+            },
+            Some(Place::File(at)) => self.view.read_into(at, out)?,
+        }
+        Ok(true)
+    }
+
     /// The vectors of several ids, in their order.
     ///
     /// # Errors
@@ -110,6 +136,42 @@ impl Snapshot {
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
         ids.iter().map(|id| self.get(id)).collect()
+    }
+
+    /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
+    /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
+    /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
+    /// `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CountMismatch`] if `out` is not as long as its rows; else as [`get`](Self::get).
+    pub fn get_many_into(
+        &self,
+        ids: &[impl AsId],
+        out: &mut [f32],
+        missing: impl FnMut(usize),
+    ) -> Result<()> {
+        let dim = self.dim();
+        let ids = &check_rows(ids, dim, out)?;
+        many::read(ids, dim, out, |ids, out| self.get_few(ids, out), missing)
+    }
+
+    fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {
+        let dim = self.dim();
+        let (mut places, mut missing) = ([None; FEW], 0);
+        for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
+            match self.find(id)? {
+                None => missing |= 1 << n,
+                Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
+                    Some(vector) => out.copy_from_slice(vector),
+                    None => missing |= 1 << n,
+                },
+                Some(Place::File(at)) => places[n] = Some(at),
+            }
+        }
+        self.view.copy(&places[..ids.len()], dim, out)?;
+        Ok(missing)
     }
 
     /// The vector of an id where it lies: `dim` components, neither copied nor checked; `None` if the id is not there.
@@ -162,7 +224,7 @@ impl Snapshot {
     }
 
     /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance.
-    /// Exact. O(rows * dim) on all cores.
+    /// Exact. O(rows * dim) on all cores. Nothing, whatever the query, in a store without a dimension.
     ///
     /// # Errors
     ///
@@ -178,6 +240,9 @@ impl Snapshot {
     /// As [`search`](Self::search); [`Error::InvalidRadius`]; [`Error::Corrupt`] if a document that the filter looks at
     /// is not what was written.
     pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
+        if self.dim() == 0 {
+            return Ok(Hits { exact: true, ..Hits::default() });
+        }
         if query.len() != self.dim() {
             return Err(Error::DimensionMismatch { expected: self.dim(), found: query.len() });
         }

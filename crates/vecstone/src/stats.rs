@@ -1,6 +1,6 @@
 //! What a store holds, on the disk and in memory.
 
-use crate::config::{Element, Metric, Schema};
+use crate::config::{Element, Metric};
 use crate::directory;
 use crate::disk::{Disk, Open};
 use crate::engine::Engine;
@@ -25,7 +25,7 @@ pub struct Stats {
     pub buffered: u64,
     /// Kind of the ids; `None` before the first write.
     pub kind: Option<IdKind>,
-    /// Components of a vector.
+    /// Components of a vector; 0 if the store has no dimension yet.
     pub dim: u32,
     /// How distances are measured.
     pub metric: Metric,
@@ -114,11 +114,10 @@ const SEGMENT_HEAP: u64 = 768;
 pub(crate) fn stats(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    schema: &Schema,
     snapshot: &Snapshot,
     engine: Option<&Engine>,
 ) -> Result<Stats> {
-    let view = snapshot.files();
+    let (view, schema) = (snapshot.files(), snapshot.schema());
     let (rows, live) = (view.rows(), view.live());
     let bytes = file_bytes(disk.as_ref(), dir)?;
     let raw = snapshot.len() as u64 * schema.stride();

@@ -214,7 +214,9 @@ impl VectorStorage {
     /// [`Error::NoSuchRow`]; [`Error::Corrupt`] if the bytes are not what was written; [`Error::Io`].
     pub fn read_row(&self, row: u64) -> Result<Vec<f32>> {
         let crc = self.check_row(row)?.crc;
-        self.pair.files().read_row(self.pair.header(), row, crc)
+        let mut vector = vec![0f32; self.dim()];
+        self.pair.files().read_row(self.pair.header(), row, crc, &mut vector)?;
+        Ok(vector)
     }
 
     /// The JSON document of a row, checked; `None` if it has none.

@@ -6,6 +6,7 @@ use crate::buffer::{self, Chunk};
 use crate::close;
 use crate::compact::{CompactProgress, CompactReport};
 use crate::config::{Element, Metric, Schema, check_dim};
+use crate::dimless::Dimless;
 use crate::directory;
 use crate::disk::{Disk, DiskFile, OsDisk};
 use crate::document::one_line;
@@ -15,8 +16,10 @@ use crate::files::random;
 use crate::filter::Filter;
 use crate::format::Identity;
 use crate::format::header::Header;
+use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::id::{AsId, Id, IdKind, IdRef};
+use crate::many::{self, check_rows};
 use crate::open::{How, Opened, open_segments};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
@@ -29,12 +32,15 @@ use crate::snapshot::{self, Iter, Snapshot};
 use crate::stats::{self, Stats};
 use crate::sync::ArcSwap;
 use crate::verify::{self, VerifyReport, as_damage};
-use crate::view::{At, View};
+use crate::view::{At, View, check_len};
+use arc_swap::Guard;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+
+mod now;
 
 /// An embedded vector store: a directory that one process writes and any number read.
 ///
@@ -44,9 +50,13 @@ use std::task::{Context, Poll};
 /// any call, within the flush interval. A crash keeps whole batches only, in the order of writing.
 #[derive(Debug)]
 pub struct VectorStore {
-    role: Role,
+    /// Not there while the store has no dimension and this handle may fix it.
+    role: OnceLock<Role>,
+    /// What fixes it.
+    dimless: Option<Dimless>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// As the store was opened: [`dim`](Self::dim) knows of a dimension that was fixed since.
     schema: Schema,
     recovery: RecoveryReport,
     /// Threads of a search; 0: not said.
@@ -55,6 +65,16 @@ pub struct VectorStore {
     forked: OnceLock<Snapshot>,
     /// Held as long as the store is open for writing.
     _lock: Option<Arc<dyn DiskFile>>,
+}
+
+/// What a look at an id found.
+enum Looked<T> {
+    /// What the buffer says; `None` if the id is not there, in the files neither.
+    Buffer(Option<T>),
+    /// A row of the files.
+    Files(Guard<Arc<View>>, At),
+    /// This handle has no buffer: its snapshot knows.
+    Ask(Snapshot),
 }
 
 #[derive(Debug)]
@@ -87,6 +107,30 @@ impl VectorStore {
     ) -> Result<VectorStore> {
         let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
         Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
+    }
+
+    /// Makes a store at `path` whose dimension the first vector fixes, durably: until then it is empty, and
+    /// [`dim`](Self::dim) is 0. Starts over what an interrupted creation left.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_without_dim(path: impl AsRef<Path>, metric: Metric) -> Result<VectorStore> {
+        Self::create_without_dim_with(path, metric, &OpenOptions::default())
+    }
+
+    /// As [`create_without_dim`](Self::create_without_dim), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_without_dim_with(
+        path: impl AsRef<Path>,
+        metric: Metric,
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
+        let disk = Arc::new(OsDisk::default());
+        Self::create_without_dim_on(disk, path.as_ref(), metric, random()?, options)
     }
 
     /// Opens a store for writing: takes its lock and recovers it.
@@ -165,7 +209,12 @@ impl VectorStore {
         check_dim(dim)?;
         let lock = directory::make_directory(disk.as_ref(), dir)?;
         let header = Header { dim, element: Element::F32, identity };
-        let manifest = directory::first_manifest(&header, metric);
+        let manifest = Manifest {
+            dim,
+            next_segment: identity.segment + 1,
+            segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
+            ..directory::first_manifest(identity.uuid, metric)
+        };
         let path = directory::pair_path(dir, identity.segment);
         let pair =
             Pair::create(&disk, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
@@ -176,11 +225,30 @@ impl VectorStore {
         Ok(Self::writer(disk, dir, opened, pair, lock, options))
     }
 
+    pub(crate) fn create_without_dim_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        metric: Metric,
+        uuid: [u8; 16],
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
+        let lock = directory::make_directory(disk.as_ref(), dir)?;
+        let manifest = directory::first_manifest(uuid, metric);
+        directory::replace_manifest(disk.as_ref(), dir, &manifest)?;
+        Ok(Self::without_dim(disk, dir, manifest, lock, options))
+    }
+
     pub(crate) fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: &OpenOptions) -> Result<VectorStore> {
         // Before LOCK is made: a path that is no store stays as it is.
         directory::read_manifest(disk.as_ref(), dir)?;
         let lock = directory::lock(disk.as_ref(), dir, options.lock_wait)?;
         let manifest = directory::read_manifest(disk.as_ref(), dir)?;
+        if manifest.dim == 0 {
+            let unlisted = directory::unlisted(disk.as_ref(), dir, &manifest)?;
+            directory::settle_manifest(disk.as_ref(), dir)?;
+            directory::remove(disk.as_ref(), unlisted)?;
+            return Ok(Self::without_dim(disk, dir, manifest, lock, options));
+        }
         let how = How { writable: true, proven_only: false, known: None };
         let opened = open_segments(&disk, dir, manifest, how)?;
         if options.strict && !opened.active.report.clean {
@@ -192,14 +260,7 @@ impl VectorStore {
         if !settled && !planted::is(Bug::SkipSettling) {
             directory::settle_manifest(disk.as_ref(), dir)?;
         }
-        for path in unlisted {
-            match disk.unlink(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(&path, "remove", e));
-                }
-                _ => {}
-            }
-        }
+        directory::remove(disk.as_ref(), unlisted)?;
         let mut pair = Pair::of(&disk, opened.files.clone(), &opened.active, opened.manifest.number);
         pair.make_recovered_durable()?;
         Ok(Self::writer(disk, dir, opened, pair, lock, options))
@@ -219,8 +280,30 @@ impl VectorStore {
             disk,
             dir: dir.to_owned(),
             schema: engine.schema,
-            role: Role::Writer(engine),
+            role: Role::Writer(engine).into(),
+            dimless: None,
             recovery,
+            threads: options.threads,
+            forked: OnceLock::new(),
+            _lock: Some(lock),
+        }
+    }
+
+    fn without_dim(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        manifest: Manifest,
+        lock: Arc<dyn DiskFile>,
+        options: &OpenOptions,
+    ) -> VectorStore {
+        VectorStore {
+            disk,
+            dir: dir.to_owned(),
+            schema: manifest.schema(),
+            role: OnceLock::new(),
+            dimless: Some(Dimless::new(manifest, options)),
+            // There is no log whose end could be lost.
+            recovery: RecoveryReport { clean: true, ..RecoveryReport::default() },
             threads: options.threads,
             forked: OnceLock::new(),
             _lock: Some(lock),
@@ -233,7 +316,8 @@ impl VectorStore {
             disk,
             dir: dir.to_owned(),
             schema: reader.schema,
-            role: Role::Reader(Box::new(reader)),
+            role: Role::Reader(Box::new(reader)).into(),
+            dimless: None,
             recovery,
             threads: 0,
             forked: OnceLock::new(),
@@ -241,12 +325,56 @@ impl VectorStore {
         })
     }
 
-    /// The engine of a handle that may write.
-    pub(crate) fn engine(&self) -> Result<&Arc<Engine>> {
-        match &self.role {
-            Role::Writer(engine) if engine.is_forked() => Err(Error::Forked),
-            Role::Writer(engine) => Ok(engine),
-            Role::Reader(_) => Err(Error::ReadOnly),
+    /// The engine of a handle that may write; `None` while the store has no dimension, and so nothing in it.
+    pub(crate) fn engine(&self) -> Result<Option<&Arc<Engine>>> {
+        match (self.role.get(), &self.dimless) {
+            (Some(Role::Writer(engine)), _) if engine.is_forked() => Err(Error::Forked),
+            (Some(Role::Writer(engine)), _) => Ok(Some(engine)),
+            (None, Some(dimless)) => dimless.place().map(|_| None),
+            (Some(Role::Reader(_)) | None, _) => Err(Error::ReadOnly),
+        }
+    }
+
+    // ---- the dimension ----
+
+    /// Fixes the dimension of a store that has none yet, durably. Does nothing if this is its dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDim`]; [`Error::DimensionMismatch`] if the store has another one; [`Error::NoSpace`] and
+    /// [`Error::Io`]: the store is as before. [`Error::SyncFailed`]: unknown which; reopen the store.
+    pub fn set_dim(&self, dim: u32) -> Result<()> {
+        check_dim(dim)?;
+        self.fix_dim(dim).map(drop)
+    }
+
+    /// The engine of a handle that may write, made for vectors of `dim` components if there is none yet.
+    fn fix_dim(&self, dim: u32) -> Result<&Arc<Engine>> {
+        loop {
+            if let Some(engine) = self.engine()? {
+                let (expected, found) = (engine.schema.dim as usize, dim as usize);
+                let fits = expected == found;
+                return if fits { Ok(engine) } else { Err(Error::DimensionMismatch { expected, found }) };
+            }
+            let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
+            let mut place = dimless.place()?;
+            // Another thread may have been faster.
+            if self.role.get().is_none() {
+                let engine = dimless.fix(&mut place, &self.disk, &self.dir, dim)?;
+                _ = self.role.set(Role::Writer(engine));
+            }
+        }
+    }
+
+    /// Components of each of the vectors of a batch: the store's dimension, or the one that they make it.
+    fn dim_of(&self, ids: usize, components: usize) -> Result<usize> {
+        let mismatch = |dim| Err(Error::CountMismatch { ids, components, dim });
+        match self.dim() {
+            0 if components == 0 && ids == 0 => Ok(0),
+            0 if ids == 0 || components == 0 || components % ids != 0 => mismatch(0),
+            0 => Ok(components / ids),
+            dim if ids.checked_mul(dim) == Some(components) => Ok(dim),
+            dim => mismatch(dim),
         }
     }
 
@@ -280,7 +408,8 @@ impl VectorStore {
     }
 
     /// Stores a batch, all or nothing: `vectors` holds `ids.len()` rows of `dim` components, one after the other. Of an
-    /// id that comes twice the last row counts.
+    /// id that comes twice the last row counts. The first batch of a store without a dimension fixes it, durably, once
+    /// everything else about the batch was checked.
     ///
     /// # Errors
     ///
@@ -306,9 +435,8 @@ impl VectorStore {
         documents: &[Option<&str>],
         durability: Option<Durability>,
     ) -> Result<()> {
-        let dim = self.dim();
-        let documents_fit = documents.is_empty() || documents.len() == ids.len();
-        if ids.len().checked_mul(dim) != Some(vectors.len()) || !documents_fit {
+        let dim = self.dim_of(ids.len(), vectors.len())?;
+        if !documents.is_empty() && documents.len() != ids.len() {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
@@ -337,17 +465,23 @@ impl VectorStore {
         if !documents.is_empty() && documents.len() != ids.len() {
             return Err(Error::CountMismatch { ids: ids.len(), components: documents.len() * dim, dim });
         }
-        let engine = self.engine()?;
         let lines = one_line_each(documents)?;
         let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
-        let Some(kind) = ids.first().map(IdRef::kind) else {
-            return engine.check_writable(&engine.state());
-        };
-        if dim != self.dim() {
-            return Err(Error::DimensionMismatch { expected: self.dim(), found: dim });
-        }
+        let Some(kind) = ids.first().map(IdRef::kind) else { return self.write(&[], durability) };
         let all = Batch::Copied { ids, source, documents: &lines, dim };
-        all.check_content(dim, kind)?;
+        let engine = match self.engine()? {
+            Some(engine) => {
+                all.check_content(engine.schema.dim as usize, kind)?;
+                engine
+            }
+            None => {
+                let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
+                check_dim(fixed)?;
+                all.check_content(dim, kind)?;
+                copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+                self.fix_dim(fixed)?
+            }
+        };
         if all.bytes() <= engine.settings.buffer_bytes / 4 {
             let mut vectors = Vec::with_capacity(ids.len() * dim);
             copy_in_pieces(source, ids.len(), dim, |rows| {
@@ -397,8 +531,20 @@ impl VectorStore {
     }
 
     fn write_batch(&self, batch: Batch<'_>, durability: Option<Durability>) -> Result<()> {
-        let engine = self.engine()?;
-        batch.check(self.dim(), None)?;
+        let engine = match (self.engine()?, batch.dim()) {
+            (Some(engine), _) => {
+                batch.check(engine.schema.dim as usize, None)?;
+                engine
+            }
+            (None, Some(dim)) => {
+                let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
+                check_dim(fixed)?;
+                batch.check(dim, None)?;
+                self.fix_dim(fixed)?
+            }
+            // Deletes, of what is not there.
+            (None, None) => return batch.check(0, None),
+        };
         let Some(kind) = batch.kind() else {
             return engine.check_writable(&engine.state());
         };
@@ -431,7 +577,8 @@ impl VectorStore {
     pub fn delete_many_with(&self, ids: &[impl AsId], durability: Option<Durability>) -> Result<usize> {
         let engine = self.engine()?;
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
-        Batch::Ops(&ops).check(self.dim(), None)?;
+        Batch::Ops(&ops).check(0, None)?;
+        let Some(engine) = engine else { return Ok(0) };
         engine.delete(ops, durability.unwrap_or(engine.settings.durability))
     }
 
@@ -446,7 +593,7 @@ impl VectorStore {
     ///
     /// As [`put_many`](Self::put_many) and [`ids_where`](Self::ids_where). Batches before the one that failed stay.
     pub fn delete_where(&self, filter: &Filter, durability: Option<Durability>) -> Result<usize> {
-        let engine = self.engine()?;
+        let Some(engine) = self.engine()? else { return Ok(0) };
         engine.delete_where(filter, durability.unwrap_or(engine.settings.durability), self.threads)
     }
 
@@ -458,16 +605,13 @@ impl VectorStore {
     /// [`Error::WriteFailed`]: whether what was written since the last flush survives is unknown; reads show the last
     /// durable state, writing stops, reopen the store.
     pub fn flush(&self) -> Result<()> {
-        self.engine()?.flush()
+        self.engine()?.map_or(Ok(()), |engine| engine.flush())
     }
 
     /// A future that ends when everything accepted before this call is durable. It needs no particular runtime: the
     /// store's own threads do the work. Dropping it cancels nothing.
     pub fn flush_async(&self) -> Flush {
-        match self.engine() {
-            Ok(engine) => Flush { engine: Ok((engine.clone(), engine.goal())) },
-            Err(error) => Flush { engine: Err(error) },
-        }
+        Flush { engine: self.engine().map(|engine| Some((engine?.clone(), engine?.goal()))) }
     }
 
     /// Rewrites all segments without their dead rows and merges small ones, while reads and writes go on. `progress` is
@@ -481,7 +625,7 @@ impl VectorStore {
         &self,
         mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        self.engine()?.compact(&mut progress)
+        self.engine()?.map_or(Ok(CompactReport::default()), |engine| engine.compact(&mut progress))
     }
 
     /// As [`compact_with`](Self::compact_with), without progress.
@@ -503,17 +647,17 @@ impl VectorStore {
     /// was copied is removed.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         let (disk, to) = (&self.disk, to.as_ref());
-        match &self.role {
-            Role::Writer(engine) if engine.is_forked() => Err(Error::Forked),
-            Role::Writer(engine) => {
-                let (manifest, snapshot) = engine.durable_snapshot()?;
-                backup::backup(disk, &manifest, &snapshot, to, true)
-            }
-            Role::Reader(reader) => {
-                let (manifest, snapshot) = reader.with_manifest()?;
-                backup::backup(disk, &manifest, &snapshot, to, false)
-            }
+        if let Some(Role::Reader(reader)) = self.role.get() {
+            let (manifest, snapshot) = reader.with_manifest()?;
+            return backup::backup(disk, &manifest, &snapshot, to, false);
         }
+        if let Some(engine) = self.engine()? {
+            let (manifest, snapshot) = engine.durable_snapshot()?;
+            return backup::backup(disk, &manifest, &snapshot, to, true);
+        }
+        let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
+        let manifest = dimless.place()?.manifest().clone();
+        backup::backup(disk, &manifest, &self.empty_snapshot(), to, false)
     }
 
     /// Flushes, marks the store as closed cleanly and lets go of the lock.
@@ -527,9 +671,9 @@ impl VectorStore {
     }
 
     fn close_in_place(&self) -> Result<()> {
-        match &self.role {
+        match self.role.get() {
             // The child of a writer has nothing to close: no lock, no thread, nothing of its own in the files.
-            Role::Writer(engine) if !engine.is_forked() => close::close(engine),
+            Some(Role::Writer(engine)) if !engine.is_forked() => close::close(engine),
             _ => Ok(()),
         }
     }
@@ -542,13 +686,19 @@ impl VectorStore {
     ///
     /// [`Error::Io`], [`Error::Corrupt`] if the ids of buffered writes cannot be looked up.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let snapshot = match &self.role {
-            Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(&engine.published),
-            Role::Writer(engine) => engine.snapshot(),
-            Role::Reader(reader) if reader.is_forked() => self.forked_snapshot(&reader.published),
-            Role::Reader(reader) => reader.snapshot(),
+        let snapshot = match self.role.get() {
+            Some(Role::Writer(engine)) if engine.is_forked() => self.forked_snapshot(&engine.published),
+            Some(Role::Writer(engine)) => engine.snapshot(),
+            Some(Role::Reader(reader)) if reader.is_forked() => self.forked_snapshot(&reader.published),
+            Some(Role::Reader(reader)) => reader.snapshot(),
+            None => Ok(self.empty_snapshot()),
         };
         Ok(snapshot?.with_threads(self.threads))
+    }
+
+    /// What a store without a dimension shows.
+    fn empty_snapshot(&self) -> Snapshot {
+        Snapshot::new(self.schema, None, Arc::default(), Default::default())
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
@@ -569,9 +719,9 @@ impl VectorStore {
     ///
     /// As [`open_read_only`](Self::open_read_only); the handle shows what it showed before then.
     pub fn refresh(&self) -> Result<bool> {
-        match &self.role {
-            Role::Reader(reader) => reader.refresh(),
-            Role::Writer(_) => Ok(false),
+        match self.role.get() {
+            Some(Role::Reader(reader)) => reader.refresh(),
+            Some(Role::Writer(_)) | None => Ok(false),
         }
     }
 
@@ -581,12 +731,28 @@ impl VectorStore {
     ///
     /// [`Error::Corrupt`] if the stored bytes are not what was written; [`Error::Io`].
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
-        self.look_up(
-            id.as_id(),
-            |chunk, op| chunk.vector(op).map(<[f32]>::to_vec),
-            |view, at| view.read(at).map(Some),
-            |snapshot, id| snapshot.get(id),
-        )
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec))? {
+            Looked::Buffer(found) => Ok(found),
+            Looked::Files(view, at) => view.read(at).map(Some),
+            Looked::Ask(snapshot) => snapshot.get(id),
+        }
+    }
+
+    /// As [`get`](Self::get), into memory of the caller: `out` has `dim` components. False, and `out` as it was, if the id
+    /// is not there; after an error `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`] if `out` is not as long as a vector; else as [`get`](Self::get).
+    pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
+        check_len(self.dim(), out)?;
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| chunk.vector(op).map(|vector| out.copy_from_slice(vector)))? {
+            Looked::Buffer(found) => Ok(found.is_some()),
+            Looked::Files(view, at) => view.read_into(at, out).map(|()| true),
+            Looked::Ask(snapshot) => snapshot.get_into(id, out),
+        }
     }
 
     /// Looks an id up without a snapshot, which would take the whole buffer: in the buffer, else in the files.
@@ -594,23 +760,21 @@ impl VectorStore {
         &self,
         id: IdRef<'_>,
         in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
-        in_files: impl FnOnce(&View, At) -> Result<Option<T>>,
-        in_snapshot: impl FnOnce(&Snapshot, IdRef<'_>) -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
-        let engine = match &self.role {
-            Role::Writer(engine) if !engine.is_forked() => engine,
-            _ => return in_snapshot(&self.snapshot()?, id),
+    ) -> Result<Looked<T>> {
+        let engine = match self.role.get() {
+            Some(Role::Writer(engine)) if !engine.is_forked() => engine,
+            _ => return Ok(Looked::Ask(self.snapshot()?)),
         };
         let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
         if let Some(found) = engine.in_buffer(hash, id, in_buffer) {
-            return Ok(found);
+            return Ok(Looked::Buffer(found));
         }
         // Loaded after the look at the buffer: what left it before is in here.
         let view = engine.published.load();
         if view.kind != Some(id.kind()) {
-            return Ok(None);
+            return Ok(Looked::Buffer(None));
         }
-        view.find(hash, bytes)?.map_or(Ok(None), |at| in_files(&view, at))
+        Ok(view.find(hash, bytes)?.map_or(Looked::Buffer(None), |at| Looked::Files(view, at)))
     }
 
     /// The vectors of several ids, in their order; `None` for those that are not there.
@@ -622,18 +786,43 @@ impl VectorStore {
         ids.iter().map(|id| self.get(id)).collect()
     }
 
+    /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
+    /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
+    /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
+    /// `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CountMismatch`] if `out` is not as long as its rows; else as [`get`](Self::get).
+    pub fn get_many_into(
+        &self,
+        ids: &[impl AsId],
+        out: &mut [f32],
+        missing: impl FnMut(usize),
+    ) -> Result<()> {
+        let Some(Role::Writer(engine)) = self.role.get() else {
+            return self.snapshot()?.get_many_into(ids, out, missing);
+        };
+        if engine.is_forked() {
+            return self.snapshot()?.get_many_into(ids, out, missing);
+        }
+        let dim = self.dim();
+        let ids = &check_rows(ids, dim, out)?;
+        many::read(ids, dim, out, |ids, out| engine.get_few(ids, out), missing)
+    }
+
     /// The JSON document of an id, checked; `None` if the id or its document is not there.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
-        self.look_up(
-            id.as_id(),
-            |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned),
-            |view, at| view.segments[at.segment].segment.document(at.row.into()),
-            |snapshot, id| snapshot.get_document(id),
-        )
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned))? {
+            Looked::Buffer(found) => Ok(found),
+            Looked::Files(view, at) => view.segments[at.segment].segment.document(at.row.into()),
+            Looked::Ask(snapshot) => snapshot.get_document(id),
+        }
     }
 
     /// Whether an id is there. O(segments).
@@ -642,13 +831,12 @@ impl VectorStore {
     ///
     /// [`Error::Io`] and [`Error::Corrupt`] if that cannot be found out.
     pub fn contains(&self, id: impl AsId) -> Result<bool> {
-        let found = self.look_up(
-            id.as_id(),
-            |_, op| op.is_put().then_some(()),
-            |_, _| Ok(Some(())),
-            |snapshot, id| Ok(snapshot.contains(id)?.then_some(())),
-        );
-        Ok(found?.is_some())
+        let id = id.as_id();
+        match self.look_up(id, |_, op| op.is_put().then_some(()))? {
+            Looked::Buffer(found) => Ok(found.is_some()),
+            Looked::Files(..) => Ok(true),
+            Looked::Ask(snapshot) => snapshot.contains(id),
+        }
     }
 
     /// Number of ids.
@@ -717,9 +905,14 @@ impl VectorStore {
         self.snapshot()?.ids_where(filter)
     }
 
-    /// Components of a vector.
+    /// Components of a vector; 0 until the first vector, or [`set_dim`](Self::set_dim), fixes that.
     pub fn dim(&self) -> usize {
-        self.schema.dim as usize
+        let dim = match self.role.get() {
+            Some(Role::Writer(engine)) => engine.schema.dim,
+            Some(Role::Reader(reader)) => reader.published.load().dim(),
+            None => 0,
+        };
+        dim as usize
     }
 
     /// How distances are measured.
@@ -729,10 +922,11 @@ impl VectorStore {
 
     /// Kind of the ids; `None` before the first write.
     pub fn kind(&self) -> Option<IdKind> {
-        match &self.role {
-            Role::Writer(engine) if engine.is_forked() => engine.published.load().kind,
-            Role::Writer(engine) => engine.state().kind,
-            Role::Reader(reader) => reader.published.load().kind,
+        match self.role.get() {
+            Some(Role::Writer(engine)) if engine.is_forked() => engine.published.load().kind,
+            Some(Role::Writer(engine)) => engine.state().kind,
+            Some(Role::Reader(reader)) => reader.published.load().kind,
+            None => None,
         }
     }
 
@@ -752,8 +946,8 @@ impl VectorStore {
     ///
     /// [`Error::Io`] if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
-        let engine = self.engine().ok().map(Arc::as_ref);
-        stats::stats(&self.disk, &self.dir, &self.schema, &self.snapshot()?, engine)
+        let engine = self.engine().ok().flatten().map(Arc::as_ref);
+        stats::stats(&self.disk, &self.dir, &self.snapshot()?, engine)
     }
 
     /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
@@ -775,7 +969,7 @@ fn one_line_each(documents: &[Option<&str>]) -> Result<Vec<Option<String>>> {
 
 impl Drop for VectorStore {
     fn drop(&mut self) {
-        if let Role::Writer(engine) = &self.role
+        if let Some(Role::Writer(engine)) = self.role.get()
             && engine.is_forked()
         {
             // Another thread of the parent may have been changing it at the fork: it is left as it is.
@@ -790,7 +984,8 @@ impl Drop for VectorStore {
 /// See [`VectorStore::flush_async`].
 #[derive(Debug)]
 pub struct Flush {
-    engine: Result<(Arc<Engine>, Goal)>,
+    /// `None`: there was nothing to wait for.
+    engine: Result<Option<(Arc<Engine>, Goal)>>,
 }
 
 impl Future for Flush {
@@ -798,7 +993,8 @@ impl Future for Flush {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &self.engine {
-            Ok((engine, goal)) => engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready),
+            Ok(None) => Poll::Ready(Ok(())),
+            Ok(Some((engine, goal))) => engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready),
             Err(error) => Poll::Ready(Err(error.clone())),
         }
     }

@@ -48,8 +48,8 @@ impl SegmentView {
     }
 }
 
-/// All segments at one moment, oldest first. The last one is active.
-#[derive(Debug, Clone)]
+/// All segments at one moment, oldest first. The last one is active. None: a store without a dimension.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) segments: Vec<SegmentView>,
     /// Kind of the ids, `None` before the first.
@@ -84,6 +84,16 @@ impl View {
         Ok(None)
     }
 
+    /// Components of a row; 0 where there is no segment.
+    pub(crate) fn dim(&self) -> u32 {
+        self.segments.last().map_or(0, |part| part.segment.header().dim)
+    }
+
+    /// Whether a table of ids is being changed right now: a look-up would wait.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.segments.iter().any(|part| part.segment.is_changing())
+    }
+
     /// Number of live rows.
     pub(crate) fn live(&self) -> u64 {
         self.segments.iter().map(SegmentView::live).sum()
@@ -104,12 +114,12 @@ impl View {
 
     /// The segment that is appended to.
     pub(crate) fn active(&self) -> &SegmentView {
-        self.segments.last().expect("a view has at least the active segment")
+        self.segments.last().expect("a view of a store with a dimension has the active segment")
     }
 
     /// The same, to be changed.
     pub(crate) fn active_mut(&mut self) -> &mut SegmentView {
-        self.segments.last_mut().expect("a view has at least the active segment")
+        self.segments.last_mut().expect("a view of a store with a dimension has the active segment")
     }
 
     /// The place of the segment of that number.
@@ -119,7 +129,26 @@ impl View {
 
     /// A row, checked.
     pub(crate) fn read(&self, at: At) -> Result<Vec<f32>> {
-        self.segments[at.segment].segment.read_row(at.row.into())
+        let segment = &self.segments[at.segment].segment;
+        let mut vector = vec![0f32; segment.header().dim as usize];
+        segment.read_row(at.row.into(), &mut vector)?;
+        Ok(vector)
+    }
+
+    /// The same, to memory for exactly one row.
+    pub(crate) fn read_into(&self, at: At, out: &mut [f32]) -> Result<()> {
+        self.segments[at.segment].segment.read_row(at.row.into(), out)
+    }
+
+    /// Copies rows from the mapping, one to each `dim` components of `out`, and checks the copies.
+    pub(crate) fn copy(&self, rows: &[Option<At>], dim: usize, out: &mut [f32]) -> Result<()> {
+        for (at, out) in rows.iter().zip(out.chunks_exact_mut(dim)) {
+            let Some(at) = at else { continue };
+            let (part, row) = (&self.segments[at.segment], u64::from(at.row));
+            out.copy_from_slice(part.row_in(part.dat_map()?, row)?);
+            part.segment.check(row, bytemuck::cast_slice(out))?;
+        }
+        Ok(())
     }
 
     /// The same rows with segments of their own: no lock, no table and no mapping is shared with this view.
@@ -138,4 +167,9 @@ impl View {
         let kind = self.kind.expect("a view with rows has a kind");
         self.segments[at.segment].segment.id(at.row.into(), kind)
     }
+}
+
+/// Refuses memory that is not as long as a vector.
+pub(crate) fn check_len(dim: usize, out: &[f32]) -> Result<()> {
+    if out.len() == dim { Ok(()) } else { Err(Error::DimensionMismatch { expected: dim, found: out.len() }) }
 }

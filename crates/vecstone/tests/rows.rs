@@ -134,3 +134,35 @@ fn rows_where_they_lie() {
     }
     assert_eq!(n, 2500);
 }
+
+#[test]
+fn calls_that_do_not_wait() {
+    use vecstone::Op;
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions::new().buffer_bytes(4096).without_background();
+    let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
+    let (vector, mut out) = ([1.5; DIM], [0.0; DIM]);
+    let put = |id: &str| store.try_write(&Op::Put { id: id.as_id(), vector: &vector, document: Some("[1,\n2]") });
+    assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(false));
+    assert_eq!(put("a").unwrap(), Some(()));
+    assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(true));
+    assert_eq!((out, store.get_document("a").unwrap().as_deref()), (vector, Some("[1, 2]")));
+    // A full buffer is not waited for.
+    let taken = (0..100).take_while(|n| put(&n.to_string()).unwrap().is_some()).count();
+    assert!((1..20).contains(&taken), "{taken}");
+    assert!(!store.contains(taken.to_string()).unwrap());
+    store.flush().unwrap();
+    out.fill(0.0);
+    assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(true));
+    assert_eq!(out, vector);
+    assert_eq!(store.try_write(&Op::delete("a")).unwrap(), Some(()));
+    assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(false));
+    assert!(matches!(store.try_get_into("a", &mut out[1..]), Err(Error::DimensionMismatch { .. })));
+    let short = Op::Put { id: "b".as_id(), vector: &vector[1..], document: None };
+    assert!(matches!(store.try_write(&short), Err(Error::DimensionMismatch { .. })));
+    assert!(matches!(store.try_write(&Op::delete(&7u64)), Err(Error::IdKind { .. })));
+    store.close().unwrap();
+    let reader = VectorStore::open_read_only(dir.path().join("s")).unwrap();
+    assert_eq!(reader.try_get_into("0", &mut out).unwrap(), Some(true));
+    assert!(matches!(reader.try_write(&Op::delete("0")), Err(Error::ReadOnly)));
+}

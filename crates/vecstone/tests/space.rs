@@ -91,6 +91,67 @@ fn after_any_churn_and_a_quiet_moment_space_is_back() {
     assert!(overhead(&store) <= 1.02, "{:?}", store.stats());
 }
 
+/// Deletes and commits of single rows are in the log only, whose segment may have no dead row: that space comes back too.
+#[test]
+fn a_log_of_deletes_is_short_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("store");
+    let store = VectorStore::create(&path, DIM as u32, Metric::L2).expect("made");
+    let id = |n: usize| format!("{n:064}");
+    let put = |ids: &[String]| {
+        let rows: Vec<f32> = (0..ids.len()).flat_map(|n| vector(n, 1)).collect();
+        store.put_many(ids, &rows).expect("stored");
+    };
+    let all: Vec<String> = (0..ROWS).map(id).collect();
+    put(&all);
+    store.compact().expect("compacted");
+    let idx = || store.stats().expect("known").bytes.idx as usize;
+    let least = 80 * ROWS;
+    // Their rows are in a sealed segment when they die: the active one has their deletes and no row at all.
+    let gone: Vec<String> = (ROWS..ROWS + 1000).map(id).collect();
+    for _ in 0..6 {
+        put(&gone);
+        store.compact().expect("compacted");
+        store.delete_many(&gone).expect("deleted");
+        store.flush().expect("flushed");
+    }
+    store.compact().expect("compacted");
+    assert!(idx() < least + 10_000, "{} of {least}: {:?}", idx(), store.stats());
+    assert_eq!(store.compact().expect("compacted").segments, 0, "there is nothing left to do");
+    // Without action: nothing of the log may stay for ever.
+    for n in 0..6 {
+        let gone: Vec<String> = (ROWS..ROWS + 2000).map(id).collect();
+        put(&gone);
+        store.flush().expect("flushed");
+        store.delete_many(&gone).expect("deleted");
+        store.flush().expect("flushed");
+        if n % 2 == 0 {
+            store.compact().expect("compacted");
+        }
+    }
+    let start = Instant::now();
+    while overhead(&store) > 1.1 {
+        assert!(start.elapsed() < GUARD, "{:?}", store.stats());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(store.len().expect("known"), ROWS);
+    assert!(store.verify().expect("readable").is_ok());
+    // Commits of single rows.
+    for n in (0..ROWS).step_by(10) {
+        store.put_with(id(n), &vector(n, 2), Some(vecstone::Durability::Sync)).expect("stored");
+    }
+    store.compact().expect("compacted");
+    assert!(idx() < least + 10_000, "{} of {least}: {:?}", idx(), store.stats());
+    store.close().expect("closed");
+    let store = VectorStore::open(&path).expect("opens");
+    assert_eq!(store.len().expect("known"), ROWS);
+    for n in (0..ROWS).step_by(97) {
+        let expected = if n % 10 == 0 { vector(n, 2) } else { vector(n, 1) };
+        assert_eq!(store.get(id(n)).expect("readable"), Some(expected), "{n}");
+    }
+    assert_eq!(store.compact().expect("compacted").segments, 0, "there is nothing left to do");
+}
+
 /// Lengths and blocks as the file system counts them.
 fn on_disk(path: &Path) -> (u64, u64) {
     let sizes = fs::read_dir(path).expect("listed").map(|entry| {

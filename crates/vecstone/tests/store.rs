@@ -604,3 +604,93 @@ fn a_pair_alone() {
     let mut reader = VectorStorage::open_read_only(&path).expect("opens");
     assert!(matches!(reader.append(&batch), Err(Error::ReadOnly)));
 }
+
+#[test]
+fn vectors_into_memory_of_the_caller() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("store");
+    let options = OpenOptions::new().segment_records(300);
+    let store = VectorStore::create_with(&path, 3, Metric::L2, &options).expect("made");
+    let row = |n: u64| [n as f32, 1.0, 2.0];
+    for n in 0..1000 {
+        store.put(n, &row(n)).expect("stored");
+        if n == 900 {
+            store.flush().expect("flushed");
+        }
+    }
+    store.delete(5u64).expect("deleted");
+    store.flush().expect("flushed");
+    store.delete(950u64).expect("deleted");
+    store.put(960u64, &row(7)).expect("stored");
+    let wanted: Vec<u64> = (0..2000).rev().chain([3, 3]).collect();
+    let check = |get: &dyn Fn(&[u64], &mut [f32], &mut Vec<usize>) -> vecstone::Result<()>| {
+        let (mut out, mut missing) = (vec![9.0; wanted.len() * 3], Vec::new());
+        get(&wanted, &mut out, &mut missing).expect("readable");
+        let mut expected = Vec::new();
+        for (place, (&id, found)) in wanted.iter().zip(out.chunks(3)).enumerate() {
+            if id >= 1000 || id == 5 || id == 950 {
+                expected.push(place);
+                assert_eq!(found, [9.0; 3], "what is missing stays as it was");
+            } else {
+                assert_eq!(found, if id == 960 { row(7) } else { row(id) }, "{id}");
+            }
+        }
+        assert_eq!(missing, expected);
+    };
+    check(&|ids, out, missing| store.get_many_into(ids, out, |n| missing.push(n)));
+    let snapshot = store.snapshot().expect("known");
+    check(&|ids, out, missing| snapshot.get_many_into(ids, out, |n| missing.push(n)));
+    let one = |get: &dyn Fn(u64, &mut [f32]) -> vecstone::Result<bool>| {
+        let mut out = [9.0; 3];
+        assert!(!get(950, &mut out).expect("readable") && !get(5000, &mut out).expect("readable"));
+        assert_eq!(out, [9.0; 3]);
+        for (id, expected) in [(960, row(7)), (0, row(0)), (999, row(999))] {
+            assert!(get(id, &mut out).expect("readable"));
+            assert_eq!(out, expected);
+        }
+        let short = get(0, &mut [0.0; 2]);
+        assert!(matches!(short, Err(Error::DimensionMismatch { expected: 3, found: 2 })), "{short:?}");
+    };
+    one(&|id, out| store.get_into(id, out));
+    one(&|id, out| snapshot.get_into(id, out));
+    let short = store.get_many_into(&[1u64, 2], &mut [0.0; 5], |_| ());
+    assert!(matches!(short, Err(Error::CountMismatch { ids: 2, components: 5, dim: 3 })), "{short:?}");
+    store.get_many_into(&[] as &[u64], &mut [], |_| ()).expect("nothing to do");
+    let mut missing = Vec::new();
+    store.get_many_into(&["text"], &mut [0.0; 3], |n| missing.push(n)).expect("readable");
+    assert_eq!(missing, [0], "an id of another kind is not there");
+    store.flush().expect("flushed");
+    let reader = VectorStore::open_read_only(&path).expect("opens");
+    check(&|ids, out, missing| reader.get_many_into(ids, out, |n| missing.push(n)));
+    one(&|id, out| reader.get_into(id, out));
+}
+
+/// As wide as embeddings, so that several threads share the work; a rotten row is found by each way to read it.
+#[test]
+fn many_rows_are_checked() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("store");
+    let store = VectorStore::create(&path, 768, Metric::L2).expect("made");
+    let ids: Vec<String> = (0..2000).map(|n| format!("id-{n}")).collect();
+    let rows: Vec<f32> = (0..2000 * 768).map(|n| n as f32).collect();
+    store.put_many(&ids, &rows).expect("stored");
+    store.flush().expect("flushed");
+    let mut out = vec![0.0; rows.len()];
+    store.get_many_into(&ids, &mut out, |n| panic!("{n} is there")).expect("readable");
+    assert_eq!(out, rows);
+    store.close().expect("closed");
+    let file = path.join("00000001.dat");
+    let mut bytes = std::fs::read(&file).expect("readable");
+    bytes[256 + 1700 * 3072 + 99] ^= 4;
+    std::fs::write(&file, bytes).expect("written");
+    let store = VectorStore::open(&path).expect("opens");
+    for damaged in [
+        store.get_many_into(&ids, &mut out, |_| ()),
+        store.get_into("id-1700", &mut out[..768]).map(|_| ()),
+        store.get("id-1700").map(|_| ()),
+    ] {
+        let Err(Error::Corrupt { offset, .. }) = damaged else { panic!("{damaged:?}") };
+        assert_eq!(offset, 256 + 1700 * 3072);
+    }
+    assert!(store.get_into("id-1699", &mut out[..768]).expect("readable"));
+}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::json;
-use vecstone::VectorStore;
+use vecstone::{Filter, VectorStore};
 
 use crate::args::Delete;
 use crate::failure::{Failure, Result};
@@ -11,6 +11,9 @@ use crate::ids::parse_all;
 use crate::output::{Output, shown_list};
 
 pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
+    if let Some(filter) = &args.filter {
+        return delete_where(args, &Filter::parse(filter)?, output);
+    }
     let store = VectorStore::open(&args.store)?;
     let mut seen = HashSet::new();
     let mut ids = parse_all(store.kind(), &args.ids)?;
@@ -34,4 +37,17 @@ pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
     }
     let what = format!("{} of {} ids not stored: {}", missing.len(), ids.len(), shown_list(&missing));
     Err(Failure::not_found(format!("{}: {what}", args.store.display())))
+}
+
+fn delete_where(args: &Delete, filter: &Filter, output: &mut Output) -> Result<u8> {
+    let store = VectorStore::open(&args.store)?;
+    let deleted = store.delete_where(filter, None)?;
+    let live = store.len()?;
+    store.close()?;
+    if args.json {
+        output.json(&json!({ "deleted": deleted, "missing": [], "live": live }))?;
+    } else {
+        output.line(format!("deleted {deleted} ids; {live} are left"))?;
+    }
+    Ok(0)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use vecstone::{Error, Neighbor, SearchOptions, Snapshot, VectorStore};
+use vecstone::{Error, Filter, Neighbor, SearchOptions, Snapshot, VectorStore};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
@@ -13,8 +13,9 @@ use crate::npy::{self, Shape};
 use crate::output::{Output, as_json, shown, shown_document};
 use crate::rows::Rows;
 
-/// Bytes of queries held at once.
+/// Bytes of queries held at once, and how many there may be: the results of all of them are held, too.
 const QUERY_BYTES: usize = 1 << 20;
+const QUERIES: usize = 256;
 
 #[derive(Serialize)]
 struct Hit<'a> {
@@ -28,54 +29,64 @@ struct Hit<'a> {
 }
 
 pub(crate) fn run(args: &Search, output: &mut Output) -> Result<u8> {
+    let options = options(args)?;
     let store = VectorStore::open_read_only(&args.store)?.snapshot()?;
     if let Some(id) = &args.query.id {
-        let neighbors = near_id(&store, args, id)?;
+        let neighbors = near_id(&store, args, &options, id)?;
         print(args, None, &neighbors, output)?;
     } else if let Some(file) = &args.query.query {
-        search_file(&store, args, file, output)?;
+        search_file(&store, args, &options, file, output)?;
     } else if let Some(text) = &args.query.vector {
-        print(args, None, &store.search_with(&parse_vector(text)?, args.k, &options(args))?, output)?;
+        print(args, None, &store.search_with(&parse_vector(text)?, args.k, &options)?, output)?;
     }
     Ok(0)
 }
 
-fn options(args: &Search) -> SearchOptions {
-    if args.documents { SearchOptions::new().with_documents() } else { SearchOptions::new() }
+fn options(args: &Search) -> Result<SearchOptions> {
+    let mut options = SearchOptions::new();
+    options.documents = args.documents;
+    options.filter = args.filter.as_deref().map(Filter::parse).transpose()?;
+    options.radius = args.radius;
+    Ok(options)
 }
 
-fn near_id(store: &Snapshot, args: &Search, id: &String) -> Result<Vec<Neighbor>> {
+fn near_id(store: &Snapshot, args: &Search, options: &SearchOptions, id: &String) -> Result<Vec<Neighbor>> {
     let ids = parse_all(store.kind(), [id])?;
     let Some(vector) = store.get_many(&ids)?.pop().flatten() else {
         let what = format!("id {} is not stored; nothing to search with", shown(id));
         return Err(Failure::not_found(format!("{}: {what}", args.store.display())));
     };
     if args.with_self {
-        return Ok(store.search_with(&vector, args.k, &options(args))?);
+        return Ok(store.search_with(&vector, args.k, options)?.hits);
     }
-    let mut neighbors = store.search_with(&vector, args.k.saturating_add(1), &options(args))?;
+    let mut neighbors = store.search_with(&vector, args.k.saturating_add(1), options)?.hits;
     neighbors.retain(|neighbor| !ids.contains(&neighbor.id));
     neighbors.truncate(args.k);
     Ok(neighbors)
 }
 
-fn search_file(store: &Snapshot, args: &Search, path: &Path, output: &mut Output) -> Result<()> {
+fn search_file(
+    store: &Snapshot,
+    args: &Search,
+    options: &SearchOptions,
+    path: &Path,
+    output: &mut Output,
+) -> Result<()> {
     let (file, layout) = npy::open(path, Shape::MatrixOrVector)?;
     if layout.dim != store.dim() {
         let (expected, found) = (store.dim(), layout.dim);
         return Err(Failure::file(path, Error::DimensionMismatch { expected, found }));
     }
     let several = layout.rows > 1;
-    let at_once = (QUERY_BYTES / (layout.dim * 4)).max(1);
+    let at_once = (QUERY_BYTES / (layout.dim * 4)).clamp(1, QUERIES);
     let mut rows = Rows::new(path, file, layout);
     let mut queries = Vec::new();
     let mut number = 0;
     while rows.left() > 0 {
         let count = usize::try_from(rows.left()).map_or(at_once, |left| left.min(at_once));
         rows.read(count, &mut queries)?;
-        for query in queries.chunks_exact(layout.dim) {
-            let neighbors =
-                store.search_with(query, args.k, &options(args)).map_err(|e| name_row(path, number, e))?;
+        let found = store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?;
+        for neighbors in found {
             print(args, several.then_some(number), &neighbors, output)?;
             number += 1;
         }
@@ -83,9 +94,11 @@ fn search_file(store: &Snapshot, args: &Search, path: &Path, output: &mut Output
     Ok(())
 }
 
-fn name_row(path: &Path, row: u64, error: Error) -> Failure {
+/// `first`: the row of the first of the queries.
+fn name_row(path: &Path, first: u64, error: Error) -> Failure {
     match error {
-        Error::NonFinite { component, .. } => {
+        Error::NonFinite { row, component } => {
+            let row = first + row as u64;
             Failure::file(path, format!("row {row}, column {component} is not a finite number; correct it"))
         }
         error => error.into(),

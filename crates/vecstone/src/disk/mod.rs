@@ -57,6 +57,10 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
 pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads some bytes at `offset`; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// As `read_at`, if the bytes are in memory; `None` if the disk would have to be waited for, or nobody knows.
+    fn read_cached(&self, _buf: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
     /// Writes some bytes at `offset`, making the file longer if need be.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
     fn len(&self) -> io::Result<u64>;

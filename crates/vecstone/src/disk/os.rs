@@ -138,6 +138,10 @@ impl DiskFile for OsFile {
         std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
     }
 
+    fn read_cached(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        super::map::read_cached(&self.file, buf, offset)
+    }
+
     #[cfg(unix)]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::write_at(&self.file, buf, offset)

@@ -235,8 +235,11 @@ pub(super) fn members<'a>(object: &'a str, keys: &[Vec<u8>]) -> serde_json::Resu
     Ok(members)
 }
 
+/// A key of an object and its value.
+type Entry<'a> = (Cow<'a, [u8]>, &'a str);
+
 /// All keys and values of an object, in their order.
-pub(super) fn entries(object: &str) -> serde_json::Result<Vec<(Cow<'_, [u8]>, &str)>> {
+pub(super) fn entries(object: &str) -> serde_json::Result<Vec<Entry<'_>>> {
     serde_json::Deserializer::from_str(object).deserialize_map(Entries)
 }
 
@@ -314,7 +317,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 struct Entries;
 
 impl<'de> Visitor<'de> for Entries {
-    type Value = Vec<(Cow<'de, [u8]>, &'de str)>;
+    type Value = Vec<Entry<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")

@@ -163,7 +163,7 @@ fn strange_documents() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let long = format!("{}{}", r#"{"$not": "#.repeat(100_000), "}".repeat(100_000));
+    let long = format!("{}{{}}{}", r#"{"$not": "#.repeat(100_000), "}".repeat(100_000));
     let cases: [(&str, &[&str]); 21] = [
         ("", &["not JSON", "{\"lang\": \"en\"}"]),
         ("{'a': 1}", &["not JSON"]),
@@ -357,7 +357,7 @@ fn any_filter() -> impl Strategy<Value = Plain> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_filter_does_what_a_plain_evaluator_does(

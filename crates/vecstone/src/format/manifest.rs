@@ -21,6 +21,7 @@ pub(crate) struct Manifest {
     /// Counts replacements, from 1.
     pub(crate) number: u64,
     pub(crate) uuid: [u8; 16],
+    /// 0 as long as the store has none, and no segment.
     pub(crate) dim: u32,
     pub(crate) element: Element,
     pub(crate) metric: Metric,
@@ -115,7 +116,8 @@ impl Manifest {
         if number >= 1 << 63 || next_segment > MAX_NUMBER {
             return Some(Err(Bad::Damaged("a number in MANIFEST is out of range")));
         }
-        if dim > MAX_DIM || fields.0.len() != (count as usize).checked_mul(ENTRY_LEN)? {
+        let one_without_the_other = (dim == 0) != (count == 0);
+        if dim > MAX_DIM || one_without_the_other || fields.0.len() != (count as usize).checked_mul(ENTRY_LEN)? {
             return Some(Err(Bad::Damaged("MANIFEST contradicts itself")));
         }
         let mut segments = Vec::with_capacity(count as usize);
@@ -203,6 +205,15 @@ mod tests {
     fn round_trip() {
         assert_eq!(Manifest::decode(&manifest().encode()), Ok(manifest()));
         assert_eq!(manifest().encode().len(), HEAD_LEN + 2 * ENTRY_LEN + CRC_LEN);
+    }
+
+    #[test]
+    fn a_dimension_and_a_segment_come_together() {
+        let none = Manifest { number: 1, dim: 0, kind: 0, segments: Vec::new(), ..manifest() };
+        assert_eq!(Manifest::decode(&none.encode()), Ok(none.clone()));
+        let contradiction = Err(Bad::Damaged("MANIFEST contradicts itself"));
+        assert_eq!(Manifest::decode(&Manifest { dim: 3, ..none }.encode()), contradiction);
+        assert_eq!(Manifest::decode(&Manifest { dim: 0, ..manifest() }.encode()), contradiction);
     }
 
     #[test]

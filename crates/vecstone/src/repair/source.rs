@@ -1,7 +1,7 @@
 //! What there is to repair from: the segments that can be found, in the order of writing.
 
 use super::log::{self, Seen, Unknown};
-use crate::config::{MAX_ROWS, Metric, check_dim};
+use crate::config::{MAX_ROWS, Metric};
 use crate::directory;
 use crate::disk::{Disk, Open};
 use crate::error::{Error, Result};
@@ -51,6 +51,7 @@ pub(super) struct Part {
 
 /// All that can be read of a store.
 pub(super) struct Source {
+    /// 0 of a store that has none yet.
     pub(super) dim: u32,
     pub(super) metric: Metric,
     /// Kind of the ids, if any is known.
@@ -236,7 +237,6 @@ pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
         }
     };
     if let Some(manifest) = &manifest {
-        check_dim(manifest.dim)?;
         let mut source = by_manifest(disk, dir, manifest)?;
         let newest = source.survey()?;
         let unlisted = match directory::unlisted(disk.as_ref(), dir, manifest) {
@@ -296,7 +296,9 @@ fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<
         found.push((look, header, dels));
     }
     let most = votes.iter().max_by_key(|(_, (votes, _))| votes).map(|(uuid, (_, dim))| (*uuid, *dim));
-    let chosen = old.map(|old| (old.uuid, old.dim)).or(most);
+    // An old copy may be of the time before the store had a dimension.
+    let dim_of = |old: &Manifest| if old.dim > 0 { old.dim } else { votes.get(&old.uuid).map_or(0, |v| v.1) };
+    let chosen = old.map(|old| (old.uuid, dim_of(old))).or(most);
     let Some((uuid, dim)) = chosen else {
         let what = "neither MANIFEST nor any segment says what the store is";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));

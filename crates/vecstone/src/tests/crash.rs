@@ -150,6 +150,69 @@ pub(super) const WORKLOADS: [Workload; 18] = [
     }),
 ];
 
+/// Workloads of stores that are made without a dimension.
+pub(super) const DIMLESS: [Workload; 9] = [
+    ("create_dimless", |run| run.create_without_dim()),
+    ("set_dim", |run| {
+        run.create_without_dim()?;
+        run.set_dim()
+    }),
+    ("set_dim_then_put", |run| {
+        run.create_without_dim()?;
+        run.set_dim()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("first_put_fixes_dim", |run| {
+        run.create_without_dim()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.close()
+    }),
+    ("close_dimless_reopen_put", |run| {
+        run.create_without_dim()?;
+        run.close()?;
+        run.open()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("dimless_killed_then_put", |run| {
+        run.create_without_dim()?;
+        run.kill();
+        run.open()?;
+        run.set_dim()?;
+        run.kill();
+        run.open()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("killed_after_first_put", |run| {
+        run.create_without_dim()?;
+        run.put(&["a"])?;
+        run.kill();
+        run.open()?;
+        run.delete(&["a"])?;
+        run.flush()
+    }),
+    ("dimless_deletes_and_compacts", |run| {
+        run.create_without_dim()?;
+        run.delete(&["a"])?;
+        run.compact()?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("dimless_seals_and_compacts", |run| {
+        run.segments_of(1).create_without_dim()?;
+        run.put_documents(&["a"])?;
+        run.put(&["a"])?;
+        run.compact()?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
+];
+
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
 pub(super) const SEGMENTS: [Workload; 16] = [
     ("seal", |run| {
@@ -294,6 +357,11 @@ pub(super) const SEGMENTS: [Workload; 16] = [
     }),
 ];
 
+/// All of them.
+pub(super) fn workloads() -> impl Iterator<Item = Workload> {
+    WORKLOADS.into_iter().chain(DIMLESS).chain(SEGMENTS)
+}
+
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
@@ -393,9 +461,10 @@ impl Explorer {
             disk.power_off_at(steps);
             let opened = look(&disk, true);
             let mut model = model.clone();
-            if let (Ok(Some(_)), Some(at)) = (&opened, at) {
+            if let (Ok(Some((store, _))), Some(at)) = (&opened, at) {
                 // Somebody saw this state: it must not go again.
                 model.acked = at;
+                model.has_dim |= store.dim() > 0;
             }
             disk.kill(opened);
             let crash = disk.crash();
@@ -432,12 +501,16 @@ pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<O
     if !report.is_ok() {
         return Err(format!("verify after a mere crash: {:?}", report.damage));
     }
+    let dim = reader.dim();
+    if !model.allows(dim) {
+        return Err(format!("the dimension is {dim}"));
+    }
     drop(reader);
     let Some((store, recovered)) = look(&disk, true).map_err(|e| fail("open", e))? else {
         return Err("the store is gone for a writer".into());
     };
-    if recovered != content {
-        return Err(format!("a reader sees {content:?}, a writer {recovered:?}"));
+    if recovered != content || store.dim() != dim {
+        return Err(format!("a reader sees {content:?}, {dim}, a writer {recovered:?}, {}", store.dim()));
     }
     // What recovery kept is durable now, and a reader beside the writer may see it.
     match look(&disk, false).map_err(|e| fail("open read-only beside the writer", e))? {
@@ -502,7 +575,8 @@ fn fingerprint(image: &Image) -> [u8; 16] {
 fn with_model(hash: [u8; 16], model: &Model) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&hash);
-    hasher.update(format!("{:?}", (model.created, model.acked, &model.states)).as_bytes());
+    let dim = (model.may_have_dim, model.has_dim);
+    hasher.update(format!("{:?}", (model.created, model.acked, dim, &model.states)).as_bytes());
     crate::format::chain_of(&hasher)
 }
 
@@ -560,8 +634,9 @@ fn every_crash_state_opens_to_a_promised_state() {
         let half = |n: usize| {
             move || {
                 let mut explorer = Explorer::default();
-                let others = SEGMENTS.map(|workload| (workload, if quick { FEW } else { SOME }));
-                let all = WORKLOADS.map(|workload| (workload, effort)).into_iter().chain(others);
+                let fewer = if quick { FEW } else { SOME };
+                let all = WORKLOADS.map(|workload| (workload, effort)).into_iter();
+                let all = all.chain(DIMLESS.into_iter().chain(SEGMENTS).map(|workload| (workload, fewer)));
                 for (workload, effort) in all.skip(n).step_by(2) {
                     explorer.explore(workload, effort).unwrap_or_else(|failure| panic!("{failure}"));
                 }
@@ -579,14 +654,15 @@ fn every_crash_state_opens_to_a_promised_state() {
     assert!(nested >= least / 10, "only {nested} crashes inside recovery");
 }
 
-/// The process dies anywhere in `create`; the next open works from the page cache, and then the power goes.
-pub(super) fn kill_each_step_of_create() -> std::result::Result<(), Failure> {
-    let (whole, _) = run_until(WORKLOADS[0], false, usize::MAX);
+/// The process dies anywhere in making a store; the next open works from the page cache, and then the power goes.
+pub(super) fn kill_each_step_of(workload: Workload) -> std::result::Result<(), Failure> {
+    let (whole, _) = run_until(workload, false, usize::MAX);
     let mut opened = 0;
     for steps in 0..=whole.steps() {
-        let (disk, _) = run_until(WORKLOADS[0], false, steps);
+        let (disk, model) = run_until(workload, false, steps);
         disk.power_on();
         let mut run = Run::new(disk.killed());
+        run.model = model;
         if run.open().is_err() {
             continue;
         }
@@ -605,7 +681,9 @@ pub(super) fn kill_each_step_of_create() -> std::result::Result<(), Failure> {
 
 #[test]
 fn a_store_whose_maker_was_killed_is_settled_by_the_next_open() {
-    kill_each_step_of_create().unwrap_or_else(|why| panic!("{why}"));
+    for workload in [WORKLOADS[0], DIMLESS[0], DIMLESS[1]] {
+        kill_each_step_of(workload).unwrap_or_else(|why| panic!("{}: {why}", workload.0));
+    }
 }
 
 /// I1, I2 and I3: what is durable and counts is never written with anything else.
@@ -666,8 +744,7 @@ fn replay_a_crash() {
     let Ok(line) = std::env::var("VECSTONE_CRASH") else { return };
     let parts: Vec<&str> = line.split('/').collect();
     let [name, reverse, steps, choice] = parts[..] else { panic!("name/reverse/steps/choice") };
-    let workload =
-        WORKLOADS.into_iter().chain(SEGMENTS).find(|workload| workload.0 == name).expect("a workload");
+    let workload = workloads().find(|workload| workload.0 == name).expect("a workload");
     let steps = steps.parse().expect("a number of steps");
     let (disk, model) = run_until(workload, reverse == "true", steps);
     let crash: Crash = disk.crash();
@@ -679,10 +756,10 @@ fn replay_a_crash() {
     println!("{:?}", check_image(&image, &model).unwrap_or_else(|why| panic!("{why}")));
 }
 
-/// Each workload of several segments runs to its end, and what it leaves opens.
+/// Each workload runs to its end, and what it leaves opens.
 #[test]
 fn workloads_run_to_their_end() {
-    for workload in SEGMENTS {
+    for workload in workloads() {
         let mut run = Run::new(SimDisk::new(&root()));
         (workload.1)(&mut run).unwrap_or_else(|error| panic!("{}: {error}", workload.0));
         run.disk.kill(run.store.take());

@@ -1,13 +1,13 @@
 //! Random sequences of calls, crashes and faults beside a plain map: what the store, its readers, snapshots and backups
 //! show is what the map says. A failure prints the shortest sequence that was found to fail.
 
-use super::model::{Content, DIM, DIR, Model, Random, content, identity, options, root, row};
+use super::model::{Content, DIM, DIR, Model, Random, Row, content, identity, options, root, row};
 use crate::disk::Disk;
 use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::SimDisk;
 use crate::distance::reported;
 use crate::error::{Error, Result};
-use crate::{Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance};
+use crate::{Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
@@ -32,6 +32,8 @@ enum Step {
     /// Ids by number, each with or without a document.
     Put(Vec<(usize, bool)>),
     Delete(Vec<usize>),
+    /// Those with a document whose version is one of the last so many.
+    DeleteWhere(u16),
     Flush,
     /// With a put and a delete in the middle; broken off there, or not.
     Compact(Vec<usize>, Vec<usize>, bool),
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => vec((0..IDS.len(), any::<bool>()), 1..=4).prop_map(Step::Put),
         5 => vec(0..IDS.len(), 1..=3).prop_map(Step::Delete),
+        3 => (0..8u16).prop_map(Step::DeleteWhere),
         4 => Just(Step::Flush),
         4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
         2 => failing().prop_map(Step::Close),
@@ -203,6 +206,43 @@ fn nearest(content: &Content, metric: Metric, query: &[f32], k: usize) -> Vec<(S
     rows.into_iter().take(k).map(|(distance, id, row)| (id, reported(metric, distance), row)).collect()
 }
 
+/// A filter for the documents of versions after this one.
+fn newer_than(version: u16) -> Result<Filter> {
+    Filter::parse(&format!(r#"{{"v": {{"$gt": {version}}}}}"#))
+}
+
+/// What that filter is to find.
+fn has_document_after((bits, document): &Row, version: u16) -> bool {
+    document.is_some() && f32::from_bits(bits[1]) > f32::from(version)
+}
+
+/// A filtered search and the ids of the filter, oldest first, beside the map.
+fn check_filtered(snapshot: &Snapshot, content: &Content, query: &[f32], k: usize) -> Result<Outcome> {
+    let newest = content.values().map(|(bits, _)| f32::from_bits(bits[1])).fold(0.0, f32::max);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a version")]
+    let before = newest as u16 / 2;
+    let filter = newer_than(before)?;
+    let mut matching = content.clone();
+    matching.retain(|_, row| has_document_after(row, before));
+    let ids = snapshot.ids_where(&filter)?;
+    let found = snapshot.search_with(query, k, &SearchOptions::new().with_vectors().filter(filter))?;
+    let mut by_age: Vec<_> = matching.iter().map(|(id, (bits, _))| (f32::from_bits(bits[1]), id)).collect();
+    by_age.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok((|| {
+        prop_assert!(
+            ids.iter().map(ToString::to_string).eq(by_age.iter().map(|(_, id)| (*id).clone())),
+            "{:?}",
+            ids
+        );
+        let read = if k == 0 { 0 } else { matching.len() as u64 };
+        prop_assert_eq!((found.exact, found.rows_read), (true, read));
+        let found: Vec<_> =
+            found.into_iter().map(|n| (n.id.to_string(), n.distance, n.vector.unwrap_or_default())).collect();
+        prop_assert_eq!(found, nearest(&matching, snapshot.metric(), query, k), "of those after {}", before);
+        Ok(())
+    })())
+}
+
 /// Everything that a snapshot says of itself, and a search beside one of the map.
 fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usize) -> Result<Outcome> {
     let (mut seen, mut ages, mut gets) = (Content::new(), Vec::new(), Content::new());
@@ -217,6 +257,7 @@ fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
         }
     }
     let found = snapshot.search_with(query, k, &SearchOptions::new().with_vectors().with_documents())?;
+    let filtered = check_filtered(snapshot, content, query, k)?;
     let said: Vec<_> = found.iter().map(|found| found.document.clone()).collect();
     let found: Vec<_> =
         found.into_iter().map(|n| (n.id.to_string(), n.distance, n.vector.unwrap_or_default())).collect();
@@ -229,7 +270,7 @@ fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
         let documents: Vec<_> = expected.iter().map(|(id, ..)| content[id].1.clone()).collect();
         prop_assert_eq!(found, expected, "the {} nearest to {:?}", k, query);
         prop_assert_eq!(said, documents, "documents of a search");
-        Ok(())
+        filtered
     })())
 }
 
@@ -342,6 +383,21 @@ impl Machine {
         self.settle("delete", &outcome, calls, there > 0)
     }
 
+    fn delete_where(&mut self, store: &VectorStore, newest: u16) -> Outcome<Went> {
+        let before = self.version.saturating_sub(newest);
+        let filter = newer_than(before).map_err(fail("filter"))?;
+        let mut content = self.last().clone();
+        content.retain(|_, row| !has_document_after(row, before));
+        let there = self.last().len() - content.len();
+        self.model.states.push(content);
+        let calls = self.door().calls();
+        let outcome = store.delete_where(&filter, None);
+        if let Ok(deleted) = outcome {
+            prop_assert_eq!(deleted, there, "deleted where {:?}", filter);
+        }
+        self.settle("delete_where", &outcome, calls, there > 0)
+    }
+
     /// Compacts, with a put and a delete in the middle.
     fn compact(&mut self, store: &VectorStore, put: &[usize], delete: &[usize], stop: bool) -> Outcome<Went> {
         let put: Vec<(usize, bool)> = put.iter().map(|&id| (id, false)).collect();
@@ -370,6 +426,7 @@ impl Machine {
         let went = match step {
             Step::Put(ids) => self.put(&store, ids)?,
             Step::Delete(ids) => self.delete(&store, ids)?,
+            Step::DeleteWhere(newest) => self.delete_where(&store, *newest)?,
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
             Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
             Step::Close(fault) => {

@@ -85,7 +85,7 @@ impl Make {
 
     /// `.ids` of the sealed segments.
     fn index(&mut self) -> &mut Make {
-        self.store.engine().expect("a writer").index_sealed(false);
+        self.store.engine().expect("a writer").expect("a dimension").index_sealed(false);
         self
     }
 
@@ -311,7 +311,7 @@ fn deleted_in_del_only() -> Made {
     let mut make = Make::with(65_536, &small().compact_at(0.3));
     make.put(&["a", "b", "c", "d"]).put(&["e", "f"]).delete(&["a"]).put(&["e"]);
     make.put(&["g", "h", "i", "j"]).put(&["k"]);
-    make.store.engine().expect("a writer").compact_in_background();
+    make.store.engine().expect("a writer").expect("a dimension").compact_in_background();
     let made = make.close();
     assert_eq!(names(&made.image, ".idx"), ["00000001.idx", "00000003.idx", "00000004.idx", "00000005.idx"]);
     made

@@ -196,7 +196,7 @@ fn publish_and_read(options: &OpenOptions) {
         }
     });
     let moves = shared.spawn(|shared| {
-        let engine = shared.store.engine().expect("writable");
+        let engine = shared.store.engine().expect("writable").expect("a dimension");
         for _ in 0..4 {
             match below(4) {
                 0 => engine.drain().expect("drain"),
@@ -209,7 +209,7 @@ fn publish_and_read(options: &OpenOptions) {
     join([batches, deletes, gets, snapshots, moves]);
     assert_eq!(look_at(&shared.store.snapshot().expect("snapshot")), 5);
     assert_eq!(shared.store.len().expect("len"), 3);
-    close(shared.store.engine().expect("writable")).expect("close");
+    close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
     let (store, content) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
     assert_eq!(content.len(), 3);
     assert_eq!(look_at(&store.snapshot().expect("snapshot")), 5);
@@ -243,7 +243,7 @@ fn group_commit(shared: &Shared, threads: bool) -> Vec<Result<()>> {
     }));
     // What is written while a sync is under way is not covered by it.
     callers.push(shared.spawn(|shared| {
-        let engine = shared.store.engine().expect("writable");
+        let engine = shared.store.engine().expect("writable").expect("a dimension");
         vec![engine.drain(), engine.drain()]
     }));
     if threads {
@@ -331,7 +331,7 @@ fn a_setback_of_the_background_ends() {
         });
         join([waits, writes]);
         shared.faulty.heal();
-        let engine = shared.store.engine().expect("writable");
+        let engine = shared.store.engine().expect("writable").expect("a dimension");
         let outcome = if alone { engine.check_writable(&engine.state()) } else { engine.flush() };
         if !outcome.is_err_and(|error| error.stops_writing()) {
             shared.check_goes_on();
@@ -367,7 +367,7 @@ fn what_is_held_stays_while_segments_are_replaced() {
             shared.spawn(reader),
             shared.spawn(|shared| _ = shared.store.compact().expect("compact")),
             shared.spawn(|shared| {
-                shared.store.engine().expect("writable").index_sealed(false);
+                shared.store.engine().expect("writable").expect("a dimension").index_sealed(false);
                 _ = shared.store.compact().expect("compact");
             }),
             shared.spawn(|shared| {
@@ -440,7 +440,7 @@ fn closing_leaves_nobody_waiting() {
             }),
             shared.spawn(|shared| _ = shared.store.compact()),
         ];
-        let closed = close(shared.store.engine().expect("writable"));
+        let closed = close(shared.store.engine().expect("writable").expect("a dimension"));
         for id in join(writers).concat() {
             // What was accepted before the store closed is durable after it.
             _ = shared.ack(&id, closed.clone());

@@ -1,0 +1,131 @@
+//! A store without a dimension: a directory, LOCK and a MANIFEST that names no segment, until the first vector comes.
+
+use crate::directory;
+use crate::disk::{Disk, fork};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::files::random;
+use crate::format::Identity;
+use crate::format::header::Header;
+use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::record::FileRecord;
+use crate::open::{How, Opened, open_segments};
+use crate::pair::Pair;
+use crate::planted::{self, Bug};
+use crate::settings::{OpenOptions, Settings};
+use crate::sync::{Mutex, MutexGuard};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+/// What a handle that writes needs to fix the dimension.
+#[derive(Debug)]
+pub(crate) struct Dimless {
+    settings: Settings,
+    /// Held while the dimension is being fixed.
+    place: Mutex<Place>,
+    /// The process that made this handle, counted in forks.
+    generation: u64,
+}
+
+/// What is on the disk.
+#[derive(Debug)]
+pub(crate) struct Place {
+    manifest: Manifest,
+    /// The number of the next pair that is tried.
+    next_segment: u64,
+    /// Nobody knows which MANIFEST the disk has: the store has to be opened again.
+    failure: Option<Arc<Error>>,
+}
+
+impl Dimless {
+    pub(crate) fn new(manifest: Manifest, options: &OpenOptions) -> Dimless {
+        let next_segment = manifest.next_segment;
+        Dimless {
+            settings: options.settings.clone(),
+            place: Mutex::new(Place { manifest, next_segment, failure: None }),
+            generation: fork::generation(),
+        }
+    }
+
+    /// The place of whoever fixes the dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a child of the process that opened the store; [`Error::Poisoned`] after a failure of unknown
+    /// outcome.
+    pub(crate) fn place(&self) -> Result<MutexGuard<'_, Place>> {
+        // First: in a child, the place may be held by a thread that it does not have.
+        if fork::generation() != self.generation {
+            return Err(Error::Forked);
+        }
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        match &place.failure {
+            Some(first) => Err(Error::Poisoned { first: first.clone() }),
+            None => Ok(place),
+        }
+    }
+
+    /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format.
+    pub(crate) fn fix(
+        &self,
+        place: &mut Place,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        dim: u32,
+    ) -> Result<Arc<Engine>> {
+        // A new number each time: what an earlier try could not remove is not in the way.
+        let segment = place.next_segment;
+        place.next_segment += 1;
+        let give_up = |error: Error| {
+            let path = directory::pair_path(dir, segment);
+            for suffix in ["dat", "idx"] {
+                _ = disk.unlink(&path.with_extension(suffix));
+            }
+            error.abandoned()
+        };
+        let (pair, opened) = first_pair(disk, dir, &place.manifest, segment, dim).map_err(give_up)?;
+        match directory::replace_manifest(disk.as_ref(), dir, &opened.manifest) {
+            Ok(()) => Ok(Engine::new(disk.clone(), dir.to_owned(), self.settings.clone(), opened, pair)),
+            // From the rename on nobody knows which MANIFEST a crash leaves.
+            Err(error @ Error::SyncFailed { .. }) => {
+                place.failure = Some(Arc::new(error.clone()));
+                Err(error)
+            }
+            Err(error) => Err(give_up(error)),
+        }
+    }
+}
+
+/// M1: the first pair of a store, durable and opened under the MANIFEST that is to name it. After the rename nothing may
+/// fail but the rename itself.
+fn first_pair(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    before: &Manifest,
+    segment: u64,
+    dim: u32,
+) -> Result<(Pair, Opened)> {
+    let identity = Identity { uuid: before.uuid, segment, salt: random()? };
+    let header = Header { dim, element: before.element, identity };
+    let manifest = Manifest {
+        number: before.number + 1,
+        dim,
+        next_segment: segment + 1,
+        segments: vec![SegmentEntry { number: segment, salt: identity.salt, sealed: None }],
+        ..before.clone()
+    };
+    let file = FileRecord { header, seq: 0, chain: [0; 16] };
+    let pair = Pair::create(disk, &directory::pair_path(dir, segment), file, manifest.number)?;
+    let how = How { writable: true, proven_only: false, known: None };
+    let opened = open_segments(disk, dir, manifest, how)?;
+    if !planted::is(Bug::SkipNamesSync) {
+        disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+    }
+    Ok((pair, opened))
+}
+
+impl Place {
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}

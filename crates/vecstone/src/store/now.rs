@@ -1,0 +1,71 @@
+//! Calls of a microsecond that would rather not be made than wait: for a caller who holds a lock of his own, such as that of
+//! an interpreter.
+
+use super::{Role, VectorStore};
+use crate::batch::{Batch, Op};
+use crate::error::Result;
+use crate::id::AsId;
+use crate::view::check_len;
+
+impl VectorStore {
+    /// As [`write`](Self::write) of one put or delete with [`Durability::Buffered`](crate::Durability::Buffered), if
+    /// that need not wait for a lock, for room in the buffer or for the disk; else `None`, and nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn try_write(&self, op: &Op<'_>) -> Result<Option<()>> {
+        // A store without a dimension has files to make.
+        let Some(engine) = self.engine()? else { return Ok(None) };
+        let (ops, line);
+        let op = match *op {
+            Op::Put { id, vector, document: Some(document) } => {
+                line = crate::document::one_line(0, document)?;
+                Op::Put { id, vector, document: Some(&line) }
+            }
+            op => op,
+        };
+        ops = [op];
+        let batch = Batch::Ops(&ops);
+        batch.check(engine.schema.dim as usize, None)?;
+        engine.try_write(&op, batch.bytes())
+    }
+
+    /// As [`get_into`](Self::get_into), if that need not wait for a lock or for the disk; else `None`, and `out` holds
+    /// nothing to rely on. The first look at a segment may open and map its `.ids`.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_into`](Self::get_into).
+    pub fn try_get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<Option<bool>> {
+        check_len(self.dim(), out)?;
+        let id = id.as_id();
+        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        let view = match self.role.get() {
+            Some(Role::Writer(engine)) if !engine.is_forked() => {
+                let Some(looked) = engine.try_buffer(hash, id, |vector| out.copy_from_slice(vector)) else {
+                    return Ok(None);
+                };
+                if let Some(found) = looked {
+                    return Ok(Some(found));
+                }
+                engine.published.load()
+            }
+            Some(Role::Reader(reader)) if !reader.is_forked() => reader.published.load(),
+            _ => return Ok(None),
+        };
+        if view.kind != Some(id.kind()) {
+            return Ok(Some(false));
+        }
+        if view.is_changing() {
+            return Ok(None);
+        }
+        match view.find(hash, bytes)? {
+            None => Ok(Some(false)),
+            Some(at) => {
+                let read = view.segments[at.segment].segment.read_cached_row(at.row.into(), out)?;
+                Ok(read.then_some(true))
+            }
+        }
+    }
+}

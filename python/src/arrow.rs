@@ -1,0 +1,173 @@
+//! Arrow data in and out by the C stream interface, and files of rows.
+
+use crate::error::OrRaise;
+use crate::ids::to_python;
+use numpy::{PyArray1, PyArrayMethods};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyList, PyTuple};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use vecstone_arrow::arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
+use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, reader_of, rows_of};
+
+/// The name that the interface gives its capsules.
+const STREAM: &std::ffi::CStr = c"arrow_array_stream";
+/// Rows in a batch that is handed out.
+const BATCH_ROWS: usize = 8192;
+
+/// The live rows of a snapshot as a stream of Arrow batches.
+pub(crate) fn stream<'py>(
+    py: Python<'py>,
+    snapshot: vecstone::Snapshot,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    let stream = FFI_ArrowArrayStream::new(Box::new(reader_of(snapshot, BATCH_ROWS)));
+    PyCapsule::new(py, stream, Some(STREAM.to_owned()))
+}
+
+/// Rows of a file (Parquet, Arrow IPC, JSON lines), or of anything that has `__arrow_c_stream__`: an iterator of tuples
+/// (ids, vectors or None, documents as JSON or None, texts or None).
+#[pyclass(frozen, module = "vecstone._core")]
+pub(crate) struct Rows {
+    source: Mutex<Source>,
+    /// Rows of the whole, if that is known before.
+    #[pyo3(get)]
+    total: Option<u64>,
+}
+
+enum Source {
+    File(Box<RowReader>),
+    Stream { reader: Box<ArrowArrayStreamReader>, columns: Columns, first: u64 },
+}
+
+impl Source {
+    fn next(&mut self) -> Option<Result<vecstone_arrow::Rows, Error>> {
+        match self {
+            Source::File(reader) => reader.next(),
+            Source::Stream { reader, columns, first } => loop {
+                let batch = match reader.next()? {
+                    Ok(batch) if batch.num_rows() == 0 => continue,
+                    Ok(batch) => batch,
+                    Err(error) => {
+                        return Some(Err(Error::Unreadable { format: "Arrow stream", why: error.to_string() }));
+                    }
+                };
+                let rows = rows_of(&batch, columns, *first);
+                *first += batch.num_rows() as u64;
+                return Some(rows);
+            },
+        }
+    }
+}
+
+fn raised(error: Error) -> PyErr {
+    match error {
+        Error::InFile { path, error } => match *error {
+            Error::Io { source, doing } => {
+                let text = format!("cannot {doing}: {source}");
+                source.raw_os_error().map_or_else(
+                    || PyOSError::new_err(format!("{}: {text}", path.display())),
+                    |number| PyOSError::new_err((number, text, path.clone())),
+                )
+            }
+            error => PyValueError::new_err(format!("{}: {error}", path.display())),
+        },
+        error => PyValueError::new_err(error.to_string()),
+    }
+}
+
+#[pymethods]
+impl Rows {
+    /// `documents`: None for none, "auto" for a column `document` if there is one, "*" for all others, or their names.
+    #[new]
+    #[pyo3(signature = (source, id_column, vector_column, documents, text_column, batch_rows))]
+    fn new(
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        id_column: String,
+        vector_column: Option<String>,
+        documents: Option<&Bound<'_, PyAny>>,
+        text_column: Option<String>,
+        batch_rows: usize,
+    ) -> PyResult<Rows> {
+        let documents = match documents {
+            None => DocumentColumns::None,
+            Some(documents) => match documents.extract::<String>() {
+                Ok(word) if word == "auto" => DocumentColumns::IfThere,
+                Ok(word) if word == "*" => DocumentColumns::Others,
+                Ok(_) => return Err(PyTypeError::new_err("document_columns is a list of names, or '*'")),
+                Err(_) => DocumentColumns::Named(documents.extract()?),
+            },
+        };
+        let columns = Columns { id: id_column, vector: vector_column, documents, text: text_column, dim: None };
+        if source.hasattr("__arrow_c_stream__")? {
+            let reader = Box::new(imported(source)?);
+            let source = Source::Stream { reader, columns, first: 0 };
+            return Ok(Rows { source: Mutex::new(source), total: None });
+        }
+        let path: PathBuf = source.extract()?;
+        let reader = py.detach(|| RowReader::open(path, &columns, batch_rows)).map_err(raised)?;
+        Ok(Rows { total: reader.rows(), source: Mutex::new(Source::File(Box::new(reader))) })
+    }
+
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let next = py.detach(|| self.source.lock().unwrap_or_else(PoisonError::into_inner).next());
+        let Some(rows) = next else { return Ok(None) };
+        let rows = rows.map_err(raised)?;
+        let ids = rows.ids.iter().map(|id| to_python(py, id)).collect::<PyResult<Vec<_>>>()?;
+        let vectors = match rows.dim {
+            0 => None,
+            dim => Some(PyArray1::from_slice(py, &rows.vectors).reshape([ids.len(), dim])?),
+        };
+        let tuple = (PyList::new(py, ids)?, vectors, rows.documents, rows.texts);
+        Ok(Some(tuple.into_pyobject(py)?))
+    }
+}
+
+/// Takes the stream over that an object hands out.
+#[allow(unsafe_code, reason = "the Arrow C stream interface hands a stream over by its address")]
+fn imported(source: &Bound<'_, PyAny>) -> PyResult<ArrowArrayStreamReader> {
+    let capsule = source.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
+    let stream = capsule.pointer_checked(Some(STREAM))?.cast::<FFI_ArrowArrayStream>();
+    // SAFETY: a capsule of that name holds an ArrowArrayStream, by the Arrow PyCapsule interface, and lives until the end
+    // of this function; `from_raw` moves the stream out and leaves a released one behind, which the capsule then frees.
+    let reader = unsafe { ArrowArrayStreamReader::from_raw(stream.as_ptr()) };
+    reader.map_err(|error| PyValueError::new_err(format!("the Arrow stream cannot be read: {error}")))
+}
+
+/// Which of the rows are stored already with the same bytes and the same document.
+pub(crate) fn unchanged<'py>(
+    py: Python<'py>,
+    snapshot: &vecstone::Snapshot,
+    ids: &crate::ids::Ids,
+    vectors: &[f32],
+    lines: &[Option<String>],
+) -> PyResult<Bound<'py, PyArray1<bool>>> {
+    let same = py.detach(|| {
+        let mut stored = vec![0.0f32; snapshot.dim()];
+        let mut rows = vectors.chunks_exact(snapshot.dim().max(1));
+        let mut one = |(row, id): (usize, &vecstone::IdRef<'_>)| -> vecstone::Result<bool> {
+            let Some(vector) = rows.next() else { return Ok(false) };
+            let there = snapshot.get_into(*id, &mut stored)?;
+            let same = there && stored.iter().zip(vector).all(|(a, b)| a.to_bits() == b.to_bits());
+            let line = lines.get(row).and_then(Option::as_deref);
+            Ok(same && same_document(snapshot.get_document(*id)?.as_deref(), line))
+        };
+        ids.refs().iter().enumerate().map(&mut one).collect::<vecstone::Result<Vec<bool>>>()
+    });
+    Ok(PyArray1::from_vec(py, same.or_raise()?))
+}
+
+/// Whether two JSON texts say the same.
+fn same_document(stored: Option<&str>, line: Option<&str>) -> bool {
+    let line = line.filter(|line| *line != "null");
+    stored == line
+        || stored.zip(line).is_some_and(|(stored, line)| {
+            let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+            parse(stored).is_some() && parse(stored) == parse(line)
+        })
+}

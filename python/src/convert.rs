@@ -1,0 +1,57 @@
+//! Documents: Python's values to JSON text and back, by Python's own `json`.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+
+/// A document as JSON text; `None` for Python's None.
+pub(crate) fn to_json(document: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if document.is_none() {
+        return Ok(None);
+    }
+    let text = encoder(document.py())?.call1((document,))?;
+    Ok(Some(text.cast::<PyString>()?.to_str()?.to_owned()))
+}
+
+/// The documents of a batch, each JSON text or none.
+pub(crate) fn many_to_json(documents: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Option<String>>> {
+    let Some(documents) = documents else { return Ok(Vec::new()) };
+    let py = documents.py();
+    let mut lines = Vec::new();
+    for (row, document) in documents.try_iter()?.enumerate() {
+        let line = to_json(&document?).map_err(|error| {
+            let text = format!("document of row {row}: {}", error.value(py));
+            if error.is_instance_of::<PyTypeError>(py) {
+                PyTypeError::new_err(text)
+            } else {
+                PyValueError::new_err(text)
+            }
+        })?;
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// The value of a JSON text, or None.
+pub(crate) fn from_json<'py>(py: Python<'py>, text: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match text {
+        None => Ok(py.None().into_bound(py)),
+        Some(text) => LOADS.import(py, "json", "loads")?.call1((text,)),
+    }
+}
+
+/// `json.JSONEncoder(...).encode`: one line, any text as it is, and no NaN.
+fn encoder(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let encode = ENCODE.get_or_try_init(py, || -> PyResult<Py<PyAny>> {
+        let options = PyDict::new(py);
+        options.set_item("ensure_ascii", false)?;
+        options.set_item("allow_nan", false)?;
+        options.set_item("separators", (",", ":"))?;
+        let encoder = py.import("json")?.getattr("JSONEncoder")?.call((), Some(&options))?;
+        Ok(encoder.getattr("encode")?.unbind())
+    })?;
+    Ok(encode.bind(py))
+}

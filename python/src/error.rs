@@ -1,0 +1,93 @@
+//! Errors of the library as Python's: built-in exceptions where Python has the word.
+
+use pyo3::exceptions::{
+    PyException, PyFileExistsError, PyFileNotFoundError, PyMemoryError, PyOSError, PyTypeError, PyValueError,
+};
+use pyo3::prelude::*;
+use pyo3::{Python, create_exception};
+use std::io;
+use std::path::Path;
+use vecstone::Error as E;
+
+create_exception!(vecstone, Error, PyException, "What Python has no word for; the base of the others here.");
+create_exception!(vecstone, LockedError, Error, "Another process writes the store; `pid` is its process, if known.");
+create_exception!(vecstone, CorruptError, Error, "Stored bytes are damaged: `path`, `offset`. Nothing was changed.");
+create_exception!(vecstone, NotAStoreError, Error, "What is at that path is not a store.");
+create_exception!(vecstone, UnsupportedError, Error, "Written by a newer release.");
+create_exception!(vecstone, ReadOnlyError, Error, "The store is open read-only.");
+create_exception!(vecstone, ForkedError, Error, "This process is a fork of the one that opened the store.");
+create_exception!(vecstone, WritingStoppedError, Error, "A write or sync failed before; open the store again.");
+create_exception!(vecstone, CancelledError, Error, "Broken off as asked; nothing was changed.");
+
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("Error", py.get_type::<Error>())?;
+    module.add("LockedError", py.get_type::<LockedError>())?;
+    module.add("CorruptError", py.get_type::<CorruptError>())?;
+    module.add("NotAStoreError", py.get_type::<NotAStoreError>())?;
+    module.add("UnsupportedError", py.get_type::<UnsupportedError>())?;
+    module.add("ReadOnlyError", py.get_type::<ReadOnlyError>())?;
+    module.add("ForkedError", py.get_type::<ForkedError>())?;
+    module.add("WritingStoppedError", py.get_type::<WritingStoppedError>())?;
+    module.add("CancelledError", py.get_type::<CancelledError>())
+}
+
+/// The exception of an error.
+pub(crate) fn raised(error: &E) -> PyErr {
+    let text = error.to_string();
+    match error {
+        E::DimensionMismatch { .. }
+        | E::NonFinite { .. }
+        | E::InvalidId { .. }
+        | E::CountMismatch { .. }
+        | E::BatchTooLarge { .. }
+        | E::InvalidDim { .. }
+        | E::InvalidDocument { .. }
+        | E::NoSuchRow { .. }
+        | E::Closed => PyValueError::new_err(text),
+        E::IdKind { .. } => PyTypeError::new_err(text),
+        E::NotFound { .. } => PyFileNotFoundError::new_err(text),
+        E::AlreadyExists { .. } => PyFileExistsError::new_err(text),
+        E::OutOfMemory { .. } => PyMemoryError::new_err(text),
+        E::Io { path, source, .. }
+        | E::WriteFailed { path, source, .. }
+        | E::SyncFailed { path, source }
+        | E::NoSpace { path, source } => of_the_system(path, source, text),
+        E::Locked { pid, .. } => with_attributes(LockedError::new_err(text), |error| error.setattr("pid", *pid)),
+        E::Corrupt { path, offset, .. } => with_attributes(CorruptError::new_err(text), |error| {
+            error.setattr("path", path)?;
+            error.setattr("offset", *offset)
+        }),
+        E::NotAStore { .. } | E::HalfMade { .. } => NotAStoreError::new_err(text),
+        E::Unsupported { .. } => UnsupportedError::new_err(text),
+        E::ReadOnly => ReadOnlyError::new_err(text),
+        E::Forked => ForkedError::new_err(text),
+        E::Poisoned { .. } => WritingStoppedError::new_err(text),
+        E::Cancelled => CancelledError::new_err(text),
+        _ => Error::new_err(text),
+    }
+}
+
+/// With a number from the system Python chooses the class: `PermissionError` and the like.
+fn of_the_system(path: &Path, source: &io::Error, text: String) -> PyErr {
+    match source.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, text, path.to_owned())),
+        None => PyOSError::new_err(text),
+    }
+}
+
+fn with_attributes(error: PyErr, set: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>) -> PyErr {
+    Python::attach(|py| set(error.value(py).as_any()).err()).unwrap_or(error)
+}
+
+/// Errors of the library in Python's functions.
+pub(crate) trait OrRaise<T> {
+    /// The value, or the exception of the error.
+    fn or_raise(self) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for vecstone::Result<T> {
+    fn or_raise(self) -> PyResult<T> {
+        self.map_err(|error| raised(&error))
+    }
+}

@@ -1,0 +1,67 @@
+//! Going through a store in the order of writing, as it was when that began.
+
+use crate::error::OrRaise;
+use crate::ids::to_python;
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use vecstone::{Id, Iter, Snapshot};
+
+/// Rows fetched at once, with the interpreter free for other threads meanwhile.
+const AT_ONCE: usize = 256;
+
+/// What each step gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gives {
+    Ids,
+    Vectors,
+    Both,
+}
+
+/// An iterator over ids, vectors or both.
+#[pyclass(frozen, module = "vecstone")]
+pub(crate) struct RowIter {
+    gives: Gives,
+    state: Mutex<State>,
+}
+
+struct State {
+    rows: Iter,
+    fetched: VecDeque<vecstone::Result<(Id, Vec<f32>)>>,
+}
+
+impl RowIter {
+    pub(crate) fn over(snapshot: &Snapshot, gives: Gives) -> RowIter {
+        let rows = if gives == Gives::Ids { snapshot.ids() } else { snapshot.iter() };
+        RowIter { gives, state: Mutex::new(State { rows, fetched: VecDeque::new() }) }
+    }
+
+    fn next(&self) -> Option<vecstone::Result<(Id, Vec<f32>)>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.fetched.is_empty() {
+            let some: Vec<_> = state.rows.by_ref().take(AT_ONCE).collect();
+            state.fetched.extend(some);
+        }
+        state.fetched.pop_front()
+    }
+}
+
+#[pymethods]
+impl RowIter {
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(row) = py.detach(|| self.next()) else { return Ok(None) };
+        let (id, vector) = row.or_raise()?;
+        Ok(Some(match self.gives {
+            Gives::Ids => to_python(py, &id)?,
+            Gives::Vectors => PyArray1::from_vec(py, vector).into_any(),
+            Gives::Both => {
+                (to_python(py, &id)?, PyArray1::from_vec(py, vector)).into_pyobject(py)?.into_any()
+            }
+        }))
+    }
+}

@@ -1,0 +1,49 @@
+//! The Python package's native half: what Python hands in becomes ids and rows, what the store gives back becomes
+//! Python's. Everything that decides is in the `vecstone` crate or in `python/vecstone`.
+
+mod arrow;
+mod convert;
+mod error;
+mod ids;
+mod iterate;
+mod open;
+mod reading;
+mod segments;
+mod shared;
+mod snapshot;
+mod store;
+mod vectors;
+
+use pyo3::prelude::*;
+
+/// The native half of vecstone; use the `vecstone` package.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::arrow::Rows;
+    #[pymodule_export]
+    use super::iterate::RowIter;
+    #[pymodule_export]
+    use super::segments::Segment;
+    #[pymodule_export]
+    use super::shared::close_all;
+    #[pymodule_export]
+    use super::snapshot::Snapshot;
+    #[pymodule_export]
+    use super::store::Store;
+
+    use pyo3::prelude::*;
+    use std::ffi::OsString;
+
+    /// Runs the command line with these arguments, the program's name first; returns the exit code.
+    #[pyfunction]
+    fn run_command_line(py: Python<'_>, args: Vec<OsString>) -> u8 {
+        py.detach(|| vecstone_cli::run(args))
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        super::error::add_to(module)
+    }
+}

@@ -1,0 +1,213 @@
+//! What a store and a snapshot of it answer alike: searches, many vectors, documents, filters.
+
+use crate::convert;
+use crate::error::{OrRaise, raised};
+use crate::ids::{self, Ids};
+use crate::vectors;
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyMapping, PyTuple};
+use vecstone::{Filter, Hits, Id, IdKind, IdRef, SearchOptions, Snapshot};
+
+/// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
+pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
+    match kind {
+        Some(expected) if expected != id.kind() => {
+            Err(vecstone::Error::IdKind { expected, found: id.kind() })
+        }
+        _ => Ok(id),
+    }
+}
+
+/// The same for many.
+pub(crate) fn all_of_kind(kind: Option<IdKind>, ids: &[IdRef<'_>]) -> vecstone::Result<()> {
+    ids.iter().try_for_each(|id| of_kind(kind, *id).map(|_| ()))
+}
+
+/// A filter as Python gives it: a dict over documents, or a collection of ids.
+pub(crate) fn filter(object: &Bound<'_, PyAny>) -> PyResult<Filter> {
+    if object.cast::<PyMapping>().is_ok() {
+        let text = convert::to_json(object)?.unwrap_or_default();
+        return Filter::parse(&text).or_raise();
+    }
+    if object.is_callable() || object.is_instance_of::<PyBytes>() || object.try_iter().is_err() {
+        return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));
+    }
+    let ids = Ids::of(object)?;
+    Ok(Filter::ids(ids.refs().iter().map(IdRef::to_id)))
+}
+
+/// The options of a search.
+pub(crate) fn options(
+    filter_by: Option<&Bound<'_, PyAny>>,
+    radius: Option<f32>,
+    vectors: bool,
+    documents: bool,
+) -> PyResult<SearchOptions> {
+    let mut options = SearchOptions::new();
+    if let Some(filter_by) = filter_by {
+        options = options.filter(filter(filter_by)?);
+    }
+    if let Some(radius) = radius {
+        options = options.radius(radius);
+    }
+    if vectors {
+        options = options.with_vectors();
+    }
+    Ok(if documents { options.with_documents() } else { options })
+}
+
+/// Ids, distances, whether they are exact, rows read, vectors and documents: what `Hits` of Python is made of.
+pub(crate) fn hits<'py>(
+    py: Python<'py>,
+    found: Hits,
+    vectors: bool,
+    documents: bool,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let list = |of: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| -> PyResult<Bound<'py, PyAny>> {
+        Ok(PyList::new(py, of.collect::<PyResult<Vec<_>>>()?)?.into_any())
+    };
+    let none = || -> PyResult<Bound<'py, PyAny>> { Ok(py.None().into_bound(py)) };
+    let ids = list(&mut found.hits.iter().map(|hit| ids::to_python(py, &hit.id)))?;
+    let distances = PyArray1::from_iter(py, found.hits.iter().map(|hit| hit.distance));
+    let (exact, rows_read) = (found.exact, found.rows_read);
+    let documents = match documents {
+        true => list(&mut found.hits.iter().map(|hit| convert::from_json(py, hit.document.as_deref())))?,
+        false => none()?,
+    };
+    let vectors = match vectors {
+        true => list(&mut found.hits.into_iter().map(|hit| {
+            Ok(PyArray1::from_vec(py, hit.vector.unwrap_or_default()).into_any())
+        }))?,
+        false => none()?,
+    };
+    (ids, distances, exact, rows_read, vectors, documents).into_pyobject(py)
+}
+
+/// Ids and distances of the results of many queries, both of shape (n, k).
+pub(crate) fn neighbors<'py>(
+    py: Python<'py>,
+    found: &[Hits],
+    k: usize,
+    kind: Option<IdKind>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray2<f32>>)> {
+    let shape = [found.len(), k];
+    let cells = found.len().checked_mul(k).ok_or_else(|| PyValueError::new_err("k is too large"))?;
+    let at = |query: usize, hit: usize| query * k + hit;
+    let mut distances = vec![f32::INFINITY; cells];
+    for (query, hits) in found.iter().enumerate() {
+        hits.hits.iter().enumerate().for_each(|(n, hit)| distances[at(query, n)] = hit.distance);
+    }
+    let ids = if kind == Some(IdKind::U64) {
+        let mut ids = vec![u64::MAX; cells];
+        for (query, hits) in found.iter().enumerate() {
+            for (n, hit) in hits.hits.iter().enumerate() {
+                if let Id::U64(id) = hit.id {
+                    ids[at(query, n)] = id;
+                }
+            }
+        }
+        PyArray1::from_vec(py, ids).reshape(shape)?.into_any()
+    } else {
+        let mut ids: Vec<Py<PyAny>> = (0..cells).map(|_| py.None()).collect();
+        for (query, hits) in found.iter().enumerate() {
+            for (n, hit) in hits.hits.iter().enumerate() {
+                ids[at(query, n)] = ids::to_python(py, &hit.id)?.unbind();
+            }
+        }
+        PyArray1::from_vec(py, ids).reshape(shape)?.into_any()
+    };
+    Ok((ids, PyArray1::from_vec(py, distances).reshape(shape)?))
+}
+
+/// The components of many queries, shape (n, dim), copied.
+pub(crate) fn queries(object: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>, usize)> {
+    vectors::with_any_rows(object, |source, rows, dim| {
+        let mut queries = vec![0.0; rows * dim];
+        if !queries.is_empty() {
+            source.copy_rows(0, &mut queries);
+        }
+        Ok((queries, rows))
+    })
+}
+
+/// Searches for each of `n` queries.
+pub(crate) fn search_many(
+    snapshot: &Snapshot,
+    queries: &[f32],
+    n: usize,
+    k: usize,
+    options: &SearchOptions,
+) -> vecstone::Result<Vec<Hits>> {
+    let dim = snapshot.dim();
+    if n > 0 && dim > 0 && queries.len() != n * dim {
+        return Err(vecstone::Error::DimensionMismatch { expected: dim, found: queries.len() / n });
+    }
+    if dim == 0 {
+        return Ok((0..n).map(|_| Hits::default()).collect());
+    }
+    snapshot.search_many(queries, k, options)
+}
+
+/// What `get_many` does with ids that are not there.
+pub(crate) fn is_lenient(missing: &str) -> PyResult<bool> {
+    match missing {
+        "raise" => Ok(false),
+        "nan" => Ok(true),
+        _ => Err(PyValueError::new_err(format!("missing is '{missing}', neither 'raise' nor 'nan'"))),
+    }
+}
+
+/// The vectors of many ids, float32 of shape (n, dim), aligned with them.
+pub(crate) fn get_many<'py>(
+    py: Python<'py>,
+    snapshot: &Snapshot,
+    wanted: &Ids,
+    lenient: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let dim = snapshot.dim();
+    // Not zeroed: every row is written below.
+    let array = vectors::numpy_module(py)?.call_method1("empty", ((wanted.len(), dim), "float32"))?;
+    let mut absent = Vec::new();
+    {
+        let mut out = array.cast::<PyArray2<f32>>()?.readwrite();
+        let out = out.as_slice_mut()?;
+        let got = py.detach(|| {
+            let ids = wanted.refs();
+            all_of_kind(snapshot.kind(), &ids)?;
+            snapshot.get_many_into(&ids, out, |n| absent.push(n))
+        });
+        got.or_raise()?;
+        for &n in &absent {
+            out[n * dim..(n + 1) * dim].fill(f32::NAN);
+        }
+    }
+    match absent.first().filter(|_| !lenient) {
+        Some(&n) => Err(PyKeyError::new_err(ids::to_python(py, &wanted.refs()[n].to_id())?.unbind())),
+        None => Ok(array),
+    }
+}
+
+/// The documents of many ids, None where there is none.
+pub(crate) fn get_documents<'py>(
+    py: Python<'py>,
+    snapshot: &Snapshot,
+    wanted: &Ids,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let texts = py.detach(|| {
+        let document = |id| snapshot.get_document(of_kind(snapshot.kind(), id)?);
+        wanted.refs().into_iter().map(document).collect::<vecstone::Result<Vec<_>>>()
+    });
+    texts.or_raise()?.iter().map(|text| convert::from_json(py, text.as_deref())).collect()
+}
+
+/// Ids as a list of Python's.
+pub(crate) fn id_list<'py>(py: Python<'py>, ids: &[Id]) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, ids.iter().map(|id| ids::to_python(py, id)).collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The error of a call on what is closed.
+pub(crate) fn closed() -> PyErr {
+    raised(&vecstone::Error::Closed)
+}

@@ -1,0 +1,179 @@
+//! A store at one moment, as Python holds it.
+
+use crate::arrow;
+use crate::convert;
+use crate::error::OrRaise;
+use crate::ids::{self, Ids};
+use crate::iterate::{Gives, RowIter};
+use crate::reading::{self, of_kind};
+use crate::segments::Segment;
+use crate::vectors;
+use numpy::PyArray1;
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyList, PyTuple};
+use vecstone::AsId;
+
+/// An unchanging view of a store.
+#[pyclass(subclass, frozen, module = "vecstone._core")]
+pub(crate) struct Snapshot {
+    snapshot: vecstone::Snapshot,
+}
+
+impl Snapshot {
+    pub(crate) fn new(snapshot: vecstone::Snapshot) -> Snapshot {
+        Snapshot { snapshot }
+    }
+
+    fn read_one<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let id = ids::one(id)?;
+        let got = py.detach(|| self.snapshot.get(of_kind(self.snapshot.kind(), id.as_id())?));
+        Ok(got.or_raise()?.map(|vector| PyArray1::from_vec(py, vector).into_any()))
+    }
+}
+
+#[pymethods]
+impl Snapshot {
+    #[new]
+    fn of(store: &Bound<'_, crate::store::Store>) -> PyResult<Snapshot> {
+        store.get().snapshot_now(store.py()).map(Snapshot::new)
+    }
+
+    /// The vector of an id, float32 of shape (dim,), a copy that may be written to; `default` if the id is not there.
+    ///
+    /// Its checksum is checked: CorruptError, never wrong numbers. TypeError for an id of another kind than the store's.
+    #[pyo3(signature = (id, default=None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.read_one(py, id)?.or(default))
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.read_one(py, id)?.ok_or_else(|| PyKeyError::new_err(id.clone().unbind()))
+    }
+
+    /// The vectors of n ids, float32 of shape (n, dim), row by row those of `ids`.
+    ///
+    /// `missing`: "raise" raises KeyError for the first id that is not there, "nan" gives a row of NaN for each.
+    #[pyo3(signature = (ids, missing="raise"))]
+    fn get_many<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>, missing: &str) -> PyResult<Bound<'py, PyAny>> {
+        reading::get_many(py, &self.snapshot, &Ids::of(ids)?, reading::is_lenient(missing)?)
+    }
+
+    /// The document of an id; `default` if the id or its document is not there.
+    #[pyo3(signature = (id, default=None))]
+    fn get_document<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let id = ids::one(id)?;
+        let text = py.detach(|| self.snapshot.get_document(of_kind(self.snapshot.kind(), id.as_id())?));
+        text.or_raise()?.map_or(Ok(default), |text| convert::from_json(py, Some(&text)).map(Some))
+    }
+
+    /// The documents of n ids: a list of n, None where there is none.
+    fn get_documents<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        reading::get_documents(py, &self.snapshot, &Ids::of(ids)?)
+    }
+
+    /// The ids whose rows a filter matches (see `search`), in the order of writing.
+    fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let filter = reading::filter(filter)?;
+        let ids = py.detach(|| self.snapshot.ids_where(&filter)).or_raise()?;
+        reading::id_list(py, &ids)
+    }
+
+    fn _search<'py>(
+        &self,
+        py: Python<'py>,
+        query: &Bound<'py, PyAny>,
+        k: usize,
+        filter: Option<&Bound<'py, PyAny>>,
+        radius: Option<f32>,
+        with_vectors: bool,
+        with_documents: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = reading::options(filter, radius, with_vectors, with_documents)?;
+        let query = vectors::with_one(query, |query| Ok(query.to_vec()))?;
+        let found = py.detach(|| self.snapshot.search_with(&query, k, &options)).or_raise()?;
+        reading::hits(py, found, with_vectors, with_documents)
+    }
+
+    fn _search_many<'py>(
+        &self,
+        py: Python<'py>,
+        queries: &Bound<'py, PyAny>,
+        k: usize,
+        filter: Option<&Bound<'py, PyAny>>,
+        radius: Option<f32>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let options = reading::options(filter, radius, false, false)?;
+        let (queries, n) = reading::queries(queries)?;
+        let found = py.detach(|| reading::search_many(&self.snapshot, &queries, n, k, &options)).or_raise()?;
+        let (ids, distances) = reading::neighbors(py, &found, k, self.snapshot.kind())?;
+        Ok((ids, distances.into_any()))
+    }
+
+    fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(id) = ids::one(id) else { return Ok(false) };
+        py.detach(|| self.snapshot.contains(id.as_id())).or_raise()
+    }
+
+    fn __len__(&self) -> usize {
+        self.snapshot.len()
+    }
+
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __iter__(&self) -> RowIter {
+        RowIter::over(&self.snapshot, Gives::Ids)
+    }
+
+    fn _rows(&self, with_ids: bool) -> RowIter {
+        RowIter::over(&self.snapshot, if with_ids { Gives::Both } else { Gives::Vectors })
+    }
+
+    /// The committed rows of each segment, oldest first, as numpy views of the mapped files: see `Segment`.
+    ///
+    /// Flushes first, if the store is open for writing. The views stay as they are after `close()` and through compaction.
+    fn arrays(&self, py: Python<'_>) -> PyResult<Vec<Segment>> {
+        let segments = py.detach(|| self.snapshot.segments()).or_raise()?;
+        Ok(segments.into_iter().map(Segment::new).collect())
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        _ = requested_schema; // a wish that may be ignored
+        arrow::stream(py, self.snapshot.clone())
+    }
+
+    /// Components of a vector; None before the first write to a store that was made without.
+    #[getter]
+    fn dim(&self) -> Option<usize> {
+        Some(self.snapshot.dim()).filter(|dim| *dim > 0)
+    }
+
+    /// "cosine", "l2" or "ip".
+    #[getter]
+    fn metric(&self) -> &'static str {
+        self.snapshot.metric().name()
+    }
+
+    /// "string", "u64" or "uuid"; None before the first write.
+    #[getter]
+    fn id_kind(&self) -> Option<&'static str> {
+        self.snapshot.kind().map(vecstone::IdKind::name)
+    }
+}

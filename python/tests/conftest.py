@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vecstone
+
+DIM = 16
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[vecstone.Store]:
+    with vecstone.open(path, dim=DIM) as store:
+        yield store
+
+
+@pytest.fixture
+def rows() -> np.ndarray:
+    return np.random.default_rng(7).normal(size=(100, DIM)).astype("float32")
+
+
+def names(n: int) -> list[str]:
+    return [f"id-{i}" for i in range(n)]

@@ -1,0 +1,64 @@
+"""Vectors, set in stone: an embedded vector store whose files are plain arrays.
+
+>>> import numpy as np, tempfile, vecstone
+>>> with vecstone.open(tempfile.mkdtemp() + "/movies", dim=3) as store:
+...     store.put_many(["north", "east"], np.eye(3, dtype="float32")[:2])
+...     [hit.id for hit in store.search([0.9, 0.1, 0.0], k=1)]
+['north']
+
+`open` gives a `Store`: a mapping of ids to vectors with `search`. What `flush`, `close`, leaving a `with` block, or a
+write with ``durability="sync"`` has returned for survives a kill, a power cut and a full disk.
+"""
+
+from __future__ import annotations
+
+import atexit as _atexit
+
+from ._core import (
+    CancelledError,
+    CorruptError,
+    Error,
+    ForkedError,
+    LockedError,
+    NotAStoreError,
+    ReadOnlyError,
+    Segment,
+    UnsupportedError,
+    WritingStoppedError,
+    __version__,
+    close_all as _close_all,
+)
+from ._store import Hit, Hits, Neighbors, Snapshot, Store, open
+
+__all__ = [
+    "CancelledError",
+    "CorruptError",
+    "Error",
+    "ForkedError",
+    "Hit",
+    "Hits",
+    "LockedError",
+    "Neighbors",
+    "NotAStoreError",
+    "ReadOnlyError",
+    "Segment",
+    "Snapshot",
+    "Store",
+    "UnsupportedError",
+    "WritingStoppedError",
+    "__version__",
+    "ingest",
+    "open",
+]
+
+# What a program leaves open when it ends is flushed and closed then.
+_atexit.register(_close_all)
+
+
+def __getattr__(name: str) -> object:
+    # Imported at first use: most programs do without.
+    if name == "ingest":
+        from ._ingest import ingest
+
+        return ingest
+    raise AttributeError(f"module 'vecstone' has no attribute {name!r}")

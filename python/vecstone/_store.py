@@ -1,0 +1,287 @@
+"""The store: what is convenient in Python, on top of what `_core` does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+from . import _core
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Hit:
+    """One result of a search. ``id, distance = hit`` works, too."""
+
+    __slots__ = ("distance", "document", "id", "vector")
+
+    def __init__(self, id: Any, distance: float, vector: Any = None, document: Any = None) -> None:
+        self.id = id
+        self.distance = distance
+        self.vector = vector
+        self.document = document
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.id
+        yield self.distance
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hit) and (self.id, self.distance) == (other.id, other.distance)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.distance))
+
+    def __repr__(self) -> str:
+        return f"Hit(id={self.id!r}, distance={self.distance:.6g})"
+
+
+class Hits(Sequence[Hit]):
+    """The results of one search, nearest first.
+
+    `ids` is a list, `distances` float32 of shape (n,). `exact` tells whether the answer is that of a scan of all rows,
+    `rows_read` how many vectors were read for it.
+    """
+
+    __slots__ = ("_documents", "_vectors", "distances", "exact", "ids", "rows_read")
+
+    def __init__(self, found: tuple[Any, ...]) -> None:
+        self.ids, self.distances, self.exact, self.rows_read, self._vectors, self._documents = found
+
+    def _hit(self, at: int) -> Hit:
+        vector = None if self._vectors is None else self._vectors[at]
+        document = None if self._documents is None else self._documents[at]
+        return Hit(self.ids[at], float(self.distances[at]), vector, document)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Hit]: ...
+    def __getitem__(self, at: int | slice) -> Hit | list[Hit]:
+        if isinstance(at, slice):
+            return [self._hit(n) for n in range(*at.indices(len(self.ids)))]
+        return self._hit(at)
+
+    def __repr__(self) -> str:
+        return f"Hits({list(self)!r})"
+
+
+class Neighbors(NamedTuple):
+    """The results of `search_many`, one line for each query, nearest first: both of shape (n, k).
+
+    `ids` is uint64 for ids of kind int, else object. Where there are fewer than k results, the rest of the line is None
+    (2**64 - 1 for int) and infinity.
+    """
+
+    ids: np.ndarray[Any, Any]
+    distances: np.ndarray[Any, Any]
+
+
+class _Reading:
+    """What a store and a snapshot of it have in common."""
+
+    __slots__ = ()
+
+    def search(self, query: Any, k: int = 10, *, filter: Any = None, radius: float | None = None,
+               with_vectors: bool = False, with_documents: bool = False) -> Hits:
+        """The k rows nearest to a query, nearest first; of two at the same distance the older first. Exact.
+
+        `query`: shape (dim,) or (1, dim). Distances are "cosine" 1 - cos, "ip" 1 - dot, "l2" the sum of squares:
+        smaller is nearer. `filter`: a collection of ids, or a dict over the documents, as in {"lang": "en"},
+        {"year": {"$gte": 2020}}, {"$or": [{"a.b": 1}, {"tags": {"$contains": "x"}}]}; the operators are $eq $ne $gt $gte
+        $lt $lte $in $nin $any $all $contains $text $itext (part of a text, with or without case) $exists $empty, and
+        $and $or $not. There are always min(k, matches) results. `radius`: only rows at this distance or nearer.
+        `with_vectors`, `with_documents`: fill `Hit.vector` and `Hit.document`.
+
+        O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none; CorruptError: a result is damaged.
+        """
+        return Hits(self._search(query, k, filter, radius, with_vectors, with_documents))  # type: ignore[attr-defined]
+
+    def search_many(self, queries: Any, k: int = 10, *, filter: Any = None, radius: float | None = None) -> Neighbors:
+        """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
+        return Neighbors(*self._search_many(queries, k, filter, radius))  # type: ignore[attr-defined]
+
+    def to_arrow(self) -> Any:
+        """A `pyarrow.Table`: `id`, `vector` (fixed-size lists of float32), `document` (JSON text). Needs pyarrow.
+
+        Whatever reads the Arrow PyCapsule interface takes the store itself, batch by batch: `pyarrow.table(store)`,
+        `polars.DataFrame(store)`, DuckDB.
+        """
+        import pyarrow
+
+        return pyarrow.table(self)
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with the columns of `to_arrow`. Needs pandas and pyarrow."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """A `polars.DataFrame` with the columns of `to_arrow`. Needs polars."""
+        import polars
+
+        return polars.DataFrame(self)
+
+
+class _Items(ItemsView[Any, Any]):
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return iter(self._mapping._rows(True))  # type: ignore[attr-defined]
+
+
+class _Values(ValuesView[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._mapping._rows(False))  # type: ignore[attr-defined]
+
+
+class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
+    """An open store: a mapping of ids to vectors, in the order of writing, with documents and search. Made by `open`.
+
+    Any number of threads may use it. A handle that was pickled opens the store read-only, at its latest durable state;
+    in a forked child it reads what was flushed before the fork.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def keys(self) -> KeysView[Any]:
+        """The ids, in the order of writing."""
+        return KeysView(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Ids with vectors, in the order of writing, as they are when the iteration begins."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The vectors, in the order of writing, as they are when the iteration begins."""
+        return _Values(self)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Removes the oldest row and returns its id and vector."""
+        for id, vector in self.items():
+            del self[id]
+            return id, vector
+        raise KeyError("popitem(): the store is empty")
+
+    def snapshot(self) -> Snapshot:
+        """The store as it is now, for as long as you keep it."""
+        return Snapshot(self)
+
+    async def flush_async(self) -> None:
+        """As `flush`, for asyncio: other tasks go on meanwhile."""
+        await asyncio.to_thread(self.flush)
+
+    def stats(self) -> dict[str, Any]:
+        """Rows, bytes on the disk and bytes in memory: the object of `vecstone info --json`."""
+        found: dict[str, Any] = json.loads(self._stats())
+        return found
+
+    def __enter__(self) -> Store:
+        if self.closed:
+            raise ValueError("the store is closed; open it again")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.mode != "r":
+            self.flush()
+        elif self.closed:
+            raise ValueError("the store is closed; open it again")
+        return _reopen, (os.fspath(self.path),)
+
+    def __repr__(self) -> str:
+        path = os.fspath(self.path)
+        if self.closed:
+            return f"<vecstone.Store {path!r} closed>"
+        return (f"<vecstone.Store {path!r} rows={len(self)} dim={self.dim} metric={self.metric!r} "
+                f"ids={self.id_kind} mode={self.mode!r}>")
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        name = escape(os.path.basename(os.fspath(self.path)))
+        if self.closed:
+            return f"<b>vecstone</b> {name} (closed)"
+        stats = self.stats()
+        cells = {
+            "rows": f"{len(self):,}",
+            "dim": stats["dim"],
+            "metric": stats["metric"],
+            "ids": self.id_kind or "not fixed yet",
+            "on disk": _human(stats["bytes"]["total"]),
+            "overhead": f"{stats['overhead']:.4f}",
+            "memory": _human(stats["memory"]["heap"]),
+        }
+        head = "".join(f"<th>{escape(key)}</th>" for key in cells)
+        row = "".join(f"<td>{escape(str(value))}</td>" for value in cells.values())
+        return f"<b>vecstone</b> {name}<table><tr>{head}</tr><tr>{row}</tr></table>"
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def _reopen(path: str) -> Store:
+    return Store(path, mode="r")
+
+
+def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: str | None = None, mode: str = "a",
+         durability: str = "buffered", flush_interval: float = 0.1, buffer_bytes: int = 64 << 20,
+         threads: int | None = None, lock_timeout: float = 0.0) -> Store:
+    """Opens a store, or makes one.
+
+    `mode`: "a" makes it if it is not there; "x" makes it, and it must not be there; "r+" opens it, "r" read-only, and it
+    must be there. There is no "w": `clear` empties a store. `dim`: components of a vector; None is what the store has,
+    and for a new one what the first write has. `metric`: "cosine", "l2" (squared) or "ip"; None is what the store has,
+    cosine for a new one.
+
+    `durability`: when a write returns that does not say otherwise: "buffered", when it is accepted (flushed in the
+    background within `flush_interval` seconds), or "sync", when it is durable. `buffer_bytes`: accepted and not yet
+    written, at most; a full buffer makes writers wait. `threads`: for a search, at most; None is VECSTONE_THREADS, or
+    all cores. `lock_timeout`: seconds to wait for another process that writes the store.
+
+    One process writes a store, any number read it meanwhile (`refresh` moves them on). Opening what this process writes
+    already gives another handle of it.
+
+    FileNotFoundError, FileExistsError, PermissionError; ValueError: `dim`, `metric` or an option contradicts the store;
+    LockedError: another process writes it; NotAStoreError; CorruptError: something durable is damaged, nothing was
+    changed.
+    """
+    return Store(path, dim=dim, metric=metric, mode=mode, durability=durability, flush_interval=flush_interval,
+                 buffer_bytes=buffer_bytes, threads=threads, lock_timeout=lock_timeout)
+
+
+class Snapshot(_Reading, _core.Snapshot, Mapping[Any, Any]):
+    """A store at one moment: reads like a `Store`, never changes, and outlives its closing. Made by `Store.snapshot`."""
+
+    __slots__ = ("__weakref__",)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def keys(self) -> KeysView[Any]:
+        """The ids, in the order of writing."""
+        return KeysView(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Ids with vectors, in the order of writing."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The vectors, in the order of writing."""
+        return _Values(self)
+
+    def __repr__(self) -> str:
+        return f"<vecstone.Snapshot rows={len(self)} dim={self.dim} metric={self.metric!r} ids={self.id_kind}>"
