@@ -68,19 +68,23 @@ def table(last: dict, stores: dict[str, dict[str, dict]]) -> str:
     text = [
         "# The stores, measured",
         "",
-        f"{last['rows']:,} x {last['dim']} float32, string ids, one client; medians. {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, {machine['filesystem']}, {machine['system']}, Python {machine['python']}; {' and '.join(dates)}.",
+        f"{last['rows']:,} x {last['dim']} float32, string ids, one client; medians. {machine['cpu']},",
+        f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['filesystem']}, {machine['system']},",
+        f"Python {machine['python']}; {' and '.join(dates)}.",
     ]
     if limits:
-        text.append(f"A raw write and fdatasync of the same bytes, beside each load: {min(limits):,.0f} to {max(limits):,.0f} MB/s.")
-    text += ["", "| store | version | " + " | ".join(head for _, head in COLUMNS) + " |", "|---|---|" + "---:|" * len(COLUMNS)]
+        text.append("A raw write and fdatasync of the same bytes, in turns with each load, reached")
+        text.append(f"{min(limits):,.0f} to {max(limits):,.0f} MB/s.")
+    heads = " | ".join(head for _, head in COLUMNS)
+    text += ["", f"| store | version | {heads} |", "|---|---|" + "---:|" * len(COLUMNS)]
     for name, store in stores.items():
         cells = [cell(store, figure) for figure, _ in COLUMNS]
         text.append(f"| {label(name)} | {about(store).get('version', '')} | " + " | ".join(cells) + " |")
     text += ["", "| store | used as | what its commit does | survives a power cut by that |", "|---|---|---|---|"]
     for name, store in stores.items():
         it = about(store)
-        text.append(f"| {label(name)} | {it.get('used', '–')} | {it.get('durability', '–')} | {'yes' if it.get('durable') else 'no'} |")
+        survives = "yes" if it.get("durable") else "no"
+        text.append(f"| {label(name)} | {it.get('used', '–')} | {it.get('durability', '–')} | {survives} |")
     missing = [
         f"- {label(name)}, {figure}: {' '.join(line['note'].split())}"
         for name, store in stores.items()
@@ -89,8 +93,16 @@ def table(last: dict, stores: dict[str, dict[str, dict]]) -> str:
     ]
     if missing:
         text += ["", "What is missing:", "", *missing]
-    text += ["", "A dash: it has none, or it was not measured. Made by `bench/run.py --render` from `bench/results.jsonl`.", ""]
+    text += [
+        "",
+        "A dash: it has none, or it was not measured. Made from `results.jsonl` by `bench/run.py --render`.",
+        "",
+    ]
     return "\n".join(text)
+
+
+def colour(it: dict) -> str:
+    return DURABLE if it.get("durable") else OTHER
 
 
 def plot(last: dict, stores: dict[str, dict[str, dict]], path: Path) -> None:
@@ -105,8 +117,8 @@ def plot(last: dict, stores: dict[str, dict[str, dict]], path: Path) -> None:
         bars = [(label(peer), v, store) for peer, store in stores.items() if (v := value(store.get(name)))]
         bars.sort(key=lambda bar: bar[1], reverse=not less)
         bars.reverse()  # the best on top
-        colours = [OURS if store == "vecstone" else DURABLE if about(it).get("durable") else OTHER for store, _, it in bars]
-        drawn = axis.barh([store for store, _, _ in bars], [v for _, v, _ in bars], color=colours, height=0.72)
+        colours = [OURS if peer == "vecstone" else colour(about(it)) for peer, _, it in bars]
+        drawn = axis.barh([peer for peer, _, _ in bars], [v for _, v, _ in bars], color=colours, height=0.72)
         texts = [cell(it, name).replace("recall 0", "recall ") for _, _, it in bars]
         axis.bar_label(drawn, texts, padding=3, fontsize=7.5, color="#334155")
         arrow = " \N{DOWNWARDS ARROW}" if less else ""
@@ -131,14 +143,14 @@ def plot(last: dict, stores: dict[str, dict[str, dict]], path: Path) -> None:
         (DURABLE, "what it acknowledges survives a power cut"),
         (OTHER, "it does not, or not always"),
     ]
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour, _ in keys]
+    handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c, _ in keys]
     figure.legend(handles, [text for _, text in keys], loc="lower center", ncol=3, frameon=False, fontsize=8.5)
     machine = last["machine"]
-    figure.suptitle(
-        f"{last['rows']:,} vectors of {last['dim']} float32, string ids; {machine['cores']} cores, {machine['cpu']}; logarithmic but the last; "
-        "\N{DOWNWARDS ARROW} less is better",
-        fontsize=8.5, color="#475569", x=0.01, y=0.995, ha="left",
-    )  # fmt: skip
+    title = (
+        f"{last['rows']:,} vectors of {last['dim']} float32, string ids; {machine['cores']} cores of {machine['cpu']}; "
+        "logarithmic but the last; \N{DOWNWARDS ARROW} less is better"
+    )
+    figure.suptitle(title, fontsize=8.5, color="#475569", x=0.01, y=0.995, ha="left")
     figure.tight_layout(rect=(0, 0.04, 1, 0.985), h_pad=1.4, w_pad=1.2)
     figure.savefig(path)
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from threading import Timer
@@ -84,7 +84,7 @@ class Run:
         args.place.mkdir(parents=True, exist_ok=True)
         self.args = args
         self.about = {
-            "run": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "run": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(args.place),
             "rows": args.rows,
             "dim": args.dim,
@@ -158,7 +158,8 @@ class Run:
                 limit = median(it["limit"] for it in some)
                 print(f"{name}: ", end="")
                 self.keep(some[-1] | {"value": medians[name], "limit": limit, "rounds": len(some), "turns": len(some)})
-        best = max((name for name in medians if name != "ours" and rounds[name][0]["durable"]), key=medians.get, default=None)
+        durable = [name for name in medians if name != "ours" and rounds[name][0]["durable"]]
+        best = max(durable, key=medians.get, default=None)
         if "ours" in medians and best:
             note = {"figure": f"put durable, ours against {best}", "limit": medians[best], "value": medians["ours"]}
             self.keep(rounds["ours"][-1] | note | {"target": 2.0, "turns": ROUNDS})

@@ -94,7 +94,8 @@ class MiniLM:
 
     def attention(self, x, name, starts, ends):
         """Each token asks (query) all tokens of its text (key) and takes what they say (value), in 12 heads."""
-        query, key, value = (self.dense(x, f"{name}.{part}").reshape(len(x), HEADS, -1) for part in ("query", "key", "value"))
+        parts = (self.dense(x, f"{name}.{part}") for part in ("query", "key", "value"))
+        query, key, value = (part.reshape(len(x), HEADS, -1) for part in parts)
         seen = np.empty_like(value)
         for start, end in zip(starts, ends):
             q, k, v = (rows[start:end].transpose(1, 0, 2) for rows in (query, key, value))  # (heads, tokens, 32)

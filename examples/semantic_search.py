@@ -29,7 +29,7 @@ QUESTIONS = [
 
 
 def paragraphs(page: Path) -> Iterator[dict[str, str]]:
-    """The paragraphs of a Markdown page, with the headings above them. Each item of a list and line of a table is one."""
+    """The paragraphs of a page, with the headings above them. Each item of a list and each line of a table is one."""
     headings: list[str] = []
     lines: list[str] = []
     in_code = False

@@ -21,6 +21,7 @@ class Peer(Base):
         sqlite_vec.load(self.db)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA cache_size = -262144")  # vectors lie in blobs of 3 MB: the default holds less than one
         self.db.execute(
             "CREATE VIRTUAL TABLE IF NOT EXISTS rows USING vec0"
             f"(id TEXT PRIMARY KEY, vector float[{dim}] distance_metric=cosine)"
