@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,8 +99,8 @@ class Run:
         command += ["--rows", str(rows), "--dim", str(self.args.dim)]
         figures = []
         with open(place / "stderr", "w") as stderr:
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
-            timer = Timer(self.args.limit, child.kill)
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True)
+            timer = Timer(self.args.limit, os.killpg, (child.pid, signal.SIGKILL))
             timer.start()
             for line in child.stdout:
                 if line.startswith("{"):
@@ -146,11 +147,15 @@ class Run:
 
     def durable_puts(self, names: list[str]):
         """Single durable puts, in rounds over all stores; ours against the best that is durable."""
+        names = list(names)
         print(f"\n{'single puts, each durable':<58} {'limit':>19} {'measured':>19} {'ratio':>7} {'target':>7}")
         rounds: dict[str, list[dict]] = {name: [] for name in names}
         for _ in range(ROUNDS):
-            for name in names:
-                rounds[name] += [it for it in self.child("put_durable", name, 1000) if it["value"]]
+            for name in list(names):
+                some = [it for it in self.child("put_durable", name, 1000) if it["value"]]
+                rounds[name] += some
+                if not some:
+                    names.remove(name)
         medians = {}
         for name, some in rounds.items():
             if some:

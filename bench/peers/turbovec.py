@@ -1,4 +1,4 @@
-"""turbovec: 4-bit codes of the vectors, which are not kept (no get); a pickled list of string ids beside it."""
+"""turbovec: 4-bit codes of the vectors, which are not kept (no get: opening is to the first search); pickled ids."""
 
 from turbovec import IdMapIndex
 
