@@ -234,7 +234,7 @@ impl Snapshot {
                 Next::File(at) => rows.snapshot.view.segments[at.segment].segment.document(at.row.into()),
                 Next::Buffer(number) => {
                     let (chunk, op) = rows.snapshot.buffered.op(number);
-                    Ok(document_of(chunk, op))
+                    Ok(document_of(chunk, op).map(str::to_owned))
                 }
             };
             Some(rows.read(at)?.and_then(|(id, vector)| Ok((id, vector, document?))))
