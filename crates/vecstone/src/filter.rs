@@ -36,7 +36,7 @@ const OPERATORS: &str = "$eq $ne $gt $gte $lt $lte $in $nin $any $all $contains 
 ///
 /// Several keys, and several operators behind one key, must all hold; `{}` selects every row. `$and` and `$or` join a
 /// list of filters, `$not` turns one around. A dotted key walks through objects: `author.name` is `name` in the object
-/// `author` (so a key that has a dot in it cannot be named, nor can one that begins with `$`).
+/// `author`. A backslash takes its meaning from a dot, from a `$` at the beginning, and from another backslash.
 ///
 /// | operator | the value under the key |
 /// |---|---|
@@ -392,7 +392,7 @@ impl Parser {
     }
 
     fn rule_of(&mut self, key: &[u8], test: Test, negated: bool) -> Rule {
-        let mut path = key.split(|&byte| byte == b'.').map(<[u8]>::to_vec);
+        let mut path = path_of(key).into_iter();
         let first = path.next().unwrap_or_default();
         let known = self.keys.iter().position(|known| *known == first);
         let key = known.unwrap_or_else(|| {
@@ -401,6 +401,20 @@ impl Parser {
         });
         Rule::Field(Field { key, path: path.collect(), test, negated })
     }
+}
+
+/// The keys of a dotted key.
+fn path_of(key: &[u8]) -> Vec<Vec<u8>> {
+    let (mut path, mut bytes) = (vec![Vec::new()], key.iter().copied().peekable());
+    while let Some(byte) = bytes.next() {
+        let last = path.len() - 1;
+        match byte {
+            b'.' => path.push(Vec::new()),
+            b'\\' => path[last].push(bytes.next_if(|next| b".$\\".contains(next)).unwrap_or(byte)),
+            _ => path[last].push(byte),
+        }
+    }
+    path
 }
 
 /// What an operator and its operand ask for, and whether that is turned around.

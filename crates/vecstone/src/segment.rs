@@ -463,20 +463,20 @@ const GAP_BYTES: u64 = 32 << 10;
 
 /// How many of the first lines to read with one call, at least one, and where they lie.
 fn piece(lines: &[Doc]) -> (usize, Range<u64>) {
-    let mut range: Option<Range<u64>> = None;
+    let mut range = 0..0;
     for (count, line) in lines.iter().enumerate().filter(|(_, line)| line.len > 0) {
         let end = line.at.saturating_add(u64::from(line.len));
-        let whole = match &range {
-            None => line.at..end,
-            Some(range) => range.start..end,
-        };
-        let apart = |range: Range<u64>| line.at < range.end || line.at - range.end > GAP_BYTES;
-        if range.clone().is_some_and(|range| apart(range) || end - whole.start > PIECE_BYTES) {
-            return (count, range.unwrap_or_default());
+        if range.is_empty() {
+            range = line.at..end;
+            continue;
         }
-        range = Some(whole);
+        let follows = line.at >= range.end && line.at - range.end <= GAP_BYTES;
+        if !follows || end - range.start > PIECE_BYTES {
+            return (count, range);
+        }
+        range.end = end;
     }
-    (lines.len(), range.unwrap_or_default())
+    (lines.len(), range)
 }
 
 /// What `.ids` says its pair was when it was made.

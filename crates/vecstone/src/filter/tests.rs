@@ -91,6 +91,8 @@ fn each_operator() {
         (r#"{"k": {"$empty": true}}"#, "gjklopqr".into()),
         (r#"{"k": {"$empty": false}}"#, but("gjklopqr")),
         (r#"{"k.x.y": 1}"#, "n".into()),
+        (r#"{"k\\.x": 1}"#, "p".into()),
+        (r#"{"\\k": 1}"#, String::new()),
         (r#"{"k.x": {"y": 1}}"#, "n".into()),
         (r#"{"k.x.y": {"$exists": false}}"#, but("n")),
         (r#"{"k.x.y.z": {"$empty": true}}"#, all.clone()),
@@ -159,6 +161,8 @@ fn strange_documents() {
     assert!(!holds(r#"{"\ud801": "a\udc00b"}"#, Some(half)));
     assert!(holds(r#"{"": {"": 1}}"#, Some(r#"{"": {"": 1}}"#)));
     assert!(holds(r#"{".": 1}"#, Some(r#"{"": {"": 1}}"#)));
+    let named = r#"{"$a": 1, "b\\": {"$c.d": 2}, "\\e": 3}"#;
+    assert!(holds(r#"{"\\$a": 1, "b\\\\.$c\\.d": 2, "\\e": 3}"#, Some(named)));
 }
 
 #[test]
