@@ -214,7 +214,7 @@ pub(super) const DIMLESS: [Workload; 9] = [
 ];
 
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
-pub(super) const SEGMENTS: [Workload; 16] = [
+pub(super) const SEGMENTS: [Workload; 24] = [
     ("seal", |run| {
         run.segments_of(2).create()?;
         run.put(&["a", "b"])?;
@@ -343,6 +343,84 @@ pub(super) const SEGMENTS: [Workload; 16] = [
         run.compact()?;
         run.put_documents(&["c"])?;
         run.flush()
+    }),
+    ("clear", |run| {
+        run.create()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.clear()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+    ("clear_nothing", |run| {
+        run.create()?;
+        run.clear()?;
+        run.clear()?;
+        run.put(&["a"])?;
+        run.close()
+    }),
+    ("clear_documents_of_several_segments", |run| {
+        run.segments_of(2).create()?;
+        run.put_documents(&["a", "b"])?;
+        run.put_documents(&["a", "c"])?;
+        run.delete(&["b"])?;
+        run.put_documents(&["d"])?;
+        run.flush()?;
+        run.clear()?;
+        run.put_documents(&["a"])?;
+        run.close()
+    }),
+    ("clear_what_was_not_flushed", |run| {
+        run.segments_of(3).create()?;
+        run.put_documents(&["a", "b"])?;
+        run.clear()?;
+        run.put(&["b"])?;
+        run.clear()?;
+        run.put(&["c", "d"])?;
+        run.put(&["c", "e"])?;
+        run.flush()
+    }),
+    ("clear_what_is_buffered", |run| {
+        run.segments_of(2).buffered().create()?;
+        run.put(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a", "c"])?;
+        run.delete(&["b"])?;
+        run.clear()?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
+    ("clear_then_killed", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.clear()?;
+        run.kill();
+        run.open()?;
+        run.put(&["d"])?;
+        run.kill();
+        run.open()?;
+        run.clear()?;
+        run.close()
+    }),
+    ("clear_beside_a_compaction", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.flush()?;
+        run.clear_beside_compaction(&["b", "d"])?;
+        run.flush()
+    }),
+    ("clear_closed_and_compacted", |run| {
+        run.segments_of(3).create()?;
+        run.put(&["a", "b", "c"])?;
+        run.put(&["a"])?;
+        run.close()?;
+        run.open()?;
+        run.clear()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.compact()
     }),
     ("buffered_over_a_seal", |run| {
         run.segments_of(2).buffered().create()?;

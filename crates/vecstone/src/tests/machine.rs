@@ -33,6 +33,7 @@ enum Step {
     Put(Vec<(usize, bool)>),
     Delete(Vec<usize>),
     Flush,
+    Clear,
     /// With a put and a delete in the middle; broken off there, or not.
     Compact(Vec<usize>, Vec<usize>, bool),
     /// Then it is opened again.
@@ -67,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => vec((0..IDS.len(), any::<bool>()), 1..=4).prop_map(Step::Put),
         5 => vec(0..IDS.len(), 1..=3).prop_map(Step::Delete),
         4 => Just(Step::Flush),
+        1 => Just(Step::Clear),
         4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
         2 => failing().prop_map(Step::Close),
         3 => (power(), failing()).prop_map(|(power, fault)| Step::Die(power, fault)),
@@ -342,6 +344,17 @@ impl Machine {
         self.settle("delete", &outcome, calls, there > 0)
     }
 
+    fn clear(&mut self, store: &VectorStore) -> Outcome<Went> {
+        self.model.states.push(Content::new());
+        let calls = self.door().calls();
+        let outcome = store.clear();
+        let went = self.settle("clear", &outcome, calls, false)?;
+        if went == Went::Well {
+            self.acknowledged();
+        }
+        Ok(went)
+    }
+
     /// Compacts, with a put and a delete in the middle.
     fn compact(&mut self, store: &VectorStore, put: &[usize], delete: &[usize], stop: bool) -> Outcome<Went> {
         let put: Vec<(usize, bool)> = put.iter().map(|&id| (id, false)).collect();
@@ -372,6 +385,7 @@ impl Machine {
             Step::Delete(ids) => self.delete(&store, ids)?,
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
             Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
+            Step::Clear => self.clear(&store)?,
             Step::Close(fault) => {
                 self.judge_sync("close", &store.close(), calls)?;
                 return if self.is_dead() { Ok(()) } else { self.open(*fault) };
