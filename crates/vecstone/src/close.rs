@@ -89,6 +89,9 @@ impl Engine {
                 if writer.falls_back_to_sealed(&renewed) {
                     writer.renew(&renewed);
                 }
+            } else {
+                // Cleared, or compacted, meanwhile.
+                self.remove(&[segment.files().dat.path.with_extension("ids")]);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::pair::Pair;
 use crate::recover::Deleted;
-use crate::replace::Replacement;
+use crate::replace::{Replacement, files_of};
 use crate::segment::Segment;
 use crate::sync::{Instant, thread};
 use crate::view::{SegmentView, View};
@@ -99,18 +99,13 @@ impl Engine {
         self.seal_if(wanted)?;
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
-        let mut runs = self.plan(|part| wanted(part) || part.rows <= small);
-        {
-            let view = self.published.load();
-            runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
-        }
+        let view = self.published.load_full();
+        let mut runs = self.plan(&view, |part| wanted(part) || part.rows <= small);
+        runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
         let mut report = CompactReport::default();
-        let total = {
-            let view = self.published.load();
-            runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum()
-        };
+        let total = runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum();
         let mut done = 0;
-        for numbers in self.numbers_of(&runs) {
+        for numbers in numbers_of(&view, &runs) {
             let before = done;
             let mut tell = |rows: u64| {
                 done = before + rows;
@@ -148,7 +143,8 @@ impl Engine {
         }
         let outcome = self.seal_if(due).and_then(|()| {
             let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
-            for numbers in self.numbers_of(&self.plan(due)) {
+            let view = self.published.load_full();
+            for numbers in numbers_of(&view, &self.plan(&view, due)) {
                 let before = copied;
                 let mut pace = |rows: u64| {
                     copied = before + rows;
@@ -186,8 +182,7 @@ impl Engine {
     }
 
     /// Runs of neighbouring sealed segments to rewrite together: those wanted, and smaller neighbours that fit.
-    fn plan(&self, wanted: impl Fn(&SegmentView) -> bool) -> Vec<Range<usize>> {
-        let view = self.published.load();
+    fn plan(&self, view: &View, wanted: impl Fn(&SegmentView) -> bool) -> Vec<Range<usize>> {
         let sealed = &view.segments[..view.segments.len() - 1];
         let (limits, stride) = (self.settings.limits, self.schema.stride());
         let fits = |rows: u64| rows <= limits.records && rows * stride <= limits.dat;
@@ -216,13 +211,6 @@ impl Engine {
         runs
     }
 
-    /// Runs by segment numbers: places change with each MANIFEST.
-    fn numbers_of(&self, runs: &[Range<usize>]) -> Vec<Vec<u64>> {
-        let view = self.published.load();
-        let number = |part: &SegmentView| part.segment.number();
-        runs.iter().map(|run| view.segments[run.clone()].iter().map(number).collect()).collect()
-    }
-
     /// K1 to K3 for neighbouring segments.
     fn compact_run(
         &self,
@@ -231,13 +219,20 @@ impl Engine {
         report: &mut CompactReport,
     ) -> Result<()> {
         let before = self.published.load_full();
-        let Some(first) = numbers.first().and_then(|&number| before.place_of(number)) else { return Ok(()) };
+        let Some(&number) = numbers.first() else { return Ok(()) };
+        let Some(first) = before.place_of(number) else { return Ok(()) };
         let run = first..first + numbers.len();
+        // Whoever clears the store takes all segments, and does not wait for a compaction.
+        let gone = || self.published.load().place_of(number).is_none();
         let mut made = Vec::new();
-        let copied = self.copy_live(&before, run.clone(), &mut made, tell).map_err(Error::abandoned);
+        let mut tell = |rows: u64| if gone() { ControlFlow::Break(()) } else { tell(rows) };
+        let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         let outcome = copied.and_then(|(outputs, moved)| {
             self.in_sync_place(|| {
                 let mut writer = self.writer();
+                if gone() {
+                    return Err(Error::Cancelled);
+                }
                 self.write_all(&mut writer)?;
                 self.settle_all(&mut writer)?;
                 self.swap(&mut writer, &before, run.clone(), outputs, &moved, made.clone())
@@ -248,7 +243,10 @@ impl Engine {
             if !self.writer().pair.is_poisoned() {
                 self.remove(&made);
             }
-            return outcome.map(drop);
+            return match outcome {
+                Err(Error::Cancelled) if gone() => Ok(()),
+                outcome => outcome.map(drop),
+            };
         };
         let mut bytes = 0;
         for part in &before.segments[run] {
@@ -348,7 +346,7 @@ impl Engine {
         let mut view = View::clone(&self.published.load());
         let mut manifest = writer.manifest.clone();
         let number = before.segments[run.start].segment.number();
-        let start = view.place_of(number).expect("segments go by compaction only, and that is ours");
+        let start = view.place_of(number).expect("the caller has seen it in the same pause");
         let mut masks: Vec<Mask> = outputs.iter().map(|_| Mask::default()).collect();
         for Moved { input, to } in moved {
             let now = &view.segments[start + input - run.start].mask;
@@ -371,16 +369,14 @@ impl Engine {
         }
         let places = start..start + run.len();
         for entry in manifest.segments.splice(places.clone(), entries) {
-            let path = directory::pair_path(&self.dir, entry.number);
-            obsolete
-                .extend(["dat", "idx", "jsonl", "ids", "codes"].map(|suffix| path.with_extension(suffix)));
+            obsolete.extend(files_of(&self.dir, entry.number));
             if let Some(sealed) = entry.sealed.filter(|sealed| sealed.del.0 != 0) {
                 obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
-        self.replace(writer, Replacement { manifest, view, made, obsolete })?;
+        self.replace(writer, Replacement { manifest, view, made, obsolete, clears: false })?;
         Ok(bytes)
     }
 }
@@ -395,6 +391,12 @@ fn log_waste(part: &SegmentView, least: u64) -> u64 {
     // What cannot be read is not for a compaction to find.
     let Ok(puts) = part.segment.puts_len(part.rows) else { return 0 };
     len.saturating_sub((puts * live).checked_div(part.rows).unwrap_or(0))
+}
+
+/// Runs by segment numbers: places change with each MANIFEST.
+fn numbers_of(view: &View, runs: &[Range<usize>]) -> Vec<Vec<u64>> {
+    let number = |part: &SegmentView| part.segment.number();
+    runs.iter().map(|run| view.segments[run.clone()].iter().map(number).collect()).collect()
 }
 
 /// Bytes of a segment's rows, log and documents.

@@ -124,6 +124,9 @@ impl Goal {
     }
 }
 
+/// The end of the buffer, wherever it is by then, in ops.
+pub(crate) const EVERYTHING: u64 = u64::MAX;
+
 /// What only the writer's place needs.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -246,13 +249,19 @@ impl Engine {
 
     /// Refuses to write where nothing can be written any more, or could not be a moment ago.
     pub(crate) fn check_writable(&self, state: &State) -> Result<()> {
+        self.check_open(state)?;
+        state.setback.clone().map_or(Ok(()), Err)
+    }
+
+    /// Refuses to write where nothing can be written any more.
+    pub(crate) fn check_open(&self, state: &State) -> Result<()> {
         if let Some(first) = &state.failure {
             return Err(Error::Poisoned { first: first.clone() });
         }
         if state.closing {
             return Err(Error::Closed);
         }
-        state.setback.clone().map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Refuses a kind that is not the store's; the first batch decides.

@@ -45,6 +45,10 @@ pub(crate) enum Bug {
     AppendTooEarly,
     /// A list of dead rows has those of batches that are not durable.
     UnsyncedKills,
+    /// Clearing a store leaves what is accepted and not yet written.
+    ClearFilesOnly,
+    /// A reader shows a cleared store before its MANIFEST is durable.
+    ShowRename,
     #[cfg(test)]
     /// Which row a put replaces is found out when it is accepted.
     KillAtPut,

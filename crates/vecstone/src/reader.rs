@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::manifest::Manifest;
 use crate::open::{How, apply_kills, open_segments};
+use crate::planted::{self, Bug};
 use crate::recover::{self, RecoveryReport, Tip};
 use crate::snapshot::Snapshot;
 use crate::sync::{ArcSwap, Instant, Mutex, thread};
@@ -162,6 +163,10 @@ fn read_patiently(
         let error = match opened {
             Ok(_) if writer && !writer_before => None,
             Ok(opened) => {
+                // A store without rows may just have been cleared, by a MANIFEST that a power cut would take back.
+                if writer && opened.view.rows() == 0 && !planted::is(Bug::ShowRename) {
+                    disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+                }
                 let log = Some(Log { files: opened.files, tip: opened.active.tip });
                 let place = Place { manifest: opened.manifest, log };
                 return Ok((place, opened.view, opened.active.report));

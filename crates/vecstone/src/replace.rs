@@ -1,8 +1,8 @@
-//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing and compaction share.
+//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing and compaction share.
 
 use crate::directory;
 use crate::disk::Open;
-use crate::engine::{Engine, Writer};
+use crate::engine::{EVERYTHING, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
@@ -17,7 +17,7 @@ use crate::segment::Segment;
 use crate::snapshot::Snapshot;
 use crate::view::{SegmentView, View};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,22 @@ pub(crate) struct Replacement {
     pub(crate) made: Vec<PathBuf>,
     /// Files that it no longer names: removed once it is durable.
     pub(crate) obsolete: Vec<PathBuf>,
+    /// Whether what is accepted and not yet written goes, too.
+    pub(crate) clears: bool,
+}
+
+/// An empty segment that goes on where the active one ends, made and not yet named.
+struct Next {
+    pair: Pair,
+    entry: SegmentEntry,
+    part: SegmentView,
+    made: Vec<PathBuf>,
+}
+
+/// All files that a segment can have but for the list of its dead rows.
+pub(crate) fn files_of(dir: &Path, segment: u64) -> impl Iterator<Item = PathBuf> {
+    let path = directory::pair_path(dir, segment);
+    ["dat", "idx", "jsonl", "ids", "codes"].into_iter().map(move |suffix| path.with_extension(suffix))
 }
 
 impl Engine {
@@ -43,38 +59,72 @@ impl Engine {
             return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
         self.settle_all(writer)?;
-        let number = self.take_segment_number();
-        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
-        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
-        let tip = writer.pair.written().clone();
-        let path = directory::pair_path(&self.dir, number);
+        let sealed = writer.pair.written().sealed(writer.pair.header());
+        let Next { pair, entry, part, made } = self.next_segment(writer)?;
         let mut view = View::clone(&self.published.load());
         let mut manifest = writer.manifest.clone();
-        manifest.next_segment = number + 1;
-        let sealed = tip.sealed(writer.pair.header());
+        manifest.next_segment = entry.number + 1;
         manifest.segments.last_mut().expect("an active segment").sealed = Some(sealed);
-        manifest.segments.push(SegmentEntry { number, salt: identity.salt, sealed: None });
-        let made = vec![path.with_extension("dat"), path.with_extension("idx")];
-        let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
-        let created = Pair::create(&self.disk, &path, file, manifest.number + 1).and_then(|pair| {
-            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
-            Ok((pair, segment))
-        });
-        let (pair, segment) = match created {
-            Ok(created) => created,
-            Err(error) => {
-                self.remove(&made);
-                return Err(error.abandoned());
-            }
-        };
-        let segment = Arc::new(segment);
-        let end = Tip::start(&file).sealed(&header);
-        view.segments.push(SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end });
-        let new = Replacement { manifest, view, made, obsolete: Vec::new() };
+        manifest.segments.push(entry);
+        view.segments.push(part);
+        let new = Replacement { manifest, view, made, obsolete: Vec::new(), clears: false };
         self.replace(writer, new)?;
         writer.pair = pair;
         writer.deletes = 0;
         Ok(())
+    }
+
+    /// Empties the store: everything accepted until it is empty is gone, in O(segments).
+    ///
+    /// # Errors
+    ///
+    /// As [`seal`](Self::seal).
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.in_sync_place(|| {
+            let mut writer = self.writer();
+            // What could not be written is to go: that is no reason to refuse.
+            self.check_open(&self.state())?;
+            // M1 has nothing to sync: what is in the old log counts with it, or not at all.
+            let Next { pair, entry, part, made } = self.next_segment(&writer)?;
+            let mut obsolete = Vec::new();
+            for SegmentEntry { number, sealed, .. } in &writer.manifest.segments {
+                obsolete.extend(files_of(&self.dir, *number));
+                if let Some(sealed) = sealed.as_ref().filter(|sealed| sealed.del.0 != 0) {
+                    obsolete.push(directory::del_path(&self.dir, *number, sealed.del.0));
+                }
+            }
+            let (next_segment, segments) = (entry.number + 1, vec![entry]);
+            let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
+            let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
+            let clears = !planted::is(Bug::ClearFilesOnly);
+            self.replace(&mut writer, Replacement { manifest, view, made, obsolete, clears })?;
+            writer.pair = pair;
+            writer.deletes = 0;
+            Ok(())
+        })
+    }
+
+    /// Makes the pair of the next active segment, synced. If that fails nothing of it is left.
+    fn next_segment(&self, writer: &Writer) -> Result<Next> {
+        let number = self.take_segment_number();
+        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
+        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
+        let tip = writer.pair.written();
+        let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
+        let path = directory::pair_path(&self.dir, number);
+        let made = vec![path.with_extension("dat"), path.with_extension("idx")];
+        let created = Pair::create(&self.disk, &path, file, writer.manifest.number + 1).and_then(|pair| {
+            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+            Ok((pair, Arc::new(segment)))
+        });
+        let (pair, segment) = created.map_err(|error| {
+            self.remove(&made);
+            error.abandoned()
+        })?;
+        let end = Tip::start(&file).sealed(&header);
+        let part = SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end };
+        let entry = SegmentEntry { number, salt: identity.salt, sealed: None };
+        Ok(Next { pair, entry, part, made })
     }
 
     /// Everything accepted until now, in the files and durable, with the MANIFEST that it is under.
@@ -135,8 +185,8 @@ impl Engine {
         }
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
+        self.publish(writer, new.view, new.clears.then_some(EVERYTHING));
         let ops = writer.ops();
-        self.publish(writer, new.view, None);
         let view = self.published.load_full();
         self.became_durable(writer, view, ops, Duration::ZERO);
         self.remove(&new.obsolete);

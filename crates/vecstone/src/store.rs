@@ -637,6 +637,19 @@ impl VectorStore {
         self.compact_with(|_| ControlFlow::Continue(()))
     }
 
+    /// Empties the store, atomically and durably, in O(segments): everything accepted before is gone when this returns,
+    /// everything accepted after stays. Dimension and metric stay; the next write fixes the kind of the ids anew.
+    /// Snapshots go on showing what they showed, and so do readers in other processes until they
+    /// [`refresh`](Self::refresh).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`], [`Error::Io`]: the store is as before and goes on. [`Error::SyncFailed`]: unknown whether it
+    /// was cleared; writing stops, reopen the store.
+    pub fn clear(&self) -> Result<()> {
+        self.engine()?.map_or(Ok(()), |engine| engine.clear())
+    }
+
     /// Copies the store, as it is now, to a new directory, which is then a store of its own: a consistent copy of a live
     /// store, durable when this returns. A handle that writes flushes first and shares sealed segments as hard links
     /// where the file system can; any other copies what it shows.

@@ -1,6 +1,6 @@
 //! Groups of accepted changes become commits: which rows die is found out, everything is written, readers see it.
 
-use super::{Engine, Writer};
+use super::{EVERYTHING, Engine, Writer};
 use crate::batch::Batch;
 use crate::buffer;
 use crate::config::MAX_BATCH_RECORDS;
@@ -65,7 +65,12 @@ impl Engine {
     /// Writes a batch from where it lies, after all that was accepted before; returns its sequence.
     pub(super) fn write_past_buffer(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
         self.in_turn(|writer| {
-            let ops = self.state().buffer.next();
+            let ops = {
+                let mut state = self.state();
+                // The store may have been cleared since the batch was accepted, and its kind be another now.
+                Self::settle_kind(&mut state, kind)?;
+                state.buffer.next()
+            };
             if self.write_until(writer, ops)? == Outcome::SealFirst {
                 return Ok(None);
             }
@@ -128,7 +133,7 @@ impl Engine {
         Ok(Outcome::Written)
     }
 
-    /// Makes a view the one that readers see, and takes from the buffer what is in it.
+    /// Makes a view the one that readers see, and takes from the buffer what is in it, or everything.
     pub(crate) fn publish(&self, writer: &mut Writer, view: View, ops: Option<u64>) {
         let before = self.published.load();
         let dead = |view: &View| view.segments.iter().map(|part| part.mask.dead()).sum::<u64>();
@@ -136,6 +141,11 @@ impl Engine {
         let mut state = self.state();
         self.published.store(Arc::new(view));
         if let Some(ops) = ops {
+            if ops == EVERYTHING {
+                // There is no id any more.
+                state.kind = None;
+            }
+            let ops = ops.min(state.buffer.next());
             writer.ops = ops;
             state.buffer.remove(ops);
             self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);

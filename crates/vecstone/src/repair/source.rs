@@ -249,6 +249,7 @@ pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
         notes.push("MANIFEST is an old copy; segments were found by the names of their files".to_owned());
     }
     let mut source = by_name(disk, dir, manifest.as_ref(), notes)?;
+    source.leave_out_cleared();
     source.survey()?;
     source.sort();
     Ok(source)
@@ -401,6 +402,31 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Only clearing a store frees the kind of its ids: what has another kind than the newest segment was cleared.
+    fn leave_out_cleared(&mut self) {
+        let kind_of = |part: &Part| {
+            let mut kind = None;
+            _ = log::scan(part, &mut |seen| {
+                if let Seen::Commit(commit) = seen {
+                    kind = kind.or(IdKind::from_byte(commit.kind));
+                }
+                Ok(())
+            });
+            kind
+        };
+        let kinds: Vec<_> = self.parts.iter().map(kind_of).collect();
+        let newest = kinds.iter().rev().find_map(|kind| *kind);
+        let mut kinds = kinds.into_iter();
+        self.parts.retain(|part| {
+            let keep = kinds.next().flatten().is_none_or(|kind| Some(kind) == newest);
+            if !keep {
+                let path = part.path("idx");
+                self.notes.push(format!("{}: it is from before the store was cleared; left out", path.display()));
+            }
+            keep
+        });
     }
 
     /// The metric stands in MANIFEST only.

@@ -21,8 +21,9 @@ const SNAPSHOTS: usize = 3;
 /// A call that fails, counted from the opening of a handle, and its error.
 type Failing = Option<(usize, i32)>;
 
-/// A store's options and metric, the fault of its first opening, and what is done with it.
-type Case = (OpenOptions, Metric, Failing, Vec<Step>);
+/// A store's options and metric, whether it is made with a dimension, the fault of its first opening, and what is done
+/// with it.
+type Case = (OpenOptions, Metric, bool, Failing, Vec<Step>);
 
 /// The random numbers of a power cut; without them the process dies, and what it wrote stays in the page cache.
 type Power = Option<u64>;
@@ -35,6 +36,7 @@ enum Step {
     /// Those with a document whose version is one of the last so many.
     DeleteWhere(u16),
     Flush,
+    Clear,
     /// With a put and a delete in the middle; broken off there, or not.
     Compact(Vec<usize>, Vec<usize>, bool),
     /// Then it is opened again.
@@ -70,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => vec(0..IDS.len(), 1..=3).prop_map(Step::Delete),
         3 => (0..8u16).prop_map(Step::DeleteWhere),
         4 => Just(Step::Flush),
+        1 => Just(Step::Clear),
         4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
         2 => failing().prop_map(Step::Close),
         3 => (power(), failing()).prop_map(|(power, fault)| Step::Die(power, fault)),
@@ -91,7 +94,7 @@ fn case() -> impl Strategy<Value = Case> {
     let buffer = prop_oneof![Just(0), Just(1 << 20)];
     let options = (records, buffer).prop_map(|(n, bytes)| options().segment_records(n).buffer_bytes(bytes));
     let metric = prop_oneof![Just(Metric::L2), Just(Metric::Ip), Just(Metric::Cosine)];
-    (options, metric, failing(), vec(step(), 1..40))
+    (options, metric, any::<bool>(), failing(), vec(step(), 1..40))
 }
 
 type Outcome<T = ()> = std::result::Result<T, TestCaseError>;
@@ -278,11 +281,16 @@ fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
 const QUERY: [f32; 4] = [1.0, 0.0, 2.0, 1.0];
 
 impl Machine {
-    fn new((options, metric, fault, _): &Case) -> Outcome<Machine> {
+    fn new((options, metric, with_dim, fault, _): &Case) -> Outcome<Machine> {
         crate::files::seed_random(1);
         let disk = SimDisk::new(&root());
         let door = Door::new(&disk, None);
-        let store = VectorStore::create_on(door.disk(), Path::new(DIR), DIM, *metric, identity(), options);
+        let (disk_seen, dir) = (door.disk(), Path::new(DIR));
+        let store = if *with_dim {
+            VectorStore::create_on(disk_seen, dir, DIM, *metric, identity(), options)
+        } else {
+            VectorStore::create_without_dim_on(disk_seen, dir, *metric, identity().uuid, options)
+        };
         store.and_then(VectorStore::close).map_err(fail("create"))?;
         let options = options.clone();
         let mut machine = Machine { disk, door: Some(door), options, ..Machine::default() };
@@ -398,6 +406,17 @@ impl Machine {
         self.settle("delete_where", &outcome, calls, there > 0)
     }
 
+    fn clear(&mut self, store: &VectorStore) -> Outcome<Went> {
+        self.model.states.push(Content::new());
+        let calls = self.door().calls();
+        let outcome = store.clear();
+        let went = self.settle("clear", &outcome, calls, false)?;
+        if went == Went::Well {
+            self.acknowledged();
+        }
+        Ok(went)
+    }
+
     /// Compacts, with a put and a delete in the middle.
     fn compact(&mut self, store: &VectorStore, put: &[usize], delete: &[usize], stop: bool) -> Outcome<Went> {
         let put: Vec<(usize, bool)> = put.iter().map(|&id| (id, false)).collect();
@@ -429,6 +448,7 @@ impl Machine {
             Step::DeleteWhere(newest) => self.delete_where(&store, *newest)?,
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
             Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
+            Step::Clear => self.clear(&store)?,
             Step::Close(fault) => {
                 self.judge_sync("close", &store.close(), calls)?;
                 return if self.is_dead() { Ok(()) } else { self.open(*fault) };
@@ -689,7 +709,7 @@ impl Machine {
 
 fn run(case: &Case) -> Outcome {
     let mut machine = Machine::new(case)?;
-    case.3.iter().try_for_each(|step| machine.go(step))?;
+    case.4.iter().try_for_each(|step| machine.go(step))?;
     machine.death = None;
     machine.disk.power_on();
     let look = || Step::Look([0, 1, 2, 0], 4);

@@ -245,6 +245,36 @@ impl Run {
         self.settle(deleted)
     }
 
+    /// Empties the store, and puts while a compaction has copied rows that go.
+    pub(super) fn clear_beside_compaction(&mut self, put: &[&str]) -> Result<()> {
+        let store = self.store.take().expect("open");
+        let (mut meanwhile, mut busy) = (Ok(()), false);
+        let compacted = store.compact_with(|_| {
+            if !std::mem::replace(&mut busy, true) {
+                meanwhile = self.clear_in(&store).and_then(|()| self.write_beside(&store, put, &[]));
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        self.store = Some(store);
+        meanwhile?;
+        compacted.map(drop)
+    }
+
+    pub(super) fn clear(&mut self) -> Result<()> {
+        let store = self.store.take().expect("open");
+        let cleared = self.clear_in(&store);
+        self.store = Some(store);
+        cleared
+    }
+
+    fn clear_in(&mut self, store: &VectorStore) -> Result<()> {
+        self.model.states.push(Content::new());
+        let cleared = store.clear();
+        self.settle(cleared)?;
+        self.model.acked = self.model.states.len() - 1;
+        Ok(())
+    }
+
     pub(super) fn compact(&mut self) -> Result<()> {
         self.store().compact()?;
         self.model.acked = self.model.states.len() - 1;

@@ -21,6 +21,12 @@ fn dimless_catch(bug: Bug) -> bool {
     DIMLESS.into_iter().any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
 }
 
+/// Whether the crash enumeration of clearing, at quick effort, fails with this bug planted.
+fn clears_catch(bug: Bug) -> bool {
+    let mut clears = SEGMENTS.into_iter().filter(|(name, _)| name.contains("clear"));
+    clears.any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
+}
+
 /// Whether the fault injection fails with this bug planted.
 fn faults_catch(bug: Bug) -> bool {
     ["put", "two_batches_one_flush", "close"].into_iter().any(|name| {
@@ -32,6 +38,12 @@ fn faults_catch(bug: Bug) -> bool {
 /// Whether killing the maker of a store fails with this bug planted.
 fn killed_creators_catch(bug: Bug) -> bool {
     with(bug, || fails(|| super::crash::kill_each_step_of(WORKLOADS[0])))
+}
+
+/// Whether a reader beside a writer that clears its store sees too much with this bug planted.
+fn readers_catch(bug: Bug) -> bool {
+    let clear = SEGMENTS.into_iter().find(|(name, _)| *name == "clear").expect("a workload");
+    with(bug, || fails(|| super::crash::look_at_each_step_of(clear)))
 }
 
 /// Whether syncs that lie make a test fail with this bug planted.
@@ -70,6 +82,8 @@ caught! {
     files_removed_before_the_manifest_is_durable_are_caught: UnlinkTooEarly by segments_catch;
     an_append_before_the_manifest_is_durable_is_caught: AppendTooEarly by segments_catch;
     a_kill_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedKills by segments_catch;
+    a_clear_that_leaves_the_buffer_is_caught: ClearFilesOnly by clears_catch;
+    a_clear_shown_before_it_is_durable_is_caught: ShowRename by readers_catch;
     a_kill_target_found_when_accepted_is_caught: KillAtPut by segments_catch;
     a_close_that_is_trusted_is_caught: TrustClose by lies_catch;
     unsynced_documents_are_caught: SkipJsonlSync by segments_catch;

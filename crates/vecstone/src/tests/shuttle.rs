@@ -387,6 +387,46 @@ fn what_is_held_stays_while_segments_are_replaced() {
 }
 
 #[test]
+fn a_clear_is_seen_at_one_moment() {
+    check(|| {
+        let buffer = [220, 1 << 20][below(2)];
+        let shared = Shared::new(&background().buffer_bytes(buffer).segment_records(4));
+        put_batch(&shared.store, 1);
+        // After the clear the first of them fixes the kind of the ids.
+        let settle = |outcome: Result<()>| match outcome {
+            Ok(()) | Err(Error::IdKind { .. }) => {}
+            Err(error) => panic!("{error}"),
+        };
+        let writes = shared.spawn(move |shared| {
+            for id in ["w", "x", "y", "z"] {
+                settle(shared.put(id, 1, [Buffered, Sync][below(2)]));
+            }
+        });
+        // Past the buffer, if that is small.
+        let large = shared.spawn(move |shared| {
+            settle(shared.store.put_many(&[7u64, 8, 9], &[vector(3); 3].concat()));
+        });
+        let compacts = shared.spawn(|shared| _ = shared.store.compact().expect("compact"));
+        let reads = shared.spawn(|shared| {
+            let snapshot = shared.store.snapshot().expect("snapshot");
+            let there: Vec<_> = snapshot.iter().map(|row| row.expect("reads").0).collect();
+            let batch = there.iter().filter(|id| id.as_str().is_some_and(|id| BATCH.contains(&id))).count();
+            assert!([0, 3].contains(&batch), "a clear in parts: {there:?}");
+            assert_eq!((snapshot.len(), there.len()), (there.len(), snapshot.iter().count()));
+        });
+        shared.store.clear().expect("clear");
+        assert_eq!(shared.store.get("a").expect("get"), None);
+        join([writes, large, compacts, reads]);
+        assert_eq!(shared.store.get("a").expect("get"), None, "it came back");
+        let rows = shared.store.len().expect("len");
+        close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
+        let (store, _) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
+        assert_eq!(store.len().expect("len"), rows);
+        assert!(store.verify().expect("verify").damage.is_empty());
+    });
+}
+
+#[test]
 fn a_full_buffer_lets_writers_go_on() {
     check(|| {
         let shared = Shared::new(&background().buffer_bytes(220).segment_records(7));
