@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     pub(crate) tidy: Condvar,
     /// Held by whoever compacts; with the error of the last compaction in the background.
     pub(crate) compacting: Mutex<Compacting>,
+    /// Bytes on the heap of the compaction that is under way, about.
+    pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
     pub(crate) indexing: Mutex<HashSet<u64>>,
     next_segment: AtomicU64,
@@ -219,6 +221,7 @@ impl Engine {
             work: Condvar::new(),
             tidy: Condvar::new(),
             compacting: Mutex::default(),
+            copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
             writer: Mutex::new(Writer { pair, manifest, in_del, deletes, ops: 0, durable_view: view }),

@@ -9,7 +9,8 @@ use crate::id::IdKind;
 use crate::snapshot::Snapshot;
 use crate::view::SegmentView;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// A store's size, on the disk and in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +108,8 @@ pub struct Memory {
 const READER_HEAP: u64 = 3 << 10;
 /// The same for a handle that writes.
 const WRITER_HEAP: u64 = 4 << 10;
+/// Heap bytes of the threads in the background, and of what they are told through.
+const THREADS_HEAP: u64 = 2 << 10;
 /// Heap bytes of a segment: paths, files, locks.
 const SEGMENT_HEAP: u64 = 768;
 
@@ -147,6 +150,10 @@ pub(crate) fn stats(
     let mut compaction_error = None;
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
+        memory.other += engine.copying.load(Ordering::Relaxed);
+        if !engine.threads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            memory.other += THREADS_HEAP;
+        }
         // A compaction under way has had no error yet.
         compaction_error =
             engine.compacting.try_lock().ok().and_then(|last| last.error.as_ref().map(ToString::to_string));
