@@ -436,7 +436,9 @@ impl Engine {
         let (mut hashes, mut left, mut missing) = ([0; FEW], [false; FEW], 0);
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             hashes[n] = hasher.hash(id.as_bytes());
-            let copy = |chunk: &buffer::Chunk, op: &buffer::Op| Some(out.copy_from_slice(chunk.vector(op)?));
+            let copy = |chunk: &buffer::Chunk, op: &buffer::Op| {
+                chunk.vector(op).map(|vector| out.copy_from_slice(vector))
+            };
             match self.in_buffer(hashes[n], *id, copy) {
                 Some(Some(())) => {}
                 Some(None) => missing |= 1 << n,
