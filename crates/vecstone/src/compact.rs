@@ -177,7 +177,7 @@ impl Engine {
             let mut writer = self.writer();
             self.write_all(&mut writer)?;
             let view = self.published.load();
-            if view.active().rows > 0 && wanted(view.active()) { self.seal(&mut writer) } else { Ok(()) }
+            if wanted(view.active()) { self.seal(&mut writer) } else { Ok(()) }
         })
     }
 
@@ -227,6 +227,7 @@ impl Engine {
         let mut made = Vec::new();
         let mut tell = |rows: u64| if gone() { ControlFlow::Break(()) } else { tell(rows) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
+        self.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
             self.in_sync_place(|| {
                 let mut writer = self.writer();
@@ -280,6 +281,9 @@ impl Engine {
                     bytes += self.schema.stride() + u64::from(part.segment.entry(row)?.doc.len);
                     rows.push(row);
                 }
+                let tables: u64 = outputs.iter().map(|output| output.segment.heap_bytes()).sum();
+                let moves = (size_of_val(&*to) + rows.capacity() * 8) as u64;
+                self.copying.store(bytes + tables + moves, Ordering::Relaxed);
                 let output = self.output_for(&mut outputs, rows.len() as u64, view.seq, &inputs, made)?;
                 let number = u32::try_from(output.0).expect("fewer outputs than inputs");
                 let first = copy_rows(output.1, view, part, &rows)?;

@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) tidy: Condvar,
     /// Held by whoever compacts; with the error of the last compaction in the background.
     pub(crate) compacting: Mutex<Compacting>,
+    /// Bytes on the heap of the compaction that is under way, about.
+    pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
     pub(crate) indexing: Mutex<HashSet<u64>>,
     next_segment: AtomicU64,
@@ -223,6 +225,7 @@ impl Engine {
             work: Condvar::new(),
             tidy: Condvar::new(),
             compacting: Mutex::default(),
+            copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
             writer: Mutex::new(Writer { pair, manifest, in_del, deletes, ops: 0, durable_view: view }),
@@ -476,7 +479,9 @@ impl Engine {
         let (mut hashes, mut left, mut missing) = ([0; FEW], [false; FEW], 0);
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             hashes[n] = hasher.hash(id.as_bytes());
-            let copy = |chunk: &buffer::Chunk, op: &buffer::Op| Some(out.copy_from_slice(chunk.vector(op)?));
+            let copy = |chunk: &buffer::Chunk, op: &buffer::Op| {
+                chunk.vector(op).map(|vector| out.copy_from_slice(vector))
+            };
             match self.in_buffer(hashes[n], *id, copy) {
                 Some(Some(())) => {}
                 Some(None) => missing |= 1 << n,

@@ -59,13 +59,18 @@ impl Table {
         (hash >> 40) as usize % PARTS
     }
 
-    /// Makes room for so many rows more.
+    /// Makes room for so many rows, as much as adding them one by one would make.
     fn reserve(&mut self, rows: usize, hash: impl Fn(&u32) -> u64) {
-        self.parts.resize_with(PARTS, HashTable::new);
         // Chance gives some parts a little more than others.
         let each = rows / PARTS;
         let each = each + each / 16;
-        self.parts.iter_mut().for_each(|part| part.reserve(each, &hash));
+        if each == 0 {
+            return;
+        }
+        self.parts.resize_with(PARTS, HashTable::new);
+        for (number, part) in self.parts.iter_mut().enumerate() {
+            part.reserve(each * 4 * PARTS / (3 * PARTS + number), &hash);
+        }
     }
 
     fn entry(
@@ -81,7 +86,7 @@ impl Table {
         let part = &mut self.parts[number];
         // Between three quarters and all of what it can hold, so that not all parts are due at once.
         let capacity = part.capacity();
-        if part.len() >= capacity / 4 * 3 + capacity / 4 * number / PARTS {
+        if part.len() >= capacity * (3 * PARTS + number) / (4 * PARTS) {
             part.reserve(capacity + 1 - part.len(), &hash_of);
         }
         part.entry(hash, is, hash_of)
@@ -138,7 +143,7 @@ impl HeapIndex {
     }
 
     /// Makes room at once: growing step by step would move each entry several times.
-    pub(crate) fn expect(&mut self, rows: usize) {
+    fn expect(&mut self, rows: usize) {
         self.table.reserve(rows, |&row| spread(hash_of(&self.rows, row)));
     }
 

@@ -9,7 +9,8 @@ use crate::id::IdKind;
 use crate::snapshot::Snapshot;
 use crate::view::SegmentView;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// A store's size, on the disk and in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,8 +106,11 @@ pub struct Memory {
 
 /// Heap bytes of a handle itself: paths, files, MANIFEST, threads' channels. Measured; see `tests/heap.rs`.
 const READER_HEAP: u64 = 3 << 10;
-/// The same for a handle that writes.
-const WRITER_HEAP: u64 = 4 << 10;
+/// The same for a handle that writes: between one that has written little and one that has written much, whose disk
+/// keeps a thread.
+const WRITER_HEAP: u64 = 4608;
+/// Heap bytes of the threads in the background, and of what they are told through.
+const THREADS_HEAP: u64 = 2 << 10;
 /// Heap bytes of a segment: paths, files, locks.
 const SEGMENT_HEAP: u64 = 768;
 
@@ -146,6 +150,10 @@ pub(crate) fn stats(
     let mut compaction_error = None;
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
+        memory.other += engine.copying.load(Ordering::Relaxed);
+        if !engine.threads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            memory.other += THREADS_HEAP;
+        }
         // A compaction under way has had no error yet.
         compaction_error =
             engine.compacting.try_lock().ok().and_then(|last| last.error.as_ref().map(ToString::to_string));

@@ -623,9 +623,8 @@ fn vectors_into_memory_of_the_caller() {
     store.delete(950u64).expect("deleted");
     store.put(960u64, &row(7)).expect("stored");
     let wanted: Vec<u64> = (0..2000).rev().chain([3, 3]).collect();
-    let check = |get: &dyn Fn(&[u64], &mut [f32], &mut Vec<usize>) -> vecstone::Result<()>| {
-        let (mut out, mut missing) = (vec![9.0; wanted.len() * 3], Vec::new());
-        get(&wanted, &mut out, &mut missing).expect("readable");
+    let nothing = || (vec![9.0; wanted.len() * 3], Vec::new());
+    let check = |out: &[f32], missing: &[usize]| {
         let mut expected = Vec::new();
         for (place, (&id, found)) in wanted.iter().zip(out.chunks(3)).enumerate() {
             if id >= 1000 || id == 5 || id == 950 {
@@ -637,9 +636,13 @@ fn vectors_into_memory_of_the_caller() {
         }
         assert_eq!(missing, expected);
     };
-    check(&|ids, out, missing| store.get_many_into(ids, out, |n| missing.push(n)));
+    let (mut out, mut missing) = nothing();
+    store.get_many_into(&wanted, &mut out, |n| missing.push(n)).expect("readable");
+    check(&out, &missing);
     let snapshot = store.snapshot().expect("known");
-    check(&|ids, out, missing| snapshot.get_many_into(ids, out, |n| missing.push(n)));
+    let (mut out, mut missing) = nothing();
+    snapshot.get_many_into(&wanted, &mut out, |n| missing.push(n)).expect("readable");
+    check(&out, &missing);
     let one = |get: &dyn Fn(u64, &mut [f32]) -> vecstone::Result<bool>| {
         let mut out = [9.0; 3];
         assert!(!get(950, &mut out).expect("readable") && !get(5000, &mut out).expect("readable"));
@@ -661,7 +664,9 @@ fn vectors_into_memory_of_the_caller() {
     assert_eq!(missing, [0], "an id of another kind is not there");
     store.flush().expect("flushed");
     let reader = VectorStore::open_read_only(&path).expect("opens");
-    check(&|ids, out, missing| reader.get_many_into(ids, out, |n| missing.push(n)));
+    let (mut out, mut missing) = nothing();
+    reader.get_many_into(&wanted, &mut out, |n| missing.push(n)).expect("readable");
+    check(&out, &missing);
     one(&|id, out| reader.get_into(id, out));
 }
 
@@ -680,9 +685,9 @@ fn many_rows_are_checked() {
     assert_eq!(out, rows);
     store.close().expect("closed");
     let file = path.join("00000001.dat");
-    let mut bytes = std::fs::read(&file).expect("readable");
+    let mut bytes = fs::read(&file).expect("readable");
     bytes[256 + 1700 * 3072 + 99] ^= 4;
-    std::fs::write(&file, bytes).expect("written");
+    fs::write(&file, bytes).expect("written");
     let store = VectorStore::open(&path).expect("opens");
     for damaged in [
         store.get_many_into(&ids, &mut out, |_| ()),

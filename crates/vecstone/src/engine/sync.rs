@@ -172,7 +172,10 @@ impl Engine {
             drop(state);
             return Some(self.wait_for(goal));
         }
-        state.wakers.push((goal, waker.clone()));
+        // A future that is polled again and again waits once.
+        if !state.wakers.iter().any(|(known, other)| *known == goal && other.will_wake(waker)) {
+            state.wakers.push((goal, waker.clone()));
+        }
         if state.closing {
             // Closing flushes, and wakes whoever waits.
             return None;
