@@ -57,7 +57,7 @@ print(store.search(store["git"] - 0.5 * store["gitolite3"], k=5).ids)
 # %%
 found = store.search_many(vectors[:500], k=2)
 pairs = sorted(zip(found.distances[:, 1], names, found.ids[:, 1]))
-for distance, a, b in [pair for pair in pairs if pair[0] > 1e-4][:5]:
+for distance, a, b in [(d, a, b) for d, a, b in pairs if a < b and d > 1e-4][:5]:
     print(f"{distance:6.3f}  {a} ~ {b}")
 
 # %% [markdown]
