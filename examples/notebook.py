@@ -135,9 +135,7 @@ except ModuleNotFoundError as missing:
 before = store.stats()
 store.compact()
 after = store.stats()
-print(
-    f"{before['overhead']:.2f} times the size of the vectors before, {after['overhead']:.2f} after, ids and documents included"
-)
+print(f"{before['overhead']:.2f} times the size of the vectors before, {after['overhead']:.2f} after")
 
 # %% [markdown]
 # And is every byte of that what was written?
