@@ -16,7 +16,7 @@ import vecstone
 data = Path("crates/vecstone-cli/data")  # seen from the root of the source
 vectors = np.load(data / "debian-4096x384.npy")
 names = (data / "debian-4096.ids").read_text().split()
-folder = Path(tempfile.mkdtemp())
+scratch = tempfile.TemporaryDirectory()
 
 # %% [markdown]
 # ## Put and get
@@ -24,7 +24,7 @@ folder = Path(tempfile.mkdtemp())
 # A store is a directory. `dim` and `metric` are fixed when it is made and in its files from then on.
 
 # %%
-store = vecstone.open(folder / "packages", dim=384, metric="cosine")
+store = vecstone.open(Path(scratch.name) / "packages", dim=384, metric="cosine")
 store.put_many(names, vectors)
 print(store)
 
@@ -152,5 +152,5 @@ print(f"{report['bytes']:,} bytes, all as they were written")
 
 # %%
 store.close()
-with vecstone.open(folder / "packages", mode="r") as again:
+with vecstone.open(Path(scratch.name) / "packages", mode="r") as again:
     print(again, again.search(again["gimp"], k=3).ids, again.get_document("gimp"))
