@@ -16,7 +16,7 @@ import vecstone
 data = Path("crates/vecstone-cli/data")  # seen from the root of the source
 vectors = np.load(data / "debian-4096x384.npy")
 names = (data / "debian-4096.ids").read_text().split()
-folder = Path(tempfile.mkdtemp())
+scratch = tempfile.TemporaryDirectory()
 
 # %% [markdown]
 # ## Put and get
@@ -24,7 +24,7 @@ folder = Path(tempfile.mkdtemp())
 # A store is a directory. `dim` and `metric` are fixed when it is made and in its files from then on.
 
 # %%
-store = vecstone.open(folder / "packages", dim=384, metric="cosine")
+store = vecstone.open(Path(scratch.name) / "packages", dim=384, metric="cosine")
 store.put_many(names, vectors)
 print(store)
 
@@ -57,7 +57,7 @@ print(store.search(store["git"] - 0.5 * store["gitolite3"], k=5).ids)
 # %%
 found = store.search_many(vectors[:500], k=2)
 pairs = sorted(zip(found.distances[:, 1], names, found.ids[:, 1]))
-for distance, a, b in [pair for pair in pairs if pair[0] > 1e-4][:5]:
+for distance, a, b in [(d, a, b) for d, a, b in pairs if a < b and d > 1e-4][:5]:
     print(f"{distance:6.3f}  {a} ~ {b}")
 
 # %% [markdown]
@@ -135,9 +135,15 @@ except ModuleNotFoundError as missing:
 before = store.stats()
 store.compact()
 after = store.stats()
-raw = len(store) * 384 * 4
-print(f"{before['bytes']['total'] / raw:.2f} times the raw vectors before, {after['bytes']['total'] / raw:.2f} after")
-store.verify()  # reads every byte that counts; an error if one is not what was written
+print(f"{before['overhead']:.2f} times the size of the vectors before, {after['overhead']:.2f} after")
+
+# %% [markdown]
+# And is every byte of that what was written?
+
+# %%
+report = store.verify()
+assert report["ok"], report["damage"]
+print(f"{report['bytes']:,} bytes, all as they were written")
 
 # %% [markdown]
 # ## Tomorrow
@@ -146,5 +152,5 @@ store.verify()  # reads every byte that counts; an error if one is not what was 
 
 # %%
 store.close()
-with vecstone.open(folder / "packages", mode="r") as again:
+with vecstone.open(Path(scratch.name) / "packages", mode="r") as again:
     print(again, again.search(again["gimp"], k=3).ids, again.get_document("gimp"))

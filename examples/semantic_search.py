@@ -65,14 +65,14 @@ def index(store: vecstone.Store, embed: MiniLM) -> None:
     start = time.perf_counter()
     columns = {name: [row[name] for row in rows.values()] for name in ("id", "text", "file")}
     done = vecstone.ingest(
-        store, columns, document_columns=["file"], text_column="text", embed=embed, batch_size=32, resume=True
+        store, columns, document_columns=["file"], text_column="text", embed=embed, batch_size=64, resume=True
     )
     took = time.perf_counter() - start
     print(f"{len(store)} paragraphs: {done.embedded} embedded in {took:.1f} s, {done.unchanged} as before, {gone} gone")
 
 
 def answer(store: vecstone.Store, question: str, query, k: int) -> None:
-    print(f"\n\033[1m{question}\033[0m")
+    print(f"\n{question}")
     for hit in store.search(query, k, with_documents=True):
         about, _, text = hit.document["text"].partition("\n")
         print(f"  {hit.distance:.3f}  {hit.document['file']}: {about}")
