@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use vecstone_arrow::arrow_array::ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream};
+use vecstone_arrow::arrow_array::ffi_stream::{RecordBatchStreamReader, FFI_ArrowArrayStream};
 use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, reader_of, rows_of};
 
 /// The name that the interface gives its capsules.
@@ -22,7 +22,7 @@ pub(crate) fn stream<'py>(
     snapshot: vecstone::Snapshot,
 ) -> PyResult<Bound<'py, PyCapsule>> {
     let stream = FFI_ArrowArrayStream::new(Box::new(reader_of(snapshot, BATCH_ROWS)));
-    PyCapsule::new(py, stream, Some(STREAM.to_owned()))
+    PyCapsule::new_with_value(py, stream, STREAM)
 }
 
 /// Rows of a file (Parquet, Arrow IPC, JSON lines), or of anything that has `__arrow_c_stream__`: an iterator of tuples
@@ -37,7 +37,7 @@ pub(crate) struct Rows {
 
 enum Source {
     File(Box<RowReader>),
-    Stream { reader: Box<ArrowArrayStreamReader>, columns: Columns, first: u64 },
+    Stream { reader: Box<RecordBatchStreamReader>, columns: Columns, first: u64 },
 }
 
 impl Source {
@@ -65,10 +65,10 @@ fn raised(error: Error) -> PyErr {
         Error::InFile { path, error } => match *error {
             Error::Io { source, doing } => {
                 let text = format!("cannot {doing}: {source}");
-                source.raw_os_error().map_or_else(
-                    || PyOSError::new_err(format!("{}: {text}", path.display())),
-                    |number| PyOSError::new_err((number, text, path.clone())),
-                )
+                match source.raw_os_error() {
+                    Some(number) => PyOSError::new_err((number, text, path)),
+                    None => PyOSError::new_err(format!("{}: {text}", path.display())),
+                }
             }
             error => PyValueError::new_err(format!("{}: {error}", path.display())),
         },
@@ -130,12 +130,12 @@ impl Rows {
 
 /// Takes the stream over that an object hands out.
 #[allow(unsafe_code, reason = "the Arrow C stream interface hands a stream over by its address")]
-fn imported(source: &Bound<'_, PyAny>) -> PyResult<ArrowArrayStreamReader> {
+fn imported(source: &Bound<'_, PyAny>) -> PyResult<RecordBatchStreamReader> {
     let capsule = source.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
     let stream = capsule.pointer_checked(Some(STREAM))?.cast::<FFI_ArrowArrayStream>();
     // SAFETY: a capsule of that name holds an ArrowArrayStream, by the Arrow PyCapsule interface, and lives until the end
     // of this function; `from_raw` moves the stream out and leaves a released one behind, which the capsule then frees.
-    let reader = unsafe { ArrowArrayStreamReader::from_raw(stream.as_ptr()) };
+    let reader = unsafe { RecordBatchStreamReader::from_raw(stream.as_ptr()) };
     reader.map_err(|error| PyValueError::new_err(format!("the Arrow stream cannot be read: {error}")))
 }
 

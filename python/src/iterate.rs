@@ -6,7 +6,7 @@ use numpy::PyArray1;
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use vecstone::{Id, Iter, Snapshot};
+use vecstone::{Id, Snapshot};
 
 /// Rows fetched at once, with the interpreter free for other threads meanwhile.
 const AT_ONCE: usize = 256;
@@ -26,18 +26,24 @@ pub(crate) struct RowIter {
     state: Mutex<State>,
 }
 
+/// Without its vector, where only ids are asked for.
+type Row = vecstone::Result<(Id, Vec<f32>)>;
+
 struct State {
-    rows: Iter,
-    fetched: VecDeque<vecstone::Result<(Id, Vec<f32>)>>,
+    rows: Box<dyn Iterator<Item = Row> + Send>,
+    fetched: VecDeque<Row>,
 }
 
 impl RowIter {
     pub(crate) fn over(snapshot: &Snapshot, gives: Gives) -> RowIter {
-        let rows = if gives == Gives::Ids { snapshot.ids() } else { snapshot.iter() };
+        let rows: Box<dyn Iterator<Item = Row> + Send> = match gives {
+            Gives::Ids => Box::new(snapshot.ids().map(|id| Ok((id?, Vec::new())))),
+            Gives::Vectors | Gives::Both => Box::new(snapshot.iter()),
+        };
         RowIter { gives, state: Mutex::new(State { rows, fetched: VecDeque::new() }) }
     }
 
-    fn next(&self) -> Option<vecstone::Result<(Id, Vec<f32>)>> {
+    fn next(&self) -> Option<Row> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.fetched.is_empty() {
             let some: Vec<_> = state.rows.by_ref().take(AT_ONCE).collect();

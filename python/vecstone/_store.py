@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
@@ -175,6 +174,8 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
 
     async def flush_async(self) -> None:
         """As `flush`, for asyncio: other tasks go on meanwhile."""
+        import asyncio  # slow to import, and there already where this is called
+
         await asyncio.to_thread(self.flush)
 
     def stats(self) -> dict[str, Any]:

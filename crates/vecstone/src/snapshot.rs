@@ -223,6 +223,20 @@ impl Snapshot {
         self.buffered.latest().filter(|(_, _, op)| op.is_put())
     }
 
+    /// The ids in the order of writing, without their vectors.
+    pub fn ids(&self) -> impl Iterator<Item = Result<Id>> + Send + use<> {
+        let mut rows = self.iter();
+        std::iter::from_fn(move || {
+            Some(match rows.advance()? {
+                Next::File(at) => rows.snapshot.view.id(at),
+                Next::Buffer(number) => {
+                    let (chunk, op) = rows.snapshot.buffered.op(number);
+                    Ok(rows.snapshot.buffered_id(chunk, op))
+                }
+            })
+        })
+    }
+
     /// As [`iter`](Self::iter), with the JSON document of each id that has one.
     pub fn iter_with_documents(
         &self,
