@@ -36,14 +36,14 @@ installed: $(VENV)/.ready # The package, built and installed there as a wheel.
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheel/*.whl
 
 test-python: installed ## The Python package: the API against a dict, processes, adapters.
-	cd python && $(VENV)/bin/python -m pytest
-	cd python && $(VENV)/bin/python check_langchain.py
+	cd python/tests && $(VENV)/bin/pytest -c ../pyproject.toml
+	cd python/tests && $(VENV)/bin/python ../check_langchain.py
 
 types: installed ## The types of the Python package, by mypy and pyright.
 	cd python && $(VENV)/bin/mypy vecstone && $(VENV)/bin/pyright vecstone && $(VENV)/bin/stubtest vecstone._core
 
 stubs: installed ## Writes the docstrings of the built extension into its stub.
-	$(VENV)/bin/python python/stubs.py
+	$(VENV)/bin/python -P python/stubs.py
 
 wheel: $(VENV)/.ready ## A wheel for every Linux with glibc 2.17 or newer, and CPython 3.11 or newer, in target/wheels.
 	$(VENV)/bin/pip install --quiet ziglang==0.15.2

@@ -87,9 +87,9 @@ def test_tables(store: vecstone.Store, rows: np.ndarray) -> None:
 def test_duckdb_reads_it(store: vecstone.Store, rows: np.ndarray) -> None:
     duckdb = pytest.importorskip("duckdb")
     store.put_many(names(10), rows[:10])
-    table = store.to_arrow()
-    assert duckdb.sql("select count(*), min(id) from table").fetchall() == [(10, "id-0")]
-    result = duckdb.sql("select id, vector from table where id < 'id-5'")
+    rows_there = store.to_arrow()
+    assert duckdb.sql("select count(*), min(id) from rows_there").fetchall() == [(10, "id-0")]
+    result = duckdb.sql("select id, vector from rows_there where id < 'id-5'")
     store.clear()
     assert vecstone.ingest(store, result).written == 5
-    assert np.array_equal(store["id-3"], rows[3]) and table.num_rows == 10
+    assert np.array_equal(store["id-3"], rows[3]) and rows_there.num_rows == 10

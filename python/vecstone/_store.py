@@ -109,8 +109,7 @@ class _Reading:
     def to_arrow(self) -> Any:
         """A `pyarrow.Table`: `id`, `vector` (fixed-size lists of float32), `document` (JSON text). Needs pyarrow.
 
-        Whatever reads the Arrow PyCapsule interface takes the store itself, batch by batch: `pyarrow.table(store)`,
-        `polars.DataFrame(store)`, DuckDB.
+        Whatever reads the Arrow PyCapsule interface takes the store itself, batch by batch, as `pyarrow.table(store)` does.
         """
         import pyarrow
 
@@ -124,7 +123,14 @@ class _Reading:
         """A `polars.DataFrame` with the columns of `to_arrow`. Needs polars."""
         import polars
 
-        return polars.DataFrame(self)
+        return polars.DataFrame(_Stream(self))
+
+
+class _Stream:
+    """The Arrow stream alone: polars takes a mapping for columns."""
+
+    def __init__(self, source: Any) -> None:
+        self.__arrow_c_stream__ = source.__arrow_c_stream__
 
 
 class _Items(ItemsView[Any, Any]):
