@@ -4,11 +4,13 @@ FUZZ_SECONDS ?= 600
 NIGHTLY ?= nightly
 PYTHON ?= python3
 VENV := $(CURDIR)/target/venv
+PEERS := $(CURDIR)/target/peers-venv
+EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python wheel wheel-freethreaded stubs check types fmt clippy docs deny bench fuzz fuzz-smoke asan miri shuttle
+.PHONY: help demo test test-rust test-python wheel wheel-freethreaded stubs check types fmt clippy docs deny bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,8 +77,30 @@ deny: ## Licences, advisories and sources of what we link (needs cargo-deny).
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check bans licenses sources; \
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
 
-bench: ## Speed as a ratio to the machine's limit; exit 1 below a target.
+bench: bench-rust bench-python ## Speed as a ratio to the machine's limit; exit 1 below a target.
+
+bench-rust: ## The same, of the library; FIGURES="put read" for some groups.
 	$(CARGO) bench --locked -p vecstone --bench limits -- $(FIGURES)
+
+bench-python: installed ## The same, of the Python package.
+	$(VENV)/bin/python bench/run.py --ours --results target/results.jsonl
+
+bench-peers: installed ## All stores, in the versions of bench/requirements.txt: table and plot.
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl
+	$(PEERS)/bin/python bench/run.py --peers; code=$$?; $(PEERS)/bin/python bench/run.py --render && exit $$code
+
+examples: installed ## The examples in Python, with a real model.
+	$(PYTHON) -m venv $(EXAMPLES)
+	$(EXAMPLES)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r examples/requirements.txt
+	$(EXAMPLES)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl
+	$(EXAMPLES)/bin/python examples/test_minilm.py
+	rm -rf target/semantic-search
+	$(EXAMPLES)/bin/python examples/semantic_search.py
+	$(EXAMPLES)/bin/python examples/semantic_search.py "how large can an id be?"
+	$(EXAMPLES)/bin/python examples/numpy_reads_it.py
+	$(EXAMPLES)/bin/python examples/notebook.py
 
 fuzz: ## Each fuzz target for FUZZ_SECONDS (600); needs a nightly toolchain and cargo-fuzz.
 	@for target in $$(cd fuzz && $(CARGO) +$(NIGHTLY) fuzz list); do \

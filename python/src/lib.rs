@@ -41,6 +41,18 @@ mod _core {
         py.detach(|| vecstone_cli::run(args))
     }
 
+    /// Seconds that `n` searches take without Python: what `bench/` holds the Python call against.
+    #[pyfunction]
+    fn _bench_search(store: &Bound<'_, super::store::Store>, query: Vec<f32>, k: usize, n: usize) -> PyResult<f64> {
+        store.get().with(store.py(), |store| {
+            let start = std::time::Instant::now();
+            for _ in 0..n {
+                std::hint::black_box(store.search(&query, k)?);
+            }
+            Ok(start.elapsed().as_secs_f64())
+        })
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
