@@ -42,7 +42,7 @@ test-python: installed ## The Python package: the API against a dict, processes,
 	cd python/tests && $(VENV)/bin/python ../check_langchain.py
 
 types: installed ## The types of the Python package, by mypy and pyright.
-	cd python && $(VENV)/bin/mypy vecstone && $(VENV)/bin/pyright vecstone && $(VENV)/bin/stubtest vecstone._core
+	cd python && $(VENV)/bin/mypy vecstone && $(VENV)/bin/pyright vecstone && $(VENV)/bin/stubtest vecstone._core --mypy-config-file pyproject.toml --allowlist stubtest-allow.txt
 
 stubs: installed ## Writes the docstrings of the built extension into its stub.
 	$(VENV)/bin/python -P python/stubs.py

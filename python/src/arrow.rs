@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use vecstone_arrow::arrow_array::ffi_stream::{RecordBatchStreamReader, FFI_ArrowArrayStream};
+use vecstone_arrow::arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, reader_of, rows_of};
 
 /// The name that the interface gives its capsules.
@@ -17,10 +17,7 @@ const STREAM: &std::ffi::CStr = c"arrow_array_stream";
 const BATCH_ROWS: usize = 8192;
 
 /// The live rows of a snapshot as a stream of Arrow batches.
-pub(crate) fn stream<'py>(
-    py: Python<'py>,
-    snapshot: vecstone::Snapshot,
-) -> PyResult<Bound<'py, PyCapsule>> {
+pub(crate) fn stream<'py>(py: Python<'py>, snapshot: vecstone::Snapshot) -> PyResult<Bound<'py, PyCapsule>> {
     let stream = FFI_ArrowArrayStream::new(Box::new(reader_of(snapshot, BATCH_ROWS)));
     PyCapsule::new_with_value(py, stream, STREAM)
 }
@@ -49,7 +46,10 @@ impl Source {
                     Ok(batch) if batch.num_rows() == 0 => continue,
                     Ok(batch) => batch,
                     Err(error) => {
-                        return Some(Err(Error::Unreadable { format: "Arrow stream", why: error.to_string() }));
+                        return Some(Err(Error::Unreadable {
+                            format: "Arrow stream",
+                            why: error.to_string(),
+                        }));
                     }
                 };
                 let rows = rows_of(&batch, columns, *first);
@@ -99,7 +99,8 @@ impl Rows {
                 Err(_) => DocumentColumns::Named(documents.extract()?),
             },
         };
-        let columns = Columns { id: id_column, vector: vector_column, documents, text: text_column, dim: None };
+        let columns =
+            Columns { id: id_column, vector: vector_column, documents, text: text_column, dim: None };
         if source.hasattr("__arrow_c_stream__")? {
             let reader = Box::new(imported(source)?);
             let source = Source::Stream { reader, columns, first: 0 };

@@ -10,13 +10,28 @@ use std::path::Path;
 use vecstone::Error as E;
 
 create_exception!(vecstone, Error, PyException, "What Python has no word for; the base of the others here.");
-create_exception!(vecstone, LockedError, Error, "Another process writes the store; `pid` is its process, if known.");
-create_exception!(vecstone, CorruptError, Error, "Stored bytes are damaged: `path`, `offset`. Nothing was changed.");
+create_exception!(
+    vecstone,
+    LockedError,
+    Error,
+    "Another process writes the store; `pid` is its process, if known."
+);
+create_exception!(
+    vecstone,
+    CorruptError,
+    Error,
+    "Stored bytes are damaged: `path`, `offset`. Nothing was changed."
+);
 create_exception!(vecstone, NotAStoreError, Error, "What is at that path is not a store.");
 create_exception!(vecstone, UnsupportedError, Error, "Written by a newer release.");
 create_exception!(vecstone, ReadOnlyError, Error, "The store is open read-only.");
 create_exception!(vecstone, ForkedError, Error, "This process is a fork of the one that opened the store.");
-create_exception!(vecstone, WritingStoppedError, Error, "A write or sync failed before; open the store again.");
+create_exception!(
+    vecstone,
+    WritingStoppedError,
+    Error,
+    "A write or sync failed before; open the store again."
+);
 create_exception!(vecstone, CancelledError, Error, "Broken off as asked; nothing was changed.");
 
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -55,7 +70,9 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::WriteFailed { path, source, .. }
         | E::SyncFailed { path, source }
         | E::NoSpace { path, source } => of_the_system(path, source, text),
-        E::Locked { pid, .. } => with_attributes(LockedError::new_err(text), |error| error.setattr("pid", *pid)),
+        E::Locked { pid, .. } => {
+            with_attributes(LockedError::new_err(text), |error| error.setattr("pid", *pid))
+        }
         E::Corrupt { path, offset, .. } => with_attributes(CorruptError::new_err(text), |error| {
             error.setattr("path", path)?;
             error.setattr("offset", *offset)

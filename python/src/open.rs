@@ -38,7 +38,9 @@ impl Mode {
             "r+" => Ok(Mode::Write),
             "a" => Ok(Mode::Append),
             "x" => Ok(Mode::Exclusive),
-            "w" => Err(PyValueError::new_err("mode 'w' would empty the store: open with 'a' and call clear()")),
+            "w" => {
+                Err(PyValueError::new_err("mode 'w' would empty the store: open with 'a' and call clear()"))
+            }
             _ => Err(PyValueError::new_err(format!("mode '{text}' is none of 'r', 'r+', 'a', 'x'"))),
         }
     }
@@ -91,9 +93,10 @@ impl Wishes {
             (wished != default && wished != open).then(|| format!("{name} is {open} there, not {wished}"))
         };
         #[expect(clippy::cast_precision_loss, reason = "for a message")]
-        let (bytes, threads) = (|wishes: &Wishes| wishes.buffer_bytes as f64, |wishes: &Wishes| {
-            wishes.threads.unwrap_or(0) as f64
-        });
+        let (bytes, threads) = (
+            |wishes: &Wishes| wishes.buffer_bytes as f64,
+            |wishes: &Wishes| wishes.threads.unwrap_or(0) as f64,
+        );
         differs("flush_interval", self.flush_interval, default.flush_interval, open.flush_interval)
             .or_else(|| differs("buffer_bytes", bytes(self), bytes(&default), bytes(open)))
             .or_else(|| differs("threads", threads(self), threads(&default), threads(open)))

@@ -77,9 +77,12 @@ pub(crate) fn hits<'py>(
         false => none()?,
     };
     let vectors = match vectors {
-        true => list(&mut found.hits.into_iter().map(|hit| {
-            Ok(PyArray1::from_vec(py, hit.vector.unwrap_or_default()).into_any())
-        }))?,
+        true => list(
+            &mut found
+                .hits
+                .into_iter()
+                .map(|hit| Ok(PyArray1::from_vec(py, hit.vector.unwrap_or_default()).into_any())),
+        )?,
         false => none()?,
     };
     (ids, distances, exact, rows_read, vectors, documents).into_pyobject(py)

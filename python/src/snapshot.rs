@@ -60,7 +60,12 @@ impl Snapshot {
     ///
     /// `missing`: "raise" raises KeyError for the first id that is not there, "nan" gives a row of NaN for each.
     #[pyo3(signature = (ids, missing="raise"))]
-    fn get_many<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>, missing: &str) -> PyResult<Bound<'py, PyAny>> {
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        missing: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
         reading::get_many(py, &ids, self.snapshot.dim(), lenient, |out, absent| {
             let ids = ids.refs();
@@ -83,7 +88,11 @@ impl Snapshot {
     }
 
     /// The documents of n ids: a list of n, None where there is none.
-    fn get_documents<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    fn get_documents<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         reading::get_documents(py, &self.snapshot, &Ids::of(ids)?)
     }
 
@@ -120,7 +129,8 @@ impl Snapshot {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let options = reading::options(filter, radius, false, false)?;
         let (queries, n) = reading::queries(queries)?;
-        let found = py.detach(|| reading::search_many(&self.snapshot, &queries, n, k, &options)).or_raise()?;
+        let found =
+            py.detach(|| reading::search_many(&self.snapshot, &queries, n, k, &options)).or_raise()?;
         let (ids, distances) = reading::neighbors(py, &found, k, self.snapshot.kind())?;
         Ok((ids, distances.into_any()))
     }

@@ -54,7 +54,10 @@ impl Store {
     }
 
     /// A call of a microsecond, with the interpreter; `None` if it would have to wait.
-    fn at_once<T>(&self, call: impl FnOnce(&VectorStore) -> vecstone::Result<Option<T>>) -> PyResult<Option<T>> {
+    fn at_once<T>(
+        &self,
+        call: impl FnOnce(&VectorStore) -> vecstone::Result<Option<T>>,
+    ) -> PyResult<Option<T>> {
         let Ok(store) = self.shared.store.try_read() else { return Ok(None) };
         let Some(store) = store.as_ref().filter(|_| !self.is_closed()) else {
             return Err(raised(&vecstone::Error::Closed));
@@ -92,7 +95,8 @@ impl Store {
 
     fn read_one<'py>(&self, py: Python<'py>, id: &OneId<'_>) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
         let Some(dim) = self.at_once(|store| Ok(Some(store.dim())))? else {
-            let vector = self.with(py, |store| of_kind(store.kind(), id.as_id()).and_then(|id| store.get(id)))?;
+            let vector =
+                self.with(py, |store| of_kind(store.kind(), id.as_id()).and_then(|id| store.get(id)))?;
             return Ok(vector.map(|vector| PyArray1::from_vec(py, vector)));
         };
         let array = PyArray1::<f32>::zeros(py, dim, false);
@@ -191,7 +195,9 @@ impl Store {
         let (ids, lines) = (Ids::of(ids)?, convert::many_to_json(documents)?);
         if documents.is_some() && lines.len() != ids.len() {
             let (ids, documents) = (ids.len(), lines.len());
-            return Err(PyValueError::new_err(format!("{ids} ids, but {documents} documents; give one for each id")));
+            return Err(PyValueError::new_err(format!(
+                "{ids} ids, but {documents} documents; give one for each id"
+            )));
         }
         self.put_lines(py, &ids, vectors, &lines, durability)
     }
@@ -205,7 +211,13 @@ impl Store {
         lines: Option<Vec<Option<String>>>,
         durability: Option<&str>,
     ) -> PyResult<()> {
-        self.put_lines(py, &Ids::of(ids)?, vectors, &lines.unwrap_or_default(), self.durability_of(durability)?)
+        self.put_lines(
+            py,
+            &Ids::of(ids)?,
+            vectors,
+            &lines.unwrap_or_default(),
+            self.durability_of(durability)?,
+        )
     }
 
     /// Which of the rows are stored already, with the same bytes and the same document: bool of shape (n,).
@@ -224,9 +236,8 @@ impl Store {
     fn delete(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
         let id = ids::one(id)?;
         let durability = Some(self.durability);
-        let deleted = self.with(py, |store| {
-            store.delete_many_with(&[of_kind(store.kind(), id.as_id())?], durability)
-        })?;
+        let deleted =
+            self.with(py, |store| store.delete_many_with(&[of_kind(store.kind(), id.as_id())?], durability))?;
         Ok(deleted == 1)
     }
 
@@ -283,7 +294,11 @@ impl Store {
         Ok(self.read_one(py, &ids::one(id)?)?.map(Bound::into_any).or(default))
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        id: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
         self.read_one(py, &ids::one(id)?)?.ok_or_else(|| PyKeyError::new_err(id.clone().unbind()))
     }
 

@@ -30,7 +30,10 @@ impl Component for f32 {
 }
 
 impl Component for f64 {
-    #[expect(clippy::cast_possible_truncation, reason = "the store holds float32; what is too large becomes infinite")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the store holds float32; what is too large becomes infinite"
+    )]
     fn copy(from: &[f64], to: &mut [f32]) {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
     }
@@ -90,10 +93,10 @@ fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArr
     let (kind, size): (String, usize) = (kind.extract()?, dtype.getattr("itemsize")?.extract()?);
     match kind.as_str() {
         "f" if native && matches!(size, 2 | 4 | 8) => Ok(made),
-        "f" | "i" | "u" => {
+        "f" | "i" | "u" => Ok(made.call_method1("astype", ("float32",))?.cast_into::<PyUntypedArray>()?),
+        _ if made.len() == 0 => {
             Ok(made.call_method1("astype", ("float32",))?.cast_into::<PyUntypedArray>()?)
         }
-        _ if made.len() == 0 => Ok(made.call_method1("astype", ("float32",))?.cast_into::<PyUntypedArray>()?),
         _ => Err(PyTypeError::new_err(format!("vectors of dtype {dtype} are not numbers; give float32"))),
     }
 }
@@ -157,7 +160,10 @@ fn with_array<R>(
 }
 
 /// Calls `take` with the components of one vector: shape (dim,), or (1, dim) too.
-pub(crate) fn with_one<R>(object: &Bound<'_, PyAny>, take: impl FnOnce(&[f32]) -> PyResult<R>) -> PyResult<R> {
+pub(crate) fn with_one<R>(
+    object: &Bound<'_, PyAny>,
+    take: impl FnOnce(&[f32]) -> PyResult<R>,
+) -> PyResult<R> {
     if let Ok(array) = object.cast::<PyArray1<f32>>()
         && let Ok(array) = array.try_readonly()
         && let Ok(vector) = array.as_slice()

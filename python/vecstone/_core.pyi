@@ -1,7 +1,8 @@
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, final
+from typing_extensions import Self, disjoint_base
 import numpy as np
 import numpy.typing as npt
 _Id: TypeAlias = str | int | uuid.UUID | np.integer[Any]
@@ -49,10 +50,11 @@ class CancelledError(Error):
     """Broken off as asked; nothing was changed."""
     ...
 
+@disjoint_base
 class Store:
     """A handle of a store."""
 
-    def __new__(cls, path: str | os.PathLike[str], *, dim: int | None=None, metric: Literal['cosine', 'l2', 'ip'] | None=None, mode: Literal['r', 'r+', 'a', 'x']='a', durability: _Durability='buffered', flush_interval: float=0.1, buffer_bytes: int=67108864, threads: int | None=None, lock_timeout: float=0.0) -> Store:
+    def __new__(cls, path: str | os.PathLike[str], *, dim: int | None=None, metric: Literal['cosine', 'l2', 'ip'] | None=None, mode: Literal['r', 'r+', 'a', 'x']='a', durability: _Durability='buffered', flush_interval: float=0.1, buffer_bytes: int=..., threads: int | None=None, lock_timeout: float=0.0) -> Self:
         ...
 
     def put(self, id: _Id, vector: npt.ArrayLike, document: Any=None, *, durability: _Durability | None=None) -> None:
@@ -189,16 +191,16 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
         """"string", "u64" or "uuid"; None before the first write."""
         ...
 
-    def __getitem__(self, id: _Id) -> _Vector:
+    def __getitem__(self, id: _Id, /) -> _Vector:
         ...
 
-    def __setitem__(self, id: _Id, vector: npt.ArrayLike) -> None:
+    def __setitem__(self, id: _Id, vector: npt.ArrayLike, /) -> None:
         ...
 
-    def __delitem__(self, id: _Id) -> None:
+    def __delitem__(self, id: _Id, /) -> None:
         ...
 
-    def __contains__(self, id: object) -> bool:
+    def __contains__(self, id: object, /) -> bool:
         ...
 
     def __len__(self) -> int:
@@ -231,10 +233,11 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def _stats(self) -> str:
         ...
 
+@disjoint_base
 class Snapshot:
     """An unchanging view of a store."""
 
-    def __new__(cls, store: Store) -> Snapshot:
+    def __new__(cls, store: Store) -> Self:
         ...
 
     def get(self, id: _Id, default: _T | None=None) -> _Vector | _T | None:
@@ -282,10 +285,10 @@ Flushes first, if the store is open for writing. The views stay as they are afte
         """"string", "u64" or "uuid"; None before the first write."""
         ...
 
-    def __getitem__(self, id: _Id) -> _Vector:
+    def __getitem__(self, id: _Id, /) -> _Vector:
         ...
 
-    def __contains__(self, id: object) -> bool:
+    def __contains__(self, id: object, /) -> bool:
         ...
 
     def __len__(self) -> int:
@@ -309,6 +312,7 @@ Flushes first, if the store is open for writing. The views stay as they are afte
     def _rows(self, with_ids: bool) -> Iterator[Any]:
         ...
 
+@final
 class Segment:
     """The committed rows of one segment. `numpy.asarray` of it is a read-only view of the mapped file, which lives as long as
 any view of it: after `close()`, and through compaction."""
@@ -340,6 +344,7 @@ any view of it: after `close()`, and through compaction."""
     def __len__(self) -> int:
         ...
 
+@final
 class RowIter(Iterator[Any]):
     """An iterator over ids, vectors or both."""
 
@@ -349,6 +354,7 @@ class RowIter(Iterator[Any]):
     def __next__(self) -> Any:
         ...
 
+@final
 class Rows(Iterator[tuple[Any, ...]]):
     """Rows of a file (Parquet, Arrow IPC, JSON lines), or of anything that has `__arrow_c_stream__`: an iterator of tuples
 (ids, vectors or None, documents as JSON or None, texts or None)."""
@@ -363,7 +369,8 @@ class Rows(Iterator[tuple[Any, ...]]):
     def __next__(self) -> tuple[Any, ...]:
         ...
 
-def _bench_search(store: Store, query: Sequence[float], k: int, n: int) -> float: ...
+def _bench_search(store: Store, query: Sequence[float], k: int, n: int) -> float:
+    ...
 
 def close_all() -> None:
     """Closes every store that this process writes: for the end of the interpreter."""

@@ -196,10 +196,9 @@ def _npy(path: str, columns: _Columns, rows: int) -> tuple[int, Iterator[_Batch]
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.ndim != 2:
         raise ValueError(f"{path}: the array has shape {array.shape}; give shape (rows, dim)")
-    if isinstance(columns.id, str):
-        stem = os.path.splitext(os.path.basename(path))[0]
-        ids: Any = None
-    else:
+    stem = os.path.splitext(os.path.basename(path))[0]
+    ids: Any = None
+    if not isinstance(columns.id, str):
         ids = columns.id if hasattr(columns.id, "__getitem__") else list(columns.id)
         if len(ids) != len(array):
             raise ValueError(f"{path} has {len(array)} rows, but there are {len(ids)} ids")
@@ -208,7 +207,7 @@ def _npy(path: str, columns: _Columns, rows: int) -> tuple[int, Iterator[_Batch]
     def batches() -> Iterator[_Batch]:
         for at in range(0, len(array), rows):
             part = array[at : at + rows]
-            names = ids[at : at + rows] if ids is not None else [f"{stem}-{at + n:09}" for n in range(len(part))]
+            names: Any = ids[at : at + rows] if ids is not None else [f"{stem}-{at + n:09}" for n in range(len(part))]
             yield _Batch(names.tolist() if hasattr(names, "tolist") else list(names), part.astype("float32"), None, None)
 
     return len(array), batches()
@@ -296,7 +295,8 @@ def _in_pieces(batches: Iterable[_Batch], rows: int) -> Iterator[_Batch]:
     for batch in batches:
         for at in range(0, len(batch.ids), rows):
             piece = slice(at, at + rows)
-            yield _Batch(*(None if column is None else column[piece] for column in batch))
+            ids, vectors, lines, texts = (None if column is None else column[piece] for column in batch)
+            yield _Batch(ids, vectors, lines, texts)  # type: ignore[arg-type]
 
 
 # ---- progress ----

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from . import _core
 
@@ -153,7 +153,7 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
     __slots__ = ("__weakref__",)
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def keys(self) -> KeysView[Any]:
         """The ids, in the order of writing."""
@@ -244,8 +244,9 @@ def _reopen(path: str) -> Store:
     return Store(path, mode="r")
 
 
-def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: str | None = None, mode: str = "a",
-         durability: str = "buffered", flush_interval: float = 0.1, buffer_bytes: int = 64 << 20,
+def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: Literal["cosine", "l2", "ip"] | None = None,
+         mode: Literal["r", "r+", "a", "x"] = "a",
+         durability: Literal["buffered", "sync"] = "buffered", flush_interval: float = 0.1, buffer_bytes: int = 64 << 20,
          threads: int | None = None, lock_timeout: float = 0.0) -> Store:
     """Opens a store, or makes one.
 
@@ -276,7 +277,7 @@ class Snapshot(_Reading, _core.Snapshot, Mapping[Any, Any]):
     __slots__ = ("__weakref__",)
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def keys(self) -> KeysView[Any]:
         """The ids, in the order of writing."""

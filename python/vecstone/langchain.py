@@ -51,7 +51,7 @@ class VecstoneVectorStore(VectorStore):
         path: str | os.PathLike[str],
         embedding: Embeddings,
         *,
-        metric: str | None = "cosine",
+        metric: Literal["cosine", "l2", "ip"] | None = "cosine",
         **open_options: Any,
     ) -> None:
         self._embedding = embedding

@@ -21,7 +21,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -59,11 +59,17 @@ class VecstoneVectorStore(BasePydanticVectorStore):
     stores_text: bool = True
     is_embedding_query: bool = True
     path: str
-    metric: str | None
+    metric: Literal["cosine", "l2", "ip"] | None
     open_options: dict[str, Any] = Field(default_factory=dict)
     _store: vecstone.Store = PrivateAttr()
 
-    def __init__(self, path: str | os.PathLike[str], *, metric: str | None = "cosine", **open_options: Any) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        metric: Literal["cosine", "l2", "ip"] | None = "cosine",
+        **open_options: Any,
+    ) -> None:
         store = vecstone.open(path, metric=metric, **open_options)
         super().__init__(path=os.fspath(path), metric=metric, open_options=open_options)  # type: ignore[call-arg]
         self._store = store

@@ -235,7 +235,9 @@ impl<'a> Batch<'a> {
     /// Components of the first vector of a batch that a caller hands in; `None` if there is no vector.
     pub(crate) fn dim(&self) -> Option<usize> {
         match self {
-            Batch::Rows { ids, dim, .. } | Batch::Copied { ids, dim, .. } => (!ids.is_empty()).then_some(*dim),
+            Batch::Rows { ids, dim, .. } | Batch::Copied { ids, dim, .. } => {
+                (!ids.is_empty()).then_some(*dim)
+            }
             Batch::Ops(ops) => ops.iter().find_map(|op| match op {
                 Op::Put { vector, .. } => Some(vector.len()),
                 Op::Delete { .. } => None,

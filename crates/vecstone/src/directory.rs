@@ -276,16 +276,7 @@ pub(crate) fn settle_manifest(disk: &dyn Disk, dir: &Path) -> Result<()> {
 /// The first MANIFEST of a store that has no dimension yet.
 pub(crate) fn first_manifest(uuid: [u8; 16], metric: Metric) -> Manifest {
     let segments = Vec::new();
-    Manifest {
-        number: 1,
-        uuid,
-        dim: 0,
-        element: Element::F32,
-        metric,
-        kind: 0,
-        next_segment: 1,
-        segments,
-    }
+    Manifest { number: 1, uuid, dim: 0, element: Element::F32, metric, kind: 0, next_segment: 1, segments }
 }
 
 /// Removes files, those that are there.

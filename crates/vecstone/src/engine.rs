@@ -301,11 +301,14 @@ impl Engine {
         let change = op.change(self.schema.hasher());
         let Ok(state) = self.state.try_lock() else { return Ok(None) };
         self.check_writable(&state)?;
-        if bytes > self.settings.buffer_bytes / 4 || state.buffer.bytes() + bytes > self.settings.buffer_bytes {
+        if bytes > self.settings.buffer_bytes / 4 || state.buffer.bytes() + bytes > self.settings.buffer_bytes
+        {
             return Ok(None);
         }
-        self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| buffer.push(std::iter::once(change)))
-            .map(Some)
+        self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| {
+            buffer.push(std::iter::once(change))
+        })
+        .map(Some)
     }
 
     /// Deletes those of the ids that are there now, in one batch; returns how many.

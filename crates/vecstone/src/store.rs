@@ -1007,7 +1007,9 @@ impl Future for Flush {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &self.engine {
             Ok(None) => Poll::Ready(Ok(())),
-            Ok(Some((engine, goal))) => engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready),
+            Ok(Some((engine, goal))) => {
+                engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready)
+            }
             Err(error) => Poll::Ready(Err(error.clone())),
         }
     }

@@ -41,7 +41,8 @@ fn everything_before_is_gone_and_everything_after_stays() {
     store.delete_many(&[1u64, 20]).expect("deleted");
     store.flush().expect("flushed");
     fill(&store, 30..40); // buffered
-    let (before, reader) = (store.snapshot().expect("readable"), VectorStore::open_read_only(&path).expect("opens"));
+    let (before, reader) =
+        (store.snapshot().expect("readable"), VectorStore::open_read_only(&path).expect("opens"));
     assert!(store.stats().expect("known").segments > 2);
     store.clear().expect("cleared");
     assert_eq!((store.len().expect("readable"), store.kind(), store.dim()), (0, None, DIM));
@@ -154,7 +155,8 @@ fn many_threads_see_it_at_one_moment() {
             clears.fetch_add(1, Ordering::SeqCst);
             store.clear().expect("cleared");
             clears.fetch_add(1, Ordering::SeqCst);
-            let oldest = store.iter().expect("readable").next().map(|item| number(&item.expect("readable").0));
+            let oldest =
+                store.iter().expect("readable").next().map(|item| number(&item.expect("readable").0));
             assert!(oldest.is_none_or(|id| id > last), "{oldest:?} after {last} was cleared");
         }
         done.store(true, Ordering::SeqCst);
@@ -187,8 +189,11 @@ fn the_kind_of_the_ids_is_free_for_one_at_a_time() {
                         let numbers: Vec<u64> = (first..first + size as u64).collect();
                         let rows: Vec<f32> = numbers.iter().flat_map(|&id| row(DIM, id, 1)).collect();
                         let texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
-                        let outcome =
-                            if kind == 0 { store.put_many(&numbers, &rows) } else { store.put_many(&texts, &rows) };
+                        let outcome = if kind == 0 {
+                            store.put_many(&numbers, &rows)
+                        } else {
+                            store.put_many(&texts, &rows)
+                        };
                         match outcome {
                             Ok(()) => _ = accepted.fetch_add(1, Ordering::SeqCst),
                             Err(Error::IdKind { .. }) => thread::yield_now(),

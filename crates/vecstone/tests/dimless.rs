@@ -74,7 +74,8 @@ fn it_is_empty_in_every_way() {
         Err(Error::Locked { .. })
     ));
     let names = |path: &Path| -> Vec<String> {
-        let name = |path: std::path::PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
+        let name =
+            |path: std::path::PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
         files(path).into_iter().map(|(path, ..)| name(path)).collect()
     };
     assert_eq!(names(&path), ["LOCK", "MANIFEST"]);
@@ -119,10 +120,7 @@ fn every_kind_of_write_fixes_it() {
         let rows = store.len().expect("readable");
         assert_eq!((store.dim(), store.get("a").expect("readable")), (3, Some(vector.to_vec())));
         assert_eq!(store.search(&vector, 9).expect("found").len(), rows);
-        assert!(matches!(
-            store.search(&[1.0], 1),
-            Err(Error::DimensionMismatch { expected: 3, found: 1 })
-        ));
+        assert!(matches!(store.search(&[1.0], 1), Err(Error::DimensionMismatch { expected: 3, found: 1 })));
         // What was taken before stays what it was.
         assert_eq!((before.dim(), before.len()), (0, 0));
         assert_eq!(before.search(&[1.0], 1).expect("nothing to find"), []);
@@ -223,7 +221,10 @@ fn one_of_many_threads_fixes_it() {
                     };
                     let seen = store.dim();
                     assert!(seen > 0);
-                    assert_eq!(store.search(&vec![1.0; seen], 1).map(|found| found.len() < 2).ok(), Some(true));
+                    assert_eq!(
+                        store.search(&vec![1.0; seen], 1).map(|found| found.len() < 2).ok(),
+                        Some(true)
+                    );
                     (dim, outcome)
                 }
             };
@@ -248,7 +249,10 @@ fn one_of_many_threads_fixes_it() {
             assert_eq!(item.expect("readable").1, vec![dim as f32; dim]);
         }
         assert!(store.verify().expect("readable").is_ok());
-        let dats = files(store.path()).iter().filter(|(path, ..)| path.extension().is_some_and(|e| e == "dat")).count();
+        let dats = files(store.path())
+            .iter()
+            .filter(|(path, ..)| path.extension().is_some_and(|e| e == "dat"))
+            .count();
         assert_eq!(dats, 1, "the others made no pair");
     }
 }

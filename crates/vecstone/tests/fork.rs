@@ -282,8 +282,7 @@ fn dropped(path: &Path) {
 fn dimless(path: &Path) {
     for round in 0..40 {
         let path = path.with_extension(round.to_string());
-        let leaked =
-            Leaked::new(VectorStore::create_without_dim(&path, Metric::L2).expect("a new store"));
+        let leaked = Leaked::new(VectorStore::create_without_dim(&path, Metric::L2).expect("a new store"));
         let (store, before) = (leaked.get(), leaked.get().snapshot().expect("readable"));
         let look = || {
             check_refused(store);

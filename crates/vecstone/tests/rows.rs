@@ -142,7 +142,8 @@ fn calls_that_do_not_wait() {
     let options = OpenOptions::new().buffer_bytes(4096).without_background();
     let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
     let (vector, mut out) = ([1.5; DIM], [0.0; DIM]);
-    let put = |id: &str| store.try_write(&Op::Put { id: id.as_id(), vector: &vector, document: Some("[1,\n2]") });
+    let put =
+        |id: &str| store.try_write(&Op::Put { id: id.as_id(), vector: &vector, document: Some("[1,\n2]") });
     assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(false));
     assert_eq!(put("a").unwrap(), Some(()));
     assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(true));

@@ -117,7 +117,10 @@ impl Manifest {
             return Some(Err(Bad::Damaged("a number in MANIFEST is out of range")));
         }
         let one_without_the_other = (dim == 0) != (count == 0);
-        if dim > MAX_DIM || one_without_the_other || fields.0.len() != (count as usize).checked_mul(ENTRY_LEN)? {
+        if dim > MAX_DIM
+            || one_without_the_other
+            || fields.0.len() != (count as usize).checked_mul(ENTRY_LEN)?
+        {
             return Some(Err(Bad::Damaged("MANIFEST contradicts itself")));
         }
         let mut segments = Vec::with_capacity(count as usize);

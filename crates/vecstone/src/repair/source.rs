@@ -423,7 +423,8 @@ impl Source {
             let keep = kinds.next().flatten().is_none_or(|kind| Some(kind) == newest);
             if !keep {
                 let path = part.path("idx");
-                self.notes.push(format!("{}: it is from before the store was cleared; left out", path.display()));
+                self.notes
+                    .push(format!("{}: it is from before the store was cleared; left out", path.display()));
             }
             keep
         });

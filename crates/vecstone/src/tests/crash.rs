@@ -801,7 +801,8 @@ pub(super) fn look_at_each_step_of(workload: Workload) -> std::result::Result<()
 #[test]
 fn a_reader_shows_nothing_that_a_power_cut_takes_back() {
     // In others two states have the same content, and nothing tells which of them a reader saw.
-    let names = ["upsert", "set_dim_then_put", "first_put_fixes_dim", "seal_a_flushed_one", "compact", "clear"];
+    let names =
+        ["upsert", "set_dim_then_put", "first_put_fixes_dim", "seal_a_flushed_one", "compact", "clear"];
     for workload in workloads().filter(|(name, _)| names.contains(name)) {
         look_at_each_step_of(workload).unwrap_or_else(|why| panic!("{why}"));
     }
