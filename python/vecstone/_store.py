@@ -153,7 +153,7 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
     __slots__ = ("__weakref__",)
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__  # type: ignore[assignment]
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def keys(self) -> KeysView[Any]:
         """The ids, in the order of writing."""
@@ -277,7 +277,7 @@ class Snapshot(_Reading, _core.Snapshot, Mapping[Any, Any]):
     __slots__ = ("__weakref__",)
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__  # type: ignore[assignment]
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     def keys(self) -> KeysView[Any]:
         """The ids, in the order of writing."""
