@@ -135,7 +135,7 @@ pub enum Error {
         ids: usize,
         /// Number of vector components.
         components: usize,
-        /// The store's dimension.
+        /// The store's dimension; 0 if it has none yet.
         dim: usize,
     },
     /// One batch holds more than a batch may. Nothing of it is stored; split it.
@@ -319,6 +319,12 @@ impl fmt::Display for Error {
             }
             Error::InvalidId { row, len } => {
                 write!(f, "row {row}: the id has {len} bytes; at most {} are allowed", crate::MAX_ID_BYTES)
+            }
+            Error::CountMismatch { ids, components, dim: 0 } => {
+                write!(
+                    f,
+                    "{components} components cannot be shared out evenly to {ids} ids; give one id a vector"
+                )
             }
             Error::CountMismatch { ids, components, dim } => write!(
                 f,

@@ -371,7 +371,7 @@ impl VectorStore {
         let mismatch = |dim| Err(Error::CountMismatch { ids, components, dim });
         match self.dim() {
             0 if components == 0 && ids == 0 => Ok(0),
-            0 if ids == 0 || components == 0 || components % ids != 0 => mismatch(0),
+            0 if ids == 0 || components == 0 || !components.is_multiple_of(ids) => mismatch(0),
             0 => Ok(components / ids),
             dim if ids.checked_mul(dim) == Some(components) => Ok(dim),
             dim => mismatch(dim),

@@ -11,6 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use vecstone::{Durability, Error, MAX_DIM, Metric, Op, OpenOptions, SearchOptions, VectorStore};
 
+type Write = fn(&VectorStore, &[f32]) -> Result<(), Error>;
+
 fn made(path: &Path) -> VectorStore {
     VectorStore::create_without_dim(path, Metric::L2).expect("a new store")
 }
@@ -104,7 +106,7 @@ fn it_is_empty_in_every_way() {
 #[test]
 fn every_kind_of_write_fixes_it() {
     let vector = [1.0f32, 2.0, 3.0];
-    let writes: [fn(&VectorStore, &[f32]) -> Result<(), Error>; 6] = [
+    let writes: [Write; 6] = [
         |store, vector| store.put("a", vector),
         |store, vector| store.put_with("a", vector, Some(Durability::Sync)),
         |store, vector| store.put_document("a", vector, "{}"),
@@ -190,7 +192,7 @@ fn a_first_batch_that_is_refused_fixes_nothing() {
         assert!(!outcome.as_ref().is_err_and(Error::is_corrupt));
     }
     let text = refused[6].as_ref().expect_err("refused").to_string();
-    assert!(text.contains("2 ids") && text.contains('3'), "{text}");
+    assert!(text.contains("3 components") && text.contains("2 ids"), "{text}");
     check_empty(&store);
     // The kind of the ids is free, too.
     store.put(7u64, &[1.0]).expect("stored");

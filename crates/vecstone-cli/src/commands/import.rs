@@ -88,7 +88,8 @@ fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore
         }
         Err(error) => return Err(error.into()),
     };
-    if let Some(found) = dim.filter(|dim| *dim != store.dim()) {
+    // A store without a dimension takes that of the file.
+    if let Some(found) = dim.filter(|dim| ![0, *dim].contains(&store.dim())) {
         let mismatch = Error::DimensionMismatch { expected: store.dim(), found };
         return Err(Failure::file(&args.file, format!("{mismatch}; import it into another store")));
     }

@@ -73,7 +73,8 @@ fn search_file(
     output: &mut Output,
 ) -> Result<()> {
     let (file, layout) = npy::open(path, Shape::MatrixOrVector)?;
-    if layout.dim != store.dim() {
+    // In a store without a dimension nothing is found, by any query.
+    if ![0, layout.dim].contains(&store.dim()) {
         let (expected, found) = (store.dim(), layout.dim);
         return Err(Failure::file(path, Error::DimensionMismatch { expected, found }));
     }

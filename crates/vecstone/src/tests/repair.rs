@@ -410,6 +410,46 @@ fn an_old_manifest_does_not_hide_what_came_after_it() {
     assert!(report.notes[0].contains("old copy"), "{report:?}");
 }
 
+/// Before it had a dimension, or was cleared: what came after counts.
+#[test]
+fn a_manifest_of_before_the_first_row_hides_nothing() {
+    crate::files::seed_random(1);
+    let disk = SimDisk::new(&root());
+    let door: Arc<dyn Disk> = Arc::new(disk.clone());
+    let store =
+        VectorStore::create_without_dim_on(door, Path::new(DIR), Metric::Ip, identity().uuid, &small());
+    let store = store.expect("made");
+    let image = disk.image();
+    let (report, content) = repaired(&image).expect("repaired");
+    assert_eq!((report, content), (RepairReport::default(), Content::new()));
+    let old = image.files[&file("MANIFEST")].clone();
+    store.put("a", &[1.0, 2.0, 3.0]).expect("stored");
+    store.close().expect("closed");
+    let image = changed(&disk.image(), "MANIFEST", |bytes| *bytes = old);
+    let door: Arc<dyn Disk> = Arc::new(SimDisk::new(&image));
+    assert!(VectorStore::open_on(door, Path::new(DIR), &small()).expect_err("old").is_corrupt());
+    let (report, content) = repaired(&image).expect("repaired");
+    assert_eq!((report.rows, content.len()), (1, 1), "{report:?}");
+}
+
+/// Its files are still there, and MANIFEST is lost: ids of two kinds are not mixed.
+#[test]
+fn what_was_cleared_stays_apart_from_ids_of_another_kind() {
+    let mut make = Make::new();
+    make.put(&["eightlet", "b"]);
+    let before = make.disk.image();
+    make.store.clear().expect("cleared");
+    (make.now, make.ever) = Default::default();
+    make.put_with(&[7u64, 8], false);
+    let made = make.close();
+    let mut image = without(&made, &["MANIFEST"]);
+    let is_pair = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "dat" || suffix == "idx");
+    image.files.extend(before.files.into_iter().filter(|(path, _)| is_pair(path)));
+    let (report, content) = repaired(&image).expect("repaired");
+    assert_eq!(content, made.now, "{report:?}");
+    assert!(report.notes.iter().any(|note| note.contains("cleared")), "{report:?}");
+}
+
 #[test]
 fn inputs_of_a_compaction_beside_its_output_bring_nothing_back() {
     let mut make = Make::new();
