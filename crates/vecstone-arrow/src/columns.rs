@@ -97,7 +97,9 @@ impl Columns {
     fn choose_documents(&self, schema: &Schema, id: usize, vector: Option<usize>) -> Result<Documents> {
         let members: Vec<usize> = match &self.documents {
             DocumentColumns::None => return Ok(Documents::None),
-            DocumentColumns::IfThere if schema.fields().find(DOCUMENT).is_none() => return Ok(Documents::None),
+            DocumentColumns::IfThere if schema.fields().find(DOCUMENT).is_none() => {
+                return Ok(Documents::None);
+            }
             DocumentColumns::IfThere => vec![find(schema, DOCUMENT, DOCUMENTS)?],
             DocumentColumns::Named(names) => {
                 names.iter().map(|name| find(schema, name, DOCUMENTS)).collect::<Result<_>>()?
@@ -149,7 +151,12 @@ fn find(schema: &Schema, name: &str, role: &'static str) -> Result<usize> {
     }
 }
 
-fn check(field: &Field, role: &'static str, taken: fn(&DataType) -> bool, wanted: &'static str) -> Result<()> {
+fn check(
+    field: &Field,
+    role: &'static str,
+    taken: fn(&DataType) -> bool,
+    wanted: &'static str,
+) -> Result<()> {
     if taken(field.data_type()) {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 //! the bytes that it gets, where that of files believes the sizes in the footer.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -62,16 +62,22 @@ impl Format {
         match (head, text) {
             ([], _) => Err("not a .npy file, nor any other: it is empty"),
             ([b'P', b'A', b'R', b'1', ..], _) => Ok(Format::Parquet),
-            ([b'P', b'A', b'R', b'E', ..], _) => Err("an encrypted Parquet file; write it without encryption"),
+            ([b'P', b'A', b'R', b'E', ..], _) => {
+                Err("an encrypted Parquet file; write it without encryption")
+            }
             ([0xff, 0xff, 0xff, 0xff, ..], _) => Ok(Format::ArrowStream),
             ([b'F', b'E', b'A', b'1', ..], _) => Err("Feather version 1; write it again as version 2"),
             ([b'P', b'K', 3, 4, ..] | [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..], _) => {
                 Err("a compressed file; unpack it first")
             }
             (head, _) if head.starts_with(ARROW_MAGIC) => Ok(Format::ArrowFile),
-            (head, _) if head.starts_with(b"\x93NUMPY") => Err("a .npy file, which has no columns; read it with NumPy"),
+            (head, _) if head.starts_with(b"\x93NUMPY") => {
+                Err("a .npy file, which has no columns; read it with NumPy")
+            }
             (_, [b'{', ..]) => Ok(Format::JsonLines),
-            (_, [b'[', ..]) => Err("a JSON array; write one object a line (in pandas: to_json(lines=True, orient='records'))"),
+            (_, [b'[', ..]) => Err(
+                "a JSON array; write one object a line (in pandas: to_json(lines=True, orient='records'))",
+            ),
             _ => Err("not a .npy file, nor Parquet, Arrow IPC or JSON lines; write it as one of them"),
         }
     }
@@ -100,7 +106,8 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Format)> {
 /// damaged; [`Error::Io`]; those of [`Columns`] as for [`rows_of`](crate::rows_of).
 pub fn open(path: impl AsRef<Path>, columns: &Columns, batch_rows: usize) -> Result<BatchReader> {
     let path = path.as_ref();
-    let opened = open_file(path).and_then(|(file, format)| BatchReader::new(path, file, format, columns, batch_rows));
+    let opened =
+        open_file(path).and_then(|(file, format)| BatchReader::new(path, file, format, columns, batch_rows));
     opened.map_err(|e| e.in_file(path))
 }
 
@@ -161,7 +168,8 @@ impl BatchReader {
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(mut inner) = self.inner.take() {
-            let (next, inner) = guarded(self.format, move || (inner.next(), inner)).map_err(|e| e.in_file(&self.path))?;
+            let (next, inner) =
+                guarded(self.format, move || (inner.next(), inner)).map_err(|e| e.in_file(&self.path))?;
             match next {
                 Some(Ok(batch)) => {
                     self.inner = Some(inner);
@@ -197,14 +205,15 @@ fn guarded<T>(format: Format, decode: impl FnOnce() -> T) -> Result<T> {
 }
 
 fn unreadable(format: Format, why: impl ToString) -> Error {
-    Error::Unreadable { format: format.name(), why: why.to_string() }
+    Error::Unreadable { format: format.name(), why: why.to_string().replace('\n', " ") }
 }
 
 type Opened = (Box<dyn RecordBatchReader + Send>, u64);
 
 fn parquet(file: File, columns: &Columns, batch_rows: usize) -> Result<Opened> {
     let damaged = |e| unreadable(Format::Parquet, e);
-    let builder = guarded(Format::Parquet, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(damaged)?;
+    let builder =
+        guarded(Format::Parquet, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(damaged)?;
     let chosen = columns.choose(builder.schema())?;
     let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let mask = ProjectionMask::roots(builder.parquet_schema(), chosen.places());
@@ -250,7 +259,9 @@ impl Messages {
                     if header.endianness() != Endianness::Little {
                         return Err(damaged("it is big-endian"));
                     }
-                    schema = Some(guarded(format, || try_fb_to_schema(header))?.map_err(|e| unreadable(format, e))?);
+                    schema = Some(
+                        guarded(format, || try_fb_to_schema(header))?.map_err(|e| unreadable(format, e))?,
+                    );
                 }
                 (_, None) => return Err(damaged("it does not begin with a schema")),
                 (MessageHeader::RecordBatch, _) => {
@@ -282,21 +293,29 @@ fn after_magic(file: &mut File, len: u64) -> Result<u64> {
     // The format says 8 bytes, and writers pad to 64.
     let mut head = vec![0; usize::try_from(len.min(HEAD)).unwrap_or(0)];
     read(file, 0, &mut head)?;
-    let padding = head.get(8..).unwrap_or_default().chunks(8).take_while(|bytes| bytes.iter().all(|b| *b == 0));
+    let padding =
+        head.get(8..).unwrap_or_default().chunks(8).take_while(|bytes| bytes.iter().all(|b| *b == 0));
     Ok(8 + 8 * padding.count() as u64)
 }
 
 /// What stands before the body of the message at `at`; `None` at the end of the messages.
 fn metadata(file: &mut File, format: Format, at: u64, len: u64) -> Result<Option<Vec<u8>>> {
-    if len < at + 8 {
+    if len == at {
         return Ok(None);
     }
     let mut head = [0; 8];
     let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut head));
-    read.map_err(|e| Error::io("read", e))?;
+    read.map_err(|e| match e.kind() {
+        ErrorKind::UnexpectedEof => unreadable(format, "it is cut short"),
+        _ => Error::io("read", e),
+    })?;
     let [a, b, c, d, size @ ..] = head;
-    if [a, b, c, d] != CONTINUATION || size == [0; 4] {
-        return Ok(None);
+    match ([a, b, c, d] == CONTINUATION, format) {
+        (true, _) if size == [0; 4] => return Ok(None),
+        (true, _) => {}
+        // Behind the messages of a file is its footer.
+        (false, Format::ArrowFile) => return Ok(None),
+        (false, _) => return Err(unreadable(format, "there is something else between its messages")),
     }
     let size = u64::try_from(i32::from_le_bytes(size)).ok().filter(|size| *size <= len - at - 8);
     let size = size.ok_or_else(|| unreadable(format, "it is cut short"))?;

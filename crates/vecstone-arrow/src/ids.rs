@@ -30,11 +30,8 @@ pub(crate) fn is_text(of: &DataType) -> bool {
 
 /// The ids of a column that is of a taken type; `first` is the number of its first row.
 pub(crate) fn ids(array: &ArrayRef, column: &str, first: u64) -> Result<Vec<Id>> {
-    let wrong = |row: usize, what: String| Error::Value {
-        column: column.to_owned(),
-        row: first + row as u64,
-        what,
-    };
+    let wrong =
+        |row: usize, what: String| Error::Value { column: column.to_owned(), row: first + row as u64, what };
     let array = plain(array, column, first)?;
     if let Some(row) = (0..array.len()).find(|row| array.is_null(*row)) {
         return Err(wrong(row, "the id is null; give each row an id, or leave the row out".to_owned()));
@@ -62,7 +59,8 @@ pub(crate) fn texts(array: &ArrayRef, column: &str, first: u64) -> Result<Vec<Op
 fn plain(array: &ArrayRef, column: &str, first: u64) -> Result<ArrayRef> {
     let Some(dictionary) = array.as_any_dictionary_opt() else { return Ok(array.clone()) };
     let taken = arrow_select::take::take(dictionary.values(), dictionary.keys(), None);
-    let taken = taken.map_err(|e| Error::Value { column: column.to_owned(), row: first, what: e.to_string() })?;
+    let taken =
+        taken.map_err(|e| Error::Value { column: column.to_owned(), row: first, what: e.to_string() })?;
     plain(&taken, column, first)
 }
 

@@ -10,8 +10,7 @@ use arrow_schema::{DataType, TimeUnit};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-pub(crate) const WANTED: &str =
-    "JSON has no such values; leave the column out, or convert it to strings, numbers, dates, lists or structs";
+pub(crate) const WANTED: &str = "JSON has no such values; leave the column out, or convert it to strings, numbers, dates, lists or structs";
 
 /// Types nested deeper than this are refused: JSON parsers do the same.
 const DEEPEST: usize = 100;
@@ -145,10 +144,18 @@ fn write_number(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(), S
         DataType::Float32 => value(&of::<types::Float32Type>(array, at), out),
         DataType::Float64 => value(&of::<types::Float64Type>(array, at), out),
         // As text: as numbers, most readers of JSON would round them.
-        DataType::Decimal32(..) => value(&array.as_primitive::<types::Decimal32Type>().value_as_string(at), out),
-        DataType::Decimal64(..) => value(&array.as_primitive::<types::Decimal64Type>().value_as_string(at), out),
-        DataType::Decimal128(..) => value(&array.as_primitive::<types::Decimal128Type>().value_as_string(at), out),
-        DataType::Decimal256(..) => value(&array.as_primitive::<types::Decimal256Type>().value_as_string(at), out),
+        DataType::Decimal32(..) => {
+            value(&array.as_primitive::<types::Decimal32Type>().value_as_string(at), out)
+        }
+        DataType::Decimal64(..) => {
+            value(&array.as_primitive::<types::Decimal64Type>().value_as_string(at), out)
+        }
+        DataType::Decimal128(..) => {
+            value(&array.as_primitive::<types::Decimal128Type>().value_as_string(at), out)
+        }
+        DataType::Decimal256(..) => {
+            value(&array.as_primitive::<types::Decimal256Type>().value_as_string(at), out)
+        }
         of => Err(format!("type {of} cannot be JSON")),
     }
 }

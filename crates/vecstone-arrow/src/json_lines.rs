@@ -193,7 +193,9 @@ impl<'a> Object<'a> {
             |key: &str| key != columns.id && columns.vector.as_deref().is_none_or(|vector| key != vector);
         let members: Vec<(&str, &str)> = match &columns.documents {
             DocumentColumns::None => return Ok(None),
-            DocumentColumns::IfThere => self.get(DOCUMENT).map(|value| (DOCUMENT, value)).into_iter().collect(),
+            DocumentColumns::IfThere => {
+                self.get(DOCUMENT).map(|value| (DOCUMENT, value)).into_iter().collect()
+            }
             DocumentColumns::Named(names) => {
                 if first {
                     names.iter().try_for_each(|name| self.need(name, DOCUMENTS).map(|_| ()))?;
@@ -259,7 +261,11 @@ impl<'de> Deserialize<'de> for Object<'de> {
 
 /// An id from JSON text.
 fn id(text: &str) -> Result<Id, String> {
-    let id = if text.starts_with('"') { serde_json::from_str(text).ok().map(Id::String) } else { text.parse().ok().map(Id::U64) };
+    let id = if text.starts_with('"') {
+        serde_json::from_str(text).ok().map(Id::String)
+    } else {
+        text.parse().ok().map(Id::U64)
+    };
     id.ok_or_else(|| {
         let shown: String = text.chars().take(60).collect();
         format!("the id {shown} is not one; give a string or a whole number from 0 to {}", u64::MAX)

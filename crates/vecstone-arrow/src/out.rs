@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{
-    ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, RecordBatch, RecordBatchReader, UInt64Array,
+    ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, RecordBatch, RecordBatchReader,
+    UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use vecstone::{Id, IdKind, Snapshot};

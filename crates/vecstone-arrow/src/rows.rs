@@ -20,7 +20,7 @@ pub struct Rows {
     pub vectors: ScalarBuffer<f32>,
     /// Components of a vector; 0 if there is no vector column, or no row to tell.
     pub dim: usize,
-    /// The JSON document of each row, `None` for a row without one; all `None` if no documents were asked for.
+    /// The JSON document of each row, `None` for a row without one; `None` as a whole if there is no column of them.
     pub documents: Option<Vec<Option<String>>>,
     /// The text of each row, if that was asked for; `None` where it is null.
     pub texts: Option<Vec<Option<String>>>,
@@ -60,7 +60,14 @@ pub fn rows_of(batch: &RecordBatch, columns: &Columns, first: u64) -> Result<Row
         Documents::Whole(at) => Some(documents_of_values(batch, *at, first)?),
         Documents::Members(members) => Some(documents_of_members(batch, members, first)?),
     };
-    Ok(Rows { first, ids: ids::ids(batch.column(chosen.id), name(chosen.id), first)?, vectors, dim, documents, texts })
+    Ok(Rows {
+        first,
+        ids: ids::ids(batch.column(chosen.id), name(chosen.id), first)?,
+        vectors,
+        dim,
+        documents,
+        texts,
+    })
 }
 
 /// Text that is JSON, as the store keeps it; null is no document.
@@ -70,7 +77,9 @@ fn documents_of_text(texts: Vec<Option<String>>, column: &str, first: u64) -> Re
         json::document_of(&text).map_err(|why| Error::Value {
             column: column.to_owned(),
             row: first + row as u64,
-            what: format!("not one JSON value: {why}; correct it, or give the column another name if it is plain text"),
+            what: format!(
+                "not one JSON value: {why}; correct it, or give the column another name if it is plain text"
+            ),
         })
     });
     documents.collect()

@@ -32,13 +32,13 @@ pub(crate) fn vectors(
     first: u64,
     expected: Option<usize>,
 ) -> Result<(usize, ScalarBuffer<f32>)> {
-    let wrong = |row: usize, what: String| Error::Value {
-        column: column.to_owned(),
-        row: first + row as u64,
-        what,
-    };
+    let wrong =
+        |row: usize, what: String| Error::Value { column: column.to_owned(), row: first + row as u64, what };
     if let Some(row) = (0..array.len()).find(|row| array.is_null(*row)) {
-        return Err(wrong(row, "the vector is null; give each row a vector, or leave the row out".to_owned()));
+        return Err(wrong(
+            row,
+            "the vector is null; give each row a vector, or leave the row out".to_owned(),
+        ));
     }
     let (values, ends) = lists(array);
     let dim = expected.or(ends.first().map(Range::len)).unwrap_or(0);
@@ -87,7 +87,10 @@ fn lists(array: &ArrayRef) -> (&ArrayRef, Vec<Range<usize>>) {
 
 #[expect(clippy::cast_precision_loss, reason = "float32 is what a store holds")]
 fn floats(values: &dyn Array) -> ScalarBuffer<f32> {
-    fn of<T: ArrowPrimitiveType>(values: &dyn Array, convert: impl Fn(T::Native) -> f32) -> ScalarBuffer<f32> {
+    fn of<T: ArrowPrimitiveType>(
+        values: &dyn Array,
+        convert: impl Fn(T::Native) -> f32,
+    ) -> ScalarBuffer<f32> {
         let converted: Vec<f32> = values.as_primitive::<T>().values().iter().map(|x| convert(*x)).collect();
         converted.into()
     }

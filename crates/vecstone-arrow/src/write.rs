@@ -75,7 +75,8 @@ fn write_lines(snapshot: &Snapshot, mut out: impl Write) -> Result<u64> {
     let mut rows = 0;
     for row in snapshot.iter_with_documents() {
         let (id, vector, document) = row.map_err(Error::Store)?;
-        write_line(&id, &vector, document.as_deref(), &mut out).map_err(|e| Error::Write { why: e.to_string() })?;
+        write_line(&id, &vector, document.as_deref(), &mut out)
+            .map_err(|e| Error::Write { why: e.to_string() })?;
         rows += 1;
     }
     Ok(rows)

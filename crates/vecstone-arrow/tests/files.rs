@@ -18,9 +18,12 @@ const ROWS: usize = 40;
 /// A file in each format with three batches, 40 rows of dim 4 in all, and columns that nobody asks for.
 fn written() -> (tempfile::TempDir, Vec<std::path::PathBuf>) {
     let dir = tempfile::tempdir().unwrap();
-    let titles: ArrayRef = Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| format!("title {row}"))));
-    let years: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(|row| i64::try_from(row).unwrap())));
-    let all = batch(vec![("title", titles), ("vector", vectors(ROWS, 4)), ("year", years), ("id", ids(ROWS))]);
+    let titles: ArrayRef =
+        Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| format!("title {row}"))));
+    let years: ArrayRef =
+        Arc::new(Int64Array::from_iter_values((0..ROWS).map(|row| i64::try_from(row).unwrap())));
+    let all =
+        batch(vec![("title", titles), ("vector", vectors(ROWS, 4)), ("year", years), ("id", ids(ROWS))]);
     let batches = [all.slice(0, 11), all.slice(11, 0), all.slice(11, 9), all.slice(20, 20)];
     let files = files(&dir, &batches);
     (dir, files)
@@ -76,9 +79,15 @@ fn formats_are_told_by_content_and_errors_name_the_file() {
         let format = Format::of(&other).unwrap();
         assert_eq!(format == Format::Parquet, file.extension().unwrap() == "parquet");
         let columns = Columns { id: "key".to_owned(), ..Columns::default() };
-        refused(RowReader::open(&other, &columns, 9), &["other.bin", "no column \"key\"", "\"title\", \"vector\""]);
+        refused(
+            RowReader::open(&other, &columns, 9),
+            &["other.bin", "no column \"key\"", "\"title\", \"vector\""],
+        );
         let columns = Columns { dim: Some(5), ..Columns::default() };
-        refused(RowReader::open(&other, &columns, 9).unwrap().next().unwrap(), &["other.bin", "row 0", "5 are"]);
+        refused(
+            RowReader::open(&other, &columns, 9).unwrap().next().unwrap(),
+            &["other.bin", "row 0", "5 are"],
+        );
         refused(JsonLines::open(&other, &columns, 9).map(|_| ()), &["other.bin", "not JSON lines"]);
     }
     let cases: [(&str, &[u8], &str); 4] = [
@@ -116,7 +125,11 @@ fn truncated_files_are_errors() {
             fs::write(&cut, &bytes[..len]).unwrap();
             let outcome = outcome(&cut);
             // A stream may end after any of its messages.
-            assert!(outcome.is_err() || (is_stream && outcome.unwrap() <= ROWS as u64), "{} {len}", file.display());
+            assert!(
+                outcome.is_err() || (is_stream && outcome.unwrap() <= ROWS as u64),
+                "{} {len}",
+                file.display()
+            );
         }
     }
 }
@@ -186,7 +199,8 @@ fn vectors_of_two_dimensions_are_refused_by_row() {
         (0..rows).for_each(|_| builder.append_value(vec![Some(1.5); dim]));
         Arc::new(builder.finish()) as ArrayRef
     };
-    let batches = [(10, 2), (10, 3)].map(|(rows, dim)| batch(vec![("id", ids(rows)), ("vector", list(rows, dim))]));
+    let batches =
+        [(10, 2), (10, 3)].map(|(rows, dim)| batch(vec![("id", ids(rows)), ("vector", list(rows, dim))]));
     for file in files(&dir, &batches) {
         let error = RowReader::open(&file, &Columns::default(), 5).unwrap().find_map(Result::err).unwrap();
         refused(Err::<(), _>(error), &["row 10", "3 components where 2 are expected"]);

@@ -55,8 +55,10 @@ fn batches_are_bounded_and_numbered() {
     assert_eq!(found, [(0, 10), (10, 10), (20, 5)]);
     // Long lines end a batch.
     let long = "x".repeat(9 << 20);
-    let text: String = (0..3).map(|row| format!("{{\"id\": {row}, \"vector\": [1], \"t\": \"{long}\"}}\n")).collect();
-    let found: Vec<usize> = read(&text, &Columns::default()).unwrap().iter().map(|rows| rows.ids.len()).collect();
+    let text: String =
+        (0..3).map(|row| format!("{{\"id\": {row}, \"vector\": [1], \"t\": \"{long}\"}}\n")).collect();
+    let found: Vec<usize> =
+        read(&text, &Columns::default()).unwrap().iter().map(|rows| rows.ids.len()).collect();
     assert_eq!(found, [2, 1]);
 }
 
@@ -74,8 +76,12 @@ fn documents_keep_their_digits() {
             None
         ])
     );
-    let named = |names: &[&str]| DocumentColumns::Named(names.iter().map(|name| (*name).to_owned()).collect());
-    assert_eq!(documents_of(text, named(&["b", "a"])), Some(vec![some("{\"b\":\"\\u00e9\",\"a\":12345678901234567890123}"), some("{}")]));
+    let named =
+        |names: &[&str]| DocumentColumns::Named(names.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(
+        documents_of(text, named(&["b", "a"])),
+        Some(vec![some("{\"b\":\"\\u00e9\",\"a\":12345678901234567890123}"), some("{}")])
+    );
     assert_eq!(documents_of(text, named(&["document"])), Some(vec![some("{\"x\" :\t[1.50]}"), None]));
     assert_eq!(documents_of("{\"id\": 1, \"vector\": [1]}", DocumentColumns::IfThere), None);
 }
@@ -115,10 +121,16 @@ fn what_is_wrong_is_named_by_line() {
         (&deep, "not one JSON object"),
     ];
     for (line, message) in cases {
-        let error = refused(read(format!("{good}{line}\n{good}"), &Columns::default()), &["in.jsonl", "line 3", message]);
+        let error = refused(
+            read(format!("{good}{line}\n{good}"), &Columns::default()),
+            &["in.jsonl", "line 3", message],
+        );
         assert!(error.to_string().len() < 400);
     }
-    refused(read([good.as_bytes(), b"{\"id\": \"\xff\"}"].concat(), &Columns::default()), &["line 3", "UTF-8"]);
+    refused(
+        read([good.as_bytes(), b"{\"id\": \"\xff\"}"].concat(), &Columns::default()),
+        &["line 3", "UTF-8"],
+    );
     let dim = Columns { dim: Some(3), ..Columns::default() };
     refused(read(good, &dim), &["line 1", "2 components where 3 are expected"]);
     let named = Columns { documents: DocumentColumns::Named(vec!["title".to_owned()]), ..Columns::default() };

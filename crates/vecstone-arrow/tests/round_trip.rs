@@ -109,7 +109,9 @@ fn through_the_c_interface() {
     for batch in stream {
         let rows = rows_of(&Arc::new(batch.unwrap()), &Columns::default(), found.len() as u64).unwrap();
         let vectors = rows.vectors.chunks(3).map(<[f32]>::to_vec);
-        found.extend(rows.ids.into_iter().zip(vectors).zip(rows.documents.unwrap()).map(|((id, v), d)| (id, v, d)));
+        found.extend(
+            rows.ids.into_iter().zip(vectors).zip(rows.documents.unwrap()).map(|((id, v), d)| (id, v, d)),
+        );
     }
     assert_eq!(found, expected);
 }

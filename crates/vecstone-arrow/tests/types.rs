@@ -157,7 +157,10 @@ fn vectors_that_are_refused() {
         Arc::new(builder.finish()) as ArrayRef
     };
     let (one, two) = (&[Some(1.0)][..], &[Some(1.0), Some(2.0)][..]);
-    refused(with(ragged(&[two, two, one]), None), &["\"vector\"", "row 102", "1 components", "2 are expected"]);
+    refused(
+        with(ragged(&[two, two, one]), None),
+        &["\"vector\"", "row 102", "1 components", "2 are expected"],
+    );
     refused(with(ragged(&[one, one]), Some(2)), &["\"vector\"", "row 100", "1 components", "2 are expected"]);
     refused(with(vectors(3, 4), Some(5)), &["row 100", "4 components", "5 are expected"]);
     refused(with(ragged(&[&[], &[]]), None), &["row 100", "0 components"]);
@@ -207,7 +210,11 @@ fn columns_that_are_not_there() {
 #[test]
 fn texts_without_vectors() {
     let texts = StringArray::from(vec![Some("one"), None]);
-    let batch = batch(vec![("id", ids(2)), ("text", Arc::new(texts)), ("year", Arc::new(Int8Array::from(vec![1, 2])))]);
+    let batch = batch(vec![
+        ("id", ids(2)),
+        ("text", Arc::new(texts)),
+        ("year", Arc::new(Int8Array::from(vec![1, 2]))),
+    ]);
     let columns = Columns {
         vector: None,
         text: Some("text".to_owned()),
@@ -224,7 +231,10 @@ fn texts_without_vectors() {
 }
 
 /// The documents of a batch of these columns beside ids and vectors.
-fn documents(columns: Vec<(&str, ArrayRef)>, which: DocumentColumns) -> vecstone_arrow::Result<Vec<Option<String>>> {
+fn documents(
+    columns: Vec<(&str, ArrayRef)>,
+    which: DocumentColumns,
+) -> vecstone_arrow::Result<Vec<Option<String>>> {
     let rows = columns[0].1.len();
     let batch = batch([vec![("id", ids(rows)), ("vector", vectors(rows, 2))], columns].concat());
     Ok(rows_of(&batch, &Columns { documents: which, ..Columns::default() }, 10)?.documents.unwrap())
@@ -238,7 +248,10 @@ fn check_json(column: ArrayRef, expected: &str) {
     assert_eq!(found, [r#"{"x":null}"#, &format!("{{\"x\":{expected}}}")], "{}", column.data_type());
     serde_json::from_str::<serde_json::Value>(found[1]).unwrap();
     // Alone and called "document" it is the document.
-    if !matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..)) {
+    if !matches!(
+        column.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..)
+    ) {
         let found = documents(vec![("document", column)], DocumentColumns::IfThere).unwrap();
         assert_eq!(found, [None, Some(expected.to_owned()).filter(|text| text != "null")]);
     }
@@ -285,8 +298,12 @@ fn times_as_json() {
     let millis = TimestampMillisecondArray::from(vec![None, Some(seconds * 1000 + 5)]);
     check_json(Arc::new(millis.clone()), "\"2024-02-29T00:00:00.005\"");
     check_json(Arc::new(millis.with_timezone("Europe/Berlin")), "\"2024-02-29T00:00:00.005Z\"");
-    check_json(Arc::new(TimestampMicrosecondArray::from(vec![None, Some(-1)])), "\"1969-12-31T23:59:59.999999\"");
-    let nanos = TimestampNanosecondArray::from(vec![None, Some(seconds * 1_000_000_000)]).with_timezone("+02:00");
+    check_json(
+        Arc::new(TimestampMicrosecondArray::from(vec![None, Some(-1)])),
+        "\"1969-12-31T23:59:59.999999\"",
+    );
+    let nanos =
+        TimestampNanosecondArray::from(vec![None, Some(seconds * 1_000_000_000)]).with_timezone("+02:00");
     check_json(Arc::new(nanos), "\"2024-02-29T00:00:00Z\"");
     for column in [
         Arc::new(TimestampSecondArray::from(vec![None, Some(i64::MAX)])) as ArrayRef,
@@ -346,7 +363,10 @@ fn values_that_json_cannot_have() {
     let binary = BinaryArray::from(vec![&b"x"[..]]);
     let mut deep: ArrayRef = Arc::new(Int8Array::from(vec![1]));
     for _ in 0..150 {
-        deep = Arc::new(StructArray::from(vec![(Arc::new(Field::new("x", deep.data_type().clone(), true)), deep)]));
+        deep = Arc::new(StructArray::from(vec![(
+            Arc::new(Field::new("x", deep.data_type().clone(), true)),
+            deep,
+        )]));
     }
     for column in [Arc::new(duration) as ArrayRef, Arc::new(binary), deep] {
         let error = refused(documents(vec![("x", column)], DocumentColumns::Others), &["\"x\"", "JSON"]);
@@ -356,17 +376,20 @@ fn values_that_json_cannot_have() {
 
 #[test]
 fn json_text_is_the_document() {
-    let texts = vec![Some(" {\"n\": 12345678901234567890123}\n"), None, Some("null"), Some("[1,\n2]"), Some("\"x\"")];
-    let expected =
-        [Some("{\"n\": 12345678901234567890123}"), None, None, Some("[1, 2]"), Some("\"x\"")].map(|t| t.map(str::to_owned));
+    let texts =
+        vec![Some(" {\"n\": 12345678901234567890123}\n"), None, Some("null"), Some("[1,\n2]"), Some("\"x\"")];
+    let expected = [Some("{\"n\": 12345678901234567890123}"), None, None, Some("[1, 2]"), Some("\"x\"")]
+        .map(|t| t.map(str::to_owned));
     for column in [
         Arc::new(StringArray::from(texts.clone())) as ArrayRef,
         Arc::new(LargeStringArray::from(texts.clone())),
         Arc::new(StringViewArray::from(texts.clone())),
     ] {
-        for which in
-            [DocumentColumns::IfThere, DocumentColumns::Others, DocumentColumns::Named(vec!["document".to_owned()])]
-        {
+        for which in [
+            DocumentColumns::IfThere,
+            DocumentColumns::Others,
+            DocumentColumns::Named(vec!["document".to_owned()]),
+        ] {
             assert_eq!(documents(vec![("document", column.clone())], which).unwrap(), expected);
         }
     }
@@ -376,7 +399,10 @@ fn json_text_is_the_document() {
         &["\"document\"", "row 11", "not one JSON value", "another name"],
     );
     // Beside others it is a member like any other.
-    let found = documents(vec![("document", plain.clone()), ("n", Arc::new(Int8Array::from(vec![1, 2])))], DocumentColumns::Others);
+    let found = documents(
+        vec![("document", plain.clone()), ("n", Arc::new(Int8Array::from(vec![1, 2])))],
+        DocumentColumns::Others,
+    );
     assert_eq!(found.unwrap()[1].as_deref(), Some(r#"{"document":"plain text","n":2}"#));
     let named = DocumentColumns::Named(vec!["b".to_owned(), "a".to_owned()]);
     let found = documents(vec![("a", plain.clone()), ("b", plain)], named).unwrap();

@@ -6,7 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
 #[derive(Debug, Parser)]
-#[command(name = "vecstone", bin_name = "vecstone", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "vecstone",
+    bin_name = "vecstone",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 #[command(
     after_help = "Exit codes: 0 found or done, 1 not found, damaged or not repaired whole, 2 error.\n\n\
                         Example: vecstone import movies movies.npy --ids movies.txt"

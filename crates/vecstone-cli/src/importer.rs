@@ -153,7 +153,9 @@ impl Importer<'_> {
         for (at, id) in batch.ids.iter().enumerate() {
             let stored = !chosen.contains(id) && snapshot.contains(id)?;
             // A stored row needs no writing if a later row replaces it anyway, or if it is the same.
-            if stored && (repeats.superseded(batch.first + at as u64, id) || self.is_same(&snapshot, batch, at)?) {
+            if stored
+                && (repeats.superseded(batch.first + at as u64, id) || self.is_same(&snapshot, batch, at)?)
+            {
                 continue;
             }
             chosen.insert(id);

@@ -38,8 +38,7 @@ impl NpyInput<'_> {
             return Err(Failure::file(&args.file, what));
         }
         if layout.dtype != Dtype::F32 && !args.convert {
-            let what =
-                format!("the array is {}; add --convert to store it as float32", layout.dtype.name());
+            let what = format!("the array is {}; add --convert to store it as float32", layout.dtype.name());
             return Err(Failure::file(&args.file, what));
         }
         let rows = Rows::new(&args.file, file, layout);

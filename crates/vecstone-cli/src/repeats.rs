@@ -28,7 +28,9 @@ impl Repeats {
             let hash = found.hashers[0].hash_one(id?);
             if hashes.try_reserve(1).is_err() {
                 let rows = hashes.len();
-                return Err(Failure::error(format!("not enough memory to compare {rows} ids; split the file")));
+                return Err(Failure::error(format!(
+                    "not enough memory to compare {rows} ids; split the file"
+                )));
             }
             hashes.push(hash);
         }

@@ -113,7 +113,8 @@ fn of_rows_with_one_id_the_last_wins_and_a_rerun_writes_nothing() {
         let resume = [&import[..], &["--resume"]].concat();
         assert_eq!(counts(&place.run(&resume).ok().json()), json!([8, 0, 8, 0, 4]), "batch {batch}");
         let found = contents(&place, "s");
-        let found: Vec<(String, f32)> = found.iter().map(|(id, vector, _)| (id.to_string(), vector[0])).collect();
+        let found: Vec<(String, f32)> =
+            found.iter().map(|(id, vector, _)| (id.to_string(), vector[0])).collect();
         assert_eq!(found, [("c", 3.0), ("b", 4.0), ("a", 5.0), ("d", 7.0)].map(|(id, x)| (id.to_owned(), x)));
     }
 }
@@ -140,7 +141,9 @@ fn columns_are_chosen() {
     // Without documents, rows that are the same are left as they are.
     let done = place.run(&[&import[..], &["--resume", "--json"]].concat()).ok().json();
     assert_eq!(counts(&done), json!([2, 0, 2, 0, 2]));
-    place.run(&["import", "t", "in.jsonl"]).fails(2, &["in.jsonl", "line 1", "no \"id\"", "\"key\", \"emb\""]);
+    place
+        .run(&["import", "t", "in.jsonl"])
+        .fails(2, &["in.jsonl", "line 1", "no \"id\"", "\"key\", \"emb\""]);
     let wrong = [&import[..], &["--document-columns", "title,yaer"]].concat();
     place.run(&wrong).fails(2, &["line 1", "no \"yaer\" for the documents"]);
     store(&place, "u", IdKind::U64);
@@ -230,7 +233,8 @@ fn rows_before_a_bad_one_are_stored_and_named() {
     };
     place.write("in.jsonl", (0..100).map(line).collect::<String>());
     let import = ["import", "s", "in.jsonl", "--batch-rows", "10"];
-    let done = place.run(&import).fails(2, &["in.jsonl", "row 57, column 1 is not a finite", "before row 50"]);
+    let done =
+        place.run(&import).fails(2, &["in.jsonl", "row 57, column 1 is not a finite", "before row 50"]);
     assert!(done.stderr.contains("acknowledged 50 rows"), "{done:#?}");
     assert_eq!(contents(&place, "s").len(), 50);
     place.write("in.jsonl", (0..100).map(|row| line(row).replace("1e39", "\"x\"")).collect::<String>());

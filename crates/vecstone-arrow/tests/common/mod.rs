@@ -17,7 +17,8 @@ use vecstone_arrow::{Columns, Error, Result, Rows, rows_of};
 
 /// A batch of these columns.
 pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+        .unwrap()
 }
 
 pub(crate) fn ids(rows: usize) -> ArrayRef {
@@ -83,12 +84,16 @@ pub(crate) fn files(dir: &TempDir, batches: &[RecordBatch]) -> Vec<PathBuf> {
         let options = || IpcWriteOptions::default().try_with_compression(compression).unwrap();
         let (file, stream) = (path(&format!("{name}.arrow")), path(&format!("{name}.arrows")));
         let mut writer =
-            FileWriter::try_new_with_options(File::create(&file).unwrap(), &batches[0].schema(), options()).unwrap();
+            FileWriter::try_new_with_options(File::create(&file).unwrap(), &batches[0].schema(), options())
+                .unwrap();
         batches.iter().for_each(|batch| writer.write(batch).unwrap());
         writer.finish().unwrap();
-        let mut writer =
-            StreamWriter::try_new_with_options(File::create(&stream).unwrap(), &batches[0].schema(), options())
-                .unwrap();
+        let mut writer = StreamWriter::try_new_with_options(
+            File::create(&stream).unwrap(),
+            &batches[0].schema(),
+            options(),
+        )
+        .unwrap();
         batches.iter().for_each(|batch| writer.write(batch).unwrap());
         writer.finish().unwrap();
         files.extend([file, stream]);
@@ -97,10 +102,8 @@ pub(crate) fn files(dir: &TempDir, batches: &[RecordBatch]) -> Vec<PathBuf> {
 }
 
 pub(crate) fn parquet(path: &Path, batches: &[RecordBatch], compression: Compression) {
-    let properties = WriterProperties::builder()
-        .set_compression(compression)
-        .set_max_row_group_row_count(Some(7))
-        .build();
+    let properties =
+        WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(7)).build();
     let file = File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());

@@ -144,7 +144,8 @@ pub(crate) fn run(args: &Demo, program: Option<&OsString>, output: &mut Output) 
 
 fn prepare(args: &Demo, program: Option<&OsString>) -> Result<Place> {
     // The command may be a script, run by a program of another name.
-    let this = std::env::current_exe().map_err(|e| Failure::error(format!("cannot find this program: {e}")))?;
+    let this =
+        std::env::current_exe().map_err(|e| Failure::error(format!("cannot find this program: {e}")))?;
     let is_command = this.file_stem().is_some_and(|name| name == "vecstone");
     let program = program.filter(|_| !is_command).map_or(this, PathBuf::from);
     let (root, temporary) = match &args.dir {

@@ -26,10 +26,13 @@ pub(crate) fn run(args: &Export, output: &mut Output) -> Result<u8> {
     match (TABLES.contains(&end), &args.ids) {
         (false, Some(ids)) => export_npy(args, &store, ids, output),
         (false, None) => {
-            let what = "a .npy file has no room for ids; add --ids OUT.txt, or export to .parquet, .arrow or .jsonl";
+            let what =
+                "a .npy file has no room for ids; add --ids OUT.txt, or export to .parquet, .arrow or .jsonl";
             Err(Failure::file(&args.out, what))
         }
-        (true, Some(_)) => Err(Failure::file(&args.out, "the ids are a column of this file; leave --ids out")),
+        (true, Some(_)) => {
+            Err(Failure::file(&args.out, "the ids are a column of this file; leave --ids out"))
+        }
         (true, None) => export_table(args, &store, end, output),
     }
 }
@@ -39,7 +42,8 @@ use table::export as export_table;
 
 #[cfg(not(feature = "arrow"))]
 fn export_table(args: &Export, _: &VectorStore, _: &str, _: &mut Output) -> Result<u8> {
-    let what = "this vecstone was built without the feature \"arrow\", which writes such files; export to .npy";
+    let what =
+        "this vecstone was built without the feature \"arrow\", which writes such files; export to .npy";
     Err(Failure::file(&args.out, what))
 }
 
