@@ -4,7 +4,7 @@
 //! the bytes that it gets, where that of files believes the sizes in the footer.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -205,7 +205,7 @@ fn guarded<T>(format: Format, decode: impl FnOnce() -> T) -> Result<T> {
 }
 
 fn unreadable(format: Format, why: impl ToString) -> Error {
-    Error::Unreadable { format: format.name(), why: why.to_string() }
+    Error::Unreadable { format: format.name(), why: why.to_string().replace('\n', " ") }
 }
 
 type Opened = (Box<dyn RecordBatchReader + Send>, u64);
@@ -300,15 +300,22 @@ fn after_magic(file: &mut File, len: u64) -> Result<u64> {
 
 /// What stands before the body of the message at `at`; `None` at the end of the messages.
 fn metadata(file: &mut File, format: Format, at: u64, len: u64) -> Result<Option<Vec<u8>>> {
-    if len < at + 8 {
+    if len == at {
         return Ok(None);
     }
     let mut head = [0; 8];
     let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut head));
-    read.map_err(|e| Error::io("read", e))?;
+    read.map_err(|e| match e.kind() {
+        ErrorKind::UnexpectedEof => unreadable(format, "it is cut short"),
+        _ => Error::io("read", e),
+    })?;
     let [a, b, c, d, size @ ..] = head;
-    if [a, b, c, d] != CONTINUATION || size == [0; 4] {
-        return Ok(None);
+    match ([a, b, c, d] == CONTINUATION, format) {
+        (true, _) if size == [0; 4] => return Ok(None),
+        (true, _) => {}
+        // Behind the messages of a file is its footer.
+        (false, Format::ArrowFile) => return Ok(None),
+        (false, _) => return Err(unreadable(format, "there is something else between its messages")),
     }
     let size = u64::try_from(i32::from_le_bytes(size)).ok().filter(|size| *size <= len - at - 8);
     let size = size.ok_or_else(|| unreadable(format, "it is cut short"))?;

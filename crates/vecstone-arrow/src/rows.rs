@@ -20,7 +20,7 @@ pub struct Rows {
     pub vectors: ScalarBuffer<f32>,
     /// Components of a vector; 0 if there is no vector column, or no row to tell.
     pub dim: usize,
-    /// The JSON document of each row, `None` for a row without one; all `None` if no documents were asked for.
+    /// The JSON document of each row, `None` for a row without one; `None` as a whole if there is no column of them.
     pub documents: Option<Vec<Option<String>>>,
     /// The text of each row, if that was asked for; `None` where it is null.
     pub texts: Option<Vec<Option<String>>>,
