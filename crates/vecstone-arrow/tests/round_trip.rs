@@ -22,7 +22,7 @@ fn id(kind: IdKind, row: usize) -> Id {
 }
 
 fn document(row: usize) -> Option<String> {
-    (row % 3 != 0).then(|| format!("{{\"row\": {row}}}"))
+    (!row.is_multiple_of(3)).then(|| format!("{{\"row\": {row}}}"))
 }
 
 /// A store of which some rows are in files, some replaced, some deleted, some still in the buffer.

@@ -9,7 +9,7 @@ use arrow_array::builder::{
     StringDictionaryBuilder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Int8Type, Int32Type};
+use arrow_array::types::{Float32Type, Int32Type};
 use arrow_array::*;
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Fields, Schema};
@@ -321,7 +321,7 @@ fn nested_values_as_json() {
     list.append_value([Some(1), None, Some(3)]);
     let list: ArrayRef = Arc::new(list.finish());
     check_json(list.clone(), "[1,null,3]");
-    let mut large = arrow_array::builder::LargeListBuilder::new(Int32Builder::new());
+    let mut large = builder::LargeListBuilder::new(Int32Builder::new());
     large.append(false);
     large.append_value([]);
     check_json(Arc::new(large.finish()), "[]");
