@@ -43,12 +43,7 @@ mod _core {
 
     /// Seconds that `n` searches take without Python: what `bench/` holds the Python call against.
     #[pyfunction]
-    fn _bench_search(
-        store: &Bound<'_, super::store::Store>,
-        query: Vec<f32>,
-        k: usize,
-        n: usize,
-    ) -> PyResult<f64> {
+    fn _bench_search(store: &Bound<'_, Store>, query: Vec<f32>, k: usize, n: usize) -> PyResult<f64> {
         store.get().with(store.py(), |store| {
             let start = std::time::Instant::now();
             for _ in 0..n {

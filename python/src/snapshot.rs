@@ -103,6 +103,7 @@ impl Snapshot {
         reading::id_list(py, &ids)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _search<'py>(
         &self,
         py: Python<'py>,

@@ -465,7 +465,7 @@ impl Store {
             one.set_item("offset", place.offset)?;
             one.set_item("id", place.id.as_ref().map(|id| ids::to_python(py, id)).transpose()?)?;
             one.set_item("what", &place.what)?;
-            one.set_item("consequence", &place.consequence)?;
+            one.set_item("consequence", place.consequence)?;
             damage.append(one)?;
         }
         let found = PyDict::new(py);

@@ -35,8 +35,8 @@ fn check_empty(store: &VectorStore) {
     assert!(!store.contains(7u64).expect("readable"));
     let all = SearchOptions::new().with_vectors().with_documents();
     for query in [&[][..], &[1.0], &[1.0, 2.0], &[f32::NAN; 3]] {
-        assert_eq!(store.search(query, 5).expect("nothing to find"), []);
-        assert_eq!(store.search_with(query, 0, &all).expect("nothing to find"), []);
+        assert!(store.search(query, 5).expect("nothing to find").is_empty());
+        assert!(store.search_with(query, 0, &all).expect("nothing to find").is_empty());
     }
     let stats = store.stats().expect("known");
     assert_eq!((stats.dim, stats.rows, stats.segments, stats.kind), (0, 0, 0, None));
@@ -125,7 +125,7 @@ fn every_kind_of_write_fixes_it() {
         assert!(matches!(store.search(&[1.0], 1), Err(Error::DimensionMismatch { expected: 3, found: 1 })));
         // What was taken before stays what it was.
         assert_eq!((before.dim(), before.len()), (0, 0));
-        assert_eq!(before.search(&[1.0], 1).expect("nothing to find"), []);
+        assert!(before.search(&[1.0], 1).expect("nothing to find").is_empty());
         store.set_dim(3).expect("it is");
         assert!(matches!(store.set_dim(4), Err(Error::DimensionMismatch { expected: 3, found: 4 })));
         assert!(matches!(store.put("c", &[1.0]), Err(Error::DimensionMismatch { expected: 3, found: 1 })));
@@ -292,7 +292,7 @@ fn a_reader_in_another_process_learns_of_it() {
     };
     process.expect("empty");
     store.set_dim(3).expect("fixed");
-    assert_eq!((beside.dim(), beside.search(&[1.0], 1).expect("nothing to find")), (0, vec![]));
+    assert_eq!((beside.dim(), beside.search(&[1.0], 1).expect("nothing to find").len()), (0, 0));
     assert!(process.tell("go on"));
     process.expect("3 0");
     store.put_with("a", &[1.0, 2.0, 3.0], Some(Durability::Sync)).expect("stored");
