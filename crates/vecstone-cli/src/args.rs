@@ -240,14 +240,15 @@ pub(crate) struct Query {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("rows").required(true).args(["ids", "filter"]))]
 pub(crate) struct Delete {
     /// Directory of the store.
     pub(crate) store: PathBuf,
     /// Ids to delete.
-    #[arg(required_unless_present = "filter", value_name = "ID")]
+    #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
     /// Delete every row whose document this selects, as in '{"lang": "en", "year": {"$gte": 2020}}'; '{}' selects all.
-    #[arg(long = "where", value_name = "JSON", conflicts_with = "ids")]
+    #[arg(long = "where", value_name = "JSON")]
     pub(crate) filter: Option<String>,
     /// Print one JSON object.
     #[arg(long)]

@@ -242,6 +242,11 @@ fn one_of_many_threads_fixes_it() {
                     assert_eq!((expected, found), (dim, wanted as usize));
                     assert_ne!(expected, found);
                 }
+                // Counted when the dimension was known already.
+                Err(Error::CountMismatch { ids: 1, components, dim: fixed }) => {
+                    assert_eq!((components, fixed), (wanted as usize, dim));
+                    assert_ne!(components, fixed);
+                }
                 Err(error) => panic!("{error}"),
             }
         }
