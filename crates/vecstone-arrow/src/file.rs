@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::{Endianness, MessageHeader, root_as_message};
+use arrow_ipc::{Endianness, MessageHeader, RecordBatch as RecordBatchHeader, root_as_message};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use vecstone::MAX_BATCH_BYTES;
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
@@ -272,12 +273,39 @@ impl Messages {
                 _ => {}
             }
             let body = u64::try_from(message.bodyLength()).unwrap_or(u64::MAX);
+            let in_dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
+            if let Some(batch) = message.header_as_record_batch().or(in_dictionary) {
+                check_lengths(file, format, &batch, at + 8 + metadata.len() as u64)?;
+            }
             let end = body.checked_add(at + 8 + metadata.len() as u64).filter(|end| *end <= len);
             at = end.ok_or_else(|| damaged("it is cut short"))?;
         }
         let schema = schema.ok_or_else(|| damaged("it has no schema"))?;
         Ok(Messages { start, schema, batches, rows })
     }
+}
+
+/// Refuses compressed buffers of a batch that claim to hold more than any batch may: their decoder allocates what they
+/// claim. `body`: where the buffers begin.
+fn check_lengths(file: &mut File, format: Format, batch: &RecordBatchHeader<'_>, body: u64) -> Result<()> {
+    if batch.compression().is_none() {
+        return Ok(());
+    }
+    for buffer in batch.buffers().iter().flatten().filter(|buffer| buffer.length() >= 8) {
+        let mut claimed = [0; 8];
+        let at = u64::try_from(buffer.offset()).ok().and_then(|offset| body.checked_add(offset));
+        let read = file
+            .seek(SeekFrom::Start(at.unwrap_or(u64::MAX >> 1)))
+            .and_then(|_| file.read_exact(&mut claimed));
+        // -1: not compressed after all.
+        if read.is_err()
+            || !(-1..=i64::try_from(MAX_BATCH_BYTES).unwrap_or(i64::MAX))
+                .contains(&i64::from_le_bytes(claimed))
+        {
+            return Err(unreadable(format, "a compressed buffer has no length that can be"));
+        }
+    }
+    Ok(())
 }
 
 /// Where the messages of an Arrow file begin: behind its magic number and padding. It has to end in that number, too.

@@ -11,8 +11,8 @@ use arrow_array::{
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use vecstone::{Id, IdKind, Snapshot};
 
-/// Bytes of ids and documents after which a batch ends early, so that long ones do not fill the memory.
-const BATCH_BYTES: usize = 16 << 20;
+/// Bytes after which a batch ends early, so that long rows do not fill the memory.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// The live rows of a snapshot in the order of writing, at most `batch_rows` a batch:
 ///
@@ -79,6 +79,7 @@ impl SnapshotReader {
             let Some(row) = self.rows.next() else { break };
             let (id, vector, document) = row.map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
             bytes += id.as_str().map_or(0, str::len) + document.as_ref().map_or(0, String::len);
+            bytes += vector.len() * size_of::<f32>();
             rows += 1;
             ids.push(id);
             vectors.extend(vector);

@@ -189,7 +189,7 @@ fn wrong_usage_is_an_error_too() {
     let cases: [&[&str]; 8] = [
         &[],
         &["bogus"],
-        &["create", "s"],
+        &["create"],
         &["create", "s", "--dim", "3", "--metric", "manhattan"],
         &["search", "s"],
         &["search", "s", "--id", "a", "--vector", "1"],

@@ -290,6 +290,10 @@ impl Snapshot {
     /// As [`search_with`](Self::search_with); the row of [`Error::NonFinite`] is that of the query.
     pub fn search_many(&self, queries: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Hits>> {
         let dim = self.dim();
+        if dim == 0 {
+            // Nobody knows how many queries these are.
+            return Ok(Vec::new());
+        }
         let last = queries.len() % dim;
         if last != 0 {
             return Err(Error::DimensionMismatch { expected: dim, found: last });
