@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Create(Create),
     /// Store the rows of a file, batch by batch; each batch is durable once it is acknowledged.
     #[command(
-        after_help = "Examples: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n          \
+        after_help = "Example: vecstone import movies movies.npy --ids movies.txt --documents movies.jsonl\n         \
                             vecstone import movies movies.parquet --vector-column embedding --document-columns title,year\n\
                             After a crash or a full disk: the same line with --resume."
     )]
@@ -64,7 +64,7 @@ pub(crate) enum Command {
                             The damaged store stays as it is.")]
     Repair(Repair),
     /// Write the live rows in write order: to a .npy file and a text file of ids, or to a table with documents.
-    #[command(after_help = "Examples: vecstone export movies movies.npy --ids movies.txt\n          \
+    #[command(after_help = "Example: vecstone export movies movies.npy --ids movies.txt\n         \
                             vecstone export movies movies.parquet")]
     Export(Export),
     /// Make a store from OLD.dat and OLD.idx of the original Storage V2.

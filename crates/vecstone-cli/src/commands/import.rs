@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use serde_json::json;
-use vecstone::{Error, IdKind, Metric, VectorStore};
+use vecstone::{Error, IdKind, Metric, OpenOptions, VectorStore};
 
 use crate::args::Import;
 use crate::failure::{Failure, Result};
@@ -76,9 +76,14 @@ fn open_table(args: &Import) -> Result<Box<dyn Input + '_>> {
     Err(Failure::file(&args.file, what))
 }
 
+/// Batches are written from where they lie, not copied to a buffer: each is made durable soon anyway.
+fn options() -> OpenOptions {
+    OpenOptions::new().buffer_bytes(8 << 20)
+}
+
 /// Opens the store if it is there and fits the file.
 fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore>> {
-    let store = match VectorStore::open(&args.store) {
+    let store = match VectorStore::open_with(&args.store, &options()) {
         Ok(store) => store,
         Err(Error::NotFound { .. }) => return Ok(None),
         Err(Error::HalfMade { .. }) if args.resume => return Ok(None),
@@ -125,7 +130,7 @@ fn create(args: &Import, dim: Option<usize>) -> Result<VectorStore> {
     // Whoever read it checked it: at most MAX_DIM.
     let dim = u32::try_from(dim).unwrap_or(u32::MAX);
     let metric = args.metric.map(Metric::from).unwrap_or_default();
-    Ok(VectorStore::create(&args.store, dim, metric)?)
+    Ok(VectorStore::create_with(&args.store, dim, metric, &options())?)
 }
 
 fn report(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use vecstone::{Error, Filter, Neighbor, SearchOptions, Snapshot, VectorStore};
+use vecstone::{Error, Filter, Hits, Neighbor, SearchOptions, Snapshot, VectorStore};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
@@ -86,7 +86,10 @@ fn search_file(
     while rows.left() > 0 {
         let count = usize::try_from(rows.left()).map_or(at_once, |left| left.min(at_once));
         rows.read(count, &mut queries)?;
-        let found = store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?;
+        let found = match store.dim() {
+            0 => vec![Hits::default(); count],
+            _ => store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?,
+        };
         for neighbors in found {
             print(args, several.then_some(number), &neighbors, output)?;
             number += 1;
