@@ -22,6 +22,10 @@ pub(crate) fn read(
     few: impl Fn(&[IdRef<'_>], &mut [f32]) -> Result<Missing> + Sync,
     mut missing: impl FnMut(usize),
 ) -> Result<()> {
+    if dim == 0 {
+        (0..ids.len()).for_each(missing);
+        return Ok(());
+    }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = (out.len() / COMPONENTS_PER_THREAD).clamp(1, cores);
     // Whole pieces for each thread.

@@ -35,6 +35,10 @@ fn check_empty(store: &VectorStore) {
     assert!(!store.contains(7u64).expect("readable"));
     let all = SearchOptions::new().with_vectors().with_documents();
     for query in [&[][..], &[1.0], &[1.0, 2.0], &[f32::NAN; 3]] {
+        let mut absent = Vec::new();
+        store.get_many_into(&["a", "b"], &mut [], |n| absent.push(n)).expect("nothing to find");
+        assert_eq!(absent, [0, 1]);
+        assert!(store.search_many(query, 5, &SearchOptions::new()).expect("nothing to find").is_empty());
         assert!(store.search(query, 5).expect("nothing to find").is_empty());
         assert!(store.search_with(query, 0, &all).expect("nothing to find").is_empty());
     }
