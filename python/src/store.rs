@@ -18,6 +18,7 @@ use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,21 +95,33 @@ impl Store {
     }
 
     fn read_one<'py>(&self, py: Python<'py>, id: &OneId<'_>) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
-        let Some(dim) = self.at_once(|store| Ok(Some(store.dim())))? else {
-            let vector =
-                self.with(py, |store| of_kind(store.kind(), id.as_id()).and_then(|id| store.get(id)))?;
-            return Ok(vector.map(|vector| PyArray1::from_vec(py, vector)));
+        // Memory that is warm already; what the array takes is not, and is written once.
+        thread_local!(static ROW: Cell<Vec<f32>> = const { Cell::new(Vec::new()) });
+        let mut row = ROW.take();
+        let found = self.read_row(py, id, &mut row);
+        let array = found.map(|found| found.then(|| PyArray1::from_slice(py, &row)));
+        ROW.set(row);
+        array
+    }
+
+    /// Makes `row` the vector of an id; false if the id is not there.
+    fn read_row(&self, py: Python<'_>, id: &OneId<'_>, row: &mut Vec<f32>) -> PyResult<bool> {
+        let sized = |store: &VectorStore, row: &mut Vec<f32>| {
+            row.resize(store.dim(), 0.0);
+            !row.is_empty()
         };
-        let array = PyArray1::<f32>::zeros(py, dim, false);
-        let found = {
-            let mut out = array.readwrite();
-            let out = out.as_slice_mut()?;
-            match self.at_once(|store| store.try_get_into(of_kind(store.kind(), id.as_id())?, out))? {
-                Some(found) => found,
-                None => self.with(py, |store| store.get_into(id.as_id(), out))?,
-            }
+        let at_once = self.at_once(|store| match sized(store, row) {
+            true => store.try_get_into(id.as_id(), row),
+            false => Ok(Some(false)),
+        })?;
+        let found = match at_once {
+            Some(found) => found,
+            None => self.with(py, |store| Ok(sized(store, row) && store.get_into(id.as_id(), row)?))?,
         };
-        Ok(found.then_some(array))
+        if !found {
+            self.with(py, |store| of_kind(store.kind(), id.as_id()).map(drop))?;
+        }
+        Ok(found)
     }
 }
 

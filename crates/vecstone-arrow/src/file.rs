@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 const ARROW_MAGIC: &[u8; 6] = b"ARROW1";
 /// Stands before each message of a stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
+/// What the buffers of one batch may unpack to.
+const MAX_UNPACKED_BYTES: u64 = 4 * MAX_BATCH_BYTES;
 /// How much of a file is looked at to tell its format.
 const HEAD: u64 = 4096;
 
@@ -272,37 +274,41 @@ impl Messages {
                 }
                 _ => {}
             }
-            let body = u64::try_from(message.bodyLength()).unwrap_or(u64::MAX);
+            let (body, len_of_body) = (at + 8 + metadata.len() as u64, message.bodyLength());
+            let end = u64::try_from(len_of_body).ok().and_then(|len| body.checked_add(len));
+            at = end.filter(|end| *end <= len).ok_or_else(|| damaged("it is cut short"))?;
             let in_dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
             if let Some(batch) = message.header_as_record_batch().or(in_dictionary) {
-                check_lengths(file, format, &batch, at + 8 + metadata.len() as u64)?;
+                check_lengths(file, format, &batch, body)?;
             }
-            let end = body.checked_add(at + 8 + metadata.len() as u64).filter(|end| *end <= len);
-            at = end.ok_or_else(|| damaged("it is cut short"))?;
         }
         let schema = schema.ok_or_else(|| damaged("it has no schema"))?;
         Ok(Messages { start, schema, batches, rows })
     }
 }
 
-/// Refuses compressed buffers of a batch that claim to hold more than any batch may: their decoder allocates what they
-/// claim. `body`: where the buffers begin.
+/// Refuses a batch whose compressed buffers claim to hold more than can be: their decoder allocates what they claim.
+/// `body`: where the buffers begin.
 fn check_lengths(file: &mut File, format: Format, batch: &RecordBatchHeader<'_>, body: u64) -> Result<()> {
     if batch.compression().is_none() {
         return Ok(());
     }
+    let mut sum = 0;
     for buffer in batch.buffers().iter().flatten().filter(|buffer| buffer.length() >= 8) {
         let mut claimed = [0; 8];
         let at = u64::try_from(buffer.offset()).ok().and_then(|offset| body.checked_add(offset));
         let read = file
             .seek(SeekFrom::Start(at.unwrap_or(u64::MAX >> 1)))
             .and_then(|_| file.read_exact(&mut claimed));
-        // -1: not compressed after all.
-        if read.is_err()
-            || !(-1..=i64::try_from(MAX_BATCH_BYTES).unwrap_or(i64::MAX))
-                .contains(&i64::from_le_bytes(claimed))
-        {
-            return Err(unreadable(format, "a compressed buffer has no length that can be"));
+        let claimed = match i64::from_le_bytes(claimed) {
+            // Not compressed after all.
+            -1 => Some(0),
+            claimed => u64::try_from(claimed).ok().filter(|claimed| *claimed <= MAX_BATCH_BYTES),
+        };
+        let claimed = claimed.filter(|_| read.is_ok());
+        sum += claimed.ok_or_else(|| unreadable(format, "a compressed buffer has no length that can be"))?;
+        if sum > MAX_UNPACKED_BYTES {
+            return Err(unreadable(format, "a batch unpacks to more than 4 GiB; write it in smaller ones"));
         }
     }
     Ok(())

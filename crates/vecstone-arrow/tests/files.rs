@@ -134,6 +134,43 @@ fn truncated_files_are_errors() {
     }
 }
 
+/// Lengths in a file are claims: what a decoder would allocate is bounded before it does.
+#[test]
+fn compressed_buffers_may_not_claim_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let zeros = || Arc::new(Int64Array::from(vec![0; 1_001])) as ArrayRef;
+    let names = ["a", "b", "c", "d", "e"].map(|name| (name, zeros()));
+    let all = batch([vec![("id", ids(1_001)), ("vector", vectors(1_001, 2))], names.to_vec()].concat());
+    for file in files(&dir, &[all]) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.contains(".arrow") || name.starts_with("plain") {
+            continue;
+        }
+        let good = fs::read(&file).unwrap();
+        let claims: Vec<usize> = (0..good.len() - 8)
+            .filter(|&at| good[at..at + 8] == 8_008_i64.to_le_bytes())
+            .filter(|at| at % 8 == 0)
+            .collect();
+        let claim = |claimed: i64, count: usize| {
+            let mut bad = good.clone();
+            let last = claims.len() - count;
+            claims[last..].iter().for_each(|&at| bad[at..at + 8].copy_from_slice(&claimed.to_le_bytes()));
+            fs::write(&file, bad).unwrap();
+            outcome(&file)
+        };
+        assert!(claims.len() >= 5, "{name}: {claims:?}");
+        refused(claim(1 << 30, 5), &[&name, "unpacks to more than 4 GiB"]);
+        refused(claim((1 << 30) + 1, 1), &[&name, "no length that can be"]);
+        refused(claim(-2, 1), &[&name, "no length that can be"]);
+        assert!(claim(8_016, 1).is_err(), "a smaller lie is found when it is unpacked");
+        assert_eq!(claim(8_008, 1).unwrap(), 1_001);
+        for len in [good.len() / 3, good.len() / 2] {
+            fs::write(&file, &good[..len]).unwrap();
+            refused(outcome(&file), &[&name, "cut short"]);
+        }
+    }
+}
+
 #[test]
 fn damaged_files_are_never_a_panic() {
     let (dir, files) = written();

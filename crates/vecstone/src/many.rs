@@ -1,24 +1,26 @@
 //! Many rows at once: looked up and copied in pieces, by several threads when they are many.
 
+use crate::crew;
 use crate::error::{Error, Result};
 use crate::id::{AsId, IdRef};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 
 /// How many ids are looked up before the first of their rows is copied: memory gets them side by side.
 pub(crate) const FEW: usize = 32;
 
-/// Components below which a second thread costs more than it saves.
+/// Components for each thread, below which starting one costs more than it saves.
 const COMPONENTS_PER_THREAD: usize = 1 << 17;
 
 /// Which of at most [`FEW`] ids are not there: one bit each.
 pub(crate) type Missing = u32;
 
-/// Fills `out`, a row of `dim` components for each id; `few` does it for at most [`FEW`] of them. Tells, in order, which
-/// ids are not there.
+/// Fills `out`, a row of `dim` components for each id; `few` does it for at most [`FEW`] of them, on up to `limit` threads.
+/// Tells, in order, which ids are not there.
 pub(crate) fn read(
     ids: &[IdRef<'_>],
     dim: usize,
     out: &mut [f32],
+    limit: usize,
     few: impl Fn(&[IdRef<'_>], &mut [f32]) -> Result<Missing> + Sync,
     mut missing: impl FnMut(usize),
 ) -> Result<()> {
@@ -26,28 +28,24 @@ pub(crate) fn read(
         (0..ids.len()).for_each(missing);
         return Ok(());
     }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (out.len() / COMPONENTS_PER_THREAD).clamp(1, cores);
-    // Whole pieces for each thread.
-    let part = ids.len().div_ceil(threads).next_multiple_of(FEW).max(FEW);
-    let read_part = |ids: &[IdRef<'_>], out: &mut [f32]| -> Result<Vec<Missing>> {
-        ids.chunks(FEW).zip(out.chunks_mut(FEW * dim)).map(|(ids, out)| few(ids, out)).collect()
-    };
-    let read_part = &read_part;
-    let found = thread::scope(|scope| {
-        let mut parts = ids.chunks(part).zip(out.chunks_mut(part * dim));
-        let Some((ids, out)) = parts.next() else { return Ok(Vec::new()) };
-        let others: Vec<_> = parts.map(|(ids, out)| scope.spawn(move || read_part(ids, out))).collect();
-        let mut found = read_part(ids, out);
-        for other in others {
-            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            if let Ok(found) = &mut found {
-                found.extend(other?);
+    let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
+    // Piece by piece: a thread that starts late does less.
+    let pieces = Mutex::new(ids.chunks(FEW).zip(out.chunks_mut(FEW * dim)).enumerate());
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<Vec<(usize, Missing)>> {
+        let mut absent = Vec::new();
+        while let Some((piece, (ids, out))) = next() {
+            match few(ids, out)? {
+                0 => {}
+                bits => absent.push((piece, bits)),
             }
         }
-        found
-    })?;
-    for (piece, mut bits) in found.into_iter().enumerate() {
+        Ok(absent)
+    };
+    let done = crew::together(wanted, limit, work).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut absent = done.concat();
+    absent.sort_unstable();
+    for (piece, mut bits) in absent {
         while bits != 0 {
             missing(piece * FEW + bits.trailing_zeros() as usize);
             bits &= bits - 1;

@@ -154,7 +154,8 @@ impl Snapshot {
     ) -> Result<()> {
         let dim = self.dim();
         let ids = &check_rows(ids, dim, out)?;
-        many::read(ids, dim, out, |ids, out| self.get_few(ids, out), missing)
+        let limit = crew::limit(self.threads);
+        many::read(ids, dim, out, limit, |ids, out| self.get_few(ids, out), missing)
     }
 
     fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {

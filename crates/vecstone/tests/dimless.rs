@@ -152,9 +152,9 @@ fn set_dim_alone_is_kept() {
     assert!(matches!(reader.put("a", &[1.0]), Err(Error::ReadOnly)));
     assert!(matches!(reader.clear(), Err(Error::ReadOnly)));
     store.set_dim(5).expect("fixed");
-    // Nobody closes it.
+    // The files as they are while nobody has closed it.
     let bytes: Vec<_> = files(&path).into_iter().filter(|(path, ..)| !path.ends_with("LOCK")).collect();
-    std::mem::forget(store);
+    drop(store);
     let (_other, copy) = temp();
     std::fs::create_dir(&copy).expect("made");
     for (path, _, bytes) in bytes {

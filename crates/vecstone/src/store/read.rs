@@ -1,0 +1,313 @@
+//! What only reads a store.
+
+use super::{Role, VectorStore};
+use crate::buffer::{self, Chunk};
+use crate::config::Metric;
+use crate::crew;
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::id::{AsId, Id, IdKind, IdRef};
+use crate::many::{self, check_rows};
+use crate::recover::RecoveryReport;
+use crate::search::{Hits, SearchOptions};
+use crate::snapshot::{self, Iter, Snapshot};
+use crate::stats::{self, Stats};
+use crate::sync::ArcSwap;
+use crate::verify::{self, VerifyReport};
+use crate::view::{At, View, check_len};
+use arc_swap::Guard;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a look at an id found.
+enum Looked<T> {
+    /// What the buffer says; `None` if the id is not there, in the files neither.
+    Buffer(Option<T>),
+    /// A row of the files.
+    Files(Guard<Arc<View>>, At),
+    /// This handle has no buffer: its snapshot knows.
+    Ask(Snapshot),
+}
+
+impl VectorStore {
+    /// The store as it is now, for as long as you keep it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Corrupt`] if the ids of buffered writes cannot be looked up.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let snapshot = match self.role.get() {
+            Some(Role::Writer(engine)) if engine.is_forked() => self.forked_snapshot(&engine.published),
+            Some(Role::Writer(engine)) => engine.snapshot(),
+            Some(Role::Reader(reader)) if reader.is_forked() => self.forked_snapshot(&reader.published),
+            Some(Role::Reader(reader)) => reader.snapshot(),
+            None => Ok(self.empty_snapshot()),
+        };
+        Ok(snapshot?.with_threads(self.threads))
+    }
+
+    /// What a store without a dimension shows.
+    pub(super) fn empty_snapshot(&self) -> Snapshot {
+        Snapshot::new(self.schema, None, Arc::default(), Default::default())
+    }
+
+    /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
+    fn forked_snapshot(&self, published: &ArcSwap<View>) -> Result<Snapshot> {
+        if let Some(snapshot) = self.forked.get() {
+            return Ok(snapshot.clone());
+        }
+        let view = published.load_full();
+        let view = view.detached(&self.disk)?;
+        let snapshot = Snapshot::new(self.schema, view.kind, Arc::new(view), Default::default());
+        Ok(self.forked.get_or_init(|| snapshot).clone())
+    }
+
+    /// Moves a read-only handle on to what is durable now; true if there was anything new. Reads only what was appended
+    /// since. A handle that writes is always up to date.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_read_only`](Self::open_read_only); the handle shows what it showed before then.
+    pub fn refresh(&self) -> Result<bool> {
+        match self.role.get() {
+            Some(Role::Reader(reader)) => reader.refresh(),
+            Some(Role::Writer(_)) | None => Ok(false),
+        }
+    }
+
+    /// The vector of an id, its checksum checked; `None` if the id is not there. O(segments), one system call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the stored bytes are not what was written; [`Error::Io`].
+    pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec))? {
+            Looked::Buffer(found) => Ok(found),
+            Looked::Files(view, at) => view.read(at).map(Some),
+            Looked::Ask(snapshot) => snapshot.get(id),
+        }
+    }
+
+    /// As [`get`](Self::get), into memory of the caller: `out` has `dim` components. False, and `out` as it was, if the id
+    /// is not there; after an error `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`] if `out` is not as long as a vector; else as [`get`](Self::get).
+    pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
+        check_len(self.dim(), out)?;
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| chunk.vector(op).map(|vector| out.copy_from_slice(vector)))? {
+            Looked::Buffer(found) => Ok(found.is_some()),
+            Looked::Files(view, at) => view.read_into(at, out).map(|()| true),
+            Looked::Ask(snapshot) => snapshot.get_into(id, out),
+        }
+    }
+
+    /// Looks an id up without a snapshot, which would take the whole buffer: in the buffer, else in the files.
+    fn look_up<T>(
+        &self,
+        id: IdRef<'_>,
+        in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
+    ) -> Result<Looked<T>> {
+        let engine = match self.role.get() {
+            Some(Role::Writer(engine)) if !engine.is_forked() => engine,
+            _ => return Ok(Looked::Ask(self.snapshot()?)),
+        };
+        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        if let Some(found) = engine.in_buffer(hash, id, in_buffer) {
+            return Ok(Looked::Buffer(found));
+        }
+        // Loaded after the look at the buffer: what left it before is in here.
+        let view = engine.published.load();
+        if view.kind != Some(id.kind()) {
+            return Ok(Looked::Buffer(None));
+        }
+        Ok(view.find(hash, bytes)?.map_or(Looked::Buffer(None), |at| Looked::Files(view, at)))
+    }
+
+    /// The vectors of several ids, in their order; `None` for those that are not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
+        ids.iter().map(|id| self.get(id)).collect()
+    }
+
+    /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
+    /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
+    /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
+    /// `out` holds nothing to rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CountMismatch`] if `out` is not as long as its rows; else as [`get`](Self::get).
+    pub fn get_many_into(
+        &self,
+        ids: &[impl AsId],
+        out: &mut [f32],
+        missing: impl FnMut(usize),
+    ) -> Result<()> {
+        let Some(Role::Writer(engine)) = self.role.get() else {
+            return self.snapshot()?.get_many_into(ids, out, missing);
+        };
+        if engine.is_forked() {
+            return self.snapshot()?.get_many_into(ids, out, missing);
+        }
+        let dim = self.dim();
+        let ids = &check_rows(ids, dim, out)?;
+        let limit = crew::limit(self.threads);
+        many::read(ids, dim, out, limit, |ids, out| engine.get_few(ids, out), missing)
+    }
+
+    /// The JSON document of an id, checked; `None` if the id or its document is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
+        let id = id.as_id();
+        match self.look_up(id, |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned))? {
+            Looked::Buffer(found) => Ok(found),
+            Looked::Files(view, at) => view.segments[at.segment].segment.document(at.row.into()),
+            Looked::Ask(snapshot) => snapshot.get_document(id),
+        }
+    }
+
+    /// Whether an id is there. O(segments).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::Corrupt`] if that cannot be found out.
+    pub fn contains(&self, id: impl AsId) -> Result<bool> {
+        let id = id.as_id();
+        match self.look_up(id, |_, op| op.is_put().then_some(()))? {
+            Looked::Buffer(found) => Ok(found.is_some()),
+            Looked::Files(..) => Ok(true),
+            Looked::Ask(snapshot) => snapshot.contains(id),
+        }
+    }
+
+    /// Number of ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.snapshot()?.len())
+    }
+
+    /// True if there is no id.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.snapshot()?.is_empty())
+    }
+
+    /// Ids and vectors in the order of writing, as they are now: later writes do not show.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot); each item tells of its own.
+    pub fn iter(&self) -> Result<Iter> {
+        Ok(self.snapshot()?.iter())
+    }
+
+    /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance. Exact.
+    /// O(rows * dim) on all cores.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`], [`Error::NonFinite`]; [`Error::Corrupt`] if a result is not what was written.
+    pub fn search(&self, query: &[f32], k: usize) -> Result<Hits> {
+        self.snapshot()?.search(query, k)
+    }
+
+    /// As [`search`](Self::search), with a filter, a radius, vectors or documents.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::search_with`].
+    pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
+        self.snapshot()?.search_with(query, k, options)
+    }
+
+    /// The same as [`search_with`](Self::search_with) with each of several queries, in their order, and faster: `queries`
+    /// holds *n* rows of `dim` components, one after the other. All see the store at one moment. See
+    /// [`Snapshot::search_many`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::search_many`].
+    pub fn search_many(&self, queries: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Hits>> {
+        self.snapshot()?.search_many(queries, k, options)
+    }
+
+    /// The ids that a filter selects, in the order of writing. O(documents) on all cores, or O(ids).
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::ids_where`].
+    pub fn ids_where(&self, filter: &Filter) -> Result<Vec<Id>> {
+        self.snapshot()?.ids_where(filter)
+    }
+
+    /// Components of a vector; 0 until the first vector, or [`set_dim`](Self::set_dim), fixes that.
+    pub fn dim(&self) -> usize {
+        let dim = match self.role.get() {
+            Some(Role::Writer(engine)) => engine.schema.dim,
+            Some(Role::Reader(reader)) => reader.published.load().dim(),
+            None => 0,
+        };
+        dim as usize
+    }
+
+    /// How distances are measured.
+    pub fn metric(&self) -> Metric {
+        self.schema.metric
+    }
+
+    /// Kind of the ids; `None` before the first write.
+    pub fn kind(&self) -> Option<IdKind> {
+        match self.role.get() {
+            Some(Role::Writer(engine)) if engine.is_forked() => engine.published.load().kind,
+            Some(Role::Writer(engine)) => engine.state().kind,
+            Some(Role::Reader(reader)) => reader.published.load().kind,
+            None => None,
+        }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// Rows, bytes on the disk and bytes in memory. O(pages of the mapped files).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a file cannot be looked at.
+    pub fn stats(&self) -> Result<Stats> {
+        let engine = self.engine().ok().flatten().map(Arc::as_ref);
+        stats::stats(&self.disk, &self.dir, &self.snapshot()?, engine)
+    }
+
+    /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
+    /// rows, and the indexes beside them. O(bytes).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a file cannot be read; damage is in the report, not an error.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
+    }
+}

@@ -1,0 +1,322 @@
+//! What changes a store.
+
+use super::{Role, VectorStore};
+use crate::batch::{self, Batch, Op, RowSource, copy_in_pieces};
+use crate::config::check_dim;
+use crate::document::one_line;
+use crate::engine::{Engine, Goal};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::id::{AsId, IdRef};
+use crate::settings::Durability;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+impl VectorStore {
+    // ---- the dimension ----
+
+    /// Fixes the dimension of a store that has none yet, durably. Does nothing if this is its dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDim`]; [`Error::DimensionMismatch`] if the store has another one; [`Error::NoSpace`] and
+    /// [`Error::Io`]: the store is as before. [`Error::SyncFailed`]: unknown which; reopen the store.
+    pub fn set_dim(&self, dim: u32) -> Result<()> {
+        check_dim(dim)?;
+        self.fix_dim(dim).map(drop)
+    }
+
+    /// The engine of a handle that may write, made for vectors of `dim` components if there is none yet.
+    fn fix_dim(&self, dim: u32) -> Result<&Arc<Engine>> {
+        loop {
+            if let Some(engine) = self.engine()? {
+                let (expected, found) = (engine.schema.dim as usize, dim as usize);
+                let fits = expected == found;
+                return if fits { Ok(engine) } else { Err(Error::DimensionMismatch { expected, found }) };
+            }
+            let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
+            let mut place = dimless.place()?;
+            // Another thread may have been faster.
+            if self.role.get().is_none() {
+                let engine = dimless.fix(&mut place, &self.disk, &self.dir, dim)?;
+                _ = self.role.set(Role::Writer(engine));
+            }
+        }
+    }
+
+    /// Components of each of the vectors of a batch: the store's dimension, or the one that they make it.
+    fn dim_of(&self, ids: usize, components: usize) -> Result<usize> {
+        let mismatch = |dim| Err(Error::CountMismatch { ids, components, dim });
+        match self.dim() {
+            0 if components == 0 && ids == 0 => Ok(0),
+            0 if ids == 0 || components == 0 || !components.is_multiple_of(ids) => mismatch(0),
+            0 => Ok(components / ids),
+            dim if ids.checked_mul(dim) == Some(components) => Ok(dim),
+            dim => mismatch(dim),
+        }
+    }
+
+    // ---- writing ----
+
+    /// Stores a vector of `dim` finite components under an id, or replaces it.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn put(&self, id: impl AsId, vector: &[f32]) -> Result<()> {
+        self.put_with(id, vector, None)
+    }
+
+    /// As [`put`](Self::put), with a durability of its own (`None`: the store's).
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn put_with(&self, id: impl AsId, vector: &[f32], durability: Option<Durability>) -> Result<()> {
+        self.write(&[Op::Put { id: id.as_id(), vector, document: None }], durability)
+    }
+
+    /// Stores a vector and a JSON document under an id, or replaces both. A put without a document removes the document.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDocument`] if `document` is not one JSON value; else as [`put_many`](Self::put_many).
+    pub fn put_document(&self, id: impl AsId, vector: &[f32], document: &str) -> Result<()> {
+        self.write(&[Op::Put { id: id.as_id(), vector, document: Some(document) }], None)
+    }
+
+    /// Stores a batch, all or nothing: `vectors` holds `ids.len()` rows of `dim` components, one after the other. Of an
+    /// id that comes twice the last row counts. The first batch of a store without a dimension fixes it, durably, once
+    /// everything else about the batch was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::IdKind`],
+    /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`]: what was accepted is kept in the
+    /// buffer and tried again; a call that only finds an earlier failure of the background is not accepted, one with
+    /// [`Durability::Sync`] that fails itself is.
+    /// [`Error::WriteFailed`], [`Error::SyncFailed`] and [`Error::Poisoned`]: writing stops, reopen the store.
+    pub fn put_many(&self, ids: &[impl AsId], vectors: &[f32]) -> Result<()> {
+        self.put_many_with(ids, vectors, &[], None)
+    }
+
+    /// As [`put_many`](Self::put_many), with a JSON document (or none) for each row, unless `documents` is empty, and a
+    /// durability of its own (`None`: the store's).
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document).
+    pub fn put_many_with(
+        &self,
+        ids: &[impl AsId],
+        vectors: &[f32],
+        documents: &[Option<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        let dim = self.dim_of(ids.len(), vectors.len())?;
+        if !documents.is_empty() && documents.len() != ids.len() {
+            return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
+        }
+        let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
+        let lines = one_line_each(documents)?;
+        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        self.write_batch(Batch::Rows { ids: &ids, vectors, documents: &lines, dim }, durability)
+    }
+
+    /// Stores the rows of a source, of `dim` components, under their ids, with a JSON document (or none) for each, unless
+    /// `documents` is empty.
+    /// Everything is checked before the first byte is written. Up to 1 GiB and 4,194,304 rows make one batch, all or
+    /// nothing; more becomes consecutive batches.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document); [`Error::NonFinite`] also if the source
+    /// changed after it was checked: the batch that this is in is not stored then, nor any after it.
+    pub fn put_rows(
+        &self,
+        ids: &[IdRef<'_>],
+        source: &dyn RowSource,
+        dim: usize,
+        documents: &[Option<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        if !documents.is_empty() && documents.len() != ids.len() {
+            return Err(Error::CountMismatch { ids: ids.len(), components: documents.len() * dim, dim });
+        }
+        let lines = one_line_each(documents)?;
+        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        let Some(kind) = ids.first().map(IdRef::kind) else { return self.write(&[], durability) };
+        let all = Batch::Copied { ids, source, documents: &lines, dim };
+        let engine = match self.engine()? {
+            Some(engine) => {
+                all.check_content(engine.schema.dim as usize, kind)?;
+                engine
+            }
+            None => {
+                let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
+                check_dim(fixed)?;
+                all.check_content(dim, kind)?;
+                copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+                self.fix_dim(fixed)?
+            }
+        };
+        if all.bytes() <= engine.settings.buffer_bytes / 4 {
+            let mut vectors = Vec::with_capacity(ids.len() * dim);
+            copy_in_pieces(source, ids.len(), dim, |rows| {
+                vectors.extend_from_slice(rows);
+                Ok(())
+            })?;
+            return self
+                .write_batch(Batch::Rows { ids, vectors: &vectors, documents: &lines, dim }, durability);
+        }
+        copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+        let durability = durability.unwrap_or(engine.settings.durability);
+        for rows in batch::parts(ids, &lines, dim)? {
+            let source = &batch::Behind { source, first: rows.start };
+            let documents = lines.get(rows.clone()).unwrap_or_default();
+            engine.write(Batch::Copied { ids: &ids[rows], source, documents, dim }, kind, durability)?;
+        }
+        Ok(())
+    }
+
+    /// Writes puts and deletes as one batch, all or nothing. `None`: the store's own durability.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn write(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<()> {
+        let has_documents = ops.iter().any(|op| matches!(op, Op::Put { document: Some(_), .. }));
+        if !has_documents {
+            return self.write_batch(Batch::Ops(ops), durability);
+        }
+        let lines: Vec<Option<String>> = ops
+            .iter()
+            .enumerate()
+            .map(|(row, op)| match op {
+                Op::Put { document, .. } => document.map(|text| one_line(row, text)).transpose(),
+                Op::Delete { .. } => Ok(None),
+            })
+            .collect::<Result<_>>()?;
+        let ops: Vec<Op<'_>> = ops
+            .iter()
+            .zip(&lines)
+            .map(|(op, line)| match *op {
+                Op::Put { id, vector, .. } => Op::Put { id, vector, document: line.as_deref() },
+                op => op,
+            })
+            .collect();
+        self.write_batch(Batch::Ops(&ops), durability)
+    }
+
+    fn write_batch(&self, batch: Batch<'_>, durability: Option<Durability>) -> Result<()> {
+        let engine = match (self.engine()?, batch.dim()) {
+            (Some(engine), _) => {
+                batch.check(engine.schema.dim as usize, None)?;
+                engine
+            }
+            (None, Some(dim)) => {
+                let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
+                check_dim(fixed)?;
+                batch.check(dim, None)?;
+                self.fix_dim(fixed)?
+            }
+            // Deletes, of what is not there.
+            (None, None) => return batch.check(0, None),
+        };
+        let Some(kind) = batch.kind() else {
+            return engine.check_writable(&engine.state());
+        };
+        engine.write(batch, kind, durability.unwrap_or(engine.settings.durability))
+    }
+
+    /// Deletes an id; `false` if it was not there, and nothing is written then.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn delete(&self, id: impl AsId) -> Result<bool> {
+        Ok(self.delete_many(&[id])? == 1)
+    }
+
+    /// Deletes several ids in one batch; returns how many were there.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn delete_many(&self, ids: &[impl AsId]) -> Result<usize> {
+        self.delete_many_with(ids, None)
+    }
+
+    /// As [`delete_many`](Self::delete_many), with a durability of its own (`None`: the store's).
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many).
+    pub fn delete_many_with(&self, ids: &[impl AsId], durability: Option<Durability>) -> Result<usize> {
+        let engine = self.engine()?;
+        let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
+        Batch::Ops(&ops).check(0, None)?;
+        let Some(engine) = engine else { return Ok(0) };
+        engine.delete(ops, durability.unwrap_or(engine.settings.durability))
+    }
+
+    /// Deletes every id that a filter selects; returns how many there were. One batch, which counts wholly or not at all,
+    /// with all that match at its place in the order of writing: what other threads write meanwhile comes before it, and
+    /// is looked at, or after it, and stays. More than [`MAX_BATCH_RECORDS`](crate::MAX_BATCH_RECORDS) ids, or ids of more
+    /// than [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES), are several batches. `None`: the store's own durability.
+    ///
+    /// Other writers wait only while what was written since the first look is looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many`](Self::put_many) and [`ids_where`](Self::ids_where). Batches before the one that failed stay.
+    pub fn delete_where(&self, filter: &Filter, durability: Option<Durability>) -> Result<usize> {
+        let Some(engine) = self.engine()? else { return Ok(0) };
+        engine.delete_where(filter, durability.unwrap_or(engine.settings.durability), self.threads)
+    }
+
+    /// Returns when everything accepted before is durable. Writers and readers go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`]: nothing is lost yet; free some space and flush again. [`Error::SyncFailed`] and
+    /// [`Error::WriteFailed`]: whether what was written since the last flush survives is unknown; reads show the last
+    /// durable state, writing stops, reopen the store.
+    pub fn flush(&self) -> Result<()> {
+        self.engine()?.map_or(Ok(()), |engine| engine.flush())
+    }
+
+    /// A future that ends when everything accepted before this call is durable. It needs no particular runtime: the
+    /// store's own threads do the work. Dropping it cancels nothing.
+    pub fn flush_async(&self) -> Flush {
+        Flush { engine: self.engine().map(|engine| Some((engine?.clone(), engine?.goal()))) }
+    }
+}
+
+/// Documents as the lines that they become.
+fn one_line_each(documents: &[Option<&str>]) -> Result<Vec<Option<String>>> {
+    let line = |(row, text): (usize, &Option<&str>)| text.map(|text| one_line(row, text)).transpose();
+    documents.iter().enumerate().map(line).collect()
+}
+
+/// See [`VectorStore::flush_async`].
+#[derive(Debug)]
+pub struct Flush {
+    /// `None`: there was nothing to wait for.
+    engine: Result<Option<(Arc<Engine>, Goal)>>,
+}
+
+impl Future for Flush {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match &self.engine {
+            Ok(None) => Poll::Ready(Ok(())),
+            Ok(Some((engine, goal))) => {
+                engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready)
+            }
+            Err(error) => Poll::Ready(Err(error.clone())),
+        }
+    }
+}
