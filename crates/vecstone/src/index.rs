@@ -109,6 +109,10 @@ impl Table {
 /// Rows handed to a table at a time: readers get in between.
 pub(crate) const ROWS_AT_ONCE: usize = 4096;
 
+fn number(row: u64) -> u32 {
+    u32::try_from(row).expect("row numbers are below MAX_ROWS")
+}
+
 /// From the half of a hash that is kept to all bits that the table looks at.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -151,7 +155,7 @@ impl HeapIndex {
     pub(crate) fn add(&mut self, new: &[Row], replaced: impl FnMut(u32)) {
         let first = self.rows.end();
         new.iter().for_each(|row| self.rows.push(*row));
-        self.index_from(first, replaced);
+        self.index(number(first)..number(self.rows.end()), new.iter().map(|row| row.hash), replaced);
     }
 
     /// Takes over the rows of a table, lines included, which go on where these end; as [`add`](Self::add).
@@ -163,19 +167,40 @@ impl HeapIndex {
         } else {
             self.rows.append(&rows);
         }
-        self.index_from(first, replaced);
+        let (rows, hashes) = self.by_part(first);
+        self.index(rows, hashes, replaced);
     }
 
-    /// Makes the rows from `first` on the newest of their ids.
-    fn index_from(&mut self, first: u64, mut replaced: impl FnMut(u32)) {
+    /// The rows from `first` on with their hashes, part of the table by part: a part stays in the cache while it is filled.
+    fn by_part(&self, first: u64) -> (Vec<u32>, Vec<u32>) {
+        let hashes = || self.rows.iter_from(first).map(|row| row.hash);
+        let mut starts = [0; PARTS + 1];
+        hashes().for_each(|hash| starts[Table::part(spread(hash)) + 1] += 1);
+        (1..=PARTS).for_each(|part| starts[part] += starts[part - 1]);
+        let mut ordered = (vec![0; starts[PARTS]], vec![0; starts[PARTS]]);
+        for (row, hash) in (first..).zip(hashes()) {
+            let place = &mut starts[Table::part(spread(hash))];
+            (ordered.0[*place], ordered.1[*place]) = (number(row), hash);
+            *place += 1;
+        }
+        ordered
+    }
+
+    /// Makes rows the newest of their ids; those of one id ascend.
+    fn index(
+        &mut self,
+        new: impl IntoIterator<Item = u32>,
+        hashes: impl IntoIterator<Item = u32>,
+        mut replaced: impl FnMut(u32),
+    ) {
         let HeapIndex { rows, table, previous, idx } = self;
-        for (row, Row { idx_at, hash, .. }) in (first..).zip(rows.iter_from(first)) {
-            let row = u32::try_from(row).expect("row numbers are below MAX_ROWS");
+        let idx_at = |row: u32| rows.get(row.into()).expect("rows in the table are in the rows").idx_at;
+        for (row, hash) in new.into_iter().zip(hashes) {
             let entry = table.entry(
                 spread(hash),
                 |&other| {
                     let other = rows.get(other.into()).expect("rows in the table are in the rows");
-                    other.hash == hash && idx.id_at(other.idx_at) == idx.id_at(idx_at)
+                    other.hash == hash && idx.id_at(other.idx_at) == idx.id_at(idx_at(row))
                 },
                 |&other| spread(hash_of(rows, other)),
             );
