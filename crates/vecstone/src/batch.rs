@@ -2,9 +2,11 @@
 
 use crate::buffer::{Change, Group};
 use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_finite};
+use crate::crew;
 use crate::error::{Error, Result};
 use crate::id::{AsId, IdHasher, IdKind, IdRef};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One change of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,6 +66,9 @@ pub trait RowSource: Sync + std::fmt::Debug {
 /// Bytes of rows that are copied from a source, checked and written at once: they stay in the core's own cache.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
+/// Pieces for each thread that checks, below which starting one costs more than it saves.
+const PIECES_PER_THREAD: u64 = 4;
+
 /// Rows of `dim` components in a piece.
 pub(crate) fn rows_in_piece(dim: usize) -> usize {
     (PIECE_BYTES / (dim * 4)).max(1)
@@ -87,6 +92,32 @@ pub(crate) fn copy_in_pieces(
         take(piece)?;
     }
     Ok(())
+}
+
+/// Checks all rows of a source, on up to `limit` threads; of several that must not be stored it names the first.
+pub(crate) fn check_source(source: &dyn RowSource, rows: usize, dim: usize, limit: usize) -> Result<()> {
+    let (most, next) = (rows_in_piece(dim), AtomicUsize::new(0));
+    let first_bad = AtomicUsize::new(usize::MAX);
+    let work = || {
+        let mut memory = vec![0.0; most.min(rows) * dim];
+        loop {
+            let first = next.fetch_add(most, Ordering::Relaxed);
+            if first >= rows.min(first_bad.load(Ordering::Relaxed)) {
+                return Ok(());
+            }
+            let piece = &mut memory[..most.min(rows - first) * dim];
+            source.copy_rows(first, piece);
+            for (row, vector) in (first..).zip(piece.chunks_exact(dim)) {
+                check_finite(row, vector).inspect_err(|_| _ = first_bad.fetch_min(row, Ordering::Relaxed))?;
+            }
+        }
+    };
+    let pieces = rows.div_ceil(most) as u64;
+    let bad = |done: &Result<()>| match done {
+        Err(Error::NonFinite { row, .. }) => *row,
+        _ => usize::MAX,
+    };
+    crew::together(pieces / PIECES_PER_THREAD, limit, work).into_iter().min_by_key(bad).unwrap_or(Ok(()))
 }
 
 /// The rows of a source from one on.

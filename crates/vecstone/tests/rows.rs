@@ -86,6 +86,46 @@ fn a_source_that_changes_under_us_stores_nothing_wrong() {
     assert!(store.verify().unwrap().damage.is_empty());
 }
 
+/// Row n holds n everywhere, but for those that are infinite.
+#[derive(Debug)]
+struct Infinite<'a>(&'a [usize]);
+
+impl RowSource for Infinite<'_> {
+    fn copy_rows(&self, first: usize, out: &mut [f32]) {
+        for (row, out) in (first..).zip(out.chunks_exact_mut(DIM)) {
+            out.fill(if self.0.contains(&row) { f32::INFINITY } else { row as f32 });
+        }
+    }
+}
+
+/// Many rows are checked by several threads; what is said does not depend on which of them is first.
+#[test]
+fn of_several_bad_rows_the_first_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = ids(100_000);
+    for threads in [1, 2, 5] {
+        let options = OpenOptions::new().buffer_bytes(1 << 20).threads(threads);
+        let new =
+            VectorStore::create_without_dim_with(dir.path().join(format!("{threads}")), Metric::L2, &options);
+        let store = new.unwrap();
+        for bad in [&[99_999][..], &[99_998, 50_000], &[4096, 4095, 4097, 0], &[8191, 70_000, 12_288]] {
+            for _ in 0..5 {
+                let stored = store.put_rows(&refs(&ids), &Infinite(bad), DIM, &[], None);
+                let first = bad.iter().min().unwrap();
+                assert!(
+                    matches!(stored, Err(Error::NonFinite { row, component: 0 }) if row == *first),
+                    "{bad:?}: {stored:?}"
+                );
+                assert_eq!(store.len().unwrap(), 0);
+            }
+            // Beside a dimension that is fixed, too.
+            store.set_dim(64).unwrap();
+        }
+        store.put_rows(&refs(&ids), &Infinite(&[]), DIM, &[], None).unwrap();
+        assert_eq!(store.get("id-99999").unwrap(), Some(vec![99_999.0; DIM]));
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let dir = tempfile::tempdir().unwrap();

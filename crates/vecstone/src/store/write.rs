@@ -3,6 +3,7 @@
 use super::{Role, VectorStore};
 use crate::batch::{self, Batch, Op, RowSource, copy_in_pieces};
 use crate::config::check_dim;
+use crate::crew;
 use crate::document::one_line;
 use crate::engine::{Engine, Goal};
 use crate::error::{Error, Result};
@@ -148,16 +149,15 @@ impl VectorStore {
         let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
         let Some(kind) = ids.first().map(IdRef::kind) else { return self.write(&[], durability) };
         let all = Batch::Copied { ids, source, documents: &lines, dim };
-        let engine = match self.engine()? {
-            Some(engine) => {
-                all.check_content(engine.schema.dim as usize, kind)?;
-                engine
-            }
+        let check_rows = || batch::check_source(source, ids.len(), dim, crew::limit(self.threads));
+        let known = self.engine()?;
+        all.check_content(known.map_or(dim, |engine| engine.schema.dim as usize), kind)?;
+        let engine = match known {
+            Some(engine) => engine,
             None => {
                 let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
                 check_dim(fixed)?;
-                all.check_content(dim, kind)?;
-                copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+                check_rows()?;
                 self.fix_dim(fixed)?
             }
         };
@@ -170,7 +170,9 @@ impl VectorStore {
             return self
                 .write_batch(Batch::Rows { ids, vectors: &vectors, documents: &lines, dim }, durability);
         }
-        copy_in_pieces(source, ids.len(), dim, |_| Ok(()))?;
+        if known.is_some() {
+            check_rows()?;
+        }
         let durability = durability.unwrap_or(engine.settings.durability);
         for rows in batch::parts(ids, &lines, dim)? {
             let source = &batch::Behind { source, first: rows.start };
