@@ -4,11 +4,11 @@ use crate::convert;
 use crate::error::OrRaise;
 use crate::ids::{self, Ids};
 use crate::vectors;
-use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMapping, PyTuple};
-use vecstone::{Filter, Hits, Id, IdKind, IdRef, SearchOptions, Snapshot};
+use vecstone::{Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
 pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
@@ -88,40 +88,42 @@ pub(crate) fn hits<'py>(
     (ids, distances, exact, rows_read, vectors, documents).into_pyobject(py)
 }
 
-/// Ids and distances of the results of many queries, both of shape (n, k).
+/// Ids and distances of the results of many queries, both of shape (n, k). numpy makes them: it refuses what memory cannot
+/// hold.
 pub(crate) fn neighbors<'py>(
     py: Python<'py>,
     found: &[Hits],
     k: usize,
     kind: Option<IdKind>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray2<f32>>)> {
-    let shape = [found.len(), k];
-    let cells = found.len().checked_mul(k).ok_or_else(|| PyValueError::new_err("k is too large"))?;
-    let at = |query: usize, hit: usize| query * k + hit;
-    let mut distances = vec![f32::INFINITY; cells];
-    for (query, hits) in found.iter().enumerate() {
-        hits.hits.iter().enumerate().for_each(|(n, hit)| distances[at(query, n)] = hit.distance);
-    }
-    let ids = if kind == Some(IdKind::U64) {
-        let mut ids = vec![u64::MAX; cells];
-        for (query, hits) in found.iter().enumerate() {
-            for (n, hit) in hits.hits.iter().enumerate() {
-                if let Id::U64(id) = hit.id {
-                    ids[at(query, n)] = id;
-                }
-            }
-        }
-        PyArray1::from_vec(py, ids).reshape(shape)?.into_any()
-    } else {
-        let mut ids: Vec<Py<PyAny>> = (0..cells).map(|_| py.None()).collect();
-        for (query, hits) in found.iter().enumerate() {
-            for (n, hit) in hits.hits.iter().enumerate() {
-                ids[at(query, n)] = ids::to_python(py, &hit.id)?.unbind();
-            }
-        }
-        PyArray1::from_vec(py, ids).reshape(shape)?.into_any()
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let full = |of: Bound<'py, PyAny>, dtype: &str| {
+        vectors::numpy_module(py)?.call_method1("full", ((found.len(), k), of, dtype))
     };
-    Ok((ids, PyArray1::from_vec(py, distances).reshape(shape)?))
+    let distances = full(f32::INFINITY.into_pyobject(py)?.into_any(), "float32")?;
+    fill(&distances, found, |hit| Ok(hit.distance))?;
+    if kind == Some(IdKind::U64) {
+        let ids = full(u64::MAX.into_pyobject(py)?.into_any(), "uint64")?;
+        fill(&ids, found, |hit| if let Id::U64(id) = hit.id { Ok(id) } else { Ok(u64::MAX) })?;
+        return Ok((ids, distances));
+    }
+    let ids = full(py.None().into_bound(py), "object")?;
+    fill(&ids, found, |hit| Ok(ids::to_python(py, &hit.id)?.unbind()))?;
+    Ok((ids, distances))
+}
+
+/// Writes what `of` takes from each hit to its place in an array with a line for each query.
+fn fill<T: Element>(
+    array: &Bound<'_, PyAny>,
+    found: &[Hits],
+    of: impl Fn(&Neighbor) -> PyResult<T>,
+) -> PyResult<()> {
+    let mut cells = array.cast::<PyArray2<T>>()?.readwrite();
+    for (mut line, hits) in cells.as_array_mut().rows_mut().into_iter().zip(found) {
+        for (cell, hit) in line.iter_mut().zip(&hits.hits) {
+            *cell = of(hit)?;
+        }
+    }
+    Ok(())
 }
 
 /// The components of many queries, shape (n, dim), copied.

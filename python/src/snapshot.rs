@@ -132,8 +132,7 @@ impl Snapshot {
         let (queries, n) = reading::queries(queries)?;
         let found =
             py.detach(|| reading::search_many(&self.snapshot, &queries, n, k, &options)).or_raise()?;
-        let (ids, distances) = reading::neighbors(py, &found, k, self.snapshot.kind())?;
-        Ok((ids, distances.into_any()))
+        reading::neighbors(py, &found, k, self.snapshot.kind())
     }
 
     fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -14,7 +14,7 @@ use crate::reading::{self, of_kind};
 use crate::segments::Segment;
 use crate::shared::{Shared, Wishes};
 use crate::vectors;
-use numpy::{PyArray1, PyArrayMethods};
+use numpy::PyArray1;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
@@ -396,8 +396,7 @@ impl Store {
             let snapshot = store.snapshot()?;
             Ok((reading::search_many(&snapshot, &queries, n, k, &options)?, snapshot.kind()))
         })?;
-        let (ids, distances) = reading::neighbors(py, &found, k, kind)?;
-        Ok((ids, distances.into_any()))
+        reading::neighbors(py, &found, k, kind)
     }
 
     fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {

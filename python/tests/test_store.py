@@ -196,8 +196,12 @@ def test_search(store: vecstone.Store, rows: np.ndarray) -> None:
     for bad in (query[:5], np.full(DIM, np.nan)):
         with pytest.raises(ValueError):
             store.search(bad)
-    with pytest.raises((ValueError, OverflowError)):
-        store.search(query, k=-1)
+    for search in (store.search, store.search_many):
+        with pytest.raises(ValueError, match="k is -1"):
+            search(query[None], k=-1)
+    with pytest.raises((MemoryError, ValueError)):
+        store.search_many(query[None], k=1 << 60)
+    assert len(store.search(query, k=1 << 60)) == len(store)
 
 
 def test_search_many(store: vecstone.Store, rows: np.ndarray) -> None:

@@ -82,6 +82,11 @@ class Neighbors(NamedTuple):
     distances: np.ndarray[Any, Any]
 
 
+def _check_k(k: int) -> None:
+    if k < 0:
+        raise ValueError(f"k is {k}; give 0 or more")
+
+
 class _Reading:
     """What a store and a snapshot of it have in common."""
 
@@ -100,10 +105,12 @@ class _Reading:
 
         O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none; CorruptError: a result is damaged.
         """
+        _check_k(k)
         return Hits(self._search(query, k, filter, radius, with_vectors, with_documents))  # type: ignore[attr-defined]
 
     def search_many(self, queries: Any, k: int = 10, *, filter: Any = None, radius: float | None = None) -> Neighbors:
         """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
+        _check_k(k)
         return Neighbors(*self._search_many(queries, k, filter, radius))  # type: ignore[attr-defined]
 
     def to_arrow(self) -> Any:
