@@ -49,7 +49,7 @@ stubs: installed ## Writes the docstrings of the built extension into its stub.
 
 wheel: $(VENV)/.ready ## A wheel for every Linux with glibc 2.17 or newer, and CPython 3.11 or newer, in target/wheels.
 	$(VENV)/bin/pip install --quiet ziglang==0.15.2
-	cd python && $(VENV)/bin/maturin build --release --locked --zig --compatibility manylinux2014 --out ../target/wheels
+	cd python && PATH="$(VENV)/bin:$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 --out ../target/wheels
 
 wheel-freethreaded: $(VENV)/.ready ## A wheel for a free-threaded interpreter, tested; skipped where there is none.
 	@for python in $(FREETHREADED); do \

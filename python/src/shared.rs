@@ -41,6 +41,12 @@ fn new_registry() -> (u32, Registry) {
     (std::process::id(), Registry::default())
 }
 
+/// Makes the registry while the module is imported: whoever makes it holds a lock that a child forked meanwhile would wait
+/// for, for ever.
+pub(crate) fn init() {
+    LazyLock::force(&REGISTRY);
+}
+
 fn registry() -> Arc<(u32, Registry)> {
     let registry = REGISTRY.load_full();
     if registry.0 == std::process::id() {

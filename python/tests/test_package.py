@@ -24,6 +24,13 @@ def test_the_command_line(path: Path) -> None:
     assert subprocess.run([found, "info", path], capture_output=True).returncode == 0
 
 
+def test_ctrl_c_ends_the_command(path: Path) -> None:
+    """Python's own handler would wait until the command has ended."""
+    code = "import signal, sys; from vecstone.__main__ import main; main(); print(signal.getsignal(signal.SIGINT).name)"
+    ended = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert ended.stdout.split()[-1] == "SIG_DFL", ended
+
+
 def test_only_numpy_is_imported() -> None:
     code = "import sys, vecstone; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())

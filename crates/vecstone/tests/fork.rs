@@ -18,6 +18,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -308,6 +309,32 @@ fn dimless(path: &Path) {
     }
 }
 
+/// Forks while another thread opens the first store of the process: the children open stores of their own all the same.
+fn first(path: &Path) {
+    let new = |name: String| {
+        let store =
+            VectorStore::create(path.with_extension(name), DIM as u32, Metric::L2).expect("a new store");
+        store.put(1u64, &row(DIM, 1, 1)).expect("stored");
+        store.close().expect("closed");
+    };
+    let start = Barrier::new(2);
+    thread::scope(|scope| {
+        let opens = scope.spawn(|| {
+            start.wait();
+            new("parent".to_owned());
+        });
+        start.wait();
+        let mut children = Vec::new();
+        while !opens.is_finished() && children.len() < 100 {
+            let name = children.len().to_string();
+            children.push(fork(|| new(name)));
+        }
+        for (n, child) in children.into_iter().enumerate() {
+            assert_eq!(wait(child), 0, "child {n}");
+        }
+    });
+}
+
 /// A child that outlives its parent: says so, and answers when asked, until nobody can ask any more.
 fn survivor(path: &Path, closes: bool) {
     let leaked = filled(path, &never_flushed());
@@ -350,6 +377,7 @@ fn other() {
         "busy" => busy(&path),
         "dropped" => dropped(&path),
         "dimless" => dimless(&path),
+        "first" => first(&path),
         "survivor" => survivor(&path, number == 1),
         role => panic!("no such role: {role}"),
     }
@@ -385,6 +413,12 @@ fn a_child_drops_its_handle_whatever_its_parent_was_doing() {
 fn a_child_of_a_store_without_a_dimension_sees_an_empty_one() {
     let _guard = deadline("a_child_of_a_store_without_a_dimension_sees_an_empty_one");
     run("dimless");
+}
+
+#[test]
+fn a_child_made_beside_the_first_opening_opens_stores() {
+    let _guard = deadline("a_child_made_beside_the_first_opening_opens_stores");
+    (0..12).for_each(|_| run("first"));
 }
 
 #[test]

@@ -14,17 +14,16 @@
 )]
 
 #[cfg(unix)]
-pub(crate) use unix::{Guard, generation, guard};
+pub(crate) use unix::{Guard, generation, guard, watch};
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::{Guard, generation, guard};
+pub(crate) use elsewhere::{Guard, generation, guard, watch};
 
 #[cfg(unix)]
 mod unix {
     use std::io;
     use std::os::fd::{AsRawFd, RawFd};
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
     /// Descriptors that may be registered at once.
     pub(super) const MAX_GUARDS: usize = 1024;
@@ -33,6 +32,10 @@ mod unix {
 
     /// How many forks lie between this process and the first one that had the library.
     static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+    /// Not a lock: a child that is forked while another thread registers the handler would wait for it for ever. Where two
+    /// threads register it, it does its work twice, which changes nothing.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
 
     /// An array of atomics, for the handler may neither allocate nor wait.
     static SLOTS: [AtomicI32; MAX_GUARDS] = [const { AtomicI32::new(FREE) }; MAX_GUARDS];
@@ -51,15 +54,23 @@ mod unix {
         process: u32,
     }
 
+    /// Looks after the children of this process from now on. To be called before anything here is done by a thread.
+    pub(crate) fn watch() -> io::Result<()> {
+        if !REGISTERED.load(Ordering::SeqCst) {
+            // SAFETY: both have the signature asked for and live as long as the program; `in_child` does only what is
+            // allowed after a fork.
+            let failed = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
+            if failed != 0 {
+                return Err(io::Error::from_raw_os_error(failed));
+            }
+            REGISTERED.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
     /// Registers a descriptor: a forked child will have /dev/null in its place. To be called before the file is locked.
     pub(crate) fn guard(file: &impl AsRawFd) -> io::Result<Guard> {
-        static HANDLER: OnceLock<libc::c_int> = OnceLock::new();
-        // SAFETY: `in_child` has the signature asked for, lives as long as the program and does only what is allowed
-        // after a fork.
-        let failed = *HANDLER.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_child)) });
-        if failed != 0 {
-            return Err(io::Error::from_raw_os_error(failed));
-        }
+        watch()?;
         let fd = file.as_raw_fd();
         let taken =
             |slot: &AtomicI32| slot.compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::SeqCst).is_ok();
@@ -83,6 +94,12 @@ mod unix {
                 SLOTS[self.slot].store(FREE, Ordering::SeqCst);
             }
         }
+    }
+
+    /// Runs before each fork. The first checksum of a process finds out what the processor can do, behind a lock that a
+    /// child made meanwhile would wait for, for ever: here it is waited for, or found out, first.
+    extern "C" fn before() {
+        std::hint::black_box(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &[0; 64]));
     }
 
     /// Runs in each new child, before `fork` returns there. Other threads may have held any lock at that moment: only
@@ -130,6 +147,10 @@ mod elsewhere {
 
     pub(crate) fn generation() -> u64 {
         0
+    }
+
+    pub(crate) fn watch() -> std::io::Result<()> {
+        Ok(())
     }
 
     pub(crate) fn guard<T>(_file: &T) -> std::io::Result<Guard> {

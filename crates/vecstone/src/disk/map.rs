@@ -93,18 +93,22 @@ pub(crate) fn start_writeback(file: &File, offset: u64, len: u64) {
 }
 
 /// Reads what the page cache has; `None` if it has not all of it, or cannot tell.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(crate) fn read_cached(file: &File, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
     use std::os::fd::AsRawFd;
     let Ok(offset) = i64::try_from(offset) else { return Ok(None) };
     let parts = [libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() }];
+    // The call itself: only newer C libraries have a function for it, and with that a program would not even start
+    // beside an older one. Its arguments are two halves of an offset, of which here the first is all.
     // SAFETY: one part, which is `buf`: borrowed for writing during the call, and as long as it says.
-    let read = unsafe { libc::preadv2(file.as_raw_fd(), parts.as_ptr(), 1, offset, libc::RWF_NOWAIT) };
+    let read = unsafe {
+        libc::syscall(libc::SYS_preadv2, file.as_raw_fd(), parts.as_ptr(), 1, offset, 0, libc::RWF_NOWAIT)
+    };
     Ok(usize::try_from(read).ok()) // after an error the ordinary call tells what it is
 }
 
 /// Elsewhere nobody can tell.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 pub(crate) fn read_cached(_file: &File, _buf: &mut [u8], _offset: u64) -> io::Result<Option<usize>> {
     Ok(None)
 }

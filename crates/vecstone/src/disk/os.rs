@@ -27,9 +27,17 @@ struct Writeback {
 const TO_THE_END: u64 = 0;
 
 /// The real disk. Keeps one parked thread once something long was written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OsDisk {
     helper: Mutex<Option<Sender<Writeback>>>,
+}
+
+impl Default for OsDisk {
+    fn default() -> OsDisk {
+        // Without memory for that, a lock cannot be taken either: that will say so.
+        _ = fork::watch();
+        OsDisk { helper: Mutex::default() }
+    }
 }
 
 impl Disk for OsDisk {
