@@ -1,6 +1,6 @@
-//! Threads for searches: so many in a process, shared by all that run at the same time.
+//! Threads for searches and other calls with much to do: so many in a process, shared by all that run at the same time.
 //!
-//! They live as long as the search that started them, so that a forked child finds none of its parent's to wait for. Of
+//! They live as long as the call that started them, so that a forked child finds none of its parent's to wait for. Of
 //! those that are at work there is only a count, which belongs to one process: after a fork it starts anew.
 
 use crate::disk::fork;

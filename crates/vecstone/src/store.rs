@@ -36,7 +36,7 @@ pub use write::Flush;
 ///
 /// Every method takes `&self` and may be called from any thread. Ids are unique: a put of a stored id replaces its
 /// vector and its document. A write is visible to this handle when it returns; it is durable when it was made with
-/// [`Durability::Sync`], when a later [`flush`](Self::flush) or [`close`](Self::close) has returned `Ok`, or, without
+/// [`Durability::Sync`](crate::Durability::Sync), when a later [`flush`](Self::flush) or [`close`](Self::close) has returned `Ok`, or, without
 /// any call, within the flush interval. A crash keeps whole batches only, in the order of writing.
 #[derive(Debug)]
 pub struct VectorStore {

@@ -34,7 +34,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::Corrupt`] if the ids of buffered writes cannot be looked up.
+    /// [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt) if the ids of buffered writes cannot be looked up.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let snapshot = match self.role.get() {
             Some(Role::Writer(engine)) if engine.is_forked() => self.forked_snapshot(&engine.published),
@@ -79,7 +79,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if the stored bytes are not what was written; [`Error::Io`].
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the stored bytes are not what was written; [`Error::Io`](crate::Error::Io).
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
         let id = id.as_id();
         match self.look_up(id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec))? {
@@ -94,7 +94,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::DimensionMismatch`] if `out` is not as long as a vector; else as [`get`](Self::get).
+    /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch) if `out` is not as long as a vector; else as [`get`](Self::get).
     pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
         check_len(self.dim(), out)?;
         let id = id.as_id();
@@ -143,7 +143,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::CountMismatch`] if `out` is not as long as its rows; else as [`get`](Self::get).
+    /// [`Error::CountMismatch`](crate::Error::CountMismatch) if `out` is not as long as its rows; else as [`get`](Self::get).
     pub fn get_many_into(
         &self,
         ids: &[impl AsId],
@@ -180,7 +180,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] and [`Error::Corrupt`] if that cannot be found out.
+    /// [`Error::Io`](crate::Error::Io) and [`Error::Corrupt`](crate::Error::Corrupt) if that cannot be found out.
     pub fn contains(&self, id: impl AsId) -> Result<bool> {
         let id = id.as_id();
         match self.look_up(id, |_, op| op.is_put().then_some(()))? {
@@ -222,7 +222,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::DimensionMismatch`], [`Error::NonFinite`]; [`Error::Corrupt`] if a result is not what was written.
+    /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch), [`Error::NonFinite`](crate::Error::NonFinite); [`Error::Corrupt`](crate::Error::Corrupt) if a result is not what was written.
     pub fn search(&self, query: &[f32], k: usize) -> Result<Hits> {
         self.snapshot()?.search(query, k)
     }
@@ -295,7 +295,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be looked at.
+    /// [`Error::Io`](crate::Error::Io) if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
         let engine = self.engine().ok().flatten().map(Arc::as_ref);
         stats::stats(&self.disk, &self.dir, &self.snapshot()?, engine)
@@ -306,7 +306,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be read; damage is in the report, not an error.
+    /// [`Error::Io`](crate::Error::Io) if a file cannot be read; damage is in the report, not an error.
     pub fn verify(&self) -> Result<VerifyReport> {
         verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
     }
