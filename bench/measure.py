@@ -28,6 +28,7 @@ TARGETS = {
     "get": (550e3, 1.0),
     "get scattered": (550e3, 1.0),
     "get_many": (2.5e6, 1.0),
+    "get_many vs numpy": (None, 1.3),
     "import": (30.0, 1.0),
     "search overhead": (5.0, 1.0),
 }
@@ -210,7 +211,18 @@ class Measure:
         some = [[self.ids[row] for row in wanted] for wanted in rows]
         if not np.allclose(self.peer.get_many(some[0]), self.vectors[rows[0]], atol=1e-6):
             raise RuntimeError("get_many gives other vectors")
-        yield self.figure("get_many", "vectors/s", *turns(lambda: rows.shape[1] * rate(self.peer.get_many, some)))
+        sides = [lambda: rows.shape[1] * rate(self.peer.get_many, some)]
+        if self.name == "ours":
+            plain = load("numpy_pickle")(self.place / "numpy", self.dim)
+            plain.put_many(self.ids, self.vectors)
+            plain.commit()
+            sides.append(lambda: rows.shape[1] * rate(plain.get_many, some))
+        measured, *limits = turns(*sides)
+        yield self.figure("get_many", "vectors/s", measured)
+        if limits:
+            yield self.figure("get_many vs numpy", "vectors/s", measured, limits[0])
+            plain.close()
+            shutil.rmtree(self.place / "numpy")
 
     def search(self):
         if self.peer is None:

@@ -35,6 +35,7 @@ TEXT = {
     "get": "get of one id, in the order of writing",
     "get scattered": "get of one id, in no order",
     "get_many": "get_many of 1,000 ids",
+    "get_many vs numpy": "the same (numpy's fancy indexing, a dict of ids)",
     "search": "search, exact, k = 10",
     "disk": "bytes on the disk after load and close",
     "disk of half": "bytes on the disk, half deleted, compacted, closed",

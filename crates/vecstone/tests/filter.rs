@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vecstone::{
-    Durability, Error, Filter, Hits, Id, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore,
-    reference_distance,
+    Durability, Error, Filter, Hits, Id, MAX_BATCH_RECORDS, Metric, OpenOptions, SearchOptions, Snapshot,
+    VectorStore, reference_distance,
 };
 
 const DIM: usize = 5;
@@ -316,6 +316,30 @@ fn deleting_what_a_filter_selects() {
     assert_eq!(store.delete_where(&filter("{}"), None).expect("deleted"), 4);
     assert!(store.is_empty().expect("readable"));
     assert_eq!(store.delete_where(&filter("{}"), None).expect("nothing"), 0);
+}
+
+/// More ids than one batch may hold become consecutive ones, and nothing is left.
+#[test]
+fn a_filter_may_select_more_than_a_batch_holds() {
+    if std::env::var_os("VECSTONE_QUICK").is_some() {
+        return;
+    }
+    let (_dir, path) = temp();
+    let options = OpenOptions::new().compact_at(2.0);
+    let store = VectorStore::create_with(&path, 1, Metric::L2, &options).expect("a new store");
+    let ids: Vec<u64> = (0..MAX_BATCH_RECORDS as u64 + 10).collect();
+    for ids in ids.chunks(MAX_BATCH_RECORDS) {
+        store.put_many(ids, &vec![1.0; ids.len()]).expect("stored");
+    }
+    store.put_document(5u64, &[1.0], "{}").expect("stored");
+    store.put_document(6u64, &[1.0], r#"{"kept": true}"#).expect("stored");
+    let gone = filter(r#"{"kept": {"$exists": false}}"#);
+    assert_eq!(store.delete_where(&gone, Some(Durability::Sync)).expect("deleted"), ids.len() - 1);
+    assert_eq!(store.ids_where(&filter("{}")).expect("readable"), [Id::from(6)]);
+    drop(store);
+    let store = VectorStore::open_with(&path, &options).expect("opens");
+    assert_eq!(store.len().expect("readable"), 1);
+    assert!(store.contains(6u64).expect("readable"));
 }
 
 /// An id is deleted only while its document says so: never on account of one that it had before.
