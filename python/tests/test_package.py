@@ -24,7 +24,7 @@ def test_the_command_line(path: Path) -> None:
     assert subprocess.run([found, "info", path], capture_output=True).returncode == 0
 
 
-def test_ctrl_c_ends_the_command(path: Path) -> None:
+def test_ctrl_c_ends_the_command() -> None:
     """Python's own handler would wait until the command has ended."""
     code = "import signal, sys; from vecstone.__main__ import main; main(); print(signal.getsignal(signal.SIGINT).name)"
     ended = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)

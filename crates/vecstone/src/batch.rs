@@ -82,34 +82,34 @@ pub(crate) fn copy_in_pieces(
     mut take: impl FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
     let most = rows_in_piece(dim);
-    let mut piece = vec![0.0; most.min(rows) * dim];
+    let mut memory = vec![0.0; most.min(rows) * dim];
     for first in (0..rows).step_by(most) {
-        let piece = &mut piece[..most.min(rows - first) * dim];
-        source.copy_rows(first, piece);
-        for (row, vector) in (first..).zip(piece.chunks_exact(dim)) {
-            check_finite(row, vector)?;
-        }
+        let piece = &mut memory[..most.min(rows - first) * dim];
+        copy_piece(source, first, dim, piece)?;
         take(piece)?;
     }
     Ok(())
 }
 
+/// Copies the rows from number `first` on and checks the copy.
+fn copy_piece(source: &dyn RowSource, first: usize, dim: usize, piece: &mut [f32]) -> Result<()> {
+    source.copy_rows(first, piece);
+    (first..).zip(piece.chunks_exact(dim)).try_for_each(|(row, vector)| check_finite(row, vector))
+}
+
 /// Checks all rows of a source, on up to `limit` threads; of several that must not be stored it names the first.
 pub(crate) fn check_source(source: &dyn RowSource, rows: usize, dim: usize, limit: usize) -> Result<()> {
     let (most, next) = (rows_in_piece(dim), AtomicUsize::new(0));
-    let first_bad = AtomicUsize::new(usize::MAX);
     let work = || {
         let mut memory = vec![0.0; most.min(rows) * dim];
         loop {
             let first = next.fetch_add(most, Ordering::Relaxed);
-            if first >= rows.min(first_bad.load(Ordering::Relaxed)) {
+            if first >= rows {
                 return Ok(());
             }
             let piece = &mut memory[..most.min(rows - first) * dim];
-            source.copy_rows(first, piece);
-            for (row, vector) in (first..).zip(piece.chunks_exact(dim)) {
-                check_finite(row, vector).inspect_err(|_| _ = first_bad.fetch_min(row, Ordering::Relaxed))?;
-            }
+            // Nobody begins another piece then; those before this one are begun.
+            copy_piece(source, first, dim, piece).inspect_err(|_| next.store(rows, Ordering::Relaxed))?;
         }
     };
     let pieces = rows.div_ceil(most) as u64;
