@@ -68,7 +68,8 @@ pub(crate) fn limit(asked: usize) -> usize {
 pub(crate) fn together<T: Send>(wanted: u64, limit: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     let extra = AT_WORK.take(wanted.saturating_sub(1), limit.saturating_sub(1) as u64);
     thread::scope(|scope| {
-        let start = |_| thread::Builder::new().name("vecstone-search".into()).spawn_scoped(scope, &work).ok();
+        let builder = || thread::Builder::new().name("vecstone-search".into());
+        let start = |_| builder().spawn_scoped(scope, fork::between_forks(&work)).ok();
         // If the system refuses one, the others do its work.
         let others: Vec<_> = (0..extra.taken).map_while(start).collect();
         let mut done = vec![work()];

@@ -1,6 +1,7 @@
 //! What runs in the background: one thread writes the buffer when it fills, one syncs within the flush interval, one
 //! indexes and compacts. They start with the first write and end with the store.
 
+use crate::disk::fork;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::sync::{Instant, thread};
@@ -31,7 +32,7 @@ impl Engine {
             [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
         for (name, job) in jobs {
             let engine = engine.clone();
-            match thread::Builder::new().name(name.into()).spawn(move || job(&engine)) {
+            match thread::Builder::new().name(name.into()).spawn(fork::between_forks(move || job(&engine))) {
                 Ok(thread) => threads.push(thread),
                 Err(_) => state.alone = true,
             }

@@ -1,6 +1,7 @@
 //! What a forked child may do with a store that its parent has open, and that it does not disturb its parent.
 //!
-//! Each fork happens in a process of its own, far from the test harness; a child ends by `_exit`.
+//! Each fork happens in a process of its own, far from the test harness; a child ends by `_exit`. A thread of the test
+//! itself must not start or end beside a fork: each thread of the child would wait for a lock of the standard library.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "forking is not safe, which is why there are tests for it")]
 #![allow(
@@ -195,9 +196,10 @@ fn busy(path: &Path) {
     let options = OpenOptions::new().segment_records(5000).flush_interval(Duration::from_millis(1));
     let leaked = filled(path, &options);
     let (store, done, durable) = (leaked.get(), &AtomicBool::new(false), &AtomicU64::new(0));
-    let parent = std::process::id();
+    let (parent, start) = (std::process::id(), Barrier::new(5));
     thread::scope(|scope| {
         scope.spawn(|| {
+            start.wait();
             for n in 1.. {
                 if done.load(Ordering::SeqCst) {
                     break;
@@ -211,6 +213,7 @@ fn busy(path: &Path) {
             }
         });
         scope.spawn(|| {
+            start.wait();
             for n in 1.. {
                 if done.load(Ordering::SeqCst) {
                     break;
@@ -220,17 +223,20 @@ fn busy(path: &Path) {
             }
         });
         scope.spawn(|| {
+            start.wait();
             while !done.load(Ordering::SeqCst) {
                 store.compact().expect("compacted");
             }
         });
         scope.spawn(|| {
+            start.wait();
             while !done.load(Ordering::SeqCst) {
                 assert!(store.len().expect("readable") as u64 >= ROWS);
                 store.search(&row(DIM, 5, 2), 3).expect("found");
             }
         });
         let _ends = Ends(done);
+        start.wait();
         for n in 0..40 {
             let least = durable.load(Ordering::SeqCst);
             let child = fork(|| {
@@ -257,9 +263,10 @@ fn busy(path: &Path) {
 /// Children drop their handle while the only thread that knows of it writes; there is none in the background.
 fn dropped(path: &Path) {
     let leaked = Leaked::new(VectorStore::create(path, DIM as u32, Metric::L2).expect("a new store"));
-    let (store, done) = (leaked.get(), &AtomicBool::new(false));
+    let (store, done, start) = (leaked.get(), &AtomicBool::new(false), Barrier::new(2));
     thread::scope(|scope| {
         scope.spawn(|| {
+            start.wait();
             for n in 1.. {
                 if done.load(Ordering::SeqCst) {
                     break;
@@ -270,6 +277,7 @@ fn dropped(path: &Path) {
             }
         });
         let _ends = Ends(done);
+        start.wait();
         for n in 0..300 {
             let child = fork(|| drop(leaked.take()));
             assert_eq!(wait(child), 0, "child {n}");
@@ -296,11 +304,17 @@ fn dimless(path: &Path) {
             drop(leaked.take());
         };
         assert_eq!(wait(fork(look)), 0, "round {round}");
+        let (start, end) = (Barrier::new(2), Barrier::new(2));
         thread::scope(|scope| {
-            let fixes = scope.spawn(|| store.set_dim(DIM as u32).expect("fixed"));
+            scope.spawn(|| {
+                start.wait();
+                store.set_dim(DIM as u32).expect("fixed");
+                end.wait();
+            });
+            start.wait();
             thread::sleep(Duration::from_micros(round * 50));
             let child = fork(look);
-            fixes.join().expect("no panic");
+            end.wait();
             assert_eq!(wait(child), 0, "round {round}, beside a thread");
         });
         store.put(1u64, &row(DIM, 1, 1)).expect("stored");
@@ -317,18 +331,21 @@ fn first(path: &Path) {
         store.put(1u64, &row(DIM, 1, 1)).expect("stored");
         store.close().expect("closed");
     };
-    let start = Barrier::new(2);
+    let (start, end, opened) = (Barrier::new(2), Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
-        let opens = scope.spawn(|| {
+        scope.spawn(|| {
             start.wait();
             new("parent".to_owned());
+            opened.store(true, Ordering::SeqCst);
+            end.wait();
         });
         start.wait();
         let mut children = Vec::new();
-        while !opens.is_finished() && children.len() < 100 {
+        while !opened.load(Ordering::SeqCst) && children.len() < 100 {
             let name = children.len().to_string();
             children.push(fork(|| new(name)));
         }
+        end.wait();
         for (n, child) in children.into_iter().enumerate() {
             assert_eq!(wait(child), 0, "child {n}");
         }
@@ -339,11 +356,16 @@ fn first(path: &Path) {
 fn survivor(path: &Path, closes: bool) {
     let leaked = filled(path, &never_flushed());
     let store = leaked.get();
+    static START: Barrier = Barrier::new(2);
+    static END: Barrier = Barrier::new(2);
     let writing = thread::spawn(move || {
+        START.wait();
         for n in 1..200 {
             store.put(ROWS + 100, &row(DIM, ROWS + 100, n)).expect("stored");
         }
+        END.wait();
     });
+    START.wait();
     fork(|| {
         let mut out = std::io::stdout();
         loop {
@@ -356,6 +378,7 @@ fn survivor(path: &Path, closes: bool) {
         }
         drop(leaked.take());
     });
+    END.wait();
     writing.join().expect("no panic");
     if closes {
         leaked.take().close().expect("closed");

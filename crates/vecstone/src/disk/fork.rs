@@ -8,27 +8,49 @@
 //! A child made between the opening of a file and its registration, or past the handlers (a bare `clone`), keeps its
 //! reference until it ends or executes another program. It matters only if the parent dies meanwhile: an orderly end
 //! unlocks explicitly.
+//!
+//! Two locks of other libraries would be held in a child for ever, too: the one behind which the checksums find out what
+//! the processor can do, and the one that the standard library takes at the end of each thread, and in a program of Rust
+//! at its start (`std::sys::pal::unix::stack_overflow::thread_info`). Each thread of a child would wait for the second.
+//! A handler that runs before each fork waits until no thread of ours holds either. Threads of others are not ours to
+//! wait for.
 #![cfg_attr(
     unix,
     allow(unsafe_code, reason = "registering a fork handler and replacing descriptors need it")
 )]
 
 #[cfg(unix)]
-pub(crate) use unix::{Guard, generation, guard, watch};
+pub(crate) use unix::{Guard, between_forks, generation, guard, watch};
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::{Guard, generation, guard, watch};
+pub(crate) use elsewhere::{Guard, between_forks, generation, guard, watch};
 
 #[cfg(unix)]
 mod unix {
+    use std::cell::Cell;
     use std::io;
     use std::os::fd::{AsRawFd, RawFd};
     use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     /// Descriptors that may be registered at once.
     pub(super) const MAX_GUARDS: usize = 1024;
 
     const FREE: RawFd = -1;
+
+    /// How many forks are under way, and how many threads start or end. Never both.
+    static FORKING: AtomicU64 = AtomicU64::new(0);
+    static PASSING: AtomicU64 = AtomicU64::new(0);
+
+    /// A fork waits for no more than this: one from a signal handler that interrupts the start of a thread would wait
+    /// for itself.
+    pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+    thread_local! {
+        /// Dropped when the thread is over but for this.
+        static END: Cell<Option<Passage>> = const { Cell::new(None) };
+    }
 
     /// How many forks lie between this process and the first one that had the library.
     static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -57,9 +79,9 @@ mod unix {
     /// Looks after the children of this process from now on. To be called before anything here is done by a thread.
     pub(crate) fn watch() -> io::Result<()> {
         if !REGISTERED.load(Ordering::SeqCst) {
-            // SAFETY: both have the signature asked for and live as long as the program; `in_child` does only what is
+            // SAFETY: they have the signature asked for and live as long as the program; `in_child` does only what is
             // allowed after a fork.
-            let failed = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
+            let failed = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
             if failed != 0 {
                 return Err(io::Error::from_raw_os_error(failed));
             }
@@ -96,16 +118,81 @@ mod unix {
         }
     }
 
-    /// Runs before each fork. The first checksum of a process finds out what the processor can do, behind a lock that a
-    /// child made meanwhile would wait for, for ever: here it is waited for, or found out, first.
-    extern "C" fn before() {
+    /// What a thread is to do, for it to start and end only while no fork is under way. To be made where the thread is
+    /// started.
+    pub(crate) fn between_forks<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+        let start = Passage::new();
+        move || {
+            drop(start);
+            let _end = AtEnd;
+            work()
+        }
+    }
+
+    /// The start or the end of a thread; no fork happens while there is one.
+    pub(super) struct Passage {
+        generation: u64,
+    }
+
+    impl Passage {
+        pub(super) fn new() -> Passage {
+            loop {
+                PASSING.fetch_add(1, Ordering::SeqCst);
+                if FORKING.load(Ordering::SeqCst) == 0 {
+                    return Passage { generation: generation() };
+                }
+                PASSING.fetch_sub(1, Ordering::SeqCst);
+                wait_while(|| FORKING.load(Ordering::SeqCst) > 0);
+            }
+        }
+    }
+
+    impl Drop for Passage {
+        fn drop(&mut self) {
+            // A child starts to count anew.
+            if self.generation == generation() {
+                PASSING.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Begins the last passage of a thread, when it is dropped.
+    struct AtEnd;
+
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            END.set(Some(Passage::new()));
+        }
+    }
+
+    /// No lock to wait at: a child might find it held.
+    fn wait_while(busy: impl Fn() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while busy() && Instant::now() < until {
+            thread::sleep(Duration::from_micros(20));
+        }
+    }
+
+    /// Runs before each fork.
+    pub(super) extern "C" fn before() {
+        FORKING.fetch_add(1, Ordering::SeqCst);
+        wait_while(|| PASSING.load(Ordering::SeqCst) > 0);
+        // The first of a process finds out what the processor can do: here it is waited for, or it is this one.
         std::hint::black_box(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &[0; 64]));
+    }
+
+    /// Runs after each fork, also after one that failed.
+    pub(super) extern "C" fn in_parent() {
+        // Registered meanwhile, it did not run before.
+        _ = FORKING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |forks| forks.checked_sub(1));
     }
 
     /// Runs in each new child, before `fork` returns there. Other threads may have held any lock at that moment: only
     /// system calls and atomics here.
     extern "C" fn in_child() {
         GENERATION.fetch_add(1, Ordering::SeqCst);
+        PASSING.store(0, Ordering::SeqCst);
+        FORKING.store(0, Ordering::SeqCst);
         if SLOTS.iter().all(|slot| slot.load(Ordering::SeqCst) == FREE) {
             return;
         }
@@ -153,6 +240,10 @@ mod elsewhere {
         Ok(())
     }
 
+    pub(crate) fn between_forks<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+        work
+    }
+
     pub(crate) fn guard<T>(_file: &T) -> std::io::Result<Guard> {
         Ok(Guard)
     }
@@ -174,6 +265,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
     use std::sync::Arc;
+    use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
     /// A forked child, killed with its owner.
@@ -308,6 +400,49 @@ mod tests {
             assert!(locks(&path));
         });
         assert_eq!(child.wait(), 0);
+    }
+
+    /// Whether `work` in another thread still waits after a moment, and ends once `release` is called.
+    fn waits_for(release: impl FnOnce(), work: impl FnOnce() + Send) -> bool {
+        let (ended, end) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                work();
+                ended.send(()).expect("somebody listens");
+            });
+            let waits = end.recv_timeout(Duration::from_millis(50)).is_err();
+            release();
+            end.recv().expect("it ends");
+            waits
+        })
+    }
+
+    #[test]
+    fn a_fork_waits_for_a_thread_that_starts_or_ends() {
+        watch().expect("registered");
+        let passage = unix::Passage::new();
+        let fork = || assert_eq!(Child::new(|| ()).wait(), 0);
+        assert!(waits_for(|| drop(passage), fork));
+        // A thread that is over, or was never started, is not waited for.
+        drop(between_forks(|| ()));
+        std::thread::spawn(between_forks(|| ())).join().expect("no panic");
+        std::thread::spawn(between_forks(|| panic!("meant"))).join().expect_err("it panicked");
+        let before = Instant::now();
+        fork();
+        assert!(before.elapsed() < unix::PATIENCE);
+    }
+
+    #[test]
+    fn a_thread_starts_and_ends_when_no_fork_is_under_way() {
+        watch().expect("registered");
+        unix::before();
+        assert!(waits_for(|| unix::in_parent(), || drop(between_forks(|| ()))));
+        let (ends, end) = channel::<()>();
+        let thread = std::thread::spawn(between_forks(move || end.recv().is_err()));
+        let join = || assert!(thread.join().expect("no panic"), "nobody speaks");
+        unix::before();
+        drop(ends);
+        assert!(waits_for(|| unix::in_parent(), join));
     }
 
     #[test]

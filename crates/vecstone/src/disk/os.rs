@@ -100,7 +100,8 @@ impl Disk for OsDisk {
             let (jobs, inbox) = channel::<Writeback>();
             let work = || inbox.into_iter().for_each(|job| job.file.start_writeback(job.offset, job.len));
             // Without a thread nothing is lost but time.
-            let started = thread::Builder::new().name("vecstone-ahead".into()).spawn(work);
+            let started =
+                thread::Builder::new().name("vecstone-ahead".into()).spawn(fork::between_forks(work));
             *helper = started.ok().map(|_| jobs);
         }
         if let Some(helper) = helper.as_ref() {
