@@ -34,6 +34,8 @@ mod commit;
 mod erase;
 mod sync;
 
+use erase::LOOKS;
+
 /// The writing half of an open store.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -290,7 +292,8 @@ impl Engine {
         if bytes < PREPARED_BYTES {
             return self.accept(kind, bytes, durability, |buffer| buffer.push(changes));
         }
-        // Copied before the state is locked.
+        // Copied before the state is locked, but not before there is room: nobody keeps copies while waiting.
+        drop(self.room(bytes)?);
         let memory = self.state().buffer.lend(batch.len());
         let prepared = Prepared::new(self.schema.dim as usize, changes, memory);
         self.accept(kind, bytes, durability, |buffer| buffer.push_prepared(prepared))
@@ -315,22 +318,20 @@ impl Engine {
     pub(crate) fn delete(&self, mut ops: Vec<Op<'_>>, durability: Durability) -> Result<usize> {
         ops.sort_unstable_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
         ops.dedup_by(|a, b| a.id().as_bytes() == b.id().as_bytes());
-        let hasher = self.schema.hasher();
-        loop {
+        for _ in 0..LOOKS {
             // Looked up without the lock; what happens meanwhile makes it look again.
             let view = self.published.load_full();
             let mut there = Vec::new();
             for op in &ops {
-                let id = op.id().as_bytes();
-                there.push(view.kind == Some(op.id().kind()) && view.find(hasher.hash(id), id)?.is_some());
+                there.push(self.is_in(&view, *op.id())?);
             }
             let state = self.room(Batch::Ops(&ops).bytes())?;
             if !Arc::ptr_eq(&view, &self.published.load()) {
                 continue;
             }
             let is_there = |(op, there): (&Op<'_>, bool)| {
-                let id = op.id().as_bytes();
-                state.buffer.find(hasher.hash(id), id).map_or(there, |found| found.op.is_put())
+                let hash = self.schema.hasher().hash(op.id().as_bytes());
+                state.buffer.find(hash, op.id().as_bytes()).map_or(there, |found| found.op.is_put())
             };
             let Some(kind) = state.kind else { return Ok(0) };
             let found: Vec<Op<'_>> = ops
@@ -342,10 +343,11 @@ impl Engine {
             if found.is_empty() {
                 return Ok(0);
             }
-            let changes = Batch::Ops(&found).changes(hasher);
+            let changes = Batch::Ops(&found).changes(self.schema.hasher());
             self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
             return Ok(found.len());
         }
+        self.delete_in_turn(&ops, durability)
     }
 
     /// Takes a checked batch of `bytes` bytes into the buffer, waiting for room; returns when it is visible, or durable.
@@ -529,7 +531,12 @@ impl Engine {
             }
         }
         let next = buffered.next();
-        self.state().overlay = Some(Overlay { base, next, view: view.clone() });
+        let mut state = self.state();
+        // What is no longer shown must not keep its files.
+        if Arc::ptr_eq(&base, &self.published.load()) {
+            state.overlay = Some(Overlay { base, next, view: view.clone() });
+        }
+        drop(state);
         Ok(Snapshot::new(self.schema, kind, view, buffered))
     }
 

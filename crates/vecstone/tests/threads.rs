@@ -395,6 +395,40 @@ impl Held {
     }
 }
 
+/// Looking up many ids takes longer than others leave the store unchanged.
+#[test]
+fn a_large_delete_comes_to_its_end_beside_writers() {
+    let _guard = deadline("a_large_delete_comes_to_its_end_beside_writers");
+    let (_dir, path) = temp();
+    let options = OpenOptions::new().segment_records(100_000);
+    let store = VectorStore::create_with(&path, 8, Metric::L2, &options).expect("a new store");
+    let ids: Vec<u64> = (100..400_100).collect();
+    let rows: Vec<f32> = ids.iter().flat_map(|&id| row(8, id, 1)).collect();
+    store.put_many(&ids, &rows).expect("stored");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for id in 0..8 {
+            let (store, done) = (&store, &done);
+            scope.spawn(move || {
+                for version in 1.. {
+                    store.put_with(id, &row(8, id, version), Some(Durability::Sync)).expect("stored");
+                    if done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            });
+        }
+        // Twice the same: the second finds nothing.
+        let wanted: Vec<u64> = ids.iter().chain(&ids).copied().collect();
+        let deleted = [store.delete_many(&wanted), store.delete_many(&wanted)];
+        done.store(true, Ordering::SeqCst);
+        assert_eq!(deleted.map(|deleted| deleted.expect("deleted")), [400_000, 0]);
+    });
+    assert_eq!(store.len().expect("known"), 8);
+    store.close().expect("closed");
+    assert_eq!(VectorStore::open(&path).expect("opens").len().expect("known"), 8);
+}
+
 #[test]
 fn compaction_changes_no_snapshot() {
     let _guard = deadline("compaction_changes_no_snapshot");

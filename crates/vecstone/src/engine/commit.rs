@@ -30,7 +30,8 @@ pub(super) enum Outcome {
 
 impl Engine {
     /// Runs `write` in the writer's place; where it finds that the segment has to be sealed first (`None`), seals it,
-    /// which needs the sync place too, and runs it again.
+    /// which needs the sync place too, and runs it again before anybody else writes to the next one: a batch that fills
+    /// a segment alone would never find one empty.
     pub(super) fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
         loop {
             let mut writer = self.writer();
@@ -39,11 +40,17 @@ impl Engine {
             }
             let full = writer.pair.header().identity.segment;
             drop(writer);
-            self.in_sync_place(|| {
+            let done = self.in_sync_place(|| {
                 let mut writer = self.writer();
                 // Somebody else may have sealed it meanwhile.
-                if writer.pair.header().identity.segment == full { self.seal(&mut writer) } else { Ok(()) }
+                if writer.pair.header().identity.segment == full {
+                    self.seal(&mut writer)?;
+                }
+                write(&mut writer)
             })?;
+            if let Some(done) = done {
+                return Ok(done);
+            }
         }
     }
 
@@ -64,13 +71,10 @@ impl Engine {
 
     /// Writes a batch from where it lies, after all that was accepted before; returns its sequence.
     pub(super) fn write_past_buffer(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
+        let ops = self.state().buffer.next();
         self.in_turn(|writer| {
-            let ops = {
-                let mut state = self.state();
-                // The store may have been cleared since the batch was accepted, and its kind be another now.
-                Self::settle_kind(&mut state, kind)?;
-                state.buffer.next()
-            };
+            // The store may have been cleared since the batch was accepted, and its kind be another now.
+            Self::settle_kind(&mut self.state(), kind)?;
             if self.write_until(writer, ops)? == Outcome::SealFirst {
                 return Ok(None);
             }
@@ -148,11 +152,11 @@ impl Engine {
             let ops = ops.min(state.buffer.next());
             writer.ops = ops;
             state.buffer.remove(ops);
+            state.setback = None;
             self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
         }
         // What it was made from is not shown any more.
         state.overlay = None;
-        state.setback = None;
         let (crowd, tidy) = (state.crowd > 0, changed && !state.untidy);
         state.untidy |= changed;
         drop(state);

@@ -1,4 +1,5 @@
-//! Deleting what a filter selects, as one batch at one place in the order of writing.
+//! Deleting in the writer's place, as one batch at one place in the order of writing: what a filter selects, and ids
+//! whose look-up others always overtake.
 //!
 //! Reading documents takes long, and nothing may change between the last look and the batch. So most of the looking is
 //! done while others write; then, in the writer's place, only at what they wrote meanwhile. What is accepted into the
@@ -11,14 +12,14 @@ use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
 use crate::crew;
 use crate::error::Result;
 use crate::filter::Filter;
-use crate::id::{AsId, Id};
+use crate::id::{AsId, Id, IdRef};
 use crate::select::select;
 use crate::settings::Durability;
 use crate::view::View;
 use std::sync::Arc;
 
 /// Looks without the writer's place, at most: each one looks at what was written during the one before.
-const LOOKS: usize = 4;
+pub(super) const LOOKS: usize = 4;
 
 /// A batch of deletes.
 struct Erased {
@@ -54,7 +55,12 @@ impl Engine {
             seen = Some(view);
         }
         let (mut deleted, mut last) = (0, None);
-        while let Some(erased) = self.in_turn(|writer| self.erase(writer, filter, &mut known, limit))? {
+        loop {
+            let ops = self.state().buffer.next();
+            let Some(erased) = self.in_turn(|writer| self.erase(writer, ops, filter, &mut known, limit))?
+            else {
+                break;
+            };
             deleted += erased.ids;
             last = Some(erased.seq);
             if !erased.full {
@@ -65,27 +71,58 @@ impl Engine {
         Ok(deleted)
     }
 
-    /// Writes one batch that deletes what matches now, if anything does. `known`: what was found before.
+    /// Writes what was accepted up to `ops`, then one batch that deletes what matches, if anything does. `known`: what
+    /// was found before.
     fn erase(
         &self,
         writer: &mut Writer,
+        ops: u64,
         filter: &Filter,
         known: &mut Option<View>,
         limit: usize,
     ) -> Result<Option<Option<Erased>>> {
-        let ops = self.state().buffer.next();
-        if self.write_until(writer, ops)? == Outcome::SealFirst {
-            return Ok(None);
-        }
-        // Nobody changes it as long as the writer's place is held.
-        let view = self.published.load_full();
+        let Some(view) = self.written_to(writer, ops)? else { return Ok(None) };
         let selected = known.insert(select(filter, &view, self.schema.hasher(), known.as_ref(), limit)?);
         let (ids, full) = some_ids(selected)?;
-        let (Some(kind), false) = (view.kind, ids.is_empty()) else { return Ok(Some(None)) };
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
-        let outcome = self.write_batch(writer, Batch::Ops(&ops), kind, None)?;
-        let erased = Erased { ids: ids.len(), seq: writer.pair.written().seq, full };
-        Ok((outcome == Outcome::Written).then_some(Some(erased)))
+        let written = self.write_deletes(writer, &view, &ops)?;
+        Ok(written.map(|seq| seq.map(|seq| Erased { ids: ids.len(), seq, full })))
+    }
+
+    /// Deletes those of different ids that are there; returns how many.
+    pub(super) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
+        let accepted = self.state().buffer.next();
+        let (deleted, seq) = self.in_turn(|writer| {
+            let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
+            let mut there = Vec::new();
+            for op in ops {
+                if self.is_in(&view, *op.id())? {
+                    there.push(*op);
+                }
+            }
+            Ok(self.write_deletes(writer, &view, &there)?.map(|seq| (there.len(), seq)))
+        })?;
+        seq.map_or(Ok(()), |seq| self.settle(seq, durability))?;
+        Ok(deleted)
+    }
+
+    pub(super) fn is_in(&self, view: &View, id: IdRef<'_>) -> Result<bool> {
+        let bytes = id.as_bytes();
+        Ok(view.kind == Some(id.kind()) && view.find(self.schema.hasher().hash(bytes), bytes)?.is_some())
+    }
+
+    /// Writes what was accepted up to `ops`; then the files, which nobody changes as long as the writer's place is held.
+    /// `None`: the segment has to be sealed first.
+    fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
+        let written = self.write_until(writer, ops)? == Outcome::Written;
+        Ok(written.then(|| self.published.load_full()))
+    }
+
+    /// Writes a batch of deletes, if there are any, and tells its sequence. `None`: the segment has to be sealed first.
+    fn write_deletes(&self, writer: &mut Writer, view: &View, ops: &[Op<'_>]) -> Result<Option<Option<u64>>> {
+        let (Some(kind), false) = (view.kind, ops.is_empty()) else { return Ok(Some(None)) };
+        let outcome = self.write_batch(writer, Batch::Ops(ops), kind, None)?;
+        Ok((outcome == Outcome::Written).then(|| Some(writer.pair.written().seq)))
     }
 }
 
