@@ -30,8 +30,6 @@ pub struct BackupReport {
 struct Backup<'a> {
     disk: &'a Arc<dyn Disk>,
     to: &'a Path,
-    /// Whether files may be shared: only the writer knows that their names stay.
-    link: bool,
     made: Vec<PathBuf>,
     report: BackupReport,
 }
@@ -43,11 +41,10 @@ pub(crate) fn backup(
     manifest: &Manifest,
     snapshot: &Snapshot,
     to: &Path,
-    link: bool,
 ) -> Result<BackupReport> {
     // Made and locked like a new store: what is there already is refused, or an interrupted creation to start over.
     let _lock = directory::make_directory(disk.as_ref(), to)?;
-    let mut backup = Backup { disk, to, link, made: Vec::new(), report: BackupReport::default() };
+    let mut backup = Backup { disk, to, made: Vec::new(), report: BackupReport::default() };
     let copied = backup.copy_all(manifest, snapshot);
     if copied.is_err() {
         _ = disk.unlink(&directory::manifest_path(to));
@@ -68,7 +65,7 @@ impl Backup<'_> {
         // A store without a dimension has no segment.
         if let Some((last, sealed)) = parts.split_last() {
             for part in sealed {
-                self.segment(part, self.link)?;
+                self.segment(part, true)?;
                 new.segments.push(self.entry(part, number)?);
             }
             // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
@@ -108,9 +105,8 @@ impl Backup<'_> {
     /// Shares a file that never changes, or copies its first `len` bytes from the open file: its name may be gone.
     fn file(&mut self, from: &Named, len: u64, link: bool) -> Result<()> {
         let to = self.to.join(from.path.file_name().unwrap_or_default());
-        // A name may have been given to another file since; a length that differs tells of one that was not sealed.
-        if link && from.len()? == len && self.disk.link(&from.path, &to).is_ok() {
-            self.made.push(to);
+        // A length that differs tells of a file that was not sealed.
+        if link && from.len()? == len && self.share(from, &to) {
             self.report.linked += len;
             self.count(len);
             return Ok(());
@@ -120,6 +116,22 @@ impl Backup<'_> {
         copy.file.sync_data().map_err(|e| Error::io(&copy.path, "sync", e))?;
         self.count(len);
         Ok(())
+    }
+
+    /// Gives an open file another name; false if it cannot have one.
+    fn share(&mut self, from: &Named, to: &Path) -> bool {
+        if self.disk.link(&from.path, to).is_err() {
+            return false;
+        }
+        self.made.push(to.to_owned());
+        // Since it was opened the name may have been given to another file.
+        let found = self.disk.open(to, Open::Read).and_then(|file| file.inode());
+        let same = matches!((found, from.file.inode()), (Ok(found), Ok(open)) if found == open);
+        if !same {
+            // What cannot be taken away is in the way of the copy, which says so.
+            _ = self.disk.unlink(to);
+        }
+        same
     }
 
     fn create(&mut self, path: PathBuf) -> Result<Named> {

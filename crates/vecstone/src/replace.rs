@@ -62,6 +62,7 @@ impl Engine {
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part, made } = self.next_segment(writer)?;
         let mut view = View::clone(&self.published.load());
+        view.active_mut().end = sealed.clone();
         let mut manifest = writer.manifest.clone();
         manifest.next_segment = entry.number + 1;
         manifest.segments.last_mut().expect("an active segment").sealed = Some(sealed);

@@ -354,8 +354,9 @@ impl VectorStore {
     }
 
     /// Copies the store, as it is now, to a new directory, which is then a store of its own: a consistent copy of a live
-    /// store, durable when this returns. A handle that writes flushes first and shares sealed segments as hard links
-    /// where the file system can; any other copies what it shows.
+    /// store, durable when this returns. A handle that writes flushes first; any other copies what it shows. Sealed
+    /// segments, which never change, become hard links where the file system can; the rest is copied by the file system
+    /// (as reflinks, where it has them) or through memory.
     ///
     /// # Errors
     ///
@@ -365,15 +366,15 @@ impl VectorStore {
         let (disk, to) = (&self.disk, to.as_ref());
         if let Some(Role::Reader(reader)) = self.role.get() {
             let (manifest, snapshot) = reader.with_manifest()?;
-            return backup::backup(disk, &manifest, &snapshot, to, false);
+            return backup::backup(disk, &manifest, &snapshot, to);
         }
         if let Some(engine) = self.engine()? {
             let (manifest, snapshot) = engine.durable_snapshot()?;
-            return backup::backup(disk, &manifest, &snapshot, to, true);
+            return backup::backup(disk, &manifest, &snapshot, to);
         }
         let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
         let manifest = dimless.place()?.manifest().clone();
-        backup::backup(disk, &manifest, &self.empty_snapshot(), to, false)
+        backup::backup(disk, &manifest, &self.empty_snapshot(), to)
     }
 
     /// Flushes, marks the store as closed cleanly and lets go of the lock.

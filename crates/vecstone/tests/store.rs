@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vecstone::{
@@ -557,7 +558,16 @@ fn a_backup_is_a_store_of_its_own() {
     let report = store.backup(&by_writer).expect("copied");
     let there: Vec<u64> = files(&by_writer).iter().map(|(_, bytes)| bytes.len() as u64).collect();
     assert_eq!((report.files, report.bytes), (there.len() as u64, there.iter().sum()));
-    VectorStore::open_read_only(&path).expect("opens").backup(&by_reader).expect("copied");
+    let read = VectorStore::open_read_only(&path).expect("opens").backup(&by_reader).expect("copied");
+    // The sealed segments are shared, the active one is not.
+    let shared = |copy: &Path| -> u64 {
+        let inode = |path: &Path| fs::metadata(path).ok().map(|of| (of.dev(), of.ino()));
+        let is_shared = |of: &Path| inode(of) == inode(&path.join(of.file_name().expect("a file")));
+        let shared = files(copy).into_iter().filter(|(of, _)| is_shared(of));
+        shared.map(|(_, bytes)| bytes.len() as u64).sum()
+    };
+    assert_eq!((report.linked, read.linked), (shared(&by_writer), shared(&by_reader)));
+    assert!(report == read && report.linked > report.bytes / 2, "{report:?}, {read:?}");
     let error = store.backup(&by_reader).expect_err("there already");
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
     store.delete_many(&(0..200u64).collect::<Vec<_>>()).expect("deleted");

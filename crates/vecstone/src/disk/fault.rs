@@ -181,6 +181,15 @@ impl DiskFile for FaultFile {
         self.inner.len()
     }
 
+    fn inode(&self) -> io::Result<(u64, u64)> {
+        self.counter.check("inode")?;
+        self.inner.inode()
+    }
+
+    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
+        super::copy_range(self, to, 0..len)
+    }
+
     fn allocated(&self) -> io::Result<u64> {
         self.counter.check("allocated")?;
         self.inner.allocated()

@@ -1,5 +1,5 @@
-//! Read-only mappings: with [`fork`](super::fork) the only module with `unsafe` (and so also home of a hint that std
-//! has no call for).
+//! Read-only mappings: with [`fork`](super::fork) the only module with `unsafe` (and so also home of some calls of the
+//! system that std does not have).
 //!
 //! A mapping is never written through, never moves, and lives as long as any view of it. It may be longer than its
 //! file: callers touch only bytes below a committed end, which the file has and which never change (the format's
@@ -90,6 +90,38 @@ pub(crate) fn start_writeback(file: &File, offset: u64, len: u64) {
         // SAFETY: the call takes an open descriptor and numbers, and touches no memory of ours.
         unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
     }
+}
+
+/// Has the system copy the first `len` bytes from one file to the same place in another; how many it has copied. Less
+/// than all of them, or none, where it cannot.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub(crate) fn copy_within_system(from: &File, to: &File, len: u64) -> u64 {
+    use std::os::fd::AsRawFd;
+    let mut done = 0u64;
+    while done < len {
+        let (Ok(mut here), Ok(mut there), Ok(left)) =
+            (i64::try_from(done), i64::try_from(done), usize::try_from(len - done))
+        else {
+            break;
+        };
+        let (here, there): (*mut i64, *mut i64) = (&raw mut here, &raw mut there);
+        // As below, the call itself.
+        // SAFETY: open descriptors, numbers, and two places in this frame that the call may change.
+        let copied = unsafe {
+            libc::syscall(libc::SYS_copy_file_range, from.as_raw_fd(), here, to.as_raw_fd(), there, left, 0)
+        };
+        match u64::try_from(copied) {
+            Ok(copied) if copied > 0 => done += copied,
+            _ => break,
+        }
+    }
+    done.min(len)
+}
+
+/// Elsewhere it is not asked.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+pub(crate) fn copy_within_system(_from: &File, _to: &File, _len: u64) -> u64 {
+    0
 }
 
 /// Reads what the page cache has; `None` if it has not all of it, or cannot tell.

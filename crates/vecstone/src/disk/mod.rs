@@ -18,6 +18,7 @@ pub(crate) use os::OsDisk;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,6 +65,8 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     /// Writes some bytes at `offset`, making the file longer if need be.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
     fn len(&self) -> io::Result<u64>;
+    /// What tells the file from every other: device and inode.
+    fn inode(&self) -> io::Result<(u64, u64)>;
     /// Bytes that the file occupies on the disk.
     fn allocated(&self) -> io::Result<u64>;
     fn set_len(&self, len: u64) -> io::Result<()>;
@@ -71,18 +74,10 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     /// See [`Disk::start_writeback`].
     fn start_writeback(&self, _offset: u64, _len: u64) {}
     /// Writes the first `len` bytes, all of which this file must have, to the same place in another.
-    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
-        let size = usize::try_from(len).unwrap_or(usize::MAX).min(COPY_BUFFER);
-        let mut buffer = vec![0; size];
-        for from in (0..len).step_by(COPY_BUFFER) {
-            let size = usize::try_from(len - from).unwrap_or(usize::MAX).min(COPY_BUFFER);
-            let part = &mut buffer[..size];
-            transfer(size, io::ErrorKind::UnexpectedEof, |done| {
-                self.read_at(&mut part[done..], from + done as u64)
-            })?;
-            write_all_at(to, part, from)?;
-        }
-        Ok(())
+    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()>;
+    /// The operating system's file, where it is one.
+    fn os_file(&self) -> Option<&std::fs::File> {
+        None
     }
     /// Takes the lock of this file, shared or exclusive, until the file is dropped; false if someone else has it.
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
@@ -92,6 +87,18 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
 
 /// Bytes copied at once.
 const COPY_BUFFER: usize = 1 << 20;
+
+/// Copies a range from one file to the same place in another, through memory.
+fn copy_range(from: &dyn DiskFile, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
+    let part = |at: u64| usize::try_from(range.end - at).unwrap_or(usize::MAX).min(COPY_BUFFER);
+    let mut buffer = vec![0; if range.is_empty() { 0 } else { part(range.start) }];
+    for at in range.clone().step_by(COPY_BUFFER) {
+        let bytes = &mut buffer[..part(at)];
+        read_exact_at(from, bytes, at)?;
+        write_all_at(to, bytes, at)?;
+    }
+    Ok(())
+}
 
 /// Interruptions in a row after which a call is given up.
 const MAX_RETRIES: usize = 1000;

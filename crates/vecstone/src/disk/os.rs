@@ -171,6 +171,29 @@ impl DiskFile for OsFile {
     }
 
     #[cfg(unix)]
+    fn inode(&self) -> io::Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let of = self.file.metadata()?;
+        Ok((of.dev(), of.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn inode(&self) -> io::Result<(u64, u64)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The file system may let both files share the bytes (reflinks) or copy them by itself; what it leaves goes through
+    /// memory.
+    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
+        let done = to.os_file().map_or(0, |to| super::map::copy_within_system(&self.file, to, len));
+        super::copy_range(self, to, done..len)
+    }
+
+    fn os_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+
+    #[cfg(unix)]
     fn allocated(&self) -> io::Result<u64> {
         Ok(std::os::unix::fs::MetadataExt::blocks(&self.file.metadata()?) * 512)
     }
@@ -213,6 +236,24 @@ impl DiskFile for OsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_has_the_bytes_asked_for() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = OsDisk::default();
+        let open = |name: &str| disk.open(&dir.path().join(name), Open::Create).expect("opened");
+        let bytes: Vec<u8> = (0..3 << 20).map(|i: u32| (i >> 3).to_le_bytes()[0]).collect();
+        super::super::write_all_at(&*open("from"), &bytes, 0).expect("written");
+        for len in [0, 1, 4096, (1 << 20) + 77, bytes.len()] {
+            let name = len.to_string();
+            open("from").copy_to(&*open(&name), len as u64).expect("copied");
+            assert!(fs::read(dir.path().join(&name)).expect("readable") == bytes[..len], "{len}");
+        }
+        let short = open("from").copy_to(&*open("short"), bytes.len() as u64 + 1).expect_err("not so many");
+        assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(open("from").inode().expect("known"), open("from").inode().expect("known"));
+        assert_ne!(open("from").inode().expect("known"), open("short").inode().expect("known"));
+    }
 
     #[test]
     fn several_files_are_synced_with_one_result_each() {

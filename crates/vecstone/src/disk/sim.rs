@@ -344,6 +344,14 @@ impl DiskFile for SimFile {
         Ok(self.disk.on()?.inodes[self.inode].current.len() as u64)
     }
 
+    fn inode(&self) -> io::Result<(u64, u64)> {
+        self.disk.on().map(|_| (0, self.inode as u64))
+    }
+
+    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
+        super::copy_range(self, to, 0..len)
+    }
+
     fn allocated(&self) -> io::Result<u64> {
         self.len()
     }
