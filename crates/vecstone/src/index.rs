@@ -137,6 +137,11 @@ impl HeapIndex {
         &self.idx.map
     }
 
+    /// The mapped log, with the end of what counts here: 0 before the first row.
+    pub(crate) fn idx(&self) -> &IdxMap {
+        &self.idx
+    }
+
     /// Whether any row of an id is here.
     pub(crate) fn has(&self, hash: u64, id: &[u8]) -> bool {
         self.find(hash, id, u64::MAX).is_some()

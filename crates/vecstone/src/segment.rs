@@ -442,12 +442,15 @@ impl Segment {
 
     /// Mapped bytes that count, and those of them that are in memory now, beside the rows of the growing part.
     pub(crate) fn mapped(&self) -> (u64, u64) {
+        let heap = self.heap();
+        // The log of a growing part covers that of the base.
+        let idx = match (heap.idx(), self.idx.get()) {
+            (growing, _) if growing.end > 0 => Some((&growing.map, growing.end)),
+            (_, known) => known.map(|idx| (&idx.map, self.base.idx_len)),
+        };
+        let dat = self.dat_map.get().map(|map| (map, self.base.dat_len));
         let mut sum = (0, 0);
-        let maps = [
-            (self.dat_map.get(), self.base.dat_len),
-            (self.idx.get().map(|idx| &idx.map), self.base.idx_len),
-        ];
-        for (map, len) in maps.into_iter().filter_map(|(map, len)| Some((map?, len))) {
+        for (map, len) in [dat, idx].into_iter().flatten() {
             sum = (sum.0 + len, sum.1 + map.resident(len));
         }
         if let Some(ids) = self.ids.get().and_then(Option::as_ref) {

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use vecstone::{Durability, Error, IdKind, Metric, Op, OpenOptions, SearchOptions, VectorStore};
+use vecstone::{Durability, Error, Filter, IdKind, Metric, Op, OpenOptions, SearchOptions, VectorStore};
 
 const DIM: usize = 64;
 /// So many that a search uses several threads.
@@ -128,6 +128,8 @@ fn check_refused(store: &VectorStore) {
     forked(store.delete_many(&[1u64, 2]).map(drop));
     forked(store.flush());
     forked(store.clear());
+    forked(store.delete_where(&Filter::ids([1u64.into()]), None).map(drop));
+    forked(store.backup(std::env::temp_dir().join("vecstone-never-made")).map(drop));
     forked(store.set_dim(DIM as u32));
     forked(store.compact().map(drop));
     forked(store.compact_with(|_| ControlFlow::Break(())).map(drop));
@@ -150,6 +152,7 @@ fn quiet(path: &Path) {
     let store = leaked.get();
     store.put(ROWS + 1, &row(DIM, ROWS + 1, 1)).expect("accepted");
     let snapshot = store.snapshot().expect("readable");
+    let reader = VectorStore::open_read_only(path).expect("opens");
     let (before, parent) = (files(path), std::process::id());
     for closes in [false, true] {
         let child = fork(|| {
@@ -162,6 +165,10 @@ fn quiet(path: &Path) {
             assert!(store.verify().expect("readable").is_ok());
             is_locked_by(path, parent);
             check_rows(&VectorStore::open_read_only(path).expect("opens"));
+            // A handle that only reads, too, belongs to the process that opened it.
+            assert!(matches!(reader.refresh(), Err(Error::Forked)));
+            assert!(matches!(reader.backup(path.with_extension("copy")), Err(Error::Forked)));
+            check_rows(&reader);
             let mine = leaked.take();
             if closes {
                 mine.close().expect("nothing to close")

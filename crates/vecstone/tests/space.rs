@@ -202,6 +202,11 @@ fn resident_bytes_are_those_of_the_kernel() {
     let ids: Vec<String> = (0..3000).map(|id| format!("id-{id}")).collect();
     let rows: Vec<f32> = (0..3000).flat_map(|id| vector(id, 1)).collect();
     store.put_many(&ids, &rows).expect("stored");
+    store.flush().expect("flushed");
+    let growing = store.stats().expect("known");
+    // While it grows, the log is looked into for ids.
+    let files = growing.bytes.dat + growing.bytes.idx;
+    assert!(growing.memory.mapped <= files && growing.memory.mapped + 4096 > files, "{growing:?}");
     store.close().expect("closed");
     let store = VectorStore::open(&path).expect("opens");
     for id in &ids {
