@@ -10,7 +10,7 @@ FREETHREADED ?= python3.13t python3.14t python3.15t
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python wheel wheel-freethreaded stubs check types fmt clippy docs deny bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle
+.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,13 +54,20 @@ wheel: $(VENV)/.ready ## A wheel for every Linux with glibc 2.17 or newer, and C
 wheel-freethreaded: $(VENV)/.ready ## A wheel for a free-threaded interpreter, tested; skipped where there is none.
 	@for python in $(FREETHREADED); do \
 	  if command -v $$python >/dev/null && $$python -c 'import sys; sys.exit(sys._is_gil_enabled())' 2>/dev/null; then \
-	    set -e; (cd python && $(VENV)/bin/maturin build --release --locked --no-default-features --interpreter $$python \
-	      --out ../target/wheels); \
-	    rm -rf target/venv-freethreaded; $$python -m venv target/venv-freethreaded; \
-	    target/venv-freethreaded/bin/pip install --quiet pytest hypothesis pytest-asyncio numpy target/wheels/vecstone-*t-*.whl; \
-	    cd python; exec ../target/venv-freethreaded/bin/python -X gil=0 -m pytest tests/test_store.py tests/test_model.py \
-	      tests/test_handles.py; fi; \
+	    set -e; rm -rf target/wheels-freethreaded target/venv-freethreaded; \
+	    (cd python && $(VENV)/bin/maturin build --release --locked --no-default-features --interpreter $$python \
+	      --out ../target/wheels-freethreaded); \
+	    $$python -m venv target/venv-freethreaded; \
+	    target/venv-freethreaded/bin/pip install --quiet pytest hypothesis pytest-asyncio numpy \
+	      target/wheels-freethreaded/*.whl; \
+	    cd python/tests; exec ../../target/venv-freethreaded/bin/python -P -X gil=0 -m pytest -c ../pyproject.toml \
+	      test_store.py test_model.py test_handles.py; fi; \
 	done; echo "no free-threaded interpreter ($(FREETHREADED)): skipped"
+
+sdist: $(VENV)/.ready ## A source distribution in target/sdist, installed from there and asked for its version.
+	rm -rf target/sdist target/venv-sdist && cd python && $(VENV)/bin/maturin sdist --out ../target/sdist
+	$(PYTHON) -m venv target/venv-sdist && target/venv-sdist/bin/pip install --quiet target/sdist/*.tar.gz
+	cd target/sdist && ../venv-sdist/bin/vecstone --version && ../venv-sdist/bin/python -P -c 'import vecstone; print(vecstone.__version__)'
 
 check: fmt clippy docs deny types ## Format, lints, documentation, dependencies.
 
