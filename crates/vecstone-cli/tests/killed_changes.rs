@@ -1,5 +1,6 @@
 //! Commands that replace, delete and compact are killed again and again, at any moment. Each row holds its id and its
 //! version, so that any mixture shows; what a command had acknowledged is there, in whole batches.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers")]
 
 mod common;
 

@@ -76,6 +76,7 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     /// Writes the first `len` bytes, all of which this file must have, to the same place in another.
     fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()>;
     /// The operating system's file, where it is one.
+    #[expect(clippy::disallowed_types, reason = "only to be handed on, to disk/map.rs")]
     fn os_file(&self) -> Option<&std::fs::File> {
         None
     }
