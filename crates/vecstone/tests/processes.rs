@@ -182,6 +182,31 @@ fn reader(path: &Path) {
     });
 }
 
+/// Tries to become the writer, again and again, until nobody talks to it any more.
+fn thief(path: &Path) {
+    let over = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            _ = std::io::stdin().lock().lines().count();
+            over.store(1, Ordering::SeqCst);
+        });
+        let options = OpenOptions::new().lock_wait(Duration::ZERO);
+        let (mut refused, mut taken) = (0u64, 0u64);
+        while over.load(Ordering::SeqCst) == 0 {
+            match VectorStore::open_with(path, &options) {
+                Err(Error::Locked { .. }) => refused += 1,
+                Ok(store) => {
+                    check(&store.snapshot().expect("readable"));
+                    taken += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            thread::sleep(Duration::from_micros(700));
+        }
+        say(&format!("end {refused} {taken}"));
+    });
+}
+
 /// What the other processes run; nothing in the first one.
 #[test]
 fn other() {
@@ -190,6 +215,7 @@ fn other() {
     match role.as_str() {
         "writer" => writer(&path, number),
         "reader" => reader(&path),
+        "thief" => thief(&path),
         #[cfg(unix)]
         "full" => unix::full(&path),
         #[cfg(unix)]
@@ -213,6 +239,7 @@ fn a_writer_is_killed_while_others_read() {
     let (_dir, path) = temp();
     VectorStore::create(&path, DIM as u32, Metric::L2).expect("a new store").close().expect("closed");
     let mut readers: Vec<Other> = (0..4).map(|n| Other::start("other", "reader", &path, n)).collect();
+    let mut thief = Other::start("other", "thief", &path, 0);
     let (mut dice, mut acked, mut kills) = (Dice(2024), [0u64; 3], 0);
     let mut hear = |line: &str, acked: &mut [u64; 3]| {
         let Some([which, version]) = numbers(line, "ack ") else { return false };
@@ -260,6 +287,11 @@ fn a_writer_is_killed_while_others_read() {
     }
     assert!(kills >= 30);
     assert!(acked.iter().all(|&acked| acked > 100), "{acked:?}");
+    drop(thief.to.take());
+    let line = thief.hear().expect("it lives");
+    let [refused, taken] = numbers(&line, "end ").expect("two numbers");
+    assert!(refused > ROUNDS, "{refused} times refused, {taken} times let in");
+    thief.end();
 
     let store =
         VectorStore::open_with(&path, &OpenOptions::new().lock_wait(Duration::from_secs(60))).expect("opens");
