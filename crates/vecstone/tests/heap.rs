@@ -84,5 +84,24 @@ fn reported_heap_is_what_the_allocator_saw() {
             check("compacted", before, &store);
         }
     }
+    // Documents take twelve bytes more for each row.
+    alone();
+    let before = held();
+    let path = dir.path().join("documents");
+    let store = VectorStore::create_with(&path, 8, Metric::L2, &options).expect("made");
+    let mut bytes_a_row = Vec::new();
+    for (from, document) in [(0, None), (20_000, Some("7"))] {
+        for id in from..from + 20_000u64 {
+            let put = match document {
+                Some(document) => store.put_document(id, &[0.5; 8], document),
+                None => store.put(id, &[0.5; 8]),
+            };
+            put.expect("stored");
+        }
+        store.flush().expect("flushed");
+        check(if document.is_some() { "with documents" } else { "single rows" }, before, &store);
+        bytes_a_row.push(store.stats().expect("known").memory.index as f64 / (from + 20_000) as f64);
+    }
+    assert!(bytes_a_row[0] <= 32.0 && bytes_a_row[1] <= 32.0 + 12.0, "{bytes_a_row:?}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
