@@ -98,6 +98,7 @@ def test_a_snapshot_outlives_its_store(path: Path, rows: np.ndarray) -> None:
         store.flush()
         snapshot, iterator = store.snapshot(), iter(store.items())
     assert [id for id, _ in iterator] == names(10)
-    assert snapshot.search(rows[3], k=1).ids == ["id-3"] and snapshot.search_many(rows[:2], k=1).ids.tolist() == [["id-0"], ["id-1"]]
+    assert snapshot.search(rows[3], k=1).ids == ["id-3"]
+    assert snapshot.search_many(rows[:2], k=1).ids.tolist() == [["id-0"], ["id-1"]]
     assert snapshot.get_document("id-3") == {"n": 3} and snapshot.ids_where({"n": {"$lt": 2}}) == ["id-0", "id-1"]
     assert np.array_equal(snapshot.get_many(names(10)), rows[:10]) and len(snapshot.arrays()[0]) == 10

@@ -28,7 +28,8 @@ def test_the_row_that_is_not_finite(tmp_path: Path, store: vecstone.Store, rows:
         (tmp_path / "v.npy", r"v\.npy: row 47: component 5 of the vector is"),
         (columns, r"^row 47, column 'vector': component 5"),
         (iter(halves), r"^batch 1, row 7: component 5"),
-        (iter([{"id": ids, "vector": vectors} for ids, vectors in halves]), r"^batch 1, row 7, column 'vector': component 5"),
+        (iter([{"id": ids, "vector": vectors} for ids, vectors in halves]),
+         r"^batch 1, row 7, column 'vector': component 5"),
     ]:
         with pytest.raises(ValueError, match=match):
             vecstone.ingest(store, source)

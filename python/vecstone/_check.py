@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -125,3 +126,30 @@ def json_text(text: str, place: Callable[[], str]) -> str | None:
 
 def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
+
+
+def check_text(text: Any, name: str) -> None:
+    """TypeError or ValueError for what is no text that can be stored."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is a {type(text).__name__}, not a str")
+    if wrong := no_text(text):
+        raise ValueError(f"{name}: {wrong}")
+
+
+def check_json(value: Any, name: str) -> None:
+    """TypeError naming the place of what JSON cannot hold, before anything is embedded."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the keys of {name} must be strings, but {key!r} is a {type(key).__name__}")
+            check_text(key, f"a key of {name}")
+            check_json(inner, f"{name}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            check_json(inner, f"{name}[{i}]")
+    elif isinstance(value, str):
+        check_text(value, name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"{name} is {value!r}, which JSON has no word for: store None or leave it out")
+    elif not (value is None or isinstance(value, bool | int | float)):
+        raise TypeError(f"{name} is a {type(value).__name__}, which JSON cannot hold: convert it, say with str()")

@@ -8,6 +8,7 @@ from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMappi
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from . import _core
+from ._views import Items, Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,44 +162,6 @@ class _Stream:
         self.__arrow_c_stream__ = source.__arrow_c_stream__
 
 
-class _Items(ItemsView[Any, Any]):
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return iter(self._mapping._rows(True))  # type: ignore[attr-defined]
-
-    def __contains__(self, item: object) -> bool:
-        if not (isinstance(item, tuple) and len(item) == 2):
-            return False
-        id, vector = item
-        rows: Mapping[Any, _Vector] = self._mapping  # type: ignore[attr-defined]
-        return id in rows and _same(rows.get(id), _as_stored(vector))
-
-
-class _Values(ValuesView[Any]):
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._mapping._rows(False))  # type: ignore[attr-defined]
-
-    def __contains__(self, vector: object) -> bool:
-        wanted = _as_stored(vector)
-        return wanted is not None and any(_same(stored, wanted) for stored in self)
-
-
-def _as_stored(vector: Any) -> _Vector | None:
-    """As `put` would round it; None for what it would refuse."""
-    from ._check import as_float32
-
-    try:
-        return as_float32(vector)
-    except (TypeError, ValueError):
-        return None
-
-
-def _same(stored: _Vector | None, wanted: _Vector | None) -> bool:
-    """Whether two vectors are equal: numpy's own `==` gives an array."""
-    import numpy as np
-
-    return stored is not None and wanted is not None and np.array_equal(stored, wanted)
-
-
 class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
     """An open store: a mapping of ids to vectors, in the order of writing, with documents and search. Made by `open`.
 
@@ -220,11 +183,11 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
 
     def items(self) -> ItemsView[Any, _Vector]:
         """Ids with vectors, in the order of writing, as they are when the iteration begins."""
-        return _Items(self)
+        return Items(self)
 
     def values(self) -> ValuesView[_Vector]:
         """The vectors, in the order of writing, as they are when the iteration begins."""
-        return _Values(self)
+        return Values(self)
 
     def popitem(self) -> tuple[Any, _Vector]:
         """Removes the oldest row and returns its id and vector."""
@@ -347,11 +310,11 @@ class Snapshot(_Reading, _core.Snapshot, Mapping[Any, Any]):
 
     def items(self) -> ItemsView[Any, _Vector]:
         """Ids with vectors, in the order of writing."""
-        return _Items(self)
+        return Items(self)
 
     def values(self) -> ValuesView[_Vector]:
         """The vectors, in the order of writing."""
-        return _Values(self)
+        return Values(self)
 
     def __repr__(self) -> str:
         return f"<vecstone.Snapshot rows={len(self)} dim={self.dim} metric={self.metric!r} ids={self.id_kind}>"

@@ -28,7 +28,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import vecstone
-from vecstone._check import check_ids, check_writable, no_text
+from vecstone._check import check_ids, check_json, check_text, check_writable
 
 __all__ = ["VecstoneVectorStore"]
 
@@ -305,42 +305,16 @@ def _rows(
     if not len(texts) == len(metadatas) == len(ids):
         raise ValueError(f"{len(texts)} texts, {len(metadatas)} metadatas and {len(ids)} ids: one each is needed")
     for row, (text, metadata, id) in enumerate(zip(texts, metadatas, ids, strict=True)):
-        _check_text(text, f"text {row}")
+        check_text(text, f"text {row}")
         if not isinstance(metadata, dict):
             raise TypeError(f"metadata {row} is a {type(metadata).__name__}, not a dict")
-        _check_json(metadata, "metadata")
+        check_json(metadata, "metadata")
         if not (id is None or isinstance(id, str)):
             raise TypeError(f"id {row} is a {type(id).__name__}, not a str")
     return [
         (str(uuid.uuid4()) if id is None else id, text, metadata)
         for id, text, metadata in zip(ids, texts, metadatas, strict=True)
     ]
-
-
-def _check_text(text: Any, name: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} is a {type(text).__name__}, not a str")
-    if wrong := no_text(text):
-        raise ValueError(f"{name}: {wrong}")
-
-
-def _check_json(value: Any, name: str) -> None:
-    """TypeError naming the place of what JSON cannot hold, before anything is embedded."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"the keys of {name} must be strings, but {key!r} is a {type(key).__name__}")
-            _check_text(key, f"a key of {name}")
-            _check_json(inner, f"{name}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            _check_json(inner, f"{name}[{i}]")
-    elif isinstance(value, str):
-        _check_text(value, name)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise TypeError(f"{name} is {value!r}, which JSON has no word for: store None or leave it out")
-    elif not (value is None or isinstance(value, bool | int | float)):
-        raise TypeError(f"{name} is a {type(value).__name__}, which JSON cannot hold: convert it, say with str()")
 
 
 def _document(id: Any, document: Any) -> Document:
