@@ -41,8 +41,10 @@ test-python: installed ## The Python package: the API against a dict, processes,
 	cd python/tests && $(VENV)/bin/pytest -c ../pyproject.toml
 	cd python/tests && $(VENV)/bin/python ../check_langchain.py
 
-types: installed ## The types of the Python package, by mypy and pyright.
-	cd python && $(VENV)/bin/mypy vecstone && $(VENV)/bin/pyright vecstone && $(VENV)/bin/stubtest vecstone._core --mypy-config-file pyproject.toml --allowlist stubtest-allow.txt
+types: installed ## The types of the Python package, its tests and the examples, by mypy and pyright.
+	cd python && $(VENV)/bin/mypy vecstone tests ../examples && $(VENV)/bin/pyright vecstone tests ../examples
+	cd target && PATH="$(VENV)/bin:$$PATH" pyright --verifytypes vecstone --ignoreexternal
+	cd python && $(VENV)/bin/stubtest vecstone._core --mypy-config-file pyproject.toml --allowlist stubtest-allow.txt
 
 stubs: installed ## Writes the docstrings of the built extension into its stub.
 	$(VENV)/bin/python -P python/stubs.py

@@ -78,8 +78,9 @@ class MiniLM:
 
     def forward(self, texts: list[list[int]]) -> np.ndarray:
         """Embeds texts that are tokens already."""
-        ends = np.cumsum([len(tokens) for tokens in texts])
-        starts = ends - [len(tokens) for tokens in texts]
+        lengths = np.array([len(tokens) for tokens in texts])
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
         place = np.concatenate([np.arange(len(tokens)) for tokens in texts])
 
         w = self.weights

@@ -68,7 +68,7 @@ for distance, a, b in [(d, a, b) for d, a, b in pairs if a < b and d > 1e-4][:5]
 
 
 # %%
-def describe(name):
+def describe(name: str) -> dict[str, str | int]:
     suffix = name.rsplit("-", 1)[-1]
     return {
         "language": "python" if name.startswith("python3-") else "other",

@@ -78,7 +78,7 @@ def main() -> None:
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, store], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        if writer.stdout.readline() != "flushed\n":
+        if writer.stdout is None or writer.stdout.readline() != "flushed\n":
             sys.exit("the writer did not get as far as its flush: is vecstone installed?")
 
         # From here on, only numpy.

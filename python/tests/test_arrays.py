@@ -7,6 +7,7 @@ import json
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_the_views_are_numpys(path: Path, rows: np.ndarray) -> None:
 
 def test_arrow_out_and_in(tmp_path: Path, rows: np.ndarray) -> None:
     pa = pytest.importorskip("pyarrow")
-    kinds = {"string": names(5), "u64": [0, 1, 2, 3, 2**64 - 2], "uuid": [uuid.UUID(int=n) for n in range(5)]}
+    kinds: dict[str, list[Any]] = {"string": names(5), "u64": [0, 1, 2, 3, 2**64 - 2], "uuid": [uuid.UUID(int=n) for n in range(5)]}
     documents = [None, {"a": 1}, [1, "é"], "text", 0.5]
     for kind, ids in kinds.items():
         with vecstone.open(tmp_path / kind, dim=DIM) as store:

@@ -107,7 +107,7 @@ def _worker(store: vecstone.Store, indexes: list[int], results: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("mode", ["a", "r"])
-def test_workers_read_through_their_parents_handle(method: str, mode: str, path: Path, rows: np.ndarray) -> None:
+def test_workers_read_through_their_parents_handle(method: str, mode: Any, path: Path, rows: np.ndarray) -> None:
     with vecstone.open(path, dim=DIM) as store:
         store.put_many(names(100), rows)
         store.flush()
@@ -115,7 +115,7 @@ def test_workers_read_through_their_parents_handle(method: str, mode: str, path:
             store.close()
     with vecstone.open(path, mode=mode) as store:
         store.search(rows[0])
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)
         results = context.Queue()
         parts = [list(range(n, 100, 4)) for n in range(4)]
         workers = [context.Process(target=_worker, args=(store, part, results)) for part in parts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 
 import vecstone
-from conftest import DIM, names
-
-
-def _jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+from conftest import DIM, jsonl, names
 
 
 def test_every_source(tmp_path: Path, rows: np.ndarray) -> None:
@@ -28,7 +23,7 @@ def test_every_source(tmp_path: Path, rows: np.ndarray) -> None:
     with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, 13)
     lines = [{"key": id, "embedding": row.tolist(), **d} for id, row, d in zip(names(100), rows, documents)]
-    of_dicts = {"key": names(100), "embedding": rows, **columns}
+    of_dicts: dict[str, Any] = {"key": names(100), "embedding": rows, **columns}
 
     def batches(kind: str) -> Any:
         for at in range(0, 100, 30):
@@ -40,7 +35,7 @@ def test_every_source(tmp_path: Path, rows: np.ndarray) -> None:
             else:
                 yield {name: of_dicts[name][at : at + 30] for name in of_dicts}
 
-    sources = [tmp_path / "rows.parquet", str(tmp_path / "rows.arrow"), _jsonl(tmp_path / "rows.jsonl", lines), table,
+    sources = [tmp_path / "rows.parquet", str(tmp_path / "rows.arrow"), jsonl(tmp_path / "rows.jsonl", lines), table,
                table.to_batches()[0], of_dicts, batches("table"), batches("batch"), batches("dict")]
     for n, source in enumerate(sources):
         with vecstone.open(tmp_path / f"store{n}") as store:
@@ -98,7 +93,7 @@ def test_embedding_is_never_paid_twice(store: vecstone.Store, tmp_path: Path) ->
 
     def lines(**changed: str) -> Path:
         rows = [{"id": f"id-{n}", "text": changed.get(f"id-{n}", f"text {n}"), "n": n} for n in range(100)]
-        return _jsonl(tmp_path / "texts.jsonl", rows)
+        return jsonl(tmp_path / "texts.jsonl", rows)
 
     def go(path: Path, **options: Any) -> tuple[int, ...]:
         return vecstone.ingest(store, path, text_column="text", embed=embed, batch_size=8, **options)
@@ -135,7 +130,7 @@ def test_wrong_input(tmp_path: Path, store: vecstone.Store, rows: np.ndarray) ->
         vecstone.ingest(store, tmp_path / "noise")
     with pytest.raises(FileNotFoundError):
         vecstone.ingest(store, tmp_path / "nowhere.parquet")
-    path = _jsonl(tmp_path / "rows.jsonl", [{"id": "a", "vector": [1.0] * DIM}, {"id": "b", "vector": [1.0]}])
+    path = jsonl(tmp_path / "rows.jsonl", [{"id": "a", "vector": [1.0] * DIM}, {"id": "b", "vector": [1.0]}])
     with pytest.raises(ValueError, match="line 2"):
         vecstone.ingest(store, path)
     with pytest.raises(ValueError, match="vec.*'id'|'id'.*vec|no column"):
@@ -147,8 +142,59 @@ def test_wrong_input(tmp_path: Path, store: vecstone.Store, rows: np.ndarray) ->
         vecstone.ingest(store, [], batch_size=0)
 
 
+def test_an_id_that_comes_twice(store: vecstone.Store, rows: np.ndarray) -> None:
+    once = {"id": ["a", "b", "a"], "vector": rows[:3]}
+    assert vecstone.ingest(store, once) == (3, 2, 0, 0)  # all rows are seen, and two written
+    assert list(store) == ["b", "a"] and np.array_equal(store["a"], rows[2])
+    assert vecstone.ingest(store, once) == (3, 0, 2, 0)
+    store.clear()
+    batches = [(["a", "b"], rows[:2]), (["b", "c"], rows[2:4]), (["a"], rows[:1])]
+    assert vecstone.ingest(store, iter(batches)) == (5, 4, 1, 0)
+    assert sorted(store) == ["a", "b", "c"] and np.array_equal(store["b"], rows[2])
+    assert vecstone.ingest(store, iter(batches)) == (5, 2, 3, 0)  # b goes back and forth
+    assert np.array_equal(store["b"], rows[2]) and np.array_equal(store["a"], rows[0])
+
+
+class HuggingFace:
+    """What `ingest` uses of a `datasets.Dataset`."""
+
+    def __init__(self, table: Any, format: str | None = None) -> None:
+        self._table, self._format = table, format
+
+    def __len__(self) -> int:
+        return self._table.num_rows  # type: ignore[no-any-return]
+
+    def with_format(self, format: str) -> HuggingFace:
+        return HuggingFace(self._table, format)
+
+    def iter(self, batch_size: int) -> Iterator[Any]:
+        assert self._format == "arrow"
+        for at in range(0, len(self), batch_size):
+            yield self._table.slice(at, batch_size)
+
+
+def test_hugging_face(store: vecstone.Store, rows: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"id": names(100), "vector": rows.tolist(), "text": [f"t{n}" for n in range(100)]})
+    done = vecstone.ingest(store, HuggingFace(table), document_columns=["text"], progress=True)
+    assert done == (100, 100, 0, 0) and "100%" in capsys.readouterr().err
+    assert np.array_equal(store.get_many(names(100)), rows) and store.get_document("id-7") == {"text": "t7"}
+    store.clear()
+    calls: list[int] = []
+
+    def embed(texts: list[str]) -> np.ndarray:
+        calls.append(len(texts))
+        return np.ones((len(texts), DIM))
+
+    assert vecstone.ingest(store, HuggingFace(table), text_column="text", embed=embed, batch_size=40).embedded == 100
+    assert calls == [40, 40, 20]
+    assert vecstone.ingest(store, HuggingFace(table.slice(0, 0))) == (0, 0, 0, 0)
+
+
 def test_progress(store: vecstone.Store, rows: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tqdm")
+    vecstone.ingest(store, {"id": ["a"] * 50 + ["b"] * 50, "vector": rows}, progress=True)
+    assert "100%" in capsys.readouterr().err
     vecstone.ingest(store, {"id": names(100), "vector": rows}, progress=True)
     assert "100%" in capsys.readouterr().err
     vecstone.ingest(store, {"id": names(100), "vector": rows})

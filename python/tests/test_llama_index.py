@@ -208,7 +208,7 @@ def test_a_filter_without_a_value(store: VecstoneVectorStore) -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
-def test_similarities(tmp_path: Path, metric: str) -> None:
+def test_similarities(tmp_path: Path, metric: Any) -> None:
     rng = random.Random(metric)
     nodes = random_nodes(rng, 50)
     query = query_of(rng, similarity_top_k=7)
@@ -246,8 +246,8 @@ def test_mmr_like_simple(store: VecstoneVectorStore, threshold: float | None) ->
         assert found.ids == simple.query(query, **everything).ids
         plain = store.query(query_of(rng, similarity_top_k=40))
         assert set(found.ids or []) <= set(plain.ids or [])
-    by_field = store.query(VectorStoreQuery(**{**vars(query), "mmr_threshold": threshold}), mmr_prefetch_k=40)
-    assert by_field.ids == found.ids
+        by_field = store.query(VectorStoreQuery(**{**vars(query), "mmr_threshold": threshold}), mmr_prefetch_k=40)
+        assert by_field.ids == found.ids
 
 
 def test_mmr_chooses_from_the_nearest(store: VecstoneVectorStore) -> None:

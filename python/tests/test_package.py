@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import vecstone
 
 
@@ -22,6 +24,17 @@ def test_the_command_line(path: Path) -> None:
     assert wrong.returncode == 2 and wrong.stderr.startswith("vecstone: ")
     found = Path(sys.executable).with_name("vecstone")
     assert subprocess.run([found, "info", path], capture_output=True).returncode == 0
+
+
+def test_types_that_are_exported() -> None:
+    assert {"ingest", "Ingested"} <= set(dir(vecstone)) and set(vecstone.__all__) <= set(dir(vecstone))
+    assert vecstone.Ingested(1, 2, 3, 4)._fields == ("rows", "written", "unchanged", "embedded")
+
+
+def test_the_path_is_a_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    with vecstone.open(path.name) as store:
+        assert store.path == path and (store.path / "MANIFEST").is_file()
 
 
 def test_ctrl_c_ends_the_command() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import os
+import subprocess
+import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +82,7 @@ def test_any_real_dtype_and_strides(store: vecstone.Store, dtype: str) -> None:
 
 
 def test_wrong_vectors_are_refused(store: vecstone.Store, rows: np.ndarray) -> None:
-    for vectors, error, text in [
+    wrong: list[tuple[Any, type[Exception], str]] = [
         (rows[:2], ValueError, r"3 ids need vectors of shape \(3, dim\), these have shape \(2, 16\)"),
         (rows[0], ValueError, r"shape \(16,\)"),
         (rows[:3, :5], ValueError, "dimension 16, this one has 5"),
@@ -88,19 +92,21 @@ def test_wrong_vectors_are_refused(store: vecstone.Store, rows: np.ndarray) -> N
         (np.full((3, DIM), True), TypeError, "not numbers"),
         (np.full((3, DIM), 1e300), ValueError, "row 0, column 0"),
         (np.where(np.arange(3 * DIM).reshape(3, DIM) == 20, np.nan, 1), ValueError, "row 1, column 4"),
-    ]:
+    ]
+    for vectors, error, text in wrong:
         with pytest.raises(error, match=text):
             store.put_many(names(3), vectors)
-    for vector in (rows[:2], [], [[]], 7.0, None, "abc", rows[0, :5]):
+    one: list[Any] = [rows[:2], [], [[]], 7.0, None, "abc", rows[0, :5]]
+    for vector in one:
         with pytest.raises((ValueError, TypeError)):
-            store.put("a", vector)  # type: ignore[arg-type]
+            store.put("a", vector)
     with pytest.raises(ValueError, match="documents"):
         store.put_many(names(3), rows[:3], [None])
     assert len(store) == 0
 
 
 def test_ids_of_every_kind(tmp_path: Path, rows: np.ndarray) -> None:
-    kinds = {
+    kinds: dict[str, list[Any]] = {
         "string": ["a", "é", "\U0001f980", "x" * 65_536],
         "u64": [0, 1, 2**63, 2**64 - 2],
         "uuid": [uuid.UUID(int=n) for n in (0, 1, 2**127, 2**128 - 1)],
@@ -132,9 +138,10 @@ def test_integer_ids_of_numpy(tmp_path: Path, rows: np.ndarray) -> None:
         assert np.array_equal(store.get_many(np.arange(99, -1, -1)), rows[::-1])
         found = store.search_many(rows[:5], k=3)
         assert found.ids.dtype == np.uint64 and found.ids[:, 0].tolist() == [0, 1, 2, 3, 4]
+        bad: Any
         for bad in (True, 1.0, b"1", None, np.float32(1), np.bool_(True)):
             with pytest.raises(TypeError):
-                store.put(bad, rows[0])  # type: ignore[arg-type]
+                store.put(bad, rows[0])
             assert bad not in store
         for bad in (-1, 2**64 - 1, 2**64, 10**40):
             with pytest.raises(ValueError, match="between 0 and"):
@@ -143,7 +150,7 @@ def test_integer_ids_of_numpy(tmp_path: Path, rows: np.ndarray) -> None:
             with pytest.raises(ValueError):
                 store.put_many(ids, rows[: len(ids)])
         with pytest.raises(TypeError):
-            store.put_many(np.array([1.0]), rows[:1])  # type: ignore[arg-type]
+            store.put_many(np.array([1.0]), rows[:1])
 
 
 def test_wrong_ids_are_refused(store: vecstone.Store, rows: np.ndarray) -> None:
@@ -158,7 +165,7 @@ def test_wrong_ids_are_refused(store: vecstone.Store, rows: np.ndarray) -> None:
 
 
 def test_documents(store: vecstone.Store, rows: np.ndarray) -> None:
-    values = [None, {"a": [1, 2.5, None, True, "é\n\u2028"]}, [], "text", 7, False, 2**80, {"nested": {"x": {"y": 1}}}]
+    values: list[Any] = [None, {"a": [1, 2.5, None, True, "é\n\u2028"]}, [], "text", 7, False, 2**80, {"nested": {"x": {"y": 1}}}]
     store.put_many(names(len(values)), rows[: len(values)], values)
     for flush in (False, True):
         if flush:
@@ -168,6 +175,7 @@ def test_documents(store: vecstone.Store, rows: np.ndarray) -> None:
     assert store.get_document("id-0", "none") == "none" and store.get_document("nope", 5) == 5
     store.put("id-1", rows[1])
     assert store.get_document("id-1") is None
+    bad: Any
     for bad in (float("nan"), {1, 2}, object(), b"x", "\ud800"):
         with pytest.raises((TypeError, ValueError)):
             store.put("id-2", rows[2], bad)
@@ -192,7 +200,7 @@ def test_search(store: vecstone.Store, rows: np.ndarray) -> None:
     assert store.search(query.tolist(), k=0).ids == []
     assert len(store.search(query, k=1000)) == 100
     full = store.search(query, k=2, with_vectors=True, with_documents=True)[0]
-    assert np.array_equal(full.vector, rows[7]) and full.document == {"n": 7, "even": False}
+    assert full.vector is not None and np.array_equal(full.vector, rows[7]) and full.document == {"n": 7, "even": False}
     for bad in (query[:5], np.full(DIM, np.nan)):
         with pytest.raises(ValueError):
             store.search(bad)
@@ -232,6 +240,7 @@ def test_filters_and_radius(store: vecstone.Store, rows: np.ndarray) -> None:
     near = store.search(query, k=100)
     radius = float(near.distances[9])
     assert store.search(query, k=100, radius=radius).ids == near.ids[:10]
+    bad: Any
     for bad in ({"n": {"$near": 1}}, {"$or": 3}, {"n": {"$in": 3}}):
         with pytest.raises(ValueError):
             store.search(query, filter=bad)
@@ -243,6 +252,7 @@ def test_filters_and_radius(store: vecstone.Store, rows: np.ndarray) -> None:
 
 
 def test_modes(path: Path, rows: np.ndarray) -> None:
+    mode: Any
     for mode in ("r", "r+"):
         with pytest.raises(FileNotFoundError):
             vecstone.open(path, mode=mode)
@@ -262,10 +272,11 @@ def test_modes(path: Path, rows: np.ndarray) -> None:
         vecstone.open(path, dim=8)
     with pytest.raises(ValueError, match="l2, not by cosine"):
         vecstone.open(path, metric="cosine")
+    bad: Any
     for bad in ({"metric": "euclid"}, {"durability": "maybe"}, {"dim": 0}, {"dim": -1}, {"dim": 10**6}, {"threads": 0},
                 {"flush_interval": -1.0}, {"lock_timeout": float("nan")}):
         with pytest.raises(ValueError):
-            vecstone.open(path.parent / "other", **bad)  # type: ignore[arg-type]
+            vecstone.open(path.parent / "other", **bad)
     (path.parent / "file").write_text("x")
     (path.parent / "full").mkdir()
     (path.parent / "full" / "thesis.txt").write_text("x")
@@ -338,6 +349,47 @@ def test_async(path: Path, rows: np.ndarray) -> None:
                 assert len(reader) == 100
 
     asyncio.run(write())
+
+
+def test_other_tasks_go_on_while_one_flushes(store: vecstone.Store, rows: np.ndarray) -> None:
+    async def go() -> list[str]:
+        seen: list[str] = []
+
+        async def flush() -> None:
+            store.put_many(names(100), rows)
+            await store.flush_async()
+            seen.append("flushed")
+
+        async def other() -> None:
+            seen.append("other")
+
+        await asyncio.gather(flush(), other())
+        return seen
+
+    assert asyncio.run(go()) == ["other", "flushed"]
+
+
+def test_stats_are_those_of_the_command_line(path: Path, rows: np.ndarray) -> None:
+    with vecstone.open(path, dim=DIM, metric="ip") as store:
+        store.put_many(names(100), rows, [{"n": n} for n in range(100)])
+        store.delete("id-3")
+    told = subprocess.run([sys.executable, "-m", "vecstone", "info", path, "--json"], capture_output=True, text=True, check=True)
+    with vecstone.open(path, mode="r") as store:
+        stats, info = store.stats(), json.loads(told.stdout)
+    assert stats["live"] == 99 and stats["dim"] == DIM and stats["metric"] == "ip"
+    for volatile in ("memory", "recovery"):  # of this process, of this opening
+        assert (stats.pop(volatile, None) is None) == (info.pop(volatile, None) is None)
+    assert stats == info
+
+
+def test_html_for_notebooks(store: vecstone.Store, rows: np.ndarray) -> None:
+    assert "not fixed yet" in store._repr_html_()
+    store.put_many([f"id-{n}" for n in range(1234)], np.resize(rows, (1234, DIM)))
+    store.flush()
+    html, stats = store._repr_html_(), store.stats()
+    assert "<th>rows</th>" in html and "<td>1,234</td>" in html and f"<td>{DIM}</td>" in html
+    assert f"<td>{stats['bytes']['total'] / 1024:.1f} KiB</td>" in html
+    assert f"<th>overhead</th>" in html and f"<td>{stats['overhead']:.4f}</td>" in html
 
 
 def test_stats_verify_backup_compact(store: vecstone.Store, rows: np.ndarray, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ write with ``durability="sync"`` has returned for survives a kill, a power cut a
 from __future__ import annotations
 
 import atexit as _atexit
+from typing import TYPE_CHECKING
 
 from ._core import (
     CancelledError,
@@ -30,6 +31,9 @@ from ._core import (
 )
 from ._store import Hit, Hits, Neighbors, Snapshot, Store, open
 
+if TYPE_CHECKING:
+    from ._ingest import Ingested, ingest
+
 __all__ = [
     "CancelledError",
     "CorruptError",
@@ -37,6 +41,7 @@ __all__ = [
     "ForkedError",
     "Hit",
     "Hits",
+    "Ingested",
     "LockedError",
     "Neighbors",
     "NotAStoreError",
@@ -57,8 +62,12 @@ _atexit.register(_close_all)
 
 def __getattr__(name: str) -> object:
     # Imported at first use: most programs do without.
-    if name == "ingest":
-        from ._ingest import ingest
+    if name in ("Ingested", "ingest"):
+        from . import _ingest
 
-        return ingest
+        return getattr(_ingest, name)
     raise AttributeError(f"module 'vecstone' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,5 @@
 import os
+import pathlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, final
@@ -172,7 +173,7 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
         ...
 
     @property
-    def path(self) -> os.PathLike[str]:
+    def path(self) -> pathlib.Path:
         """The directory, absolute."""
         ...
 

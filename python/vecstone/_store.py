@@ -8,9 +8,13 @@ from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMappi
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from . import _core
+from ._views import Items, Values
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
+
+    from ._core import _Filter, _Vector
 
 
 class Hit:
@@ -18,7 +22,15 @@ class Hit:
 
     __slots__ = ("distance", "document", "id", "vector")
 
-    def __init__(self, id: Any, distance: float, vector: Any = None, document: Any = None) -> None:
+    id: Any
+    """A str, int or uuid.UUID, as it was put."""
+    distance: float
+    vector: _Vector | None
+    """float32 of shape (dim,), if the search was told `with_vectors`."""
+    document: Any
+    """If the search was told `with_documents`; None where there is none."""
+
+    def __init__(self, id: Any, distance: float, vector: _Vector | None = None, document: Any = None) -> None:
         self.id = id
         self.distance = distance
         self.vector = vector
@@ -46,6 +58,13 @@ class Hits(Sequence[Hit]):
     """
 
     __slots__ = ("_documents", "_vectors", "distances", "exact", "ids", "rows_read")
+
+    ids: list[Any]
+    distances: npt.NDArray[np.float32]
+    exact: bool
+    rows_read: int
+    _vectors: list[_Vector] | None
+    _documents: list[Any] | None
 
     def __init__(self, found: tuple[Any, ...]) -> None:
         self.ids, self.distances, self.exact, self.rows_read, self._vectors, self._documents = found
@@ -78,8 +97,8 @@ class Neighbors(NamedTuple):
     (2**64 - 1 for int) and infinity.
     """
 
-    ids: np.ndarray[Any, Any]
-    distances: np.ndarray[Any, Any]
+    ids: npt.NDArray[Any]
+    distances: npt.NDArray[np.float32]
 
 
 def _check_k(k: int) -> None:
@@ -92,7 +111,7 @@ class _Reading:
 
     __slots__ = ()
 
-    def search(self, query: Any, k: int = 10, *, filter: Any = None, radius: float | None = None,
+    def search(self, query: npt.ArrayLike, k: int = 10, *, filter: _Filter | None = None, radius: float | None = None,
                with_vectors: bool = False, with_documents: bool = False) -> Hits:
         """The k rows nearest to a query, nearest first; of two at the same distance the older first. Exact.
 
@@ -100,15 +119,18 @@ class _Reading:
         smaller is nearer. `filter`: a collection of ids, or a dict over the documents, as in {"lang": "en"},
         {"year": {"$gte": 2020}}, {"$or": [{"a.b": 1}, {"tags": {"$contains": "x"}}]}; the operators are $eq $ne $gt $gte
         $lt $lte $in $nin $any $all $contains $text $itext (part of a text, with or without case) $exists $empty, and
-        $and $or $not. There are always min(k, matches) results. `radius`: only rows at this distance or nearer.
-        `with_vectors`, `with_documents`: fill `Hit.vector` and `Hit.document`.
+        $and $or $not. A dotted key walks through objects. A backslash takes its meaning from a dot, from a $ at the
+        beginning of a key and from another backslash: {r"file\\.name": "x"} is about the key "file.name". There are
+        always min(k, matches) results. `radius`: only rows at this distance or nearer. `with_vectors`,
+        `with_documents`: fill `Hit.vector` and `Hit.document`.
 
         O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none; CorruptError: a result is damaged.
         """
         _check_k(k)
         return Hits(self._search(query, k, filter, radius, with_vectors, with_documents))  # type: ignore[attr-defined]
 
-    def search_many(self, queries: Any, k: int = 10, *, filter: Any = None, radius: float | None = None) -> Neighbors:
+    def search_many(self, queries: npt.ArrayLike, k: int = 10, *, filter: _Filter | None = None,
+                    radius: float | None = None) -> Neighbors:
         """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
         _check_k(k)
         return Neighbors(*self._search_many(queries, k, filter, radius))  # type: ignore[attr-defined]
@@ -140,16 +162,6 @@ class _Stream:
         self.__arrow_c_stream__ = source.__arrow_c_stream__
 
 
-class _Items(ItemsView[Any, Any]):
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return iter(self._mapping._rows(True))  # type: ignore[attr-defined]
-
-
-class _Values(ValuesView[Any]):
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._mapping._rows(False))  # type: ignore[attr-defined]
-
-
 class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
     """An open store: a mapping of ids to vectors, in the order of writing, with documents and search. Made by `open`.
 
@@ -159,22 +171,25 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
 
     __slots__ = ("__weakref__",)
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
+    def __eq__(self, other: object) -> bool:
+        return True if self is other else NotImplemented  # comparing vectors would read them all
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def keys(self) -> KeysView[Any]:
         """The ids, in the order of writing."""
         return KeysView(self)
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[Any, _Vector]:
         """Ids with vectors, in the order of writing, as they are when the iteration begins."""
-        return _Items(self)
+        return Items(self)
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[_Vector]:
         """The vectors, in the order of writing, as they are when the iteration begins."""
-        return _Values(self)
+        return Values(self)
 
-    def popitem(self) -> tuple[Any, Any]:
+    def popitem(self) -> tuple[Any, _Vector]:
         """Removes the oldest row and returns its id and vector."""
         for id, vector in self.items():
             del self[id]
@@ -283,20 +298,23 @@ class Snapshot(_Reading, _core.Snapshot, Mapping[Any, Any]):
 
     __slots__ = ("__weakref__",)
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
+    def __eq__(self, other: object) -> bool:
+        return True if self is other else NotImplemented  # comparing vectors would read them all
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     def keys(self) -> KeysView[Any]:
         """The ids, in the order of writing."""
         return KeysView(self)
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[Any, _Vector]:
         """Ids with vectors, in the order of writing."""
-        return _Items(self)
+        return Items(self)
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[_Vector]:
         """The vectors, in the order of writing."""
-        return _Values(self)
+        return Values(self)
 
     def __repr__(self) -> str:
         return f"<vecstone.Snapshot rows={len(self)} dim={self.dim} metric={self.metric!r} ids={self.id_kind}>"

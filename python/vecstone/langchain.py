@@ -28,6 +28,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import vecstone
+from vecstone._check import check_ids, check_json, check_text, check_writable
 
 __all__ = ["VecstoneVectorStore"]
 
@@ -133,12 +134,14 @@ class VecstoneVectorStore(VectorStore):
         """Embeds n texts and writes them, `batch_size` at a time; gives their n ids.
 
         A row with the same id is replaced. No ids, or None among them, become new UUIDs. Everything is checked
-        before a text is embedded: ValueError for lists of different lengths, TypeError for metadata that is not
-        JSON. Durable within the flush interval, or after `store.flush()`, or at once with `durability="sync"`.
+        before a text is embedded: ValueError for lists of different lengths, ids of 0 or above 65,536 bytes and a
+        closed store, TypeError for texts and ids that are not str and metadata that is not JSON, ReadOnlyError.
+        Durable within the flush interval, or after `store.flush()`, or at once with `durability="sync"`.
         """
         _refuse(kwargs)
-        rows = _rows(texts, metadatas, ids)
+        rows = self._rows(texts, metadatas, ids)
         for batch in _batches(rows, batch_size):
+            check_writable(self._store, durability)
             vectors = self._embedding.embed_documents([text for _, text, _ in batch])
             self._write(batch, vectors, durability)
         return [id for id, _, _ in rows]
@@ -155,11 +158,17 @@ class VecstoneVectorStore(VectorStore):
     ) -> list[str]:
         """`add_texts`, awaited."""
         _refuse(kwargs)
-        rows = _rows(texts, metadatas, ids)
+        rows = self._rows(texts, metadatas, ids)
         for batch in _batches(rows, batch_size):
+            await run_in_executor(None, check_writable, self._store, durability)
             vectors = await self._embedding.aembed_documents([text for _, text, _ in batch])
             await run_in_executor(None, self._write, batch, vectors, durability)
         return [id for id, _, _ in rows]
+
+    def _rows(self, texts: Iterable[str], metadatas: Any, ids: Any) -> list[_Row]:
+        rows = _rows(texts, metadatas, ids)
+        check_ids([id for id, _, _ in rows], self._store.id_kind, "row {}".format)
+        return rows
 
     def _write(self, rows: list[_Row], vectors: list[list[float]], durability: _Durability) -> None:
         self._store.put_many(
@@ -245,7 +254,7 @@ class VecstoneVectorStore(VectorStore):
         """
         _refuse(kwargs)
         hits = self._store.search(embedding, fetch_k, filter=_translate(filter), with_vectors=True, with_documents=True)
-        vectors = [hit.vector.tolist() for hit in hits]
+        vectors = [hit.vector.tolist() for hit in hits if hit.vector is not None]
         chosen = maximal_marginal_relevance(np.asarray(embedding), vectors, lambda_mult=lambda_mult, k=k)
         return [_document(hits[i].id, hits[i].document) for i in chosen]
 
@@ -280,39 +289,32 @@ def _refuse(kwargs: dict[str, Any]) -> None:
 
 
 def _batches(rows: list[_Row], size: int) -> list[list[_Row]]:
+    if size < 1:
+        raise ValueError(f"batch_size is {size}; give 1 or more")
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _rows(
     texts: Iterable[str], metadatas: Sequence[dict[str, Any]] | None, ids: Sequence[str | None] | None
 ) -> list[_Row]:
+    if isinstance(texts, str):
+        raise TypeError("texts is one str; give a list of them")
     texts = list(texts)
     metadatas = [{}] * len(texts) if metadatas is None else [metadata or {} for metadata in metadatas]
     ids = [None] * len(texts) if ids is None else ids
     if not len(texts) == len(metadatas) == len(ids):
         raise ValueError(f"{len(texts)} texts, {len(metadatas)} metadatas and {len(ids)} ids: one each is needed")
-    for metadata in metadatas:
-        _check_json(metadata, "metadata")
+    for row, (text, metadata, id) in enumerate(zip(texts, metadatas, ids, strict=True)):
+        check_text(text, f"text {row}")
+        if not isinstance(metadata, dict):
+            raise TypeError(f"metadata {row} is a {type(metadata).__name__}, not a dict")
+        check_json(metadata, "metadata")
+        if not (id is None or isinstance(id, str)):
+            raise TypeError(f"id {row} is a {type(id).__name__}, not a str")
     return [
         (str(uuid.uuid4()) if id is None else id, text, metadata)
         for id, text, metadata in zip(ids, texts, metadatas, strict=True)
     ]
-
-
-def _check_json(value: Any, name: str) -> None:
-    """TypeError naming the place of what JSON cannot hold, before anything is embedded."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"the keys of {name} must be strings, but {key!r} is a {type(key).__name__}")
-            _check_json(inner, f"{name}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            _check_json(inner, f"{name}[{i}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise TypeError(f"{name} is {value!r}, which JSON has no word for: store None or leave it out")
-    elif not (value is None or isinstance(value, str | bool | int | float)):
-        raise TypeError(f"{name} is a {type(value).__name__}, which JSON cannot hold: convert it, say with str()")
 
 
 def _document(id: Any, document: Any) -> Document:

@@ -71,7 +71,8 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         **open_options: Any,
     ) -> None:
         store = vecstone.open(path, metric=metric, **open_options)
-        super().__init__(path=os.fspath(path), metric=metric, open_options=open_options)  # type: ignore[call-arg]
+        # Absolute, so that what `to_dict` says is true in any directory.
+        super().__init__(path=os.fspath(store.path), metric=metric, open_options=open_options)  # type: ignore[call-arg]
         self._store = store
 
     @classmethod
@@ -122,7 +123,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         **delete_kwargs: Any,
     ) -> None:
         """Deletes the nodes that have one of the ids and match the filters. ValueError if neither is given."""
-        selection = self._selection(node_ids, _translate(filters))
+        selection = _selection(self._store, node_ids, _translate(filters))
         if selection is None:
             raise ValueError("delete_nodes() needs node_ids or filters; clear() deletes all nodes")
         if isinstance(selection, dict):
@@ -139,16 +140,17 @@ class VecstoneVectorStore(BasePydanticVectorStore):
 
         Ids that are not there are left out. The nodes carry their embeddings.
         """
-        selection = self._selection(node_ids, _translate(filters))
+        rows = self._store.snapshot()  # documents and vectors of one moment
+        selection = _selection(rows, node_ids, _translate(filters))
         if selection is None:
-            selection = list(self._store)
+            selection = list(rows)
         elif isinstance(selection, dict):
-            selection = self._store.ids_where(selection)
-        found = zip(selection, self._store.get_documents(selection), strict=True)
-        nodes = [_to_node(id, document) for id, document in found if document is not None]
-        for node in nodes:
-            vector = self._store.get(node.node_id)
-            node.embedding = None if vector is None else vector.tolist()
+            selection = rows.ids_where(selection)
+        there = [(id, document) for id, document in zip(selection, rows.get_documents(selection), strict=True)
+                 if document is not None]
+        nodes = [_to_node(id, document) for id, document in there]
+        for node, vector in zip(nodes, rows.get_many([id for id, _ in there]), strict=True):
+            node.embedding = vector.tolist()
         return nodes
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
@@ -170,7 +172,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
             self._store.search(
                 query.query_embedding,
                 k,
-                filter=self._selection(query.node_ids or None, _restricted(query)),
+                filter=_selection(self._store, query.node_ids or None, _restricted(query)),
                 with_vectors=mmr,
                 with_documents=True,
             )
@@ -178,7 +180,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         if mmr and hits:
             _, chosen = get_top_k_mmr_embeddings(
                 query.query_embedding,
-                [hit.vector for hit in hits],
+                [hit.vector.tolist() for hit in hits if hit.vector is not None],
                 similarity_fn=_cosine,
                 similarity_top_k=query.similarity_top_k,
                 mmr_threshold=kwargs.get("mmr_threshold", query.mmr_threshold),
@@ -225,15 +227,18 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         """`query`, awaited."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
-    def _selection(self, node_ids: list[str] | None, filter: dict[str, Any]) -> dict[str, Any] | list[str] | None:
-        """What vecstone takes as a filter: a dict, ids, or None for all rows."""
-        if node_ids is None or not filter:
-            return filter or None if node_ids is None else node_ids
-        matching = set(self._store.ids_where(filter))
-        return [id for id in node_ids if id in matching]
-
     def _similarity(self, distance: float) -> float:
         return 1 / (1 + math.sqrt(distance)) if self._store.metric == "l2" else 1 - float(distance)
+
+
+def _selection(
+    rows: vecstone.Store | vecstone.Snapshot, node_ids: list[str] | None, filter: dict[str, Any]
+) -> dict[str, Any] | list[str] | None:
+    """What vecstone takes as a filter: a dict, ids, or None for all rows."""
+    if node_ids is None or not filter:
+        return filter or None if node_ids is None else node_ids
+    matching = set(rows.ids_where(filter))
+    return [id for id in node_ids if id in matching]
 
 
 _NODE_TYPES: dict[str, type[BaseNode]] = {

@@ -1,0 +1,100 @@
+"""Rows on their way into a store, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._check import check_finite
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+BATCH_BYTES = 16 << 20
+"""Vectors and documents that are written together, about, unless a source has larger batches."""
+
+
+class Columns(NamedTuple):
+    """Which columns are what."""
+
+    id: Any
+    """A name; for a .npy file also a list of ids."""
+    vector: str | None
+    """None: the vectors are yet to be made."""
+    documents: Any
+    """None for none, "auto" for a column `document` if there is one, "*" for all others, or a list of names."""
+    text: str | None
+    """Of the texts to be embedded."""
+
+    def id_name(self) -> str:
+        if isinstance(self.id, str):
+            return self.id
+        raise TypeError("id_column is the name of a column here; a list of ids goes with a .npy file")
+
+
+class Batch(NamedTuple):
+    """Some rows. What is None is so for all of them."""
+
+    ids: Sequence[Any]
+    vectors: npt.NDArray[np.float32] | None
+    """Shape (n, dim); None where they are yet to be made."""
+    lines: list[str | None] | None
+    """Documents as JSON."""
+    texts: list[str | None] | None
+    place: str = ""
+    """Where the rows are counted, for messages: a file, a batch of an iterator, nothing."""
+    first: int = 0
+    """Number of the first row there."""
+    column: str | None = None
+    """The column of the vectors."""
+
+    def at(self, row: int, column: str | None = None) -> str:
+        """What a message calls a row."""
+        where = f"{self.place}row {self.first + row}"
+        return where if column is None else f"{where}, column {column!r}"
+
+    def bytes(self) -> int:
+        """Of vectors, documents and texts, about."""
+        size = 0 if self.vectors is None else self.vectors.nbytes
+        return size + sum(len(text) for column in (self.lines, self.texts) for text in column or () if text)
+
+    def pick(self, rows: list[int]) -> Batch:
+        """Some of the rows. Their numbers are lost."""
+        def of(column: Any) -> Any:
+            return None if column is None else [column[n] for n in rows]
+
+        vectors = None if self.vectors is None else self.vectors[rows]
+        return Batch(of(self.ids), vectors, of(self.lines), of(self.texts))
+
+    def last_of_each(self) -> Batch:
+        """Of an id that comes twice the last row counts, and the first is neither compared nor embedded."""
+        last = {id: n for n, id in enumerate(self.ids)}
+        return self if len(last) == len(self.ids) else self.pick(sorted(last.values()))
+
+    def check_vectors(self, dim: int | None) -> None:
+        """ValueError for vectors of another length than the store's (None: not fixed yet), NaN and infinity."""
+        if self.vectors is None or not len(self.ids):
+            return
+        found = self.vectors.shape[1]
+        if dim is not None and found != dim:
+            raise ValueError(f"{self.at(0, self.column)}: the vector has {found} components, "
+                             f"the store holds vectors of dim {dim}")
+        check_finite(self.vectors, lambda row: self.at(row, self.column))
+
+
+def rows_at_once(sample: Batch | None) -> int:
+    """How many rows take about as much as a batch may, if all are like these."""
+    if sample is None or not len(sample.ids):
+        return 1
+    return max(1, BATCH_BYTES * len(sample.ids) // max(1, sample.bytes()))
+
+
+def in_pieces(batches: Iterable[Batch], rows: int | None) -> Iterator[Batch]:
+    """The same rows, at most so many at once; None: as many as make a batch of the usual size."""
+    for batch in batches:
+        step = rows or rows_at_once(batch)
+        for at in range(0, len(batch.ids), step):
+            piece = slice(at, at + step)
+            ids, vectors, lines, texts = (None if column is None else column[piece] for column in batch[:4])
+            yield Batch(ids, vectors, lines, texts, batch.place, batch.first + at, batch.column)  # type: ignore[arg-type]
