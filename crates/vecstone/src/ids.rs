@@ -403,7 +403,8 @@ impl Ids {
         let mut window = Window::new(&self.file, self.len());
         for page in 0..self.layout.end {
             let at = page * PAGE as u64;
-            let right = window.at_least(at, PAGE)?.get(..PAGE).is_some_and(|bytes| self.is_right(page, bytes));
+            let right =
+                window.at_least(at, PAGE)?.get(..PAGE).is_some_and(|bytes| self.is_right(page, bytes));
             let unreadable = window.is_unreadable(&(at..at + PAGE as u64));
             if unreadable || !right {
                 see(at, unreadable);

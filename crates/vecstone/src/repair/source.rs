@@ -106,12 +106,7 @@ impl Part {
     }
 
     /// As `of`, with an `.ids` that is open, or none.
-    pub(crate) fn with(
-        disk: &Arc<dyn Disk>,
-        look: Look,
-        header: Header,
-        ids: Option<Ids>,
-    ) -> Result<Part> {
+    pub(crate) fn with(disk: &Arc<dyn Disk>, look: Look, header: Header, ids: Option<Ids>) -> Result<Part> {
         let jsonl = open(disk, look.stem.with_extension("jsonl"))?;
         Part::with_files(look, jsonl, header, ids)
     }

@@ -131,11 +131,7 @@ fn check_header(
 }
 
 /// What the first bytes of a file say.
-fn start<const N: usize, T>(
-    named: &Named,
-    len: u64,
-    decode: impl Fn(&[u8]) -> Result<T, Bad>,
-) -> Result<T> {
+fn start<const N: usize, T>(named: &Named, len: u64, decode: impl Fn(&[u8]) -> Result<T, Bad>) -> Result<T> {
     let mut bytes = [0; N];
     let present = usize::try_from(len).unwrap_or(N).min(N);
     named.read(&mut bytes[..present], 0)?;
@@ -163,7 +159,12 @@ impl Checker<'_> {
             Seen::Commit(commit) => self.kind = self.kind.or(IdKind::from_byte(commit.kind)),
             Seen::Damaged { ref bytes, ref rows } => self.add_batch(bytes, rows),
             Seen::Unsure { id, at } => {
-                self.in_log(at, Some(id), "the batch of this row is damaged, and nothing confirms its id", UNSURE);
+                self.in_log(
+                    at,
+                    Some(id),
+                    "the batch of this row is damaged, and nothing confirms its id",
+                    UNSURE,
+                );
             }
             Seen::Deleted { id, at, sure: false } => {
                 self.in_log(at, Some(id), "a damaged batch seems to delete this id", MAY_RETURN);
@@ -223,7 +224,8 @@ impl Checker<'_> {
         let Some((named, window)) = &mut self.jsonl else { return Ok(()) };
         let identity = &self.part.header.identity;
         let null = NULL_LINE.len() as u64;
-        let (start, len) = if doc.len == 0 { (u64::from(row) * null, null) } else { (doc.at, doc.len.into()) };
+        let (start, len) =
+            if doc.len == 0 { (u64::from(row) * null, null) } else { (doc.at, doc.len.into()) };
         let holds = |bytes: &[u8]| match doc.len {
             0 => bytes == NULL_LINE,
             _ => identity.line_crc(row.into(), bytes) == doc.crc,

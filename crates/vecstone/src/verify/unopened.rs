@@ -105,12 +105,7 @@ fn by_manifest(
     Ok(())
 }
 
-fn by_name(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    candidate: Candidate,
-    report: &mut VerifyReport,
-) -> Result<()> {
+fn by_name(disk: &Arc<dyn Disk>, dir: &Path, candidate: Candidate, report: &mut VerifyReport) -> Result<()> {
     let Candidate { look, header, dels } = candidate;
     let Some(header) = header else {
         let what = "neither the header nor the FILE record of .idx says what this segment is";
