@@ -300,7 +300,8 @@ impl VectorStorage {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be read; damage is in the report, not an error.
+    /// [`Error::Io`] for what says nothing of the bytes. Damage is in the report, not an error; so are bytes that the disk
+    /// cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
         let (header, mut report) = (self.pair.header(), VerifyReport::default());
         let end = self.pair.written().sealed(header);
