@@ -63,7 +63,7 @@ pub(super) fn check(
     report: &mut VerifyReport,
 ) -> Result<Found> {
     let first = report.damage.len();
-    check_ends(part, end, report);
+    check_ends(part, end, report)?;
     let headers_hold = check_headers(part, report)?;
     let dat = part.dat.as_ref().map(|dat| (dat, Window::new(dat, part.dat_len)));
     let jsonl = part.jsonl.as_ref().filter(|_| end.jsonl_len > 0);
@@ -78,12 +78,12 @@ pub(super) fn check(
 }
 
 /// Counts bytes; names each file that is missing or too short.
-fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) {
-    let len = |named: &Option<Named>| named.as_ref().and_then(|named| named.len().ok());
+fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) -> Result<()> {
+    let len = |named: &Option<Named>| named.as_ref().map(Named::len).transpose();
     let files = [
-        ("dat", len(&part.dat), end.dat_len, LOST, SEGMENT_LOST),
-        ("idx", len(&part.idx), end.idx_len, UNREADABLE, SEGMENT_LOST),
-        ("jsonl", len(&part.jsonl), end.jsonl_len, LOST, DOCUMENTS_LOST),
+        ("dat", len(&part.dat)?, end.dat_len, LOST, SEGMENT_LOST),
+        ("idx", len(&part.idx)?, end.idx_len, UNREADABLE, SEGMENT_LOST),
+        ("jsonl", len(&part.jsonl)?, end.jsonl_len, LOST, DOCUMENTS_LOST),
     ];
     for (suffix, len, end, short, missing) in files {
         report.bytes += end.min(len.unwrap_or(0));
@@ -100,6 +100,7 @@ fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) {
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// Whether header and FILE are there and those of this segment.
