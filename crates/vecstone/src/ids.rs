@@ -15,6 +15,7 @@ use crate::disk::Mapping;
 use crate::error::Result;
 use crate::files::Named;
 use crate::format::{Chain, Fields, Identity};
+use crate::repair::window::Window;
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -396,9 +397,20 @@ impl Ids {
         self.map.resident(self.len())
     }
 
-    /// Where the first page starts that does not match its checksum. Reads everything.
-    pub(crate) fn first_damage(&self) -> Option<u64> {
-        (0..self.layout.end).find(|&page| self.read(page).is_err()).map(|page| page * PAGE as u64)
+    /// Reads all pages, by read calls: a mapping of what the disk cannot read kills the process. Tells where each page
+    /// starts that cannot be read (true), or does not match its checksum.
+    pub(crate) fn damaged_pages(&self, mut see: impl FnMut(u64, bool)) -> Result<()> {
+        let mut window = Window::new(&self.file, self.len());
+        for page in 0..self.layout.end {
+            let at = page * PAGE as u64;
+            let right =
+                window.at_least(at, PAGE)?.get(..PAGE).is_some_and(|bytes| self.is_right(page, bytes));
+            let unreadable = window.is_unreadable(&(at..at + PAGE as u64));
+            if unreadable || !right {
+                see(at, unreadable);
+            }
+        }
+        Ok(())
     }
 
     /// Entry `n` of the section that starts at page `start`. Callers compare `n` with the section's count.
@@ -422,17 +434,20 @@ impl Ids {
 
     /// A page, compared with its checksum now.
     fn read(&self, page: u64) -> Result<(), Damaged> {
-        let (payload, sum) =
-            self.bytes(page).and_then(|bytes| bytes.split_at_checked(PAYLOAD)).ok_or(Damaged)?;
-        let sum = Fields(sum).u32().ok_or(Damaged)?;
+        self.bytes(page).filter(|bytes| self.is_right(page, bytes)).map(|_| ()).ok_or(Damaged)
+    }
+
+    /// Whether the bytes of a page match its checksum.
+    fn is_right(&self, page: u64, bytes: &[u8]) -> bool {
+        let Some((payload, sum)) = bytes.split_at_checked(PAYLOAD) else { return false };
+        let Some(sum) = Fields(sum).u32() else { return false };
         // The header's own checksum cannot depend on itself; it must still be the one that was opened.
-        let right = if page == 0 {
+        if page == 0 {
             let header = Seal::of(&self.point.identity);
             sum == header.crc(0, payload) && header.after(sum).0 == self.seal.0
         } else {
             sum == self.seal.crc(page, payload)
-        };
-        if right { Ok(()) } else { Err(Damaged) }
+        }
     }
 
     fn bytes(&self, page: u64) -> Option<&[u8]> {

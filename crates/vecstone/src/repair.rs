@@ -4,8 +4,9 @@
 //! rows in the order of writing. What cannot be trusted is not written, and does not uncover an older version of an
 //! id as long as anything that is left names that id or says that the older row is dead.
 
-mod log;
-mod source;
+pub(crate) mod log;
+pub(crate) mod source;
+pub(crate) mod window;
 
 use crate::config::check_finite;
 use crate::directory;
@@ -30,7 +31,7 @@ const BATCH_BYTES: usize = 8 << 20;
 /// Ids that are copied as one batch, at most.
 const BATCH_IDS: usize = 100_000;
 /// Rows without an id that are listed one by one: a log may be lost with millions.
-const MOST_LISTED: u64 = 100_000;
+pub(crate) const MOST_LISTED: u64 = 100_000;
 
 /// What a repair wrote and what it could not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,7 +9,6 @@ use crate::format::Identity;
 use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::record::{self, FileRecord, Next, Record};
 use crate::id::{Id, IdKind};
-use crate::mask::Mask;
 use crate::pair::Pair;
 use crate::recover::{self, RecoveryReport};
 use crate::rows::RowTable;
@@ -301,11 +300,12 @@ impl VectorStorage {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a file cannot be read; damage is in the report, not an error.
+    /// [`Error::Io`] for what says nothing of the bytes. Damage is in the report, not an error; so are bytes that the disk
+    /// cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
         let (header, mut report) = (self.pair.header(), VerifyReport::default());
         let end = self.pair.written().sealed(header);
-        verify_pair(self.pair.files(), header, &end, &Mask::default(), &mut report)?;
+        verify_pair(self.pair.files(), header, &end, self.pair.written().kind, &mut report)?;
         Ok(report)
     }
 }

@@ -153,11 +153,14 @@ impl VectorStore {
         Ok(store)
     }
 
-    /// Checks every byte of the store at `path`, even of one too damaged to open.
+    /// Checks every byte of the store at `path`, even of one too damaged to open. Without MANIFEST the segments are found
+    /// by the names of their files.
     ///
     /// # Errors
     ///
-    /// What keeps the files from being read; damage is in the report.
+    /// [`Error::NotFound`], [`Error::NotAStore`] and others where there is no store, [`Error::Unsupported`], and
+    /// [`Error::Io`] for what says nothing of the bytes (no permission, say). Damage is in the report; so are bytes that
+    /// the disk cannot read.
     pub fn verify_path(path: impl AsRef<Path>) -> Result<VerifyReport> {
         verify::verify_directory(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref())
             .or_else(as_damage)

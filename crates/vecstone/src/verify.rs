@@ -1,20 +1,28 @@
 //! Reading every byte and saying where it is not what was written.
+//!
+//! What is damaged, or cannot be read, is listed, and reading goes on behind it: along a log as `repair` does, which
+//! knows where the next batch begins that holds.
+
+mod part;
+mod unopened;
 
 use crate::directory;
 use crate::disk::{Disk, Open};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
-use crate::format::header::{HEADER_BYTES, Header};
+use crate::format::Identity;
+use crate::format::header::Header;
 use crate::format::manifest::Sealed;
-use crate::id::Id;
+use crate::id::{Id, IdKind};
 use crate::ids::Ids;
-use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::reader::Reader;
-use crate::recover;
+use crate::repair::MOST_LISTED;
+use crate::repair::source::Part;
 use crate::snapshot::Snapshot;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,8 +58,10 @@ impl fmt::Display for Damage {
 pub struct VerifyReport {
     /// Bytes checked.
     pub bytes: u64,
-    /// Each damaged place; empty if all is well.
+    /// Each damaged place, the first 100,000 of them; empty if all is well.
     pub damage: Vec<Damage>,
+    /// Damaged places that are not listed because there are more than that.
+    pub unlisted: u64,
     /// Bytes behind the last batch that counts: a write that a crash cut short, or one under way. No failure.
     pub tail_bytes: u64,
 }
@@ -70,152 +80,166 @@ impl VerifyReport {
         what: impl Into<String>,
         consequence: &'static str,
     ) {
-        self.damage.push(Damage { path: path.to_owned(), offset, id: None, what: what.into(), consequence });
+        self.list(Damage { path: path.to_owned(), offset, id: None, what: what.into(), consequence });
+    }
+
+    fn list(&mut self, damage: Damage) {
+        if (self.damage.len() as u64) < MOST_LISTED {
+            self.damage.push(damage);
+        } else {
+            self.unlisted += 1;
+        }
     }
 
     /// Adds what an error says of damage; other errors pass through.
     fn add_error(&mut self, error: Error) -> Result<()> {
+        self.add_error_as(error, UNREADABLE)
+    }
+
+    fn add_error_as(&mut self, error: Error, consequence: &'static str) -> Result<()> {
         match error {
-            Error::Corrupt { path, offset, what } => self.add(&path, offset, what, UNREADABLE),
-            Error::NotAStore { path, why } => self.add(&path, 0, why, UNREADABLE),
+            Error::Corrupt { path, offset, what } => self.add(&path, offset, what, consequence),
+            Error::NotAStore { path, why } => self.add(&path, 0, why, consequence),
+            error if !is_of_content(&error) => return Err(error),
+            Error::Io { path, doing, source } => {
+                self.add(&path, 0, format!("cannot {doing}: {source}"), consequence);
+            }
             error => return Err(error),
         }
         Ok(())
     }
+
+    fn append(&mut self, other: VerifyReport) {
+        self.bytes += other.bytes;
+        self.tail_bytes += other.tail_bytes;
+        self.unlisted += other.unlisted;
+        other.damage.into_iter().for_each(|damage| self.list(damage));
+    }
+}
+
+/// What the system says of a place that the disk cannot read, on every Unix.
+const EIO: i32 = 5;
+
+/// Whether an error is about what is on the disk. Others (no permission, too many open files) say nothing of it.
+fn is_of_content(error: &Error) -> bool {
+    match error {
+        Error::Io { doing, source, .. } => *doing == "read" || source.raw_os_error() == Some(EIO),
+        error => error.is_corrupt(),
+    }
 }
 
 const UNREADABLE: &str = "the store does not open; repair keeps what checks out";
-const LOST: &str = "reading it is an error; repair drops it";
-const DEAD: &str = "the row is dead: nothing is lost";
 const REBUILT: &str = "nothing is lost: it is rebuilt from .idx";
+
+/// How often a finding is looked for again because MANIFEST was replaced meanwhile.
+const ATTEMPTS: usize = 100;
+/// The same where the store does not open, which took its time.
+const FEW_ATTEMPTS: usize = 10;
 
 /// Checks a pair up to an end of its log: headers, records and their chain, rows, documents. O(bytes).
 pub(crate) fn verify_pair(
     files: &Files,
     header: &Header,
     end: &Sealed,
-    mask: &Mask,
+    kind: Option<IdKind>,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    report.bytes += end.dat_len + end.idx_len + end.jsonl_len;
-    let (found, broken) = match recover::read_as_far_as_it_holds(files, end) {
-        Ok(found) => found,
-        Err(error) => return report.add_error(error),
-    };
-    if let Some(error) = broken {
-        report.add_error(error)?;
+    let part = Part::up_to(end, files, *header, None)?;
+    part::check_whole(&part, end, &Mask::default(), kind, report)
+}
+
+/// Checks everything that a snapshot reads, and MANIFEST.
+pub(crate) fn verify_view(disk: &Arc<dyn Disk>, dir: &Path, snapshot: &Snapshot) -> Result<VerifyReport> {
+    let (mut report, mut before) = (VerifyReport::default(), None);
+    for part in &snapshot.files().segments {
+        let (segment, files) = (&part.segment, part.segment.files());
+        let path = files.dat.path.with_extension("ids");
+        let ids = check_ids(disk, path, &segment.header().identity, &mut report)?;
+        let mut found = Part::up_to(&part.end, &files, *segment.header(), ids)?;
+        found.may_follow(before.replace(&part.end));
+        part::check_whole(&found, &part.end, &part.mask, snapshot.kind(), &mut report)?;
     }
-    if found.header != *header {
-        report.add(&files.dat.path, 0, "the header is not the one the store was opened with", UNREADABLE);
-    }
-    let (dat_len, jsonl_len) = (files.dat.len()?, files.jsonl_len()?);
-    let tails = [(dat_len, end.dat_len), (files.idx.len()?, end.idx_len), (jsonl_len, end.jsonl_len)];
-    report.tail_bytes += tails.iter().map(|(len, end)| len.saturating_sub(*end)).sum::<u64>();
-    let rows_there = dat_len.saturating_sub(HEADER_BYTES) / header.stride();
-    let rows = found.tip.rows.min(rows_there);
-    if rows_there < end.rows {
-        let what = format!("the file ends here; {} bytes are missing", end.dat_len - dat_len);
-        report.add(&files.dat.path, dat_len, what, LOST);
-    }
-    let idx = IdxMap { map: Arc::new(files.idx.map(found.tip.idx_end)?), end: found.tip.idx_end };
-    let mut hurt = |path: &Path, offset: u64, row: u64, what: &str| {
-        let at = found.rows.get(row).map_or(0, |row| row.idx_at);
-        let id = found.tip.kind.and_then(|kind| Id::from_bytes(kind, idx.id_at(at)));
-        let live = u32::try_from(row).is_ok_and(|row| mask.is_live(row));
-        let (what, consequence) =
-            (format!("{what} {row} does not match its checksum"), if live { LOST } else { DEAD });
-        report.damage.push(Damage { path: path.to_owned(), offset, id, what, consequence });
-    };
-    let crc = |row: u64| found.rows.get(row).map(|row| row.crc);
-    for row in recover::bad_rows(&files.dat, header, crc, 0..rows, usize::MAX)? {
-        hurt(&files.dat.path, header.row_start(row), row, "row");
-    }
-    if let Some(jsonl) = &files.jsonl {
-        let line = |row: u64| found.rows.line(row);
-        for row in recover::bad_lines(files, header, line, 0..found.tip.rows, usize::MAX)? {
-            hurt(&jsonl.path, found.rows.line(row).at, row, "the document of row");
+    check_lists(disk, dir, &mut report)?;
+    Ok(report)
+}
+
+/// Checks MANIFEST and the lists of dead rows that it names. Once open they do not change; but beside a writer
+/// MANIFEST may be replaced, and the list removed, before one is open.
+fn check_lists(disk: &Arc<dyn Disk>, dir: &Path, report: &mut VerifyReport) -> Result<()> {
+    for attempt in 1.. {
+        let manifest = match directory::read_manifest(disk.as_ref(), dir) {
+            Ok(manifest) => manifest,
+            Err(error) => return report.add_error(error),
+        };
+        let mut found = VerifyReport { bytes: manifest.encode().len() as u64, ..VerifyReport::default() };
+        for (entry, sealed) in manifest.segments.iter().filter_map(|e| Some((e, e.sealed.as_ref()?))) {
+            found.bytes += sealed.del.1;
+            if let Err(error) = read_del(disk, dir, entry.number, sealed) {
+                found.add_error(error)?;
+            }
+        }
+        if found.is_ok() || attempt == ATTEMPTS || !is_replaced(disk, dir, manifest.number) {
+            report.append(found);
+            break;
         }
     }
     Ok(())
 }
 
-/// Checks everything that a snapshot reads, and MANIFEST.
-pub(crate) fn verify_view(disk: &Arc<dyn Disk>, dir: &Path, snapshot: &Snapshot) -> Result<VerifyReport> {
-    let mut report = VerifyReport::default();
-    for part in &snapshot.files().segments {
-        let segment = &part.segment;
-        verify_pair(&segment.files(), segment.header(), &part.end, &part.mask, &mut report)?;
-        let path = segment.files().dat.path.with_extension("ids");
-        let file = match disk.open(&path, Open::Read) {
-            Ok(file) => Named { path, file },
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(Error::io(&path, "open", e)),
-        };
-        match Ids::open(file.clone(), &segment.header().identity)? {
-            Some(ids) => verify_ids(&ids, &mut report),
-            None => report.add(&file.path, 0, "the index of ids is not one of this segment", REBUILT),
-        }
-    }
-    match directory::read_manifest(disk.as_ref(), dir) {
-        Ok(manifest) => {
-            report.bytes += manifest.encode().len() as u64;
-            for (entry, sealed) in manifest.segments.iter().filter_map(|e| Some((e, e.sealed.as_ref()?))) {
-                report.bytes += sealed.del.1;
-                if let Err(error) = read_del(disk, dir, entry.number, sealed) {
-                    report.add_error(error)?;
-                }
-            }
-        }
-        Err(error) => report.add_error(error)?,
-    }
-    Ok(report)
+/// Whether MANIFEST has another number by now.
+fn is_replaced(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> bool {
+    directory::read_manifest(disk.as_ref(), dir).is_ok_and(|now| now.number != number)
 }
 
-fn verify_ids(ids: &Ids, report: &mut VerifyReport) {
+/// Checks the `.ids` of a segment, if there is one. Gives it back if it can be used: all of it is readable.
+fn check_ids(
+    disk: &Arc<dyn Disk>,
+    path: PathBuf,
+    identity: &Identity,
+    report: &mut VerifyReport,
+) -> Result<Option<Ids>> {
+    let file = match disk.open(&path, Open::Read) {
+        Ok(file) => Named { path: path.clone(), file },
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return report.add_error_as(Error::io(&path, "open", e), REBUILT).map(|()| None),
+    };
+    let ids = match Ids::open(file, identity) {
+        Ok(Some(ids)) => ids,
+        Ok(None) => {
+            report.add(&path, 0, "the index of ids is not one of this segment", REBUILT);
+            return Ok(None);
+        }
+        Err(error) => return report.add_error_as(error, REBUILT).map(|()| None),
+    };
     report.bytes += ids.len();
-    if let Some(at) = ids.first_damage() {
-        report.add(&ids.file().path, at, "a page does not match its checksum", REBUILT);
-    }
+    let mut readable = true;
+    ids.damaged_pages(|at, unreadable| {
+        readable &= !unreadable;
+        let what = if unreadable { "a page cannot be read" } else { "a page does not match its checksum" };
+        report.add(&path, at, what, REBUILT);
+    })?;
+    Ok(Some(ids).filter(|_| readable))
 }
 
 /// Checks a store as it lies on the disk, segment by segment, even where it does not open.
 pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, dir: &Path) -> Result<VerifyReport> {
-    let error = match Reader::open(disk, dir) {
-        Ok((reader, _)) => return verify_view(disk, dir, &reader.snapshot()?),
-        Err(error @ Error::Corrupt { .. }) => error,
-        Err(error) => return Err(error),
-    };
-    let mut report = VerifyReport::default();
-    report.add_error(error)?;
-    let Ok(manifest) = directory::read_manifest(disk.as_ref(), dir) else { return Ok(report) };
-    for entry in &manifest.segments {
-        let path = directory::pair_path(dir, entry.number);
-        let Ok(files) = Files::open(disk.as_ref(), &path, false) else { continue };
-        let Ok((header, _)) =
-            recover::read_headers(&files.dat, &files.idx, files.dat.len()?, files.idx.len()?)
-        else {
-            continue;
+    let mut attempt = 1;
+    loop {
+        let error = match Reader::open(disk, dir) {
+            Ok((reader, _)) => return verify_view(disk, dir, &reader.snapshot()?),
+            // No MANIFEST, but perhaps segments.
+            Err(error @ Error::NotAStore { .. }) => error,
+            Err(error) if is_of_content(&error) => error,
+            Err(error) => return Err(error),
         };
-        if let Some(sealed) = &entry.sealed {
-            let mask = read_del(disk, dir, entry.number, sealed).unwrap_or_default();
-            verify_pair(&files, &header, sealed, &mask, &mut report)?;
-            continue;
+        let (report, manifest) = unopened::verify(disk, dir, error)?;
+        // Beside a writer files vanish when MANIFEST is replaced.
+        let replaced = manifest.is_some_and(|number| is_replaced(disk, dir, number));
+        if !replaced || attempt == FEW_ATTEMPTS {
+            return Ok(report);
         }
-        // The active one has no end but that of its log, or where that breaks.
-        let (dat_len, idx_len, jsonl_len) = (files.dat.len()?, files.idx.len()?, files.jsonl_len()?);
-        let whole = Sealed { dat_len, idx_len, jsonl_len, ..Sealed::default() };
-        if let Ok((found, _)) = recover::read_as_far_as_it_holds(&files, &whole) {
-            verify_pair(&files, &header, &found.tip.sealed(&header), &Mask::default(), &mut report)?;
-        }
+        attempt += 1;
     }
-    let mut seen = Vec::new();
-    report.damage.retain(|damage| {
-        let place = (damage.path.clone(), damage.offset, damage.what.clone());
-        let new = !seen.contains(&place);
-        seen.push(place);
-        new
-    });
-    Ok(report)
 }
 
 /// What `verify` of a path reports where damage keeps it from being opened.

@@ -541,6 +541,47 @@ fn compaction_drops_dead_rows_and_nothing_else() {
     assert_eq!(content(&VectorStore::open(&path).expect("opens")), before);
 }
 
+/// Beside a writer files vanish and MANIFEST is replaced; that is no damage.
+#[test]
+fn verify_beside_compaction_finds_no_damage() {
+    let (_dir, path) = temp();
+    let options = OpenOptions::new().segment_records(40);
+    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    let (mut verified, mut compacted) = (0, 0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut compacted = 0;
+            while std::time::Instant::now() < end {
+                for n in 0..60u64 {
+                    store.put(n % 50, &vector(n as usize)).expect("stored");
+                }
+                store.delete(7u64).expect("deleted");
+                store.flush().expect("flushed");
+                store.compact().expect("compacted");
+                compacted += 1;
+            }
+            compacted
+        });
+        let by_path = scope.spawn(|| {
+            let mut verified = 0;
+            while std::time::Instant::now() < end {
+                let report = VectorStore::verify_path(&path).expect("readable");
+                assert!(report.is_ok(), "by path: {:#?}", report.damage);
+                verified += 1;
+            }
+            verified
+        });
+        while std::time::Instant::now() < end {
+            let report = store.verify().expect("readable");
+            assert!(report.is_ok(), "the writer's: {:#?}", report.damage);
+        }
+        (compacted, verified) = (writer.join().expect("no panic"), by_path.join().expect("no panic"));
+    });
+    println!("{verified} verified beside {compacted} compactions");
+    assert!(verified > 1 && compacted > 1);
+}
+
 #[test]
 fn a_backup_is_a_store_of_its_own() {
     let (_dir, path) = temp();

@@ -39,6 +39,7 @@ fn as_json(args: &Verify, report: &VerifyReport) -> Value {
         "bytes": report.bytes,
         "tail_bytes": report.tail_bytes,
         "damage": damage,
+        "unlisted": report.unlisted,
     })
 }
 
@@ -52,9 +53,12 @@ fn print(report: &VerifyReport, output: &mut Output) -> Result<()> {
             human_bytes(report.tail_bytes)
         ))?;
     }
-    match report.damage.len() {
+    match report.damage.len() as u64 + report.unlisted {
         0 => output.line(format!("verified {}: no damage", human_bytes(report.bytes))),
         1 => output.line(format!("damaged in 1 place; {REMEDY}")),
+        n if report.unlisted > 0 => {
+            output.line(format!("damaged in {n} places, {} of them not listed; {REMEDY}", report.unlisted))
+        }
         n => output.line(format!("damaged in {n} places; {REMEDY}")),
     }
 }

@@ -3,7 +3,8 @@
 use super::{Disk, DiskFile, Mapping, Open};
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -87,12 +88,19 @@ impl Counter {
 pub(crate) struct FaultDisk {
     inner: Arc<dyn Disk>,
     counter: Arc<Counter>,
+    /// Bytes of a file that no read call gets.
+    bad: Option<(PathBuf, Range<u64>)>,
 }
 
 impl FaultDisk {
     pub(crate) fn new(inner: Arc<dyn Disk>, plan: Option<Plan>) -> FaultDisk {
         let counter = Counter { plan: Mutex::new(plan), ..Counter::default() };
-        FaultDisk { inner, counter: Arc::new(counter) }
+        FaultDisk { inner, counter: Arc::new(counter), bad: None }
+    }
+
+    /// A disk that can never read these bytes of a file.
+    pub(crate) fn with_bad_bytes(inner: Arc<dyn Disk>, path: &Path, bytes: Range<u64>) -> FaultDisk {
+        FaultDisk { bad: Some((path.to_owned(), bytes)), ..FaultDisk::new(inner, None) }
     }
 
     /// The call to fail, counted from now on.
@@ -112,15 +120,16 @@ impl FaultDisk {
         self.counter.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(FaultFile { inner: file, counter: self.counter.clone() })
+    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        let bad = self.bad.as_ref().filter(|(of, _)| of == path).map(|(_, bytes)| bytes.clone());
+        Arc::new(FaultFile { inner: file, counter: self.counter.clone(), bad })
     }
 }
 
 impl Disk for FaultDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
         self.counter.check("open")?;
-        self.inner.open(path, how).map(|file| self.wrap(file))
+        self.inner.open(path, how).map(|file| self.wrap(path, file))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -163,11 +172,15 @@ impl Disk for FaultDisk {
 struct FaultFile {
     inner: Arc<dyn DiskFile>,
     counter: Arc<Counter>,
+    bad: Option<Range<u64>>,
 }
 
 impl DiskFile for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = self.counter.transfer("read_at", buf.len())?;
+        if self.bad.as_ref().is_some_and(|bad| offset < bad.end && bad.start < offset + buf.len() as u64) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         self.inner.read_at(&mut buf[..len], offset)
     }
 

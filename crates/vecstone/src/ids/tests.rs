@@ -87,6 +87,13 @@ fn open(bytes: &[u8]) -> Option<Ids> {
     Ids::open(Named { path: path.to_owned(), file }, &A).expect("no I/O error")
 }
 
+/// Where the first damaged page starts.
+fn first_damage(ids: &Ids) -> Option<u64> {
+    let mut first = None;
+    ids.damaged_pages(|at, _| first = first.or(Some(at))).expect("readable");
+    first
+}
+
 /// Recomputes all checksums.
 fn reseal(bytes: &mut [u8]) {
     let mut seal = Seal::of(&A);
@@ -107,7 +114,7 @@ fn round_trips() {
         let bytes = truth.bytes();
         let ids = open(&bytes).expect("intact");
         assert_eq!(truth.agrees(&ids), Ok(true), "{rows}");
-        assert_eq!((ids.len(), ids.first_damage()), (bytes.len() as u64, None));
+        assert_eq!((ids.len(), first_damage(&ids)), (bytes.len() as u64, None));
         assert_eq!(ids.row(rows), Err(Damaged), "no such row");
         assert!(ids.resident() <= ids.len() && ids.heap() <= 8 + ids.len() / 32_000);
     }
@@ -158,7 +165,7 @@ fn no_flipped_byte_goes_unseen() {
             assert!(at < PAGE, "only the header is read by opening");
             continue;
         };
-        assert_eq!(ids.first_damage(), Some((at / PAGE * PAGE) as u64), "byte {at}");
+        assert_eq!(first_damage(&ids), Some((at / PAGE * PAGE) as u64), "byte {at}");
         assert_ne!(truth.agrees(&ids), Ok(false), "byte {at}");
     }
 }
@@ -186,10 +193,10 @@ fn swapped_pages_and_pages_of_another_file_are_found() {
         let mut bad = good.clone();
         bad.copy_within(next.clone(), this.start);
         bad[next].copy_from_slice(&good[this.clone()]);
-        assert_eq!(open(&bad).expect("a header").first_damage(), Some(this.start as u64));
+        assert_eq!(first_damage(&open(&bad).expect("a header")), Some(this.start as u64));
         bad.copy_from_slice(&good);
         bad[this.clone()].copy_from_slice(&other[this.clone()]);
-        assert_eq!(open(&bad).expect("a header").first_damage(), Some(this.start as u64));
+        assert_eq!(first_damage(&open(&bad).expect("a header")), Some(this.start as u64));
     }
 }
 

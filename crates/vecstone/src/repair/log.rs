@@ -4,9 +4,9 @@
 //! damage hurts only the batches it lies in. Of those a row is taken if `.ids` has the hash of its id.
 
 use super::source::Part;
+use super::window::{READ_AHEAD, Window};
 use crate::config::{MAX_BATCH_RECORDS, MAX_ROWS};
-use crate::error::{Error, Result};
-use crate::files::Named;
+use crate::error::Result;
 use crate::format::chain_of;
 use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, Next, Record};
@@ -16,7 +16,7 @@ use crate::ids::{Doc, RowEntry};
 use std::ops::Range;
 
 /// What a log says, in the order of writing.
-pub(super) enum Seen<'a> {
+pub(crate) enum Seen<'a> {
     /// A row, with its checksum and its line.
     Row { id: &'a [u8], row: u32, crc: u32, doc: Doc },
     /// A delete, at this byte of `.idx`; not `sure` in a damaged batch.
@@ -35,12 +35,14 @@ pub(super) enum Seen<'a> {
     Damaged { bytes: Range<u64>, rows: Range<u64> },
     /// Bytes at the end that are no whole batch, and nothing says that one was there.
     Torn(u64),
+    /// Bytes that the disk cannot read; told last.
+    Unreadable(Range<u64>),
 }
 
 type See<'a> = &'a mut dyn FnMut(Seen<'_>) -> Result<()>;
 
 /// Reads the whole log of a part.
-pub(super) fn scan(part: &Part, see: See<'_>) -> Result<()> {
+pub(crate) fn scan(part: &Part, see: See<'_>) -> Result<()> {
     let Some(idx) = &part.idx else { return Ok(()) };
     let start = |file: &record::FileRecord| {
         let mut hasher = part.header.identity.chain_from(&file.chain);
@@ -49,7 +51,7 @@ pub(super) fn scan(part: &Part, see: See<'_>) -> Result<()> {
     };
     let mut log = Log {
         part,
-        window: Window { idx, len: part.idx_len, start: 0, bytes: Vec::new() },
+        window: Window::new(idx, part.idx_len),
         at: record::FILE_BYTES as u64,
         rows: 0,
         seq: if let [only] = &part.starts[..] { only.seq } else { 0 },
@@ -64,80 +66,13 @@ pub(super) fn scan(part: &Part, see: See<'_>) -> Result<()> {
         let rows = log.rows..part.rows_in_dat().max(log.rows);
         log.tell_damaged(log.at..log.at, rows, see)?;
     }
-    Ok(())
+    log.window.unreadable().try_for_each(|bytes| see(Seen::Unreadable(bytes)))
 }
 
-/// How much is read at least.
-const READ_AHEAD: usize = 1 << 20;
-/// What is read at a time where the disk gives errors.
-const SECTOR: usize = 4096;
 /// Where the chain stands in the payload of a COMMIT.
 const CHAIN: Range<usize> = 72..88;
 /// How often reading begins again within one damaged place: bounds the work that prepared bytes can cause.
 const RESTARTS: usize = 64;
-
-/// `.idx` through a buffer that holds at least the batch being read.
-struct Window<'a> {
-    idx: &'a Named,
-    len: u64,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window<'_> {
-    /// The bytes from `at` on: at least `need`, or all there are. Zeros where the disk cannot read.
-    fn at_least(&mut self, at: u64, need: usize) -> Result<&[u8]> {
-        let available = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let need = need.min(available);
-        let have = (self.start + self.bytes.len() as u64).saturating_sub(at);
-        if at < self.start || have < need as u64 {
-            let want = need.saturating_mul(2).max(READ_AHEAD).min(available);
-            self.bytes.clear();
-            self.bytes.try_reserve_exact(want).map_err(|_| Error::OutOfMemory { bytes: want as u64 })?;
-            self.bytes.resize(want, 0);
-            self.start = at;
-            if self.idx.read(&mut self.bytes, at).is_err() {
-                for (place, piece) in (at..).step_by(SECTOR).zip(self.bytes.chunks_mut(SECTOR)) {
-                    if self.idx.read(piece, place).is_err() {
-                        piece.fill(0);
-                    }
-                }
-            }
-        }
-        let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
-        Ok(self.bytes.get(skip..).unwrap_or_default())
-    }
-
-    /// The record at `at`, if it ends at or before `end`; its length.
-    fn record(&mut self, at: u64, end: u64) -> Result<Option<(Record<'_>, usize)>> {
-        let mut need = record::FRAME_BYTES;
-        if let Next::Need(more) = record::next(self.at_least(at, need)?) {
-            need = more;
-        }
-        let bytes = self.at_least(at, need)?;
-        let room = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
-        Ok(match record::next(&bytes[..bytes.len().min(room)]) {
-            Next::Record(record, len) => Some((record, len)),
-            _ => None,
-        })
-    }
-
-    /// Where these bytes stand next within a range.
-    fn find(&mut self, pattern: [u8; 8], range: Range<u64>) -> Result<Option<u64>> {
-        let mut at = range.start;
-        while at + 8 <= range.end {
-            let bytes = self.at_least(at, READ_AHEAD)?;
-            let room = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-            let bytes = &bytes[..bytes.len().min(room)];
-            if let Some(found) = bytes.windows(8).position(|window| window == pattern) {
-                return Ok(Some(at + found as u64));
-            }
-            // A pattern may begin in the last seven bytes.
-            at += bytes.len().saturating_sub(7).max(1) as u64;
-        }
-        Ok(None)
-    }
-}
 
 /// What stands at a point of the log.
 enum Step {
@@ -417,7 +352,7 @@ fn commit_len(commit: &Commit) -> u64 {
 }
 
 /// What a control record needs a newer release for: what, the number found, the largest known.
-pub(super) type Unknown = (&'static str, u64, u64);
+pub(crate) type Unknown = (&'static str, u64, u64);
 
 /// What stands at the start of `bytes`.
 fn step_at(bytes: &[u8], header: &Header) -> Result<Step, Unknown> {

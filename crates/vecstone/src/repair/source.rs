@@ -5,10 +5,10 @@ use crate::config::{MAX_ROWS, Metric};
 use crate::directory;
 use crate::disk::{Disk, Open};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named};
+use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
 use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::id::IdKind;
 use crate::ids::Ids;
@@ -22,52 +22,52 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The longest list of dead rows: a bitmap of all row numbers.
-const MAX_DEL: u64 = (1 << 30) + 8;
+pub(crate) const MAX_DEL: u64 = (1 << 30) + 8;
 /// Where sequence and chain stand in a FILE record.
 const FILE_SEQ_AT: usize = 4 + 264;
 
 /// One segment, or what is left of it.
-pub(super) struct Part {
-    pub(super) header: Header,
-    pub(super) dat: Option<Named>,
-    pub(super) dat_len: u64,
-    pub(super) idx: Option<Named>,
+pub(crate) struct Part {
+    pub(crate) header: Header,
+    pub(crate) dat: Option<Named>,
+    pub(crate) dat_len: u64,
+    pub(crate) idx: Option<Named>,
     /// As much of `.idx` as counts.
-    pub(super) idx_len: u64,
-    pub(super) jsonl: Option<Named>,
-    pub(super) jsonl_len: u64,
-    pub(super) ids: Option<Ids>,
+    pub(crate) idx_len: u64,
+    pub(crate) jsonl: Option<Named>,
+    pub(crate) jsonl_len: u64,
+    pub(crate) ids: Option<Ids>,
     /// What its FILE record says; if that is damaged, what it may have said.
-    pub(super) starts: Vec<FileRecord>,
+    pub(crate) starts: Vec<FileRecord>,
     /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
-    pub(super) last_seq: u64,
-    pub(super) dead: Mask,
+    pub(crate) last_seq: u64,
+    pub(crate) dead: Mask,
     /// The list of its dead rows is lost.
-    pub(super) doubtful: bool,
+    pub(crate) doubtful: bool,
     /// Its place in the order of writing is known.
-    pub(super) ordered: bool,
+    pub(crate) ordered: bool,
     stem: PathBuf,
 }
 
 /// All that can be read of a store.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// 0 of a store that has none yet.
-    pub(super) dim: u32,
-    pub(super) metric: Metric,
+    pub(crate) dim: u32,
+    pub(crate) metric: Metric,
     /// Kind of the ids, if any is known.
-    pub(super) kind: Option<IdKind>,
+    pub(crate) kind: Option<IdKind>,
     /// Oldest first.
-    pub(super) parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// Some batches are lost, or which files belong to the store is a guess.
-    pub(super) lost: bool,
+    pub(crate) lost: bool,
     /// Damaged places in the logs.
-    pub(super) damaged: u64,
-    pub(super) notes: Vec<String>,
+    pub(crate) damaged: u64,
+    pub(crate) notes: Vec<String>,
 }
 
 /// The files of a segment by its number, as far as they are there.
-struct Look {
-    stem: PathBuf,
+pub(crate) struct Look {
+    pub(crate) stem: PathBuf,
     dat: Option<Named>,
     idx: Option<Named>,
     in_dat: Option<Header>,
@@ -75,11 +75,12 @@ struct Look {
 }
 
 impl Part {
-    pub(super) fn path(&self, suffix: &str) -> PathBuf {
-        self.stem.with_extension(suffix)
+    pub(crate) fn path(&self, suffix: &str) -> PathBuf {
+        // A bare pair may have a dot in its name.
+        with_suffix(&self.stem, &format!(".{suffix}"))
     }
 
-    pub(super) fn rows_in_dat(&self) -> u64 {
+    pub(crate) fn rows_in_dat(&self) -> u64 {
         (self.dat_len.saturating_sub(HEADER_BYTES) / self.header.stride()).min(MAX_ROWS)
     }
 
@@ -88,21 +89,71 @@ impl Part {
         self.rows_in_dat().max(self.idx_len / 13).min(MAX_ROWS)
     }
 
-    pub(super) fn unsupported(&self, (what, found, supported): Unknown) -> Error {
+    pub(crate) fn unsupported(&self, (what, found, supported): Unknown) -> Error {
         Error::Unsupported { path: self.path("idx"), what, found, supported }
     }
 
     fn of(disk: &Arc<dyn Disk>, look: Look, header: Header) -> Result<Part> {
-        let Look { stem, dat, idx, in_idx, .. } = look;
-        let jsonl = open(disk, stem.with_extension("jsonl"))?;
-        let ids = open(disk, stem.with_extension("ids"))?;
+        let ids = open(disk, look.stem.with_extension("ids"))?;
         let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
+        let mut part = Part::with(disk, look, header, ids)?;
+        if let Some(ids) = &part.ids
+            && let Some(mask) = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()))
+        {
+            part.dead = mask;
+        }
+        Ok(part)
+    }
+
+    /// As `of`, with an `.ids` that is open, or none.
+    pub(crate) fn with(disk: &Arc<dyn Disk>, look: Look, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let jsonl = open(disk, look.stem.with_extension("jsonl"))?;
+        Part::with_files(look, jsonl, header, ids)
+    }
+
+    /// Of files that are open: each with their log up to an end of it.
+    pub(crate) fn up_to(end: &Sealed, files: &Files, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let look = Look {
+            stem: files.dat.path.with_extension(""),
+            dat: Some(files.dat.clone()),
+            idx: Some(files.idx.clone()),
+            in_dat: None,
+            in_idx: file_record(Some(&files.idx))?,
+        };
+        let mut part = Part::with_files(look, files.jsonl.clone(), header, ids)?;
+        part.end_at(end);
+        Ok(part)
+    }
+
+    /// Leaves out what is behind the end that MANIFEST or a view knows.
+    pub(crate) fn end_at(&mut self, end: &Sealed) {
+        self.idx_len = self.idx_len.min(end.idx_len);
+        self.last_seq = end.last_seq;
+    }
+
+    /// What a damaged FILE record may have said, too: that it goes on where another segment ends.
+    pub(crate) fn may_follow(&mut self, before: Option<&Sealed>) {
+        if let Some(before) = before.filter(|_| self.starts.len() > 1) {
+            let header = self.header;
+            self.starts.push(FileRecord { header, seq: before.last_seq, chain: before.chain });
+        }
+    }
+
+    /// All files, if those are there that every segment has.
+    pub(crate) fn files(&self) -> Option<Files> {
+        Some(Files { dat: self.dat.clone()?, idx: self.idx.clone()?, jsonl: self.jsonl.clone() })
+    }
+
+    fn with_files(look: Look, jsonl: Option<Named>, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let Look { stem, dat, idx, in_idx, .. } = look;
         let len = |file: &Option<Named>| file.as_ref().map_or(Ok(0), Named::len);
-        let (dat_len, idx_len, jsonl_len) = (len(&dat)?, len(&idx)?, len(&jsonl)?);
+        // .idx first: beside a writer the others are at least as long as it says.
+        let idx_len = len(&idx)?;
+        let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
         let intact = in_idx.filter(|file| file.header == header);
         let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
         let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
-        let mut part = Part {
+        Ok(Part {
             header,
             dat,
             dat_len,
@@ -117,19 +168,12 @@ impl Part {
             doubtful: false,
             ordered: true,
             stem,
-        };
-        if let Some(ids) = &part.ids
-            && let Some(mask) = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()))
-        {
-            part.dead = mask;
-        }
-        Ok(part)
+        })
     }
 
     /// Leaves out what a crash cut short, where recovery finds that nothing durable is damaged.
-    fn cut_to_what_counts(&mut self) -> Result<()> {
-        let (Some(dat), Some(idx)) = (&self.dat, &self.idx) else { return Ok(()) };
-        let files = Files { dat: dat.clone(), idx: idx.clone(), jsonl: self.jsonl.clone() };
+    pub(crate) fn cut_to_what_counts(&mut self) -> Result<()> {
+        let Some(files) = self.files() else { return Ok(()) };
         match recover::recover(&files, None, 0) {
             Ok(found) if found.header == self.header && found.tip.seq >= self.last_seq => {
                 self.idx_len = self.idx_len.min(found.tip.idx_end);
@@ -168,18 +212,23 @@ fn open(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Option<Named>> {
 }
 
 /// Opens the files of a segment and reads what they say they are.
-fn look(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> Result<Look> {
+pub(crate) fn look(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> Result<Look> {
     let stem = directory::pair_path(dir, number);
     let (dat, idx) = (open(disk, stem.with_extension("dat"))?, open(disk, stem.with_extension("idx"))?);
-    let start =
-        |file: &Option<Named>, buf: &mut [u8]| file.as_ref().is_some_and(|file| file.read(buf, 0).is_ok());
     let mut bytes = [0; HEADER_LEN];
-    let there = start(&dat, &mut bytes);
+    let there = dat.as_ref().is_some_and(|file| file.read(&mut bytes, 0).is_ok());
     let in_dat = if there { known(&stem.with_extension("dat"), Header::decode(&bytes))? } else { None };
-    let mut bytes = [0; FILE_BYTES];
-    let there = start(&idx, &mut bytes);
-    let in_idx = if there { known(&stem.with_extension("idx"), FileRecord::decode(&bytes))? } else { None };
+    let in_idx = file_record(idx.as_ref())?;
     Ok(Look { stem, dat, idx, in_dat, in_idx })
+}
+
+/// The FILE record of a log, if it is intact.
+fn file_record(idx: Option<&Named>) -> Result<Option<FileRecord>> {
+    let mut bytes = [0; FILE_BYTES];
+    match idx {
+        Some(idx) if idx.read(&mut bytes, 0).is_ok() => known(&idx.path, FileRecord::decode(&bytes)),
+        _ => Ok(None),
+    }
 }
 
 /// What was decoded, if it is intact; what needs a newer release is an error.
@@ -215,7 +264,7 @@ fn numbers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BTreeMap<u64, Vec<u64>>> 
 }
 
 /// Refuses what does not look like a store, before anything is made in it.
-pub(super) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
+pub(crate) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
     match directory::read_manifest(disk.as_ref(), dir) {
         Err(error) if numbers(disk, dir)?.is_empty() && !error.is_corrupt() => Err(error),
         _ => Ok(()),
@@ -223,7 +272,7 @@ pub(super) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
 }
 
 /// Finds all that can be read of a store.
-pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
+pub(crate) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
     let mut notes = Vec::new();
     let manifest = match directory::read_manifest(disk.as_ref(), dir) {
         Ok(manifest) => Some(manifest),
@@ -272,29 +321,38 @@ fn by_manifest(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<
         let look = look(disk, dir, entry.number)?;
         source.note_damaged_headers(&look, &header);
         let mut part = Part::of(disk, look, header)?;
-        let before = place.checked_sub(1).and_then(|before| manifest.segments[before].sealed.as_ref());
-        if let Some(before) = before.filter(|_| part.starts.len() > 1) {
-            part.starts.push(FileRecord { header, seq: before.last_seq, chain: before.chain });
-        }
+        part.may_follow(place.checked_sub(1).and_then(|before| manifest.segments[before].sealed.as_ref()));
         source.add_sealed(disk, dir, entry, &mut part);
         source.add(part)?;
     }
     Ok(source)
 }
 
-/// The segments that there are files of and that belong to the store that most of them belong to.
-fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<String>) -> Result<Source> {
-    let numbers = numbers(disk, dir)?;
-    let mut found = Vec::new();
-    let mut votes: BTreeMap<[u8; 16], (usize, u32)> = BTreeMap::new();
-    for (number, dels) in numbers {
+/// A segment that there are files of.
+pub(crate) struct Candidate {
+    pub(crate) look: Look,
+    /// What one file or the other says it is.
+    pub(crate) header: Option<Header>,
+    /// Numbers in the names of its lists of dead rows, largest first.
+    pub(crate) dels: Vec<u64>,
+}
+
+/// The segments that there are files of, by their numbers.
+pub(crate) fn candidates(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Candidate>> {
+    let candidate = |(number, dels)| {
         let look = look(disk, dir, number)?;
         let header = look.in_idx.map(|file| file.header).or(look.in_dat);
-        let header = header.filter(|header| header.identity.segment == number);
-        if let Some(header) = header {
-            votes.entry(header.identity.uuid).or_insert((0, header.dim)).0 += 1;
-        }
-        found.push((look, header, dels));
+        Ok(Candidate { look, header: header.filter(|header| header.identity.segment == number), dels })
+    };
+    numbers(disk, dir)?.into_iter().map(candidate).collect()
+}
+
+/// The segments that there are files of and that belong to the store that most of them belong to.
+fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<String>) -> Result<Source> {
+    let found = candidates(disk, dir)?;
+    let mut votes: BTreeMap<[u8; 16], (usize, u32)> = BTreeMap::new();
+    for header in found.iter().filter_map(|candidate| candidate.header) {
+        votes.entry(header.identity.uuid).or_insert((0, header.dim)).0 += 1;
     }
     let most = votes.iter().max_by_key(|(_, (votes, _))| votes).map(|(uuid, (_, dim))| (*uuid, *dim));
     // An old copy may be of the time before the store had a dimension.
@@ -310,7 +368,7 @@ fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<
         Some(old) => old.metric,
         None => source.guess_metric(disk, dir)?,
     };
-    for (look, header, dels) in found {
+    for Candidate { look, header, dels } in found {
         match header {
             Some(header) if header.identity.uuid == uuid && header.dim == dim => {
                 source.note_damaged_headers(&look, &header);
@@ -329,7 +387,7 @@ fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<
 
 impl Source {
     /// Refuses a disk that gives errors now here, now there: an older version could seem to be the newest.
-    pub(super) fn check_same(&self, damaged: u64) -> Result<()> {
+    pub(crate) fn check_same(&self, damaged: u64) -> Result<()> {
         if damaged == self.damaged {
             return Ok(());
         }

@@ -306,7 +306,8 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) if a file cannot be read; damage is in the report, not an error.
+    /// [`Error::Io`](crate::Error::Io) for what says nothing of the bytes (no permission, say). Damage is in the report,
+    /// not an error; so are bytes that the disk cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
         verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
     }

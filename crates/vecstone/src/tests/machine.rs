@@ -466,7 +466,13 @@ impl Machine {
             }
             Step::Look(query, k) => return self.look(&query.map(f32::from), *k),
             Step::Verify => {
-                let report = self.door().read("verify", || self.store().verify())?;
+                let before = self.door().calls();
+                let verify = || self.door().read("verify", || self.store().verify());
+                let mut report = verify()?;
+                // It lists what the disk could not read, and goes on.
+                if !report.is_ok() && self.door().failed_since(before).is_some() {
+                    report = verify()?;
+                }
                 prop_assert!(report.is_ok(), "verify: {:?}", report.damage);
             }
             Step::Read(fault) => return self.read_beside(*fault),

@@ -13,3 +13,4 @@ mod planted;
 mod repair;
 #[cfg(feature = "shuttle")]
 mod shuttle;
+mod verify;

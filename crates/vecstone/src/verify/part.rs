@@ -1,0 +1,276 @@
+//! Every byte of one segment, also behind what is damaged.
+
+use super::{Damage, UNREADABLE, VerifyReport};
+use crate::error::Result;
+use crate::files::Named;
+use crate::format::header::{Bad, HEADER_LEN, Header};
+use crate::format::manifest::Sealed;
+use crate::format::record::{FILE_BYTES, FileRecord};
+use crate::id::{Id, IdKind};
+use crate::ids::Doc;
+use crate::mask::Mask;
+use crate::recover::{self, complain};
+use crate::repair::log::{self, Seen};
+use crate::repair::source::Part;
+use crate::repair::window::Window;
+use crate::rows::NULL_LINE;
+use std::ops::Range;
+use std::path::Path;
+
+const LOST: &str = "reading it is an error; repair drops it";
+const DEAD: &str = "the row is dead: nothing is lost";
+const NO_LINE: &str = "nothing is lost: the row has no document, and its line is not read";
+const SEGMENT_LOST: &str = "the store does not open; repair cannot keep the rows of this segment";
+const DOCUMENTS_LOST: &str = "the store does not open; repair keeps the vectors without their documents";
+const BATCH: &str =
+    "the store may not open; repair keeps each row here that .ids confirms, and may lose a delete";
+const UNSURE: &str = "repair drops the row, and writes no older version of its id";
+const NAMELESS: &str = "repair drops the row: its id is lost";
+const MAY_RETURN: &str = "repair drops this id, which was deleted or put again here";
+const IN_LOG: &str = "what is written there is lost; repair keeps what checks out";
+
+/// Checks a segment whose end is known, which must be exactly that.
+pub(super) fn check_whole(
+    part: &Part,
+    end: &Sealed,
+    mask: &Mask,
+    kind: Option<IdKind>,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let found = check(part, end, mask, kind, report)?;
+    if found.log_is_damaged || !found.headers_hold {
+        return Ok(());
+    }
+    // What only the walk of an opening compares: sequences, lengths of documents, the kind of ids, the end.
+    let Some(files) = part.files() else { return Ok(()) };
+    match recover::read_as_far_as_it_holds(&files, end) {
+        Ok((_, None)) => Ok(()),
+        Ok((_, Some(error))) | Err(error) => report.add_error(error),
+    }
+}
+
+pub(super) struct Found {
+    log_is_damaged: bool,
+    headers_hold: bool,
+}
+
+/// Checks a segment as far as its log tells of it.
+pub(super) fn check(
+    part: &Part,
+    end: &Sealed,
+    mask: &Mask,
+    kind: Option<IdKind>,
+    report: &mut VerifyReport,
+) -> Result<Found> {
+    let first = report.damage.len();
+    check_ends(part, end, report)?;
+    let headers_hold = check_headers(part, report)?;
+    let dat = part.dat.as_ref().map(|dat| (dat, Window::new(dat, part.dat_len)));
+    let jsonl = part.jsonl.as_ref().filter(|_| end.jsonl_len > 0);
+    let jsonl = jsonl.map(|jsonl| (jsonl, Window::new(jsonl, part.jsonl_len)));
+    let mut checker = Checker { part, mask, kind, dat, jsonl, log_is_damaged: false, report };
+    log::scan(part, &mut |seen| checker.see(&seen))?;
+    let log_is_damaged = checker.log_is_damaged;
+    // Rows and their documents were looked at in turn; by file it is easier to read.
+    let found = report.damage.get_mut(first..).unwrap_or_default();
+    found.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
+    Ok(Found { log_is_damaged, headers_hold })
+}
+
+/// Counts bytes; names each file that is missing or too short.
+fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) -> Result<()> {
+    let len = |named: &Option<Named>| named.as_ref().map(Named::len).transpose();
+    let files = [
+        ("dat", len(&part.dat)?, end.dat_len, LOST, SEGMENT_LOST),
+        ("idx", len(&part.idx)?, end.idx_len, UNREADABLE, SEGMENT_LOST),
+        ("jsonl", len(&part.jsonl)?, end.jsonl_len, LOST, DOCUMENTS_LOST),
+    ];
+    for (suffix, len, end, short, missing) in files {
+        report.bytes += end.min(len.unwrap_or(0));
+        report.tail_bytes += len.unwrap_or(0).saturating_sub(end);
+        let path = || part.path(suffix);
+        match len {
+            None if suffix != "jsonl" || end > 0 => {
+                report.add(&path(), 0, "the file that MANIFEST names is missing", missing);
+            }
+            Some(len) if len < end => {
+                let what = format!("the file ends here; {} bytes are missing", end - len);
+                report.add(&path(), len, what, short);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether header and FILE are there and those of this segment.
+fn check_headers(part: &Part, report: &mut VerifyReport) -> Result<bool> {
+    let mut hold = true;
+    if let Some(dat) = &part.dat {
+        let found = start::<HEADER_LEN, _>(dat, part.dat_len, |bytes| Header::decode(bytes));
+        hold &= check_header(dat, found, &part.header, report)?;
+    }
+    if let Some(idx) = &part.idx {
+        let found = start::<FILE_BYTES, _>(idx, part.idx_len, |bytes| FileRecord::decode(bytes));
+        hold &= check_header(idx, found.map(|file| file.header), &part.header, report)?;
+    }
+    Ok(hold)
+}
+
+fn check_header(
+    named: &Named,
+    found: Result<Header>,
+    header: &Header,
+    report: &mut VerifyReport,
+) -> Result<bool> {
+    match found {
+        Ok(found) if found == *header => return Ok(true),
+        Ok(_) => report.add(&named.path, 0, "the header is not that of this segment", UNREADABLE),
+        Err(error) => report.add_error(error)?,
+    }
+    Ok(false)
+}
+
+/// What the first bytes of a file say.
+fn start<const N: usize, T>(named: &Named, len: u64, decode: impl Fn(&[u8]) -> Result<T, Bad>) -> Result<T> {
+    let mut bytes = [0; N];
+    let present = usize::try_from(len).unwrap_or(N).min(N);
+    named.read(&mut bytes[..present], 0)?;
+    decode(&bytes[..present]).map_err(|bad| complain(&named.path, bad))
+}
+
+/// Compares rows and lines with what the log says of them.
+struct Checker<'a> {
+    part: &'a Part,
+    mask: &'a Mask,
+    kind: Option<IdKind>,
+    dat: Option<(&'a Named, Window<'a>)>,
+    jsonl: Option<(&'a Named, Window<'a>)>,
+    log_is_damaged: bool,
+    report: &'a mut VerifyReport,
+}
+
+impl Checker<'_> {
+    fn see(&mut self, seen: &Seen<'_>) -> Result<()> {
+        match *seen {
+            Seen::Row { id, row, crc, doc } => {
+                self.check_row(id, row, crc)?;
+                return self.check_line(id, row, doc);
+            }
+            Seen::Commit(commit) => self.kind = self.kind.or(IdKind::from_byte(commit.kind)),
+            Seen::Damaged { ref bytes, ref rows } => self.add_batch(bytes, rows),
+            Seen::Unsure { id, at } => {
+                self.in_log(
+                    at,
+                    Some(id),
+                    "the batch of this row is damaged, and nothing confirms its id",
+                    UNSURE,
+                );
+            }
+            Seen::Deleted { id, at, sure: false } => {
+                self.in_log(at, Some(id), "a damaged batch seems to delete this id", MAY_RETURN);
+            }
+            Seen::Lost { row } => {
+                let (path, at) = (self.part.path("dat"), self.part.header.row_start(row.into()));
+                let consequence = if self.mask.is_live(row) { NAMELESS } else { DEAD };
+                self.report.add(&path, at, format!("the id of row {row} is lost"), consequence);
+            }
+            Seen::Torn(bytes) => self.report.tail_bytes += bytes,
+            Seen::Unreadable(ref bytes) => {
+                let what = format!("{} bytes cannot be read", bytes.end - bytes.start);
+                self.in_log(bytes.start, None, what, IN_LOG);
+            }
+            Seen::Deleted { .. } | Seen::Kill { .. } | Seen::Base(_) => {}
+        }
+        Ok(())
+    }
+
+    fn add_batch(&mut self, bytes: &Range<u64>, rows: &Range<u64>) {
+        let mut what = match bytes.end - bytes.start {
+            0 => "batches that were durable are missing at the end".to_owned(),
+            len => format!("a batch that was durable does not hold any more, {len} bytes"),
+        };
+        if !rows.is_empty() {
+            what += &format!(", rows {} to {}", rows.start, rows.end - 1);
+        }
+        self.in_log(bytes.start, None, what, BATCH);
+    }
+
+    fn in_log(&mut self, offset: u64, id: Option<&[u8]>, what: impl Into<String>, consequence: &'static str) {
+        self.log_is_damaged = true;
+        let id = id.and_then(|id| self.id(id));
+        self.report.list(Damage { path: self.part.path("idx"), offset, id, what: what.into(), consequence });
+    }
+
+    fn id(&self, id: &[u8]) -> Option<Id> {
+        Id::from_bytes(self.kind?, id)
+    }
+
+    fn check_row(&mut self, id: &[u8], row: u32, crc: u32) -> Result<()> {
+        let Some((named, window)) = &mut self.dat else { return Ok(()) };
+        let header = &self.part.header;
+        let start = header.row_start(row.into());
+        let holds = |bytes: &[u8]| header.identity.row_crc(row.into(), bytes) == crc;
+        let wrong = wrong(window, start..start + header.stride(), holds)?;
+        let named = *named;
+        if let Some(wrong) = wrong {
+            let consequence = if self.mask.is_live(row) { LOST } else { DEAD };
+            self.hurt(&named.path, start, id, format!("row {row} {wrong}"), consequence);
+        }
+        Ok(())
+    }
+
+    /// Also the line of a row from before the first document, which has no checksum but is known.
+    fn check_line(&mut self, id: &[u8], row: u32, doc: Doc) -> Result<()> {
+        let Some((named, window)) = &mut self.jsonl else { return Ok(()) };
+        let identity = &self.part.header.identity;
+        let null = NULL_LINE.len() as u64;
+        let (start, len) =
+            if doc.len == 0 { (u64::from(row) * null, null) } else { (doc.at, doc.len.into()) };
+        let holds = |bytes: &[u8]| match doc.len {
+            0 => bytes == NULL_LINE,
+            _ => identity.line_crc(row.into(), bytes) == doc.crc,
+        };
+        let wrong = wrong(window, start..start.saturating_add(len), holds)?;
+        let named = *named;
+        match wrong {
+            None => {}
+            Some(NO_MATCH) if doc.len == 0 => {
+                self.hurt(&named.path, start, id, format!("the line of row {row} is not null"), NO_LINE);
+            }
+            Some(wrong) => {
+                let live = if self.mask.is_live(row) { LOST } else { DEAD };
+                let consequence = if doc.len == 0 { NO_LINE } else { live };
+                self.hurt(&named.path, start, id, format!("the document of row {row} {wrong}"), consequence);
+            }
+        }
+        Ok(())
+    }
+
+    fn hurt(&mut self, path: &Path, offset: u64, id: &[u8], what: String, consequence: &'static str) {
+        let id = self.id(id);
+        self.report.list(Damage { path: path.to_owned(), offset, id, what, consequence });
+    }
+}
+
+const NO_MATCH: &str = "does not match its checksum";
+
+/// What is wrong with these bytes of a file, if anything is.
+fn wrong(
+    window: &mut Window<'_>,
+    range: Range<u64>,
+    holds: impl Fn(&[u8]) -> bool,
+) -> Result<Option<&'static str>> {
+    if range.end > window.len {
+        return Ok(Some("is missing: the file ends before it"));
+    }
+    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    let holds = window.at_least(range.start, len)?.get(..len).is_some_and(holds);
+    Ok(if window.is_unreadable(&range) {
+        Some("cannot be read")
+    } else if holds {
+        None
+    } else {
+        Some(NO_MATCH)
+    })
+}

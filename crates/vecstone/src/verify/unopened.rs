@@ -1,0 +1,159 @@
+//! A store that does not open: all that is there of it.
+
+use super::{VerifyReport, check_ids, part};
+use crate::config::MAX_ROWS;
+use crate::directory;
+use crate::disk::{Disk, Open};
+use crate::error::{Error, Result};
+use crate::files::Named;
+use crate::format::Identity;
+use crate::format::header::Header;
+use crate::format::manifest::{Manifest, Sealed};
+use crate::id::IdKind;
+use crate::mask::Mask;
+use crate::open::read_del;
+use crate::repair::log::{self, Seen};
+use crate::repair::source::{self, Candidate, Look, MAX_DEL, Part};
+use std::path::Path;
+use std::sync::Arc;
+
+const UNKNOWN: &str = "the store does not open; repair leaves this segment out";
+const NO_MANIFEST: &str = "the store does not open; repair finds the segments by the names of their files";
+const DOUBTFUL: &str = "repair cannot tell which rows were deleted, and lists those that may have been";
+
+/// Checks each segment that MANIFEST names, or, without it, that there are files of. `opening`: why the store does not
+/// open. Also the number of MANIFEST.
+pub(super) fn verify(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    opening: Error,
+) -> Result<(VerifyReport, Option<u64>)> {
+    let mut report = VerifyReport::default();
+    let number = match directory::read_manifest(disk.as_ref(), dir) {
+        Ok(manifest) => {
+            report.bytes += manifest.encode().len() as u64;
+            by_manifest(disk, dir, &manifest, &mut report)?;
+            Some(manifest.number)
+        }
+        Err(error) => {
+            let found = source::candidates(disk, dir)?;
+            match error {
+                // Any directory.
+                Error::NotAStore { .. } if found.iter().all(|candidate| candidate.header.is_none()) => {
+                    return Err(error);
+                }
+                Error::NotAStore { why, .. } => {
+                    report.add(&directory::manifest_path(dir), 0, why, NO_MANIFEST);
+                }
+                error => report.add_error_as(error, NO_MANIFEST)?,
+            }
+            found.into_iter().try_for_each(|candidate| by_name(disk, dir, candidate, &mut report))?;
+            None
+        }
+    };
+    add_opening(opening, dir, &mut report)?;
+    Ok((report, number))
+}
+
+/// Adds why the store does not open, unless that is listed already.
+fn add_opening(opening: Error, dir: &Path, report: &mut VerifyReport) -> Result<()> {
+    let known = |path: &Path| report.damage.iter().any(|damage| damage.path == path);
+    let listed = match &opening {
+        Error::Corrupt { path, offset, .. } => {
+            report.damage.iter().any(|damage| damage.path == *path && damage.offset == *offset)
+        }
+        Error::Io { path, .. } => known(path),
+        // No MANIFEST.
+        Error::NotAStore { path, .. } => path == dir && !report.is_ok(),
+        _ => false,
+    };
+    if listed { Ok(()) } else { report.add_error(opening) }
+}
+
+fn by_manifest(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    manifest: &Manifest,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let (kind, mut before) = (IdKind::from_byte(manifest.kind), None);
+    for entry in &manifest.segments {
+        let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
+        let header = Header { dim: manifest.dim, element: manifest.element, identity };
+        let follows = before.replace(entry.sealed.as_ref()).flatten();
+        let look = match source::look(disk, dir, entry.number) {
+            Ok(look) => look,
+            Err(error) => {
+                report.add_error(error)?;
+                continue;
+            }
+        };
+        let mut part = open(disk, look, header, report)?;
+        part.may_follow(follows);
+        let Some(sealed) = &entry.sealed else {
+            check_to_the_end(&mut part, &Mask::default(), kind, report)?;
+            continue;
+        };
+        report.bytes += sealed.del.1;
+        let mask = match read_del(disk, dir, entry.number, sealed) {
+            Ok(mask) => mask,
+            Err(error) => report.add_error(error).map(|()| Mask::default())?,
+        };
+        part.end_at(sealed);
+        part::check_whole(&part, sealed, &mask, kind, report)?;
+    }
+    Ok(())
+}
+
+fn by_name(disk: &Arc<dyn Disk>, dir: &Path, candidate: Candidate, report: &mut VerifyReport) -> Result<()> {
+    let Candidate { look, header, dels } = candidate;
+    let Some(header) = header else {
+        let what = "neither the header nor the FILE record of .idx says what this segment is";
+        report.add(&look.stem.with_extension("dat"), 0, what, UNKNOWN);
+        return Ok(());
+    };
+    let mut part = open(disk, look, header, report)?;
+    let mut mask = Mask::default();
+    for manifest in dels {
+        let path = directory::del_path(dir, header.identity.segment, manifest);
+        let file = disk.open(&path, Open::Read).map_err(|e| Error::io(&path, "open", e));
+        let bytes = file.and_then(|file| Named { path: path.clone(), file }.read_all(MAX_DEL));
+        match bytes.map(|bytes| (bytes.len() as u64, Mask::from_roaring(&bytes, MAX_ROWS))) {
+            Ok((len, Some(found))) => {
+                report.bytes += len;
+                mask = found;
+                break;
+            }
+            Ok((_, None)) => report.add(&path, 0, "the list of dead rows is damaged", DOUBTFUL),
+            Err(error) => report.add_error_as(error, DOUBTFUL)?,
+        }
+    }
+    check_to_the_end(&mut part, &mask, None, report)
+}
+
+fn open(disk: &Arc<dyn Disk>, look: Look, header: Header, report: &mut VerifyReport) -> Result<Part> {
+    let ids = check_ids(disk, look.stem.with_extension("ids"), &header.identity, report)?;
+    let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
+    let mut part = Part::with(disk, look, header, ids)?;
+    part.last_seq = last_seq;
+    Ok(part)
+}
+
+/// Checks a segment that has no end but that of its log: where a crash cut it, or where it is damaged.
+fn check_to_the_end(
+    part: &mut Part,
+    mask: &Mask,
+    mut kind: Option<IdKind>,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    part.cut_to_what_counts()?;
+    let mut end = Sealed { idx_len: part.idx_len, dat_len: part.header.row_start(0), ..Sealed::default() };
+    log::scan(part, &mut |seen| {
+        if let Seen::Commit(commit) = seen {
+            (end.dat_len, end.jsonl_len) = (commit.rows_end, commit.docs_end);
+            kind = kind.or(IdKind::from_byte(commit.kind));
+        }
+        Ok(())
+    })?;
+    part::check(part, &end, mask, kind, report).map(|_| ())
+}
