@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{Sealed, SegmentEntry};
-use crate::format::record::FileRecord;
+use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
+use crate::format::record::{COMMIT_BYTES, FileRecord};
 use crate::id::{AsId, Id, IdRef};
 use crate::index::IdxMap;
 use crate::mask::Mask;
@@ -20,11 +20,16 @@ use crate::replace::{Replacement, files_of};
 use crate::segment::Segment;
 use crate::sync::{Instant, thread};
 use crate::view::{SegmentView, View};
+use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+mod plan;
+
+use plan::{Space, plan};
 
 /// How far a compaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +56,9 @@ pub struct CompactReport {
 /// Bytes of rows and documents that one batch of an output holds, but for the last row.
 const BATCH_BYTES: u64 = 8 << 20;
 /// The same in rows, for small ones.
-const ROWS_PER_BATCH: usize = 100_000;
+const ROWS_PER_BATCH: u64 = 100_000;
+/// Bytes of log that a batch needs beside its rows: COMMIT, and DURABLE if it is the last one.
+const LOG_OF_BATCH: u64 = COMMIT_BYTES + 32;
 /// Dead bytes below which a segment is not worth a compaction in the background.
 const LEAST_DEAD_BYTES: u64 = 256 << 10;
 
@@ -83,6 +90,66 @@ struct Output {
     rows: u64,
 }
 
+impl Output {
+    /// What one more batch may take.
+    fn room(&self, limits: Space) -> Space {
+        let tip = self.pair.written();
+        let (dat, jsonl) = (self.pair.header().row_start(self.rows), tip.lines_start());
+        limits.minus(Space { rows: self.rows, dat, idx: tip.idx_end + LOG_OF_BATCH, jsonl })
+    }
+}
+
+/// Rows and bytes that were copied.
+#[derive(Debug, Clone, Copy, Default)]
+struct Copied {
+    rows: u64,
+    bytes: u64,
+}
+
+/// The copying of a run.
+struct Copy<'a> {
+    view: &'a View,
+    /// Numbers of its segments.
+    inputs: Vec<u64>,
+    /// What an output may take.
+    limits: Space,
+    outputs: Vec<Output>,
+    /// Files made so far.
+    made: &'a mut Vec<PathBuf>,
+    done: Copied,
+}
+
+/// Rows to be copied as one batch.
+#[derive(Debug, Default)]
+struct Picked {
+    rows: Vec<u64>,
+    space: Space,
+}
+
+impl Picked {
+    /// The next live rows of a segment: as many as one batch holds and there is room for, and if `first`, at least one.
+    fn of(
+        part: &SegmentView,
+        live: &mut Peekable<impl Iterator<Item = u64>>,
+        room: Space,
+        first: bool,
+    ) -> Result<Picked> {
+        let (mut picked, stride) = (Picked::default(), part.segment.header().stride());
+        while let Some(&row) = live.peek() {
+            let (id, line) = part.segment.lengths(row)?;
+            let space = picked.space.plus(Space::of_row(stride, id, line));
+            let fits = space.fits_in(room) || (first && picked.rows.is_empty());
+            if !fits || picked.space.bytes() >= BATCH_BYTES || space.rows > ROWS_PER_BATCH {
+                break;
+            }
+            picked.rows.push(row);
+            picked.space = space;
+            live.next();
+        }
+        Ok(picked)
+    }
+}
+
 impl Engine {
     /// Rewrites all segments that have dead rows, and merges small neighbours.
     pub(crate) fn compact(
@@ -100,15 +167,15 @@ impl Engine {
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
         let view = self.published.load_full();
-        let mut runs = self.plan(&view, |part| wanted(part) || part.rows <= small);
+        let mut runs = plan(&view, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
         runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
         let mut report = CompactReport::default();
         let total = runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum();
         let mut done = 0;
         for numbers in numbers_of(&view, &runs) {
             let before = done;
-            let mut tell = |rows: u64| {
-                done = before + rows;
+            let mut tell = |copied: Copied| {
+                done = before + copied.rows;
                 progress(CompactProgress { rows: done, total })
             };
             self.compact_run(&numbers, &mut tell, &mut report)?;
@@ -144,11 +211,11 @@ impl Engine {
         let outcome = self.seal_if(due).and_then(|()| {
             let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
             let view = self.published.load_full();
-            for numbers in numbers_of(&view, &self.plan(&view, due)) {
+            for numbers in numbers_of(&view, &plan(&view, &self.settings.limits, due, |_| true)) {
                 let before = copied;
-                let mut pace = |rows: u64| {
-                    copied = before + rows;
-                    self.pace(start, copied * stride)
+                let mut pace = |step: Copied| {
+                    copied = before + step.bytes;
+                    self.pace(start, copied)
                 };
                 self.compact_run(&numbers, &mut pace, &mut report)?;
             }
@@ -181,41 +248,11 @@ impl Engine {
         })
     }
 
-    /// Runs of neighbouring sealed segments to rewrite together: those wanted, and smaller neighbours that fit.
-    fn plan(&self, view: &View, wanted: impl Fn(&SegmentView) -> bool) -> Vec<Range<usize>> {
-        let sealed = &view.segments[..view.segments.len() - 1];
-        let (limits, stride) = (self.settings.limits, self.schema.stride());
-        let fits = |rows: u64| rows <= limits.records && rows * stride <= limits.dat;
-        let mut runs: Vec<Range<usize>> = Vec::new();
-        for (place, part) in sealed.iter().enumerate() {
-            if !wanted(part) || runs.last().is_some_and(|run| run.contains(&place)) {
-                continue;
-            }
-            let (mut run, mut rows) = (place..place + 1, part.live());
-            let taken = runs.last().map_or(0, |run| run.end);
-            while run.start > taken
-                && let before = sealed[run.start - 1].live()
-                && before <= rows.max(1)
-                && fits(rows + before)
-            {
-                (run.start, rows) = (run.start - 1, rows + before);
-            }
-            while let Some(after) = sealed.get(run.end)
-                && (after.live() <= rows.max(1) || wanted(after))
-                && fits(rows + after.live())
-            {
-                (run.end, rows) = (run.end + 1, rows + after.live());
-            }
-            runs.push(run);
-        }
-        runs
-    }
-
     /// K1 to K3 for neighbouring segments.
     fn compact_run(
         &self,
         numbers: &[u64],
-        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
         report: &mut CompactReport,
     ) -> Result<()> {
         let before = self.published.load_full();
@@ -225,7 +262,7 @@ impl Engine {
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
         let mut made = Vec::new();
-        let mut tell = |rows: u64| if gone() { ControlFlow::Break(()) } else { tell(rows) };
+        let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         self.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
@@ -265,75 +302,74 @@ impl Engine {
         view: &View,
         run: Range<usize>,
         made: &mut Vec<PathBuf>,
-        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<(Vec<Output>, Vec<Moved>)> {
-        let (mut outputs, mut moved): (Vec<Output>, Vec<Moved>) = (Vec::new(), Vec::new());
-        let inputs: Vec<u64> = view.segments[run.clone()].iter().map(|part| part.segment.number()).collect();
-        let mut done = 0;
-        for input in run {
-            let part = &view.segments[input];
-            let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
-            let mut live = part.mask.live_in(0..part.rows).peekable();
-            while live.peek().is_some() {
-                let (mut rows, mut bytes) = (Vec::new(), 0);
-                while bytes < BATCH_BYTES && rows.len() < ROWS_PER_BATCH {
-                    let Some(row) = live.next() else { break };
-                    bytes += self.schema.stride() + u64::from(part.segment.entry(row)?.doc.len);
-                    rows.push(row);
-                }
-                let tables: u64 = outputs.iter().map(|output| output.segment.heap_bytes()).sum();
-                let moves = (size_of_val(&*to) + rows.capacity() * 8) as u64;
-                self.copying.store(bytes + tables + moves, Ordering::Relaxed);
-                let output = self.output_for(&mut outputs, rows.len() as u64, view.seq, &inputs, made)?;
-                let number = u32::try_from(output.0).expect("fewer outputs than inputs");
-                let first = copy_rows(output.1, view, part, &rows)?;
-                for (new, &old) in (first..).zip(&rows) {
-                    let new = u32::try_from(new).expect("below MAX_ROWS");
-                    to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
-                }
-                done += rows.len() as u64;
-                if tell(done).is_break() {
-                    return Err(Error::Cancelled);
-                }
-            }
+        let parts = &view.segments[run.clone()];
+        let inputs = parts.iter().map(|part| part.segment.number()).collect();
+        // A segment that has more rows than one may have now is not cut up for that.
+        let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
+        let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
+        let mut copy = Copy { view, inputs, limits, outputs: Vec::new(), made, done: Copied::default() };
+        let mut moved = Vec::new();
+        for (input, part) in run.zip(parts) {
+            let to = self.copy_segment(&mut copy, part, tell)?;
             moved.push(Moved { input, to });
         }
+        let mut outputs = copy.outputs;
         for output in &mut outputs {
             output.pair.end_here()?;
         }
         Ok((outputs, moved))
     }
 
-    /// The output that so many rows go to: the last one, or a new one if that is full.
-    fn output_for<'a>(
+    /// Copies the live rows of a segment behind those that were copied before; returns where each went.
+    fn copy_segment(
         &self,
-        outputs: &'a mut Vec<Output>,
-        rows: u64,
-        seq: u64,
-        inputs: &[u64],
-        made: &mut Vec<PathBuf>,
-    ) -> Result<(usize, &'a mut Output)> {
-        let limits = self.settings.limits;
-        let full = outputs.last().is_none_or(|output| {
-            let bytes = output.pair.header().row_start(output.rows + rows);
-            let tip = output.pair.written();
-            let over = bytes > limits.dat || tip.idx_end > limits.idx || tip.docs_end > limits.jsonl;
-            output.rows > 0 && (output.rows + rows > limits.records || over)
-        });
-        if full {
-            let number = self.take_segment_number();
-            let path = directory::pair_path(&self.dir, number);
-            made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
-            let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
-            let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
-            let file = FileRecord { header, seq: 0, chain: [0; 16] };
-            let mut pair = Pair::create(&self.disk, &path, file, 0)?;
-            pair.write_base(seq, inputs)?;
-            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
-            outputs.push(Output { pair, segment, rows: 0 });
+        copy: &mut Copy<'_>,
+        part: &SegmentView,
+        tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
+    ) -> Result<Vec<(u32, u32)>> {
+        let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
+        let mut live = part.mask.live_in(0..part.rows).peekable();
+        while live.peek().is_some() {
+            let room = copy.outputs.last().map_or(Space::default(), |output| output.room(copy.limits));
+            let mut batch = Picked::of(part, &mut live, room, false)?;
+            if batch.rows.is_empty() {
+                let output = self.new_output(copy)?;
+                batch = Picked::of(part, &mut live, output.room(copy.limits), true)?;
+                copy.outputs.push(output);
+            }
+            let tables: u64 = copy.outputs.iter().map(|output| output.segment.heap_bytes()).sum();
+            let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
+            self.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
+            let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
+            let output = copy.outputs.last_mut().expect("made above, if not before");
+            let first = copy_rows(output, copy.view, part, &batch.rows)?;
+            for (new, &old) in (first..).zip(&batch.rows) {
+                let new = u32::try_from(new).expect("below MAX_ROWS");
+                to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
+            }
+            copy.done.rows += batch.space.rows;
+            copy.done.bytes += batch.space.bytes();
+            if tell(copy.done).is_break() {
+                return Err(Error::Cancelled);
+            }
         }
-        let last = outputs.len() - 1;
-        Ok((last, &mut outputs[last]))
+        Ok(to)
+    }
+
+    /// An empty segment for live rows.
+    fn new_output(&self, copy: &mut Copy<'_>) -> Result<Output> {
+        let number = self.take_segment_number();
+        let path = directory::pair_path(&self.dir, number);
+        copy.made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
+        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
+        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
+        let file = FileRecord { header, seq: 0, chain: [0; 16] };
+        let mut pair = Pair::create(&self.disk, &path, file, 0)?;
+        pair.write_base(copy.view.seq, &copy.inputs)?;
+        let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+        Ok(Output { pair, segment, rows: 0 })
     }
 
     /// K3: in the pause, the outputs take the place of their inputs. What died since the copy began dies there too.
@@ -377,6 +413,9 @@ impl Engine {
             if let Some(sealed) = entry.sealed.filter(|sealed| sealed.del.0 != 0) {
                 obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
+        }
+        if manifest.segments.len() as u64 > MAX_SEGMENTS {
+            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());

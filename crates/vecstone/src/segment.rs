@@ -385,17 +385,23 @@ impl Segment {
         found.ok_or_else(|| self.rotten_id(idx_at))
     }
 
+    /// Lengths of a row's id and of its line; 0 if it has none.
+    pub(crate) fn lengths(&self, row: u64) -> Result<(usize, u32)> {
+        let RowEntry { idx_at, doc, .. } = self.entry(row)?;
+        let id = if row >= self.base.rows {
+            self.heap().id_at(idx_at).len()
+        } else {
+            self.idx()?.id_at(idx_at).len()
+        };
+        Ok((id, doc.len))
+    }
+
     /// Bytes of log that the first `rows` rows need: their puts, and what a COMMIT says of each. Reads each length once.
     pub(crate) fn puts_len(&self, rows: u64) -> Result<u64> {
         let in_commit = if self.files().jsonl.is_some() { 12 } else { 4 };
         let mut known = self.puts_len.lock().unwrap_or_else(PoisonError::into_inner);
         for row in known.0..rows {
-            let idx_at = self.entry(row)?.idx_at;
-            let id = if row >= self.base.rows {
-                self.heap().id_at(idx_at).len()
-            } else {
-                self.idx()?.id_at(idx_at).len()
-            };
+            let id = self.lengths(row)?.0;
             *known = (row + 1, known.1 + (record::FRAME_BYTES + id) as u64);
         }
         // A snapshot of fewer rows: about.

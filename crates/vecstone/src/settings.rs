@@ -145,6 +145,12 @@ impl OpenOptions {
     }
 
     #[cfg(test)]
+    pub(crate) fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    #[cfg(test)]
     pub(crate) fn ids_after(mut self, records: u64) -> Self {
         self.settings.ids_after = records;
         self

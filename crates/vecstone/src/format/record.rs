@@ -13,6 +13,8 @@ const FIRST_RESERVED: u64 = 1 << 63;
 
 /// Bytes of a record beside its id or payload.
 pub(crate) const FRAME_BYTES: usize = 12;
+/// Bytes of a COMMIT beside what it says of each row and each kill.
+pub(crate) const COMMIT_BYTES: u64 = (FRAME_BYTES + COMMIT_HEAD_LEN) as u64;
 /// Bytes of a FILE record, with which every `.idx` begins.
 pub(crate) const FILE_BYTES: usize = FRAME_BYTES + FILE_LEN;
 
