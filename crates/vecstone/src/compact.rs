@@ -18,13 +18,13 @@ use crate::pair::Pair;
 use crate::recover::Deleted;
 use crate::replace::{Replacement, files_of};
 use crate::segment::Segment;
-use crate::sync::{Instant, thread};
+use crate::sync::{Instant, MutexGuard, thread};
 use crate::view::{SegmentView, View};
 use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 mod plan;
@@ -67,13 +67,52 @@ const LEAST_LOG_BYTES: u64 = 8 << 10;
 /// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
 const LEAST_LOG_OF_ROW: u64 = 17;
 
-/// What whoever compacts leaves for the next one.
+/// How long the background sleeps at most before it looks whether it is to give way.
+const PACE: Duration = Duration::from_millis(20);
+
+/// What compactions in the background could not do.
 #[derive(Debug, Default)]
-pub(crate) struct Compacting {
-    /// Why the last compaction in the background did not come to its end.
-    pub(crate) error: Option<Error>,
-    /// Number and dead rows of each segment that was due then.
-    failed_for: Vec<(u64, u64)>,
+pub(crate) struct Setbacks {
+    /// Why.
+    error: Option<Error>,
+    /// Number and dead rows of the segments that this is about: they are not tried again before they change.
+    failed: Vec<(u64, u64)>,
+}
+
+impl Setbacks {
+    /// The error, as long as a segment is there that it is about.
+    pub(crate) fn error(&mut self, view: &View) -> Option<&Error> {
+        self.forget(|number| view.place_of(number).is_none());
+        self.error.as_ref()
+    }
+
+    fn forget(&mut self, what: impl Fn(u64) -> bool) {
+        self.failed.retain(|&(number, _)| !what(number));
+        if self.failed.is_empty() {
+            self.error = None;
+        }
+    }
+
+    fn add(&mut self, view: &View, numbers: &[u64], error: Error) {
+        self.forget(|number| numbers.contains(&number));
+        let parts = view.segments.iter().filter(|part| numbers.contains(&part.segment.number()));
+        self.failed.extend(parts.map(state_of));
+        self.error = Some(error);
+    }
+}
+
+/// What changes when a row of a segment dies.
+fn state_of(part: &SegmentView) -> (u64, u64) {
+    (part.segment.number(), part.mask.dead())
+}
+
+/// As long as it lives, the background gives way to a caller at its next step.
+pub(crate) struct Hurry<'a>(&'a Engine);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.hurried.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where the rows of an input went.
@@ -107,7 +146,7 @@ struct Copied {
 }
 
 /// The copying of a run.
-struct Copy<'a> {
+struct Copying<'a> {
     view: &'a View,
     /// Numbers of its segments.
     inputs: Vec<u64>,
@@ -156,6 +195,7 @@ impl Engine {
         &self,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
+        let _hurry = self.hurry();
         let _turn = self.compacting();
         self.flush()?;
         let stride = self.schema.stride();
@@ -167,7 +207,8 @@ impl Engine {
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
         let view = self.published.load_full();
-        let mut runs = plan(&view, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
+        let mut runs =
+            plan(&view, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
         runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
         let mut report = CompactReport::default();
         let total = runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum();
@@ -186,56 +227,110 @@ impl Engine {
 
     /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
-        let share = self.settings.compact_at;
-        let stride = self.schema.stride();
-        // The log alone is not worth a MANIFEST before it counts in the whole store.
-        let least_log = LEAST_DEAD_BYTES.max(self.published.load().live() * stride / 64);
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let due = |part: &SegmentView| {
-            let dead = part.mask.dead();
-            let many = |waste: u64, of: u64| waste as f64 > share * of as f64;
-            if dead * stride >= LEAST_DEAD_BYTES && many(dead, part.rows) {
-                return true;
-            }
-            let waste = log_waste(part, least_log);
-            waste >= least_log && many(dead * stride + waste, part.rows * stride + part.end.idx_len)
+        let view = self.published.load_full();
+        let failed = {
+            let mut setbacks = self.setbacks();
+            setbacks.error(&view);
+            setbacks.failed.clone()
         };
-        let state = |part: &SegmentView| (part.segment.number(), part.mask.dead());
-        let due_now: Vec<(u64, u64)> =
-            self.published.load().segments.iter().filter(|part| due(part)).map(state).collect();
-        let mut turn = self.compacting();
-        // What failed is not tried again until a segment changes.
-        if due_now.is_empty() || turn.failed_for == due_now {
+        // The log alone is not worth a MANIFEST before it counts in the whole store.
+        let least_log = LEAST_DEAD_BYTES.max(view.live() * self.schema.stride() / 64);
+        let may = |part: &SegmentView| !failed.contains(&state_of(part));
+        let due = |part: &SegmentView| may(part) && self.is_due(part, least_log);
+        let due_now: Vec<u64> =
+            view.segments.iter().filter(|part| due(part)).map(|part| part.segment.number()).collect();
+        if due_now.is_empty() {
             return;
         }
-        let outcome = self.seal_if(due).and_then(|()| {
-            let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
-            let view = self.published.load_full();
-            for numbers in numbers_of(&view, &plan(&view, &self.settings.limits, due, |_| true)) {
-                let before = copied;
-                let mut pace = |step: Copied| {
-                    copied = before + step.bytes;
-                    self.pace(start, copied)
-                };
-                self.compact_run(&numbers, &mut pace, &mut report)?;
-            }
-            Ok(())
-        });
-        let error = outcome.err().filter(|error| !matches!(error, Error::Cancelled));
-        turn.failed_for = if error.is_some() { due_now } else { Vec::new() };
-        turn.error = error;
+        // Only now: what is due is known without reading from here on.
+        let _turn = self.compacting();
+        if let Err(error) = self.seal_if(due) {
+            return self.setbacks().add(&view, &due_now, error);
+        }
+        let view = self.published.load_full();
+        self.run_in_background(&view, &numbers_of(&view, &plan(&view, &self.settings.limits, due, may)));
     }
 
-    /// Sleeps where `bytes` are more than the speed allows; breaks off when the store closes.
-    fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
+    /// Whether a segment is to be compacted without anybody asking for it.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn is_due(&self, part: &SegmentView, least_log: u64) -> bool {
+        let (dead, stride) = (part.mask.dead(), self.schema.stride());
+        let many = |waste: u64, of: u64| waste as f64 > self.settings.compact_at * of as f64;
+        if dead * stride >= LEAST_DEAD_BYTES && many(dead, part.rows) {
+            return true;
+        }
+        let waste = log_waste(part, least_log);
+        waste >= least_log && many(dead * stride + waste, part.rows * stride + part.end.idx_len)
+    }
+
+    /// Compacts some runs, not faster than the background may. Damage keeps nothing from being compacted but the segment
+    /// that it is in; any other error ends this.
+    fn run_in_background(&self, view: &View, runs: &[Vec<u64>]) {
+        let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
+        for (place, numbers) in runs.iter().enumerate() {
+            let before = copied;
+            let mut pace = |step: Copied| {
+                copied = before + step.bytes;
+                self.pace(start, copied)
+            };
+            match self.compact_run(numbers, &mut pace, &mut report) {
+                Ok(()) => self.setbacks().forget(|number| numbers.contains(&number)),
+                Err(Error::Cancelled) => return,
+                Err(error) => {
+                    let damaged = self.damaged_in(numbers, &error);
+                    let stops = damaged.is_empty();
+                    let hurt = if stops { runs[place..].concat() } else { damaged };
+                    self.setbacks().add(view, &hurt, error);
+                    if stops {
+                        return;
+                    }
+                    // The others of the run are compacted without it.
+                    self.state().untidy |= numbers.len() > 1;
+                }
+            }
+        }
+    }
+
+    /// Which of some segments an error says are damaged.
+    fn damaged_in(&self, numbers: &[u64], error: &Error) -> Vec<u64> {
+        let Error::Corrupt { path, .. } = error else { return Vec::new() };
+        let pair = path.with_extension("");
+        numbers.iter().copied().filter(|&number| directory::pair_path(&self.dir, number) == pair).collect()
+    }
+
+    /// The place of whoever compacts.
+    fn compacting(&self) -> MutexGuard<'_, ()> {
+        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn setbacks(&self) -> MutexGuard<'_, Setbacks> {
+        self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the background give way.
+    fn hurry(&self) -> Hurry<'_> {
+        self.hurried.fetch_add(1, Ordering::Relaxed);
+        Hurry(self)
+    }
+
+    /// Sleeps where `bytes` since `start` are more than the background may copy; breaks off when the store closes, or
+    /// when somebody waits to compact: what was not done then is looked for again.
+    pub(crate) fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
         let due = Duration::from_millis(bytes.saturating_mul(1000) / self.settings.compact_speed);
-        while start.elapsed() < due {
+        loop {
             if self.stop.load(Ordering::Relaxed) {
                 return ControlFlow::Break(());
             }
-            thread::sleep((due - start.elapsed().min(due)).min(Duration::from_millis(20)));
+            if self.hurried.load(Ordering::Relaxed) > 0 {
+                self.state().untidy = true;
+                return ControlFlow::Break(());
+            }
+            let left = due.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return ControlFlow::Continue(());
+            }
+            thread::sleep(left.min(PACE));
         }
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Seals the active segment if its rows are to be compacted.
@@ -309,7 +404,7 @@ impl Engine {
         // A segment that has more rows than one may have now is not cut up for that.
         let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
         let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
-        let mut copy = Copy { view, inputs, limits, outputs: Vec::new(), made, done: Copied::default() };
+        let mut copy = Copying { view, inputs, limits, outputs: Vec::new(), made, done: Copied::default() };
         let mut moved = Vec::new();
         for (input, part) in run.zip(parts) {
             let to = self.copy_segment(&mut copy, part, tell)?;
@@ -325,7 +420,7 @@ impl Engine {
     /// Copies the live rows of a segment behind those that were copied before; returns where each went.
     fn copy_segment(
         &self,
-        copy: &mut Copy<'_>,
+        copy: &mut Copying<'_>,
         part: &SegmentView,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<Vec<(u32, u32)>> {
@@ -359,7 +454,7 @@ impl Engine {
     }
 
     /// An empty segment for live rows.
-    fn new_output(&self, copy: &mut Copy<'_>) -> Result<Output> {
+    fn new_output(&self, copy: &mut Copying<'_>) -> Result<Output> {
         let number = self.take_segment_number();
         let path = directory::pair_path(&self.dir, number);
         copy.made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
