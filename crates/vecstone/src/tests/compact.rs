@@ -178,7 +178,7 @@ fn fill(store: &VectorStore, stay: usize, document: usize) {
     }
     store.flush().expect("flushed");
     for n in 0..DEAD {
-        store.delete(&format!("dies {n}")).expect("deleted");
+        store.delete(format!("dies {n}")).expect("deleted");
     }
     store.flush().expect("flushed");
 }
@@ -267,7 +267,7 @@ fn rotted() -> (Image, u64) {
         store.put(format!("{n}"), &wide(n)).expect("stored");
     }
     store.flush().expect("flushed");
-    (0..DEAD + 1).for_each(|n| assert!(store.delete(&format!("{n}")).expect("deleted")));
+    (0..DEAD + 1).for_each(|n| assert!(store.delete(format!("{n}")).expect("deleted")));
     store.close().expect("closed");
     let mut image = disk.image();
     let at = 256 + 50 * u64::from(WIDE) * 4;
@@ -297,7 +297,7 @@ fn a_rotted_row_stops_only_the_compaction_of_its_segment() {
     assert_eq!(store.get("51").expect("reads go on"), Some(wide(51)));
     assert!(store.get("50").expect_err("rotted").is_corrupt());
     // Another segment is compacted meanwhile.
-    (100..101 + DEAD).for_each(|n| assert!(store.delete(&format!("{n}")).expect("deleted")));
+    (100..101 + DEAD).for_each(|n| assert!(store.delete(format!("{n}")).expect("deleted")));
     store.flush().expect("flushed");
     engine.compact_in_background();
     let dead = |number: u64| {
