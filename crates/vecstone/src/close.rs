@@ -10,7 +10,9 @@ use crate::index::{HeapIndex, IdxMap};
 use crate::mask::Mask;
 use crate::recover;
 use crate::segment::Segment;
+use crate::sync::Instant;
 use crate::view::{SegmentView, View};
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -18,7 +20,7 @@ use std::sync::{Arc, PoisonError};
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
     let untouched = engine.writer().pair.is_clean();
-    if !untouched {
+    if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_lost_ids()) {
         engine.index_sealed(false);
     }
     engine.flush().inspect_err(|error| engine.set_back(error.clone()))?;
@@ -31,7 +33,8 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
         let view = engine.published.load();
         let part = view.active();
         let since = part.rows - part.segment.base().rows + writer.deletes;
-        if !was_clean && since > engine.settings.ids_after {
+        let wanted = (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids();
+        if wanted && !std::mem::replace(&mut writer.closed, true) {
             // The next opening reads the log if this fails.
             _ = write_ids(&engine.disk, part, &kills_of(&writer, &view), writer.manifest.number);
         }
@@ -52,19 +55,41 @@ fn kills_of(writer: &Writer, view: &View) -> Vec<(u32, u32)> {
 }
 
 impl Engine {
-    /// Writes `.ids` for sealed segments that have none, and lets go of their tables in memory. Stops when the store
-    /// closes, if asked to.
+    /// Writes `.ids` for sealed segments that have none, or a damaged one, and lets go of their tables in memory. Stops
+    /// when the store closes, if asked to.
     pub(crate) fn index_sealed(&self, until_stopped: bool) {
+        let stops = || until_stopped && self.stop.load(Ordering::Relaxed);
+        self.index_while(&mut |_| if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+    }
+
+    /// The same, not faster than the background may; gives way to whoever compacts.
+    pub(crate) fn index_in_background(&self) {
+        let start = Instant::now();
+        let bytes = self.index_while(&mut |bytes| self.pace(start, bytes));
+        if bytes > 0 {
+            _ = self.pace(start, bytes);
+        }
+    }
+
+    /// Whether `.ids` of a sealed segment has turned out to be damaged since this was last asked.
+    pub(crate) fn has_just_lost_ids(&self) -> bool {
+        let view = self.published.load();
+        view.segments[..view.segments.len() - 1].iter().any(|part| part.segment.has_just_lost_ids())
+    }
+
+    /// Asks before each segment whether to go on, with the bytes read and written so far, which it returns.
+    fn index_while(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
         let mut damaged = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = self.published.load_full();
+        let (view, mut bytes) = (self.published.load_full(), 0);
         for part in &view.segments[..view.segments.len() - 1] {
-            let has = part.segment.base().rows == part.rows && part.segment.ids().is_some();
+            let has = part.segment.base().rows == part.rows && part.segment.has_ids();
             if has || part.rows == 0 || damaged.contains(&part.segment.number()) {
                 continue;
             }
-            if until_stopped && self.stop.load(Ordering::Relaxed) {
-                return;
+            if go_on(bytes).is_break() {
+                break;
             }
+            bytes += part.end.idx_len;
             let none = Mask::default();
             let without_dead = SegmentView { mask: none, ..part.clone() };
             if let Err(error) = write_ids(&self.disk, &without_dead, &[], 0) {
@@ -76,23 +101,27 @@ impl Engine {
             let segment = &part.segment;
             let renewed = Segment::sealed(&self.disk, segment.files(), *segment.header(), part.end.clone());
             let Ok(renewed) = renewed else { continue };
-            if renewed.ids().is_none() {
-                continue;
-            }
-            let mut writer = self.writer();
-            let mut view = View::clone(&self.published.load());
-            if let Some(place) = view.place_of(segment.number()) {
-                let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
-                (part.segment, part.dat_map) = (renewed.clone(), None);
-                self.publish(&mut writer, view, None);
-                // The same rows: only the table in memory goes.
-                if writer.falls_back_to_sealed(&renewed) {
-                    writer.renew(&renewed);
-                }
-            } else {
-                // Cleared, or compacted, meanwhile.
-                self.remove(&[segment.files().dat.path.with_extension("ids")]);
-            }
+            let Some(ids) = renewed.ids() else { continue };
+            bytes += ids.len();
+            self.renew(renewed);
+        }
+        bytes
+    }
+
+    /// Puts another handle of a sealed segment in the place of the one that is there.
+    fn renew(&self, renewed: Segment) {
+        let mut writer = self.writer();
+        let mut view = View::clone(&self.published.load());
+        let Some(place) = view.place_of(renewed.number()) else {
+            // Cleared, or compacted, meanwhile.
+            return self.remove(&[renewed.files().dat.path.with_extension("ids")]);
+        };
+        let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
+        (part.segment, part.dat_map) = (renewed.clone(), None);
+        self.publish(&mut writer, view, None);
+        // The same rows: only the table in memory goes.
+        if writer.falls_back_to_sealed(&renewed) {
+            writer.renew(&renewed);
         }
     }
 }

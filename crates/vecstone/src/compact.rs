@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{Sealed, SegmentEntry};
-use crate::format::record::FileRecord;
+use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
+use crate::format::record::{COMMIT_BYTES, FileRecord};
 use crate::id::{AsId, Id, IdRef};
 use crate::index::IdxMap;
 use crate::mask::Mask;
@@ -18,13 +18,18 @@ use crate::pair::Pair;
 use crate::recover::Deleted;
 use crate::replace::{Replacement, files_of};
 use crate::segment::Segment;
-use crate::sync::{Instant, thread};
+use crate::sync::{Instant, MutexGuard, thread};
 use crate::view::{SegmentView, View};
+use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+mod plan;
+
+use plan::{Space, plan};
 
 /// How far a compaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +56,9 @@ pub struct CompactReport {
 /// Bytes of rows and documents that one batch of an output holds, but for the last row.
 const BATCH_BYTES: u64 = 8 << 20;
 /// The same in rows, for small ones.
-const ROWS_PER_BATCH: usize = 100_000;
+const ROWS_PER_BATCH: u64 = 100_000;
+/// Bytes of log that a batch needs beside its rows: COMMIT, and DURABLE if it is the last one.
+const LOG_OF_BATCH: u64 = COMMIT_BYTES + 32;
 /// Dead bytes below which a segment is not worth a compaction in the background.
 const LEAST_DEAD_BYTES: u64 = 256 << 10;
 
@@ -60,13 +67,52 @@ const LEAST_LOG_BYTES: u64 = 8 << 10;
 /// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
 const LEAST_LOG_OF_ROW: u64 = 17;
 
-/// What whoever compacts leaves for the next one.
+/// How long the background sleeps at most before it looks whether it is to give way.
+const PACE: Duration = Duration::from_millis(20);
+
+/// What compactions in the background could not do.
 #[derive(Debug, Default)]
-pub(crate) struct Compacting {
-    /// Why the last compaction in the background did not come to its end.
-    pub(crate) error: Option<Error>,
-    /// Number and dead rows of each segment that was due then.
-    failed_for: Vec<(u64, u64)>,
+pub(crate) struct Setbacks {
+    /// Why.
+    error: Option<Error>,
+    /// Number and dead rows of the segments that this is about: they are not tried again before they change.
+    failed: Vec<(u64, u64)>,
+}
+
+impl Setbacks {
+    /// The error, as long as a segment is there that it is about.
+    pub(crate) fn error(&mut self, view: &View) -> Option<&Error> {
+        self.forget(|number| view.place_of(number).is_none());
+        self.error.as_ref()
+    }
+
+    fn forget(&mut self, what: impl Fn(u64) -> bool) {
+        self.failed.retain(|&(number, _)| !what(number));
+        if self.failed.is_empty() {
+            self.error = None;
+        }
+    }
+
+    fn add(&mut self, view: &View, numbers: &[u64], error: Error) {
+        self.forget(|number| numbers.contains(&number));
+        let parts = view.segments.iter().filter(|part| numbers.contains(&part.segment.number()));
+        self.failed.extend(parts.map(state_of));
+        self.error = Some(error);
+    }
+}
+
+/// What changes when a row of a segment dies.
+fn state_of(part: &SegmentView) -> (u64, u64) {
+    (part.segment.number(), part.mask.dead())
+}
+
+/// As long as it lives, the background gives way to a caller at its next step.
+pub(crate) struct Hurry<'a>(&'a Engine);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.hurried.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where the rows of an input went.
@@ -83,12 +129,73 @@ struct Output {
     rows: u64,
 }
 
+impl Output {
+    /// What one more batch may take.
+    fn room(&self, limits: Space) -> Space {
+        let tip = self.pair.written();
+        let (dat, jsonl) = (self.pair.header().row_start(self.rows), tip.lines_start());
+        limits.minus(Space { rows: self.rows, dat, idx: tip.idx_end + LOG_OF_BATCH, jsonl })
+    }
+}
+
+/// Rows and bytes that were copied.
+#[derive(Debug, Clone, Copy, Default)]
+struct Copied {
+    rows: u64,
+    bytes: u64,
+}
+
+/// The copying of a run.
+struct Copying<'a> {
+    view: &'a View,
+    /// Numbers of its segments.
+    inputs: Vec<u64>,
+    /// What an output may take.
+    limits: Space,
+    outputs: Vec<Output>,
+    /// Files made so far.
+    made: &'a mut Vec<PathBuf>,
+    done: Copied,
+}
+
+/// Rows to be copied as one batch.
+#[derive(Debug, Default)]
+struct Picked {
+    rows: Vec<u64>,
+    space: Space,
+}
+
+impl Picked {
+    /// The next live rows of a segment: as many as one batch holds and there is room for, and if `first`, at least one.
+    fn of(
+        part: &SegmentView,
+        live: &mut Peekable<impl Iterator<Item = u64>>,
+        room: Space,
+        first: bool,
+    ) -> Result<Picked> {
+        let (mut picked, stride) = (Picked::default(), part.segment.header().stride());
+        while let Some(&row) = live.peek() {
+            let (id, line) = part.segment.lengths(row)?;
+            let space = picked.space.plus(Space::of_row(stride, id, line));
+            let fits = space.fits_in(room) || (first && picked.rows.is_empty());
+            if !fits || picked.space.bytes() >= BATCH_BYTES || space.rows > ROWS_PER_BATCH {
+                break;
+            }
+            picked.rows.push(row);
+            picked.space = space;
+            live.next();
+        }
+        Ok(picked)
+    }
+}
+
 impl Engine {
     /// Rewrites all segments that have dead rows, and merges small neighbours.
     pub(crate) fn compact(
         &self,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
+        let _hurry = self.hurry();
         let _turn = self.compacting();
         self.flush()?;
         let stride = self.schema.stride();
@@ -100,15 +207,16 @@ impl Engine {
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
         let view = self.published.load_full();
-        let mut runs = self.plan(&view, |part| wanted(part) || part.rows <= small);
+        let mut runs =
+            plan(&view, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
         runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
         let mut report = CompactReport::default();
         let total = runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum();
         let mut done = 0;
         for numbers in numbers_of(&view, &runs) {
             let before = done;
-            let mut tell = |rows: u64| {
-                done = before + rows;
+            let mut tell = |copied: Copied| {
+                done = before + copied.rows;
                 progress(CompactProgress { rows: done, total })
             };
             self.compact_run(&numbers, &mut tell, &mut report)?;
@@ -119,56 +227,110 @@ impl Engine {
 
     /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
-        let share = self.settings.compact_at;
-        let stride = self.schema.stride();
-        // The log alone is not worth a MANIFEST before it counts in the whole store.
-        let least_log = LEAST_DEAD_BYTES.max(self.published.load().live() * stride / 64);
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let due = |part: &SegmentView| {
-            let dead = part.mask.dead();
-            let many = |waste: u64, of: u64| waste as f64 > share * of as f64;
-            if dead * stride >= LEAST_DEAD_BYTES && many(dead, part.rows) {
-                return true;
-            }
-            let waste = log_waste(part, least_log);
-            waste >= least_log && many(dead * stride + waste, part.rows * stride + part.end.idx_len)
+        let view = self.published.load_full();
+        let failed = {
+            let mut setbacks = self.setbacks();
+            setbacks.error(&view);
+            setbacks.failed.clone()
         };
-        let state = |part: &SegmentView| (part.segment.number(), part.mask.dead());
-        let due_now: Vec<(u64, u64)> =
-            self.published.load().segments.iter().filter(|part| due(part)).map(state).collect();
-        let mut turn = self.compacting();
-        // What failed is not tried again until a segment changes.
-        if due_now.is_empty() || turn.failed_for == due_now {
+        // The log alone is not worth a MANIFEST before it counts in the whole store.
+        let least_log = LEAST_DEAD_BYTES.max(view.live() * self.schema.stride() / 64);
+        let may = |part: &SegmentView| !failed.contains(&state_of(part));
+        let due = |part: &SegmentView| may(part) && self.is_due(part, least_log);
+        let due_now: Vec<u64> =
+            view.segments.iter().filter(|part| due(part)).map(|part| part.segment.number()).collect();
+        if due_now.is_empty() {
             return;
         }
-        let outcome = self.seal_if(due).and_then(|()| {
-            let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
-            let view = self.published.load_full();
-            for numbers in numbers_of(&view, &self.plan(&view, due)) {
-                let before = copied;
-                let mut pace = |rows: u64| {
-                    copied = before + rows;
-                    self.pace(start, copied * stride)
-                };
-                self.compact_run(&numbers, &mut pace, &mut report)?;
-            }
-            Ok(())
-        });
-        let error = outcome.err().filter(|error| !matches!(error, Error::Cancelled));
-        turn.failed_for = if error.is_some() { due_now } else { Vec::new() };
-        turn.error = error;
+        // Only now: what is due is known without reading from here on.
+        let _turn = self.compacting();
+        if let Err(error) = self.seal_if(due) {
+            return self.setbacks().add(&view, &due_now, error);
+        }
+        let view = self.published.load_full();
+        self.run_in_background(&view, &numbers_of(&view, &plan(&view, &self.settings.limits, due, may)));
     }
 
-    /// Sleeps where `bytes` are more than the speed allows; breaks off when the store closes.
-    fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
+    /// Whether a segment is to be compacted without anybody asking for it.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn is_due(&self, part: &SegmentView, least_log: u64) -> bool {
+        let (dead, stride) = (part.mask.dead(), self.schema.stride());
+        let many = |waste: u64, of: u64| waste as f64 > self.settings.compact_at * of as f64;
+        if dead * stride >= LEAST_DEAD_BYTES && many(dead, part.rows) {
+            return true;
+        }
+        let waste = log_waste(part, least_log);
+        waste >= least_log && many(dead * stride + waste, part.rows * stride + part.end.idx_len)
+    }
+
+    /// Compacts some runs, not faster than the background may. Damage keeps nothing from being compacted but the segment
+    /// that it is in; any other error ends this.
+    fn run_in_background(&self, view: &View, runs: &[Vec<u64>]) {
+        let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
+        for (place, numbers) in runs.iter().enumerate() {
+            let before = copied;
+            let mut pace = |step: Copied| {
+                copied = before + step.bytes;
+                self.pace(start, copied)
+            };
+            match self.compact_run(numbers, &mut pace, &mut report) {
+                Ok(()) => self.setbacks().forget(|number| numbers.contains(&number)),
+                Err(Error::Cancelled) => return,
+                Err(error) => {
+                    let damaged = self.damaged_in(numbers, &error);
+                    let stops = damaged.is_empty();
+                    let hurt = if stops { runs[place..].concat() } else { damaged };
+                    self.setbacks().add(view, &hurt, error);
+                    if stops {
+                        return;
+                    }
+                    // The others of the run are compacted without it.
+                    self.state().untidy |= numbers.len() > 1;
+                }
+            }
+        }
+    }
+
+    /// Which of some segments an error says are damaged.
+    fn damaged_in(&self, numbers: &[u64], error: &Error) -> Vec<u64> {
+        let Error::Corrupt { path, .. } = error else { return Vec::new() };
+        let pair = path.with_extension("");
+        numbers.iter().copied().filter(|&number| directory::pair_path(&self.dir, number) == pair).collect()
+    }
+
+    /// The place of whoever compacts.
+    fn compacting(&self) -> MutexGuard<'_, ()> {
+        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn setbacks(&self) -> MutexGuard<'_, Setbacks> {
+        self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the background give way.
+    fn hurry(&self) -> Hurry<'_> {
+        self.hurried.fetch_add(1, Ordering::Relaxed);
+        Hurry(self)
+    }
+
+    /// Sleeps where `bytes` since `start` are more than the background may copy; breaks off when the store closes, or
+    /// when somebody waits to compact: what was not done then is looked for again.
+    pub(crate) fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
         let due = Duration::from_millis(bytes.saturating_mul(1000) / self.settings.compact_speed);
-        while start.elapsed() < due {
+        loop {
             if self.stop.load(Ordering::Relaxed) {
                 return ControlFlow::Break(());
             }
-            thread::sleep((due - start.elapsed().min(due)).min(Duration::from_millis(20)));
+            if self.hurried.load(Ordering::Relaxed) > 0 {
+                self.state().untidy = true;
+                return ControlFlow::Break(());
+            }
+            let left = due.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return ControlFlow::Continue(());
+            }
+            thread::sleep(left.min(PACE));
         }
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Seals the active segment if its rows are to be compacted.
@@ -181,41 +343,11 @@ impl Engine {
         })
     }
 
-    /// Runs of neighbouring sealed segments to rewrite together: those wanted, and smaller neighbours that fit.
-    fn plan(&self, view: &View, wanted: impl Fn(&SegmentView) -> bool) -> Vec<Range<usize>> {
-        let sealed = &view.segments[..view.segments.len() - 1];
-        let (limits, stride) = (self.settings.limits, self.schema.stride());
-        let fits = |rows: u64| rows <= limits.records && rows * stride <= limits.dat;
-        let mut runs: Vec<Range<usize>> = Vec::new();
-        for (place, part) in sealed.iter().enumerate() {
-            if !wanted(part) || runs.last().is_some_and(|run| run.contains(&place)) {
-                continue;
-            }
-            let (mut run, mut rows) = (place..place + 1, part.live());
-            let taken = runs.last().map_or(0, |run| run.end);
-            while run.start > taken
-                && let before = sealed[run.start - 1].live()
-                && before <= rows.max(1)
-                && fits(rows + before)
-            {
-                (run.start, rows) = (run.start - 1, rows + before);
-            }
-            while let Some(after) = sealed.get(run.end)
-                && (after.live() <= rows.max(1) || wanted(after))
-                && fits(rows + after.live())
-            {
-                (run.end, rows) = (run.end + 1, rows + after.live());
-            }
-            runs.push(run);
-        }
-        runs
-    }
-
     /// K1 to K3 for neighbouring segments.
     fn compact_run(
         &self,
         numbers: &[u64],
-        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
         report: &mut CompactReport,
     ) -> Result<()> {
         let before = self.published.load_full();
@@ -225,7 +357,7 @@ impl Engine {
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
         let mut made = Vec::new();
-        let mut tell = |rows: u64| if gone() { ControlFlow::Break(()) } else { tell(rows) };
+        let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         self.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
@@ -265,75 +397,74 @@ impl Engine {
         view: &View,
         run: Range<usize>,
         made: &mut Vec<PathBuf>,
-        tell: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<(Vec<Output>, Vec<Moved>)> {
-        let (mut outputs, mut moved): (Vec<Output>, Vec<Moved>) = (Vec::new(), Vec::new());
-        let inputs: Vec<u64> = view.segments[run.clone()].iter().map(|part| part.segment.number()).collect();
-        let mut done = 0;
-        for input in run {
-            let part = &view.segments[input];
-            let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
-            let mut live = part.mask.live_in(0..part.rows).peekable();
-            while live.peek().is_some() {
-                let (mut rows, mut bytes) = (Vec::new(), 0);
-                while bytes < BATCH_BYTES && rows.len() < ROWS_PER_BATCH {
-                    let Some(row) = live.next() else { break };
-                    bytes += self.schema.stride() + u64::from(part.segment.entry(row)?.doc.len);
-                    rows.push(row);
-                }
-                let tables: u64 = outputs.iter().map(|output| output.segment.heap_bytes()).sum();
-                let moves = (size_of_val(&*to) + rows.capacity() * 8) as u64;
-                self.copying.store(bytes + tables + moves, Ordering::Relaxed);
-                let output = self.output_for(&mut outputs, rows.len() as u64, view.seq, &inputs, made)?;
-                let number = u32::try_from(output.0).expect("fewer outputs than inputs");
-                let first = copy_rows(output.1, view, part, &rows)?;
-                for (new, &old) in (first..).zip(&rows) {
-                    let new = u32::try_from(new).expect("below MAX_ROWS");
-                    to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
-                }
-                done += rows.len() as u64;
-                if tell(done).is_break() {
-                    return Err(Error::Cancelled);
-                }
-            }
+        let parts = &view.segments[run.clone()];
+        let inputs = parts.iter().map(|part| part.segment.number()).collect();
+        // A segment that has more rows than one may have now is not cut up for that.
+        let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
+        let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
+        let mut copy = Copying { view, inputs, limits, outputs: Vec::new(), made, done: Copied::default() };
+        let mut moved = Vec::new();
+        for (input, part) in run.zip(parts) {
+            let to = self.copy_segment(&mut copy, part, tell)?;
             moved.push(Moved { input, to });
         }
+        let mut outputs = copy.outputs;
         for output in &mut outputs {
             output.pair.end_here()?;
         }
         Ok((outputs, moved))
     }
 
-    /// The output that so many rows go to: the last one, or a new one if that is full.
-    fn output_for<'a>(
+    /// Copies the live rows of a segment behind those that were copied before; returns where each went.
+    fn copy_segment(
         &self,
-        outputs: &'a mut Vec<Output>,
-        rows: u64,
-        seq: u64,
-        inputs: &[u64],
-        made: &mut Vec<PathBuf>,
-    ) -> Result<(usize, &'a mut Output)> {
-        let limits = self.settings.limits;
-        let full = outputs.last().is_none_or(|output| {
-            let bytes = output.pair.header().row_start(output.rows + rows);
-            let tip = output.pair.written();
-            let over = bytes > limits.dat || tip.idx_end > limits.idx || tip.docs_end > limits.jsonl;
-            output.rows > 0 && (output.rows + rows > limits.records || over)
-        });
-        if full {
-            let number = self.take_segment_number();
-            let path = directory::pair_path(&self.dir, number);
-            made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
-            let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
-            let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
-            let file = FileRecord { header, seq: 0, chain: [0; 16] };
-            let mut pair = Pair::create(&self.disk, &path, file, 0)?;
-            pair.write_base(seq, inputs)?;
-            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
-            outputs.push(Output { pair, segment, rows: 0 });
+        copy: &mut Copying<'_>,
+        part: &SegmentView,
+        tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
+    ) -> Result<Vec<(u32, u32)>> {
+        let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
+        let mut live = part.mask.live_in(0..part.rows).peekable();
+        while live.peek().is_some() {
+            let room = copy.outputs.last().map_or(Space::default(), |output| output.room(copy.limits));
+            let mut batch = Picked::of(part, &mut live, room, false)?;
+            if batch.rows.is_empty() {
+                let output = self.new_output(copy)?;
+                batch = Picked::of(part, &mut live, output.room(copy.limits), true)?;
+                copy.outputs.push(output);
+            }
+            let tables: u64 = copy.outputs.iter().map(|output| output.segment.heap_bytes()).sum();
+            let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
+            self.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
+            let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
+            let output = copy.outputs.last_mut().expect("made above, if not before");
+            let first = copy_rows(output, copy.view, part, &batch.rows)?;
+            for (new, &old) in (first..).zip(&batch.rows) {
+                let new = u32::try_from(new).expect("below MAX_ROWS");
+                to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
+            }
+            copy.done.rows += batch.space.rows;
+            copy.done.bytes += batch.space.bytes();
+            if tell(copy.done).is_break() {
+                return Err(Error::Cancelled);
+            }
         }
-        let last = outputs.len() - 1;
-        Ok((last, &mut outputs[last]))
+        Ok(to)
+    }
+
+    /// An empty segment for live rows.
+    fn new_output(&self, copy: &mut Copying<'_>) -> Result<Output> {
+        let number = self.take_segment_number();
+        let path = directory::pair_path(&self.dir, number);
+        copy.made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
+        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
+        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
+        let file = FileRecord { header, seq: 0, chain: [0; 16] };
+        let mut pair = Pair::create(&self.disk, &path, file, 0)?;
+        pair.write_base(copy.view.seq, &copy.inputs)?;
+        let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+        Ok(Output { pair, segment, rows: 0 })
     }
 
     /// K3: in the pause, the outputs take the place of their inputs. What died since the copy began dies there too.
@@ -377,6 +508,9 @@ impl Engine {
             if let Some(sealed) = entry.sealed.filter(|sealed| sealed.del.0 != 0) {
                 obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
+        }
+        if manifest.segments.len() as u64 > MAX_SEGMENTS {
+            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());

@@ -6,7 +6,7 @@
 
 use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
-use crate::compact::Compacting;
+use crate::compact::Setbacks;
 use crate::config::Schema;
 use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
@@ -58,8 +58,12 @@ pub(crate) struct Engine {
     pub(crate) work: Condvar,
     /// A batch was written.
     pub(crate) tidy: Condvar,
-    /// Held by whoever compacts; with the error of the last compaction in the background.
-    pub(crate) compacting: Mutex<Compacting>,
+    /// Held by whoever compacts.
+    pub(crate) compacting: Mutex<()>,
+    /// Callers who compact, or wait for their turn: the background gives way to them.
+    pub(crate) hurried: AtomicU64,
+    /// Why compactions in the background failed.
+    pub(crate) setbacks: Mutex<Setbacks>,
     /// Bytes on the heap of the compaction that is under way, about.
     pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
@@ -144,6 +148,8 @@ pub(crate) struct Writer {
     ops: u64,
     /// What readers see if writing stops.
     durable_view: Arc<View>,
+    /// Closing has written what the next opening needs.
+    pub(crate) closed: bool,
 }
 
 /// The published view without the rows that the buffer replaces or deletes, up to some op.
@@ -227,10 +233,20 @@ impl Engine {
             work: Condvar::new(),
             tidy: Condvar::new(),
             compacting: Mutex::default(),
+            hurried: AtomicU64::new(0),
+            setbacks: Mutex::default(),
             copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
-            writer: Mutex::new(Writer { pair, manifest, in_del, deletes, ops: 0, durable_view: view }),
+            writer: Mutex::new(Writer {
+                pair,
+                manifest,
+                in_del,
+                deletes,
+                ops: 0,
+                durable_view: view,
+                closed: false,
+            }),
             threads: Mutex::default(),
             stop: AtomicBool::new(false),
             generation: fork::generation(),
@@ -558,10 +574,5 @@ impl Engine {
 
     pub(crate) fn has_failed(&self, state: &State) -> bool {
         state.failure.is_some()
-    }
-
-    /// The place of whoever compacts.
-    pub(crate) fn compacting(&self) -> MutexGuard<'_, Compacting> {
-        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

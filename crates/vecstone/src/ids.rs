@@ -8,6 +8,9 @@
 mod tests;
 mod write;
 
+#[cfg(test)]
+pub(crate) use tests::reseal;
+
 pub(crate) use write::write;
 
 use crate::config::MAX_ROWS;
@@ -18,7 +21,7 @@ use crate::format::{Chain, Fields, Identity};
 use crate::repair::window::Window;
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 const MAGIC: [u8; 8] = *b"VECSTIDS";
 const VERSION: u32 = 1;
@@ -252,6 +255,8 @@ pub(crate) struct Ids {
     seal: Seal,
     /// One bit for each page whose checksum was right. Two threads may both look: they find the same.
     checked: Box<[AtomicU64]>,
+    /// Something in it was not what was written.
+    damaged: AtomicBool,
 }
 
 impl fmt::Debug for Ids {
@@ -280,7 +285,16 @@ impl Ids {
         let Some(layout) = sizes.layout().filter(|layout| layout.end == pages) else { return Ok(None) };
         let map = file.map(len)?;
         let checked = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Some(Ids { file, map, point, sizes, layout, seal: seal.after(sum), checked }))
+        Ok(Some(Ids {
+            file,
+            map,
+            point,
+            sizes,
+            layout,
+            seal: seal.after(sum),
+            checked,
+            damaged: AtomicBool::new(false),
+        }))
     }
 
     /// What it matches.
@@ -377,6 +391,16 @@ impl Ids {
         Ok(kills)
     }
 
+    /// Whether it is to be written anew: damage was met.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Relaxed)
+    }
+
+    /// It says something else than the log.
+    pub(crate) fn note_damage(&self) {
+        self.damaged.store(true, Relaxed);
+    }
+
     /// The open file.
     pub(crate) fn file(&self) -> &Named {
         &self.file
@@ -426,7 +450,7 @@ impl Ids {
         let word = usize::try_from(page / 64).ok().and_then(|n| self.checked.get(n)).ok_or(Damaged)?;
         let bit = 1 << (page % 64);
         if word.load(Relaxed) & bit == 0 {
-            self.read(page)?;
+            self.read(page).inspect_err(|_| self.note_damage())?;
             word.fetch_or(bit, Relaxed);
         }
         self.bytes(page).and_then(|bytes| bytes.first_chunk()).ok_or(Damaged)

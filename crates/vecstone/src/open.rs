@@ -193,9 +193,11 @@ fn open_active(
     let ids = open_ids(disk, files, &header);
     // Written only when everything up to there was durable.
     let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
+    let mut damaged = false;
     let usable = ids.and_then(|ids| {
-        let start = start_at(&ids, files, &header, manifest)?;
-        Some((ids, start))
+        let start = start_at(&ids, files, &header, manifest);
+        damaged = ids.is_damaged();
+        Some((ids, start?))
     });
     // Documents that no COMMIT names are none.
     let shown = |found: &Recovered| {
@@ -208,7 +210,11 @@ fn open_active(
             let what = "the log ends before a batch that was durable when .ids was written";
             return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
         }
-        return Ok((Segment::active(disk, shown(&found), header, None)?, Mask::default(), found));
+        let segment = Segment::active(disk, shown(&found), header, None)?;
+        if damaged {
+            segment.lose_ids();
+        }
+        return Ok((segment, Mask::default(), found));
     };
     let mut found = recover::recover(files, Some(&tip), manifest.number)?;
     let kill = |&(segment, row): &(u32, u32)| recover::Kill { seq: tip.seq, segment, row };

@@ -12,9 +12,10 @@ use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
 use crate::mask::Mask;
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
-use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 /// The rows of a pair. Those below `base.rows` never change and are found through `.ids`, or a table built from `.idx`
@@ -30,6 +31,10 @@ pub(crate) struct Segment {
     /// Built when `.ids` is of no use.
     rebuilt: OnceLock<HeapIndex>,
     rebuilding: Mutex<()>,
+    /// See [`lose_ids`](Self::lose_ids).
+    lost: AtomicBool,
+    /// See [`has_just_lost_ids`](Self::has_just_lost_ids).
+    told: AtomicBool,
     heap: RwLock<HeapIndex>,
     dat_map: OnceLock<Arc<Mapping>>,
     idx: OnceLock<IdxMap>,
@@ -81,6 +86,8 @@ impl Segment {
             ids,
             rebuilt: OnceLock::new(),
             rebuilding: Mutex::new(()),
+            lost: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             heap,
             dat_map: OnceLock::new(),
             idx: OnceLock::new(),
@@ -231,6 +238,27 @@ impl Segment {
         (point.rows, point.seq, point.chain) == (self.base.rows, self.base.last_seq, self.base.chain)
     }
 
+    /// Whether there is an `.ids` of which nothing bad is known.
+    pub(crate) fn has_ids(&self) -> bool {
+        !self.has_lost_ids() && self.ids().is_some()
+    }
+
+    /// Whether `.ids` turned out to be damaged, or was missed.
+    pub(crate) fn has_lost_ids(&self) -> bool {
+        let is_damaged = || self.ids.get().and_then(Option::as_ref).is_some_and(Ids::is_damaged);
+        self.lost.load(Ordering::Relaxed) || self.rebuilt.get().is_some() || is_damaged()
+    }
+
+    /// The same, once.
+    pub(crate) fn has_just_lost_ids(&self) -> bool {
+        self.has_lost_ids() && !self.told.swap(true, Ordering::Relaxed)
+    }
+
+    /// `.ids` is damaged: opening found out.
+    pub(crate) fn lose_ids(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
     /// `.ids`, unless a damaged page of it was met.
     fn trusted_ids(&self) -> Option<&Ids> {
         if self.rebuilt.get().is_some() { None } else { self.ids() }
@@ -268,7 +296,7 @@ impl Segment {
         let entry = self.entry(row)?;
         match self.files.read_row(&self.header, row, entry.crc, out) {
             Err(error @ Error::Corrupt { .. }) => {
-                let crc = self.crc_in_log(row, entry.crc).ok_or(error)?;
+                let crc = self.crc_in_log(row, &entry).ok_or(error)?;
                 self.files.read_row(&self.header, row, crc, out)
             }
             read => read,
@@ -291,7 +319,7 @@ impl Segment {
         let entry = self.entry(row)?;
         match self.files.check_row(&self.header, row, bytes, entry.crc) {
             Err(error) => {
-                let crc = self.crc_in_log(row, entry.crc).ok_or(error)?;
+                let crc = self.crc_in_log(row, &entry).ok_or(error)?;
                 self.files.check_row(&self.header, row, bytes, crc)
             }
             Ok(()) => Ok(()),
@@ -299,10 +327,17 @@ impl Segment {
     }
 
     /// What the log says of a row whose checksum in `.ids` does not fit; `None` if it says the same, or cannot be asked.
-    fn crc_in_log(&self, row: u64, known: u32) -> Option<u32> {
-        self.trusted_ids().filter(|_| row < self.base.rows)?;
-        let crc = self.rebuild().ok()?.rows().get(row)?.crc;
-        (crc != known).then_some(crc)
+    /// Looks at the rest of the row's batch: most likely the row is damaged, and that is no reason to read all of the log.
+    fn crc_in_log(&self, row: u64, known: &RowEntry) -> Option<u32> {
+        let ids = self.trusted_ids().filter(|_| row < self.base.rows)?;
+        let idx = self.idx().ok()?;
+        let at = u64::from(known.idx_at).min(idx.end);
+        let crc = record::crc_behind_put(idx.map.get(at..idx.end)?, row, &self.header)?;
+        if crc == known.crc {
+            return None;
+        }
+        ids.note_damage();
+        Some(crc)
     }
 
     /// The file of the documents, if some row has one.
@@ -385,17 +420,23 @@ impl Segment {
         found.ok_or_else(|| self.rotten_id(idx_at))
     }
 
+    /// Lengths of a row's id and of its line; 0 if it has none.
+    pub(crate) fn lengths(&self, row: u64) -> Result<(usize, u32)> {
+        let RowEntry { idx_at, doc, .. } = self.entry(row)?;
+        let id = if row >= self.base.rows {
+            self.heap().id_at(idx_at).len()
+        } else {
+            self.idx()?.id_at(idx_at).len()
+        };
+        Ok((id, doc.len))
+    }
+
     /// Bytes of log that the first `rows` rows need: their puts, and what a COMMIT says of each. Reads each length once.
     pub(crate) fn puts_len(&self, rows: u64) -> Result<u64> {
         let in_commit = if self.files().jsonl.is_some() { 12 } else { 4 };
         let mut known = self.puts_len.lock().unwrap_or_else(PoisonError::into_inner);
         for row in known.0..rows {
-            let idx_at = self.entry(row)?.idx_at;
-            let id = if row >= self.base.rows {
-                self.heap().id_at(idx_at).len()
-            } else {
-                self.idx()?.id_at(idx_at).len()
-            };
+            let id = self.lengths(row)?.0;
             *known = (row + 1, known.1 + (record::FRAME_BYTES + id) as u64);
         }
         // A snapshot of fewer rows: about.

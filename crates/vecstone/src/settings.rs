@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     pub(crate) background: bool,
     /// Share of dead rows from which a segment is compacted in the background; above 1: never.
     pub(crate) compact_at: f64,
-    /// Bytes a second that background compaction reads at most.
+    /// Bytes a second that the background copies at most: rows, log and documents that it compacts, and `.ids`.
     pub(crate) compact_speed: u64,
     pub(crate) limits: Limits,
     /// Records in the log since the last `.ids` from which closing writes a new one.
@@ -116,7 +116,10 @@ impl OpenOptions {
         self
     }
 
-    /// Bytes a second that compaction in the background copies at most (256 MiB).
+    /// Bytes a second that compaction in the background copies at most (256 MiB): live rows with their ids and documents,
+    /// and the indexes of ids that it writes, with the log that they are made from. About 8 MiB, or one index, are copied
+    /// at once; then it sleeps for as long as that asks for. [`compact`](crate::VectorStore::compact) and
+    /// [`close`](crate::VectorStore::close) do not wait for it: it gives way.
     pub fn compact_speed(mut self, bytes_per_second: u64) -> Self {
         self.settings.compact_speed = bytes_per_second.max(1);
         self
@@ -141,6 +144,12 @@ impl OpenOptions {
     #[doc(hidden)]
     pub fn without_background(mut self) -> Self {
         self.settings.background = false;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
         self
     }
 

@@ -44,7 +44,9 @@ pub struct Stats {
     pub overhead_without_side: f64,
     /// Bytes in memory.
     pub memory: Memory,
-    /// Why the last compaction in the background did not come to its end, if it did not.
+    /// Why a compaction in the background did not come to its end, with file and place of what is damaged. It is not
+    /// tried again before a row of that segment is replaced or deleted; the error goes when that or
+    /// [`compact`](crate::VectorStore::compact) has rewritten the segment, or the store was cleared.
     pub compaction_error: Option<String>,
 }
 
@@ -154,9 +156,8 @@ pub(crate) fn stats(
         if !engine.threads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             memory.other += THREADS_HEAP;
         }
-        // A compaction under way has had no error yet.
-        compaction_error =
-            engine.compacting.try_lock().ok().and_then(|last| last.error.as_ref().map(ToString::to_string));
+        let mut setbacks = engine.setbacks();
+        compaction_error = setbacks.error(&engine.published.load()).map(ToString::to_string);
     }
     memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
     Ok(Stats {

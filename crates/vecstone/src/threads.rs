@@ -128,11 +128,12 @@ fn tidy(engine: &Engine) {
     while !state.closing {
         if !std::mem::take(&mut state.untidy) {
             state = wait(state, IDLE);
+            state.untidy |= engine.has_just_lost_ids();
             continue;
         }
         drop(state);
         // What fails here is tried again later; `stats` and `compact` say why.
-        engine.index_sealed(true);
+        engine.index_in_background();
         engine.compact_in_background();
         // Many small writes are one reason to look again, not many.
         state = wait(engine.state(), PAUSE);

@@ -13,6 +13,8 @@ const FIRST_RESERVED: u64 = 1 << 63;
 
 /// Bytes of a record beside its id or payload.
 pub(crate) const FRAME_BYTES: usize = 12;
+/// Bytes of a COMMIT beside what it says of each row and each kill.
+pub(crate) const COMMIT_BYTES: u64 = (FRAME_BYTES + COMMIT_HEAD_LEN) as u64;
 /// Bytes of a FILE record, with which every `.idx` begins.
 pub(crate) const FILE_BYTES: usize = FRAME_BYTES + FILE_LEN;
 
@@ -359,6 +361,27 @@ impl<'a> Control<'a> {
             Control::Base(_) | Control::Unknown(_) => 0,
         }
     }
+}
+
+/// The checksum of a row, from the COMMIT behind its put, with which `log` begins; `None` if anything else is there.
+pub(crate) fn crc_behind_put(log: &[u8], row: u64, header: &Header) -> Option<u32> {
+    let start = header.row_start(row);
+    if !matches!(next(log), Next::Record(Record::Put { offset, .. }, _) if offset == start) {
+        return None;
+    }
+    let mut at = 0;
+    for _ in 0..=MAX_BATCH_RECORDS {
+        let Next::Record(record, len) = next(log.get(at..)?) else { return None };
+        at += len;
+        let Record::Control { payload } = record else { continue };
+        let Some(Control::Commit(commit, arrays)) = Control::decode(payload, &header.identity) else {
+            return None;
+        };
+        let from_here = commit.rows_end.checked_sub(start)? / header.stride();
+        let before = u64::from(commit.rows).checked_sub(from_here)?;
+        return arrays.row_crcs().nth(usize::try_from(before).ok()?);
+    }
+    None
 }
 
 /// What a compacted segment was made from.

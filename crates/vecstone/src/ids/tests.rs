@@ -95,8 +95,8 @@ fn first_damage(ids: &Ids) -> Option<u64> {
 }
 
 /// Recomputes all checksums.
-fn reseal(bytes: &mut [u8]) {
-    let mut seal = Seal::of(&A);
+pub(crate) fn reseal(identity: &Identity, bytes: &mut [u8]) {
+    let mut seal = Seal::of(identity);
     for (n, page) in (0..).zip(bytes.chunks_exact_mut(PAGE)) {
         let sum = seal.crc(n, &page[..PAYLOAD]);
         page[PAYLOAD..].copy_from_slice(&sum.to_le_bytes());
@@ -206,7 +206,7 @@ fn a_made_up_header_is_refused() {
     let patched = |at: usize, bytes: &[u8]| {
         let mut bad = good.clone();
         bad[at..at + bytes.len()].copy_from_slice(bytes);
-        reseal(&mut bad);
+        reseal(&A, &mut bad);
         open(&bad)
     };
     assert!(patched(8, &[1]).is_some(), "unchanged");
@@ -235,7 +235,7 @@ fn noise_with_right_checksums_is_harmless() {
         if seed % 2 == 0 {
             bad[PAGE..6 * PAGE].fill(0xFF);
         }
-        reseal(&mut bad);
+        reseal(&A, &mut bad);
         let ids = open(&bad).expect("a header");
         for row in 0..2000 {
             let below = |found| Ok(if found < 1000 { false } else { panic!("row {found}") });

@@ -4,6 +4,7 @@
 //! returned for is missing, and what was seen once never goes.
 
 mod buffer;
+mod compact;
 mod corrupt;
 mod crash;
 mod fault;
