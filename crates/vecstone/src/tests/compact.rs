@@ -105,6 +105,35 @@ fn bounded(id: usize, document: impl Fn(usize) -> usize, dies: impl Fn(usize) ->
 }
 
 #[test]
+fn each_limit_seals_a_segment() {
+    let wide = Limits { records: 1000, dat: 1 << 20, idx: 1 << 20, jsonl: 1 << 20 };
+    let row = u64::from(DIM) * 4;
+    let cases = [
+        ("records", Limits { records: 10, ..wide }, 8, 0),
+        ("dat", Limits { dat: 256 + 10 * row, ..wide }, 8, 0),
+        ("idx", Limits { idx: 4000, ..wide }, 300, 0),
+        ("jsonl", Limits { jsonl: 4000, ..wide }, 8, 400),
+    ];
+    for (what, limits, id, document) in cases {
+        let options = OpenOptions::new().limits(limits).without_background();
+        let mut case = Case::new(&options);
+        for n in 0..40 {
+            case.put(&format!("{n:0id$}"), document);
+            case.store.flush().expect("flushed");
+        }
+        case.check();
+        let segments = case.store.stats().expect("known").segments;
+        assert!((4..=10).contains(&segments), "{what}: {segments} segments");
+        // The batch that reaches a limit of the log or the documents is the last one of its segment.
+        assert!(case.longest("dat") <= limits.dat, "{what}");
+        assert!(
+            case.longest("idx") <= limits.idx + 1000 && case.longest("jsonl") <= limits.jsonl + 500,
+            "{what}"
+        );
+    }
+}
+
+#[test]
 fn a_run_of_large_documents_needs_no_more_room_than_a_segment() {
     let mut case = bounded(8, |_| 6000, |n| n % 10 == 3);
     assert_eq!(case.compact().0.segments, 0, "there is nothing left to do");
