@@ -107,11 +107,11 @@ fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) -> Result<()
 fn check_headers(part: &Part, report: &mut VerifyReport) -> Result<bool> {
     let mut hold = true;
     if let Some(dat) = &part.dat {
-        let found = start::<HEADER_LEN, _>(dat, part.dat_len, |bytes| Header::decode(bytes));
+        let found = start::<HEADER_LEN, _>(dat, part.dat_len, Header::decode);
         hold &= check_header(dat, found, &part.header, report)?;
     }
     if let Some(idx) = &part.idx {
-        let found = start::<FILE_BYTES, _>(idx, part.idx_len, |bytes| FileRecord::decode(bytes));
+        let found = start::<FILE_BYTES, _>(idx, part.idx_len, FileRecord::decode);
         hold &= check_header(idx, found.map(|file| file.header), &part.header, report)?;
     }
     Ok(hold)
