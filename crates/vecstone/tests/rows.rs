@@ -173,6 +173,10 @@ fn rows_where_they_lie() {
         }
     }
     assert_eq!(n, 2500);
+    let arrays: Vec<_> = segments.iter().map(vecstone::SegmentRows::mapped).collect();
+    drop(segments);
+    assert_eq!(arrays.iter().map(|rows| (rows.rows(), rows.dim())).collect::<Vec<_>>()[2], (500, DIM));
+    assert_eq!(arrays[1].vectors()[3 * DIM..][..DIM], [1003.0; DIM]);
 }
 
 #[test]
