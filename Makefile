@@ -59,7 +59,7 @@ wheel-freethreaded: $(VENV)/.ready ## A wheel for a free-threaded interpreter, t
 	    rm -rf target/venv-freethreaded; $$python -m venv target/venv-freethreaded; \
 	    target/venv-freethreaded/bin/pip install --quiet pytest hypothesis pytest-asyncio numpy target/wheels/vecstone-*t-*.whl; \
 	    cd python; exec ../target/venv-freethreaded/bin/python -X gil=0 -m pytest tests/test_store.py tests/test_model.py \
-	      tests/test_handles.py; fi; \
+	      tests/test_handles.py tests/test_binding.py; fi; \
 	done; echo "no free-threaded interpreter ($(FREETHREADED)): skipped"
 
 check: fmt clippy docs deny types ## Format, lints, documentation, dependencies.
