@@ -63,7 +63,7 @@ wheel-freethreaded: $(VENV)/.ready ## A wheel for a free-threaded interpreter, t
 	    target/venv-freethreaded/bin/pip install --quiet pytest hypothesis pytest-asyncio numpy \
 	      target/wheels-freethreaded/*.whl; \
 	    cd python/tests; exec ../../target/venv-freethreaded/bin/python -P -X gil=0 -m pytest -c ../pyproject.toml \
-	      test_store.py test_model.py test_handles.py; fi; \
+	      test_store.py test_model.py test_handles.py test_binding.py; fi; \
 	done; echo "no free-threaded interpreter ($(FREETHREADED)): skipped"
 
 sdist: $(VENV)/.ready ## A source distribution in target/sdist, installed from there and asked for its version.

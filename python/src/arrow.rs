@@ -1,13 +1,15 @@
 //! Arrow data in and out by the C stream interface, and files of rows.
 
 use crate::error::OrRaise;
-use crate::ids::to_python;
+use crate::ids::{Ids, to_python};
+use crate::vectors;
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use vecstone::IdRef;
 use vecstone_arrow::arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, reader_of, rows_of};
 
@@ -144,21 +146,28 @@ fn imported(source: &Bound<'_, PyAny>) -> PyResult<RecordBatchStreamReader> {
 pub(crate) fn unchanged<'py>(
     py: Python<'py>,
     snapshot: &vecstone::Snapshot,
-    ids: &crate::ids::Ids,
-    vectors: &[f32],
+    ids: &Ids,
+    vectors: &Bound<'_, PyAny>,
     lines: &[Option<String>],
 ) -> PyResult<Bound<'py, PyArray1<bool>>> {
+    let (vectors, dim) = vectors::copy_rows(vectors, ids.len())?;
+    if snapshot.dim() == 0 || ids.len() == 0 {
+        return Ok(PyArray1::from_vec(py, vec![false; ids.len()]));
+    }
     let same = py.detach(|| {
-        let mut stored = vec![0.0f32; snapshot.dim()];
-        let mut rows = vectors.chunks_exact(snapshot.dim().max(1));
-        let mut one = |(row, id): (usize, &vecstone::IdRef<'_>)| -> vecstone::Result<bool> {
-            let Some(vector) = rows.next() else { return Ok(false) };
-            let there = snapshot.get_into(*id, &mut stored)?;
+        let expected = snapshot.dim();
+        if dim != expected {
+            return Err(vecstone::Error::DimensionMismatch { expected, found: dim });
+        }
+        let mut stored = vec![0.0f32; dim];
+        let mut one = |row: usize, id: IdRef<'_>, vector: &[f32]| -> vecstone::Result<bool> {
+            let there = snapshot.get_into(id, &mut stored)?;
             let same = there && stored.iter().zip(vector).all(|(a, b)| a.to_bits() == b.to_bits());
             let line = lines.get(row).and_then(Option::as_deref);
-            Ok(same && same_document(snapshot.get_document(*id)?.as_deref(), line))
+            Ok(same && same_document(snapshot.get_document(id)?.as_deref(), line))
         };
-        ids.refs().iter().enumerate().map(&mut one).collect::<vecstone::Result<Vec<bool>>>()
+        let rows = ids.refs().into_iter().zip(vectors.chunks_exact(dim)).enumerate();
+        rows.map(|(row, (id, vector))| one(row, id, vector)).collect::<vecstone::Result<Vec<bool>>>()
     });
     Ok(PyArray1::from_vec(py, same.or_raise()?))
 }

@@ -3,7 +3,8 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use std::collections::HashSet;
 
 /// A document as JSON text; `None` for Python's None.
 pub(crate) fn to_json(document: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
@@ -11,7 +12,39 @@ pub(crate) fn to_json(document: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
         return Ok(None);
     }
     let text = encoder(document.py())?.call1((document,))?;
+    check_keys(document)?;
     Ok(Some(text.cast::<PyString>()?.to_str()?.to_owned()))
+}
+
+/// Refuses objects of which two keys become the same: JSON's are strings, and Python makes strings of some others. Not
+/// before it was encoded, which proves that it ends.
+fn check_keys(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(object) = value.cast::<PyDict>() {
+        let keys = object.keys();
+        if keys.iter().any(|key| !key.is_instance_of::<PyString>()) {
+            check_unlike(&keys)?;
+        }
+        return object.values().iter().try_for_each(|value| check_keys(&value));
+    }
+    if let Ok(list) = value.cast::<PyList>() {
+        return list.iter().try_for_each(|value| check_keys(&value));
+    }
+    value.cast::<PyTuple>().map_or(Ok(()), |tuple| tuple.iter().try_for_each(|value| check_keys(&value)))
+}
+
+fn check_unlike(keys: &Bound<'_, PyList>) -> PyResult<()> {
+    let (py, mut seen) = (keys.py(), HashSet::new());
+    for key in keys {
+        let object = PyDict::new(py);
+        object.set_item(&key, py.None())?;
+        // Its text in an object of its own: {"key":null}.
+        if !seen.insert(encoder(py)?.call1((object,))?.extract::<String>()?) {
+            let text =
+                format!("{} and another key are the same key in JSON; name one otherwise", key.repr()?);
+            return Err(PyValueError::new_err(text));
+        }
+    }
+    Ok(())
 }
 
 /// The documents of a batch, each JSON text or none.

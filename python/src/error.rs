@@ -63,8 +63,11 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::NoSuchRow { .. }
         | E::Closed => PyValueError::new_err(text),
         E::IdKind { .. } => PyTypeError::new_err(text),
-        E::NotFound { .. } => PyFileNotFoundError::new_err(text),
-        E::AlreadyExists { .. } => PyFileExistsError::new_err(text),
+        E::NotFound { path } => {
+            let text = "no store there; check the path, or create one";
+            PyFileNotFoundError::new_err((ENOENT, text, path.clone()))
+        }
+        E::AlreadyExists { path } => already_there(path, "already there; open it, or choose another path"),
         E::OutOfMemory { .. } => PyMemoryError::new_err(text),
         E::Io { path, source, .. }
         | E::WriteFailed { path, source, .. }
@@ -85,6 +88,15 @@ pub(crate) fn raised(error: &E) -> PyErr {
         E::Cancelled => CancelledError::new_err(text),
         _ => Error::new_err(text),
     }
+}
+
+/// As `errno` of Python has them, everywhere.
+const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
+
+/// The exception for a path that holds something already.
+pub(crate) fn already_there(path: &Path, text: &'static str) -> PyErr {
+    PyFileExistsError::new_err((EEXIST, text, path.to_owned()))
 }
 
 /// With a number from the system Python chooses the class: `PermissionError` and the like.

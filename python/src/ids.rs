@@ -1,10 +1,11 @@
 //! Ids as Python has them: `str`, `int` and numpy's integers, `uuid.UUID`.
 
+use crate::vectors::lies_plain;
 use numpy::{PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyInt, PyList, PyString, PyType};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyList, PyMemoryView, PyString, PyType};
 use vecstone::{AsId, Id, IdKind, IdRef, Uuid};
 
 /// The largest number that is an id: one more stands for "none" in the results of `search_many`.
@@ -91,6 +92,14 @@ impl Ids {
         if object.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err("a str is one id; give a list of ids"));
         }
+        // They would pass as sequences of small ints.
+        if object.is_instance_of::<PyBytes>()
+            || object.is_instance_of::<PyByteArray>()
+            || object.is_instance_of::<PyMemoryView>()
+        {
+            let class = object.get_type().name()?.to_string();
+            return Err(PyTypeError::new_err(format!("{class} is no collection of ids; give a list of ids")));
+        }
         if let Some(ids) = Ids::of_array(object)? {
             return Ok(ids);
         }
@@ -112,9 +121,10 @@ impl Ids {
         if array.ndim() != 1 {
             return Err(PyValueError::new_err(format!("ids have shape {:?}; give one axis", array.shape())));
         }
-        let numbers: Vec<u64> = if let Ok(array) = object.extract::<PyReadonlyArray1<'_, u64>>() {
+        let array = if lies_plain(array) { array.clone().into_any() } else { array.call_method0("copy")? };
+        let numbers: Vec<u64> = if let Ok(array) = array.extract::<PyReadonlyArray1<'_, u64>>() {
             array.as_array().to_vec()
-        } else if let Ok(array) = object.extract::<PyReadonlyArray1<'_, i64>>() {
+        } else if let Ok(array) = array.extract::<PyReadonlyArray1<'_, i64>>() {
             let number = |number: &i64| u64::try_from(*number).map_err(|_| out_of_range(&number.to_string()));
             array.as_array().iter().map(number).collect::<PyResult<_>>()?
         } else {
@@ -147,6 +157,11 @@ impl Ids {
             OneId::Uuid(uuid) => self.uuids.push(uuid),
         }
         Ok(())
+    }
+
+    /// Of what kind; `None` if there are none.
+    pub(crate) fn kind(&self) -> Option<IdKind> {
+        self.kind.filter(|_| self.len() > 0)
     }
 
     /// How many.

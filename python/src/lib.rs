@@ -4,8 +4,10 @@
 mod arrow;
 mod convert;
 mod error;
+mod handle;
 mod ids;
 mod iterate;
+mod numbers;
 mod open;
 mod reading;
 mod segments;
@@ -22,6 +24,8 @@ mod _core {
     #[pymodule_export]
     use super::arrow::Rows;
     #[pymodule_export]
+    use super::handle::Store;
+    #[pymodule_export]
     use super::iterate::RowIter;
     #[pymodule_export]
     use super::segments::Segment;
@@ -29,8 +33,6 @@ mod _core {
     use super::shared::close_all;
     #[pymodule_export]
     use super::snapshot::Snapshot;
-    #[pymodule_export]
-    use super::store::Store;
 
     use pyo3::prelude::*;
     use std::ffi::OsString;

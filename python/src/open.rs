@@ -1,8 +1,8 @@
 //! What the modes of `open` mean.
 
-use crate::error::OrRaise;
+use crate::error::{OrRaise, already_there};
 use crate::shared::{Shared, Wishes};
-use pyo3::exceptions::{PyFileExistsError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,18 +113,21 @@ impl Default for Wishes {
 pub(crate) fn open(py: Python<'_>, path: &Path, request: &Request) -> PyResult<Arc<Shared>> {
     let options = request.wishes.options()?;
     let options = options.lock_wait(seconds("lock_timeout", request.lock_timeout)?.max(LEAST_WAIT));
-    if request.mode == Mode::Exclusive && path.join("MANIFEST").exists() {
-        let text = format!("{}: already there; open it with mode 'a' or 'r+'", path.display());
-        return Err(PyFileExistsError::new_err(text));
-    }
+    let exclusive = request.mode == Mode::Exclusive;
     let opened = py.detach(|| {
         if request.mode == Mode::Read {
             let store = VectorStore::open_read_only_with(path, &options)?;
             return Ok(Shared::of_one(store, request.wishes));
         }
-        Shared::find_or(path, request.wishes, || open_or_create(path, request, &options))
+        Shared::find_or(path, request.wishes, exclusive, || open_or_create(path, request, &options))
     });
-    let shared = opened.or_raise()?;
+    let shared = match opened {
+        Err(Error::AlreadyExists { path }) if exclusive => {
+            let text = "already there; open it with mode 'a' or 'r+', or choose another path";
+            return Err(already_there(&path, text));
+        }
+        opened => opened.or_raise()?,
+    };
     if let Err(error) = check(&shared, request) {
         py.detach(|| shared.release()).or_raise()?;
         return Err(error);
@@ -170,6 +173,11 @@ fn check(shared: &Shared, request: &Request) -> PyResult<()> {
             return store.set_dim(wished).or_raise();
         }
         let found = store.dim();
+        if found == 0 {
+            let text =
+                format!("{name} has no dimension yet, and is open read-only: dim is {wished}, give None");
+            return Err(PyValueError::new_err(text));
+        }
         return Err(PyValueError::new_err(format!("{name} holds vectors of dim {found}, not {wished}")));
     }
     if let Some(conflict) = request.wishes.conflict(&shared.wishes) {

@@ -7,7 +7,7 @@ use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyMapping, PyTuple};
+use pyo3::types::{PyList, PyMapping, PyTuple};
 use vecstone::{Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
@@ -25,45 +25,80 @@ pub(crate) fn all_of_kind(kind: Option<IdKind>, ids: &[IdRef<'_>]) -> vecstone::
     ids.iter().try_for_each(|id| of_kind(kind, *id).map(|_| ()))
 }
 
-/// A filter as Python gives it: a dict over documents, or a collection of ids.
-pub(crate) fn filter(object: &Bound<'_, PyAny>) -> PyResult<Filter> {
-    if object.cast::<PyMapping>().is_ok() {
-        let text = convert::to_json(object)?.unwrap_or_default();
-        return Filter::parse(&text).or_raise();
-    }
-    if object.is_callable() || object.is_instance_of::<PyBytes>() || object.try_iter().is_err() {
-        return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));
-    }
-    let ids = Ids::of(object)?;
-    Ok(Filter::ids(ids.refs().iter().map(IdRef::to_id)))
+/// A filter as Python gives it, and of what kind the ids are that it names.
+pub(crate) struct Chosen {
+    filter: Filter,
+    kind: Option<IdKind>,
 }
 
-/// The options of a search.
-pub(crate) fn options(
-    filter_by: Option<&Bound<'_, PyAny>>,
+impl Chosen {
+    /// From a dict over documents, or a collection of ids.
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Chosen> {
+        if object.cast::<PyMapping>().is_ok() {
+            let text = convert::to_json(object)?.unwrap_or_default();
+            return Ok(Chosen { filter: Filter::parse(&text).or_raise()?, kind: None });
+        }
+        if object.is_callable() || object.try_iter().is_err() {
+            return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));
+        }
+        let ids = Ids::of(object)?;
+        let (ids, kind) = (ids.refs().iter().map(IdRef::to_id).collect::<Vec<_>>(), ids.kind());
+        Ok(Chosen { filter: Filter::ids(ids), kind })
+    }
+
+    /// The filter, if its ids are of the store's kind: looking for others is a mistake, not a miss.
+    pub(crate) fn in_store_of(&self, kind: Option<IdKind>) -> vecstone::Result<&Filter> {
+        match (kind, self.kind) {
+            (Some(expected), Some(found)) if expected != found => {
+                Err(vecstone::Error::IdKind { expected, found })
+            }
+            _ => Ok(&self.filter),
+        }
+    }
+}
+
+/// What a search is asked for beside its query, as Python gives it.
+pub(crate) struct Options {
+    k: usize,
+    filter: Option<Chosen>,
     radius: Option<f32>,
     vectors: bool,
     documents: bool,
-) -> PyResult<SearchOptions> {
-    let mut options = SearchOptions::new();
-    if let Some(filter_by) = filter_by {
-        options = options.filter(filter(filter_by)?);
+}
+
+impl Options {
+    /// Of vectors and documents neither.
+    pub(crate) fn of(k: usize, filter: Option<&Bound<'_, PyAny>>, radius: Option<f32>) -> PyResult<Options> {
+        let filter = filter.map(Chosen::of).transpose()?;
+        Ok(Options { k, filter, radius, vectors: false, documents: false })
     }
-    if let Some(radius) = radius {
-        options = options.radius(radius);
+
+    /// With vectors, with documents.
+    pub(crate) fn with(self, vectors: bool, documents: bool) -> Options {
+        Options { vectors, documents, ..self }
     }
-    if vectors {
-        options = options.with_vectors();
+
+    /// As the library takes them.
+    pub(crate) fn in_store_of(&self, kind: Option<IdKind>) -> vecstone::Result<SearchOptions> {
+        let mut options = SearchOptions::new();
+        if let Some(filter) = &self.filter {
+            options = options.filter(filter.in_store_of(kind)?.clone());
+        }
+        if let Some(radius) = self.radius {
+            options = options.radius(radius);
+        }
+        if self.vectors {
+            options = options.with_vectors();
+        }
+        Ok(if self.documents { options.with_documents() } else { options })
     }
-    Ok(if documents { options.with_documents() } else { options })
 }
 
 /// Ids, distances, whether they are exact, rows read, vectors and documents: what `Hits` of Python is made of.
 pub(crate) fn hits<'py>(
     py: Python<'py>,
     found: Hits,
-    vectors: bool,
-    documents: bool,
+    &Options { vectors, documents, .. }: &Options,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let list = |of: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| -> PyResult<Bound<'py, PyAny>> {
         Ok(PyList::new(py, of.collect::<PyResult<Vec<_>>>()?)?.into_any())
@@ -142,17 +177,16 @@ pub(crate) fn search_many(
     snapshot: &Snapshot,
     queries: &[f32],
     n: usize,
-    k: usize,
-    options: &SearchOptions,
+    options: &Options,
 ) -> vecstone::Result<Vec<Hits>> {
-    let dim = snapshot.dim();
+    let (dim, wanted) = (snapshot.dim(), options.in_store_of(snapshot.kind())?);
     if n > 0 && dim > 0 && queries.len() != n * dim {
         return Err(vecstone::Error::DimensionMismatch { expected: dim, found: queries.len() / n });
     }
     if dim == 0 {
         return Ok((0..n).map(|_| Hits::default()).collect());
     }
-    snapshot.search_many(queries, k, options)
+    snapshot.search_many(queries, options.k, &wanted)
 }
 
 /// What `get_many` does with ids that are not there.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use vecstone::{Result, VectorStore};
+use vecstone::{Error, Result, VectorStore};
 
 /// Device and inode of a directory.
 pub(crate) type Key = (u64, u64);
@@ -84,16 +84,20 @@ impl Shared {
         Arc::new(Shared { store: RwLock::new(Some(store)), wishes, key: None, handles: AtomicUsize::new(1) })
     }
 
-    /// The engine that this process has open at `path`, with one handle more; else what `open` opens. Two threads that
-    /// open the same path take turns.
-    pub(crate) fn find_or<E>(
+    /// The engine that this process has open at `path`, with one handle more, unless it must not be there (`exclusive`);
+    /// else what `open` opens. Two threads that open the same path take turns.
+    pub(crate) fn find_or(
         path: &Path,
         wishes: Wishes,
-        open: impl FnOnce() -> Result<VectorStore, E>,
-    ) -> Result<Arc<Shared>, E> {
+        exclusive: bool,
+        open: impl FnOnce() -> Result<VectorStore>,
+    ) -> Result<Arc<Shared>> {
         let registry = registry();
         let mut open_stores = lock(&registry.1);
         if let Some(shared) = key_of(path).and_then(|key| open_stores.get(&key)).and_then(Weak::upgrade) {
+            if exclusive {
+                return Err(Error::AlreadyExists { path: path.to_owned() });
+            }
             shared.handles.fetch_add(1, Ordering::Relaxed);
             return Ok(shared);
         }

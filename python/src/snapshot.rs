@@ -5,7 +5,8 @@ use crate::convert;
 use crate::error::OrRaise;
 use crate::ids::{self, Ids};
 use crate::iterate::{Gives, RowIter};
-use crate::reading::{self, of_kind};
+use crate::numbers;
+use crate::reading::{self, Chosen, Options, of_kind};
 use crate::segments::Segment;
 use crate::vectors;
 use numpy::PyArray1;
@@ -35,7 +36,7 @@ impl Snapshot {
 #[pymethods]
 impl Snapshot {
     #[new]
-    fn of(store: &Bound<'_, crate::store::Store>) -> PyResult<Snapshot> {
+    fn of(store: &Bound<'_, crate::handle::Store>) -> PyResult<Snapshot> {
         store.get().snapshot_now(store.py()).map(Snapshot::new)
     }
 
@@ -97,9 +98,12 @@ impl Snapshot {
     }
 
     /// The ids whose rows a filter matches (see `search`), in the order of writing.
+    ///
+    /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let filter = reading::filter(filter)?;
-        let ids = py.detach(|| self.snapshot.ids_where(&filter)).or_raise()?;
+        let filter = Chosen::of(filter)?;
+        let find = || self.snapshot.ids_where(filter.in_store_of(self.snapshot.kind())?);
+        let ids = py.detach(find).or_raise()?;
         reading::id_list(py, &ids)
     }
 
@@ -108,30 +112,32 @@ impl Snapshot {
         &self,
         py: Python<'py>,
         query: &Bound<'py, PyAny>,
-        k: usize,
+        #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
         radius: Option<f32>,
         with_vectors: bool,
         with_documents: bool,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options = reading::options(filter, radius, with_vectors, with_documents)?;
-        let query = vectors::with_one(query, |query| Ok(query.to_vec()))?;
-        let found = py.detach(|| self.snapshot.search_with(&query, k, &options)).or_raise()?;
-        reading::hits(py, found, with_vectors, with_documents)
+        let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
+        let query = vectors::one(query)?;
+        let search = || {
+            let wanted = options.in_store_of(self.snapshot.kind())?;
+            self.snapshot.search_with(&query, k, &wanted)
+        };
+        reading::hits(py, py.detach(search).or_raise()?, &options)
     }
 
     fn _search_many<'py>(
         &self,
         py: Python<'py>,
         queries: &Bound<'py, PyAny>,
-        k: usize,
+        #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
         radius: Option<f32>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let options = reading::options(filter, radius, false, false)?;
+        let options = Options::of(k, filter, radius)?;
         let (queries, n) = reading::queries(queries)?;
-        let found =
-            py.detach(|| reading::search_many(&self.snapshot, &queries, n, k, &options)).or_raise()?;
+        let found = py.detach(|| reading::search_many(&self.snapshot, &queries, n, &options)).or_raise()?;
         reading::neighbors(py, &found, k, self.snapshot.kind())
     }
 
@@ -158,7 +164,7 @@ impl Snapshot {
 
     /// The committed rows of each segment, oldest first, as numpy views of the mapped files: see `Segment`.
     ///
-    /// Flushes first, if the store is open for writing. The views stay as they are after `close()` and through compaction.
+    /// What was only buffered is in none of them. The views stay as they are after `close()` and through compaction.
     fn arrays(&self, py: Python<'_>) -> PyResult<Vec<Segment>> {
         let segments = py.detach(|| self.snapshot.segments()).or_raise()?;
         Ok(segments.into_iter().map(Segment::new).collect())

@@ -1,129 +1,24 @@
-//! The store as Python holds it: one handle of an engine.
-//!
-//! The interpreter is released in every call that works or may wait. A single `get` or `put` keeps it, unless it would
-//! have to wait. No call waits for a lock of ours while it holds the interpreter, and none takes the interpreter while it
-//! holds one.
+//! What a store answers to Python, call by call; `handle` says how it gets to the engine.
 
 use crate::arrow;
 use crate::convert;
-use crate::error::{OrRaise, raised};
-use crate::ids::{self, Ids, OneId};
+use crate::error::OrRaise;
+use crate::handle::Store;
+use crate::ids::{self, Ids};
 use crate::iterate::{Gives, RowIter};
+use crate::numbers;
 use crate::open::{self, Mode, Request};
-use crate::reading::{self, of_kind};
+use crate::reading::{self, Chosen, Options, of_kind};
 use crate::segments::Segment;
-use crate::shared::{Shared, Wishes};
+use crate::shared::Wishes;
 use crate::vectors;
 use numpy::PyArray1;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
-use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
-use vecstone::{AsId, Durability, Op, VectorStore};
-
-/// A handle of a store.
-#[pyclass(subclass, frozen, module = "vecstone._core")]
-pub(crate) struct Store {
-    shared: Arc<Shared>,
-    closed: AtomicBool,
-    mode: Mode,
-    path: PathBuf,
-    /// Of writes through this handle that do not say otherwise.
-    durability: Durability,
-}
-
-impl Store {
-    fn use_store<T>(&self, call: impl FnOnce(&VectorStore) -> vecstone::Result<T>) -> vecstone::Result<T> {
-        let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
-        match store.as_ref().filter(|_| !self.is_closed()) {
-            Some(store) => call(store),
-            None => Err(vecstone::Error::Closed),
-        }
-    }
-
-    /// A call that works or may wait: without the interpreter.
-    pub(crate) fn with<T: Send>(
-        &self,
-        py: Python<'_>,
-        call: impl FnOnce(&VectorStore) -> vecstone::Result<T> + Send,
-    ) -> PyResult<T> {
-        py.detach(|| self.use_store(call)).or_raise()
-    }
-
-    /// A call of a microsecond, with the interpreter; `None` if it would have to wait.
-    fn at_once<T>(
-        &self,
-        call: impl FnOnce(&VectorStore) -> vecstone::Result<Option<T>>,
-    ) -> PyResult<Option<T>> {
-        let Ok(store) = self.shared.store.try_read() else { return Ok(None) };
-        let Some(store) = store.as_ref().filter(|_| !self.is_closed()) else {
-            return Err(raised(&vecstone::Error::Closed));
-        };
-        let outcome = call(store);
-        outcome.or_raise()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    fn durability_of(&self, durability: Option<&str>) -> PyResult<Durability> {
-        durability.map_or(Ok(self.durability), open::durability)
-    }
-
-    fn write_one(
-        &self,
-        py: Python<'_>,
-        id: &OneId<'_>,
-        vector: &[f32],
-        document: Option<&str>,
-        durability: Durability,
-    ) -> PyResult<()> {
-        let op = Op::Put { id: id.as_id(), vector, document };
-        if durability == Durability::Buffered && self.at_once(|store| store.try_write(&op))?.is_some() {
-            return Ok(());
-        }
-        // Python may change the vector while the interpreter is released.
-        let copy = vector.to_vec();
-        self.with(py, |store| {
-            store.write(&[Op::Put { id: id.as_id(), vector: &copy, document }], Some(durability))
-        })
-    }
-
-    fn read_one<'py>(&self, py: Python<'py>, id: &OneId<'_>) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
-        // Memory that is warm already; what the array takes is not, and is written once.
-        thread_local!(static ROW: Cell<Vec<f32>> = const { Cell::new(Vec::new()) });
-        let mut row = ROW.take();
-        let found = self.read_row(py, id, &mut row);
-        let array = found.map(|found| found.then(|| PyArray1::from_slice(py, &row)));
-        ROW.set(row);
-        array
-    }
-
-    /// Makes `row` the vector of an id; false if the id is not there.
-    fn read_row(&self, py: Python<'_>, id: &OneId<'_>, row: &mut Vec<f32>) -> PyResult<bool> {
-        let sized = |store: &VectorStore, row: &mut Vec<f32>| {
-            row.resize(store.dim(), 0.0);
-            !row.is_empty()
-        };
-        let at_once = self.at_once(|store| match sized(store, row) {
-            true => store.try_get_into(id.as_id(), row),
-            false => Ok(Some(false)),
-        })?;
-        let found = match at_once {
-            Some(found) => found,
-            None => self.with(py, |store| Ok(sized(store, row) && store.get_into(id.as_id(), row)?))?,
-        };
-        if !found {
-            self.with(py, |store| of_kind(store.kind(), id.as_id()).map(drop))?;
-        }
-        Ok(found)
-    }
-}
+use vecstone::{AsId, VectorStore};
 
 #[pymethods]
 impl Store {
@@ -131,23 +26,18 @@ impl Store {
     #[pyo3(signature = (path, *, dim=None, metric=None, mode="a", durability="buffered", flush_interval=0.1,
                         buffer_bytes=64 << 20, threads=None, lock_timeout=0.0))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
-    fn new(
+    fn of(
         py: Python<'_>,
         path: PathBuf,
-        dim: Option<i64>,
+        #[pyo3(from_py_with = numbers::dim)] dim: Option<u32>,
         metric: Option<&str>,
         mode: &str,
         durability: &str,
         flush_interval: f64,
-        buffer_bytes: u64,
-        threads: Option<usize>,
+        #[pyo3(from_py_with = numbers::buffer_bytes)] buffer_bytes: u64,
+        #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
         lock_timeout: f64,
     ) -> PyResult<Store> {
-        let unfit = |dim: i64| move |_| raised(&vecstone::Error::InvalidDim { dim: dim.unsigned_abs() });
-        let dim = dim.map(|dim| u32::try_from(dim).map_err(unfit(dim))).transpose()?;
-        if threads == Some(0) {
-            return Err(PyValueError::new_err("threads is 0; give 1 or more, or None for all cores"));
-        }
         let durability = open::durability(durability)?;
         let request = Request {
             dim,
@@ -158,7 +48,7 @@ impl Store {
         };
         let path = std::path::absolute(&path).unwrap_or(path);
         let shared = open::open(py, &path, &request)?;
-        Ok(Store { shared, closed: AtomicBool::new(false), mode: request.mode, path, durability })
+        Ok(Store::new(shared, request.mode, path, durability))
     }
 
     // ---- writing ----
@@ -166,11 +56,13 @@ impl Store {
     /// Stores a vector under an id, or replaces vector and document of a stored id.
     ///
     /// `vector`: shape (dim,), any real dtype, rounded to float32; NaN and infinity are refused. `document`: any JSON value;
-    /// without one, a stored document goes. `durability`: "buffered" returns when the write is accepted (this handle sees it
-    /// at once, the background flushes it), "sync" when it survives a power cut; None is what `open` was told.
+    /// without one, a stored document goes. Keys that are int, float, bool or None become strings, as `json.dumps` has it.
+    /// `durability`: "buffered" returns when the write is accepted (this handle sees it at once, the background flushes it),
+    /// "sync" when it survives a power cut; None is what `open` was told.
     ///
-    /// ValueError: shape, NaN, an id of 0 or above 65,536 bytes, a closed store. TypeError: an id of another kind than the
-    /// store's, a document that is no JSON. ReadOnlyError, OSError (no space, I/O), WritingStoppedError.
+    /// ValueError: shape, NaN, an id of 0 or above 65,536 bytes, two keys of a document that become the same string, a closed
+    /// store. TypeError: an id of another kind than the store's, a document that is no JSON. ReadOnlyError, OSError (no
+    /// space, I/O), WritingStoppedError.
     #[pyo3(signature = (id, vector, document=None, *, durability=None))]
     fn put(
         &self,
@@ -182,7 +74,7 @@ impl Store {
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
         let (id, document) = (ids::one(id)?, document.map_or(Ok(None), convert::to_json)?);
-        vectors::with_one(vector, |vector| self.write_one(py, &id, vector, document.as_deref(), durability))
+        self.write_one(py, &id, vector, document.as_deref(), durability)
     }
 
     fn __setitem__(&self, py: Python<'_>, id: &Bound<'_, PyAny>, vector: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -192,9 +84,10 @@ impl Store {
     /// Stores a batch: all of it or nothing, of an id that comes twice the last row.
     ///
     /// `ids`: n of str, int (0 to 2**64 - 2, numpy integers too) or uuid.UUID, all of one kind. `vectors`: array or nested list
-    /// of shape (n, dim), any real dtype and strides; it is copied a mebibyte at a time, so memory stays small. `documents`: n
-    /// JSON values, None where there is none. Everything is checked before the first byte is written. Up to 1 GiB of vectors
-    /// and 4,194,304 rows are one batch; more become consecutive ones. Errors as of `put`.
+    /// of shape (n, dim), any real dtype, byte order and strides. An array is copied and rounded a mebibyte at a time, so
+    /// memory stays small; a list, and a long double, becomes an array as a whole first. `documents`: n JSON values, None
+    /// where there is none. Everything is checked before the first byte is written. Up to 1 GiB of vectors and 4,194,304
+    /// rows are one batch; more become consecutive ones. Errors as of `put`.
     #[pyo3(signature = (ids, vectors, documents=None, *, durability=None))]
     fn put_many(
         &self,
@@ -212,7 +105,7 @@ impl Store {
                 "{ids} ids, but {documents} documents; give one for each id"
             )));
         }
-        self.put_lines(py, &ids, vectors, &lines, durability)
+        self.write_many(py, &ids, vectors, &lines, durability)
     }
 
     /// As `put_many`, with documents that are JSON text already.
@@ -224,13 +117,8 @@ impl Store {
         lines: Option<Vec<Option<String>>>,
         durability: Option<&str>,
     ) -> PyResult<()> {
-        self.put_lines(
-            py,
-            &Ids::of(ids)?,
-            vectors,
-            &lines.unwrap_or_default(),
-            self.durability_of(durability)?,
-        )
+        let durability = self.durability_of(durability)?;
+        self.write_many(py, &Ids::of(ids)?, vectors, &lines.unwrap_or_default(), durability)
     }
 
     /// Which of the rows are stored already, with the same bytes and the same document: bool of shape (n,).
@@ -241,8 +129,8 @@ impl Store {
         vectors: &Bound<'py, PyAny>,
         lines: Option<Vec<Option<String>>>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
-        let (ids, (vectors, _)) = (Ids::of(ids)?, reading::queries(vectors)?);
-        arrow::unchanged(py, &self.snapshot_now(py)?, &ids, &vectors, &lines.unwrap_or_default())
+        let (ids, lines, snapshot) = (Ids::of(ids)?, lines.unwrap_or_default(), self.snapshot_now(py)?);
+        arrow::unchanged(py, &snapshot, &ids, vectors, &lines)
     }
 
     /// Deletes an id; False if it was not there.
@@ -269,6 +157,8 @@ impl Store {
     }
 
     /// Deletes the rows that a filter matches (see `search`); returns how many.
+    ///
+    /// TypeError: the filter is a collection of ids of another kind than the store's.
     #[pyo3(signature = (filter, *, durability=None))]
     fn delete_where(
         &self,
@@ -276,8 +166,8 @@ impl Store {
         filter: &Bound<'_, PyAny>,
         durability: Option<&str>,
     ) -> PyResult<usize> {
-        let (filter, durability) = (reading::filter(filter)?, self.durability_of(durability)?);
-        self.with(py, |store| store.delete_where(&filter, Some(durability)))
+        let (filter, durability) = (Chosen::of(filter)?, self.durability_of(durability)?);
+        self.with(py, |store| store.delete_where(filter.in_store_of(store.kind())?, Some(durability)))
     }
 
     /// Deletes everything, durably and at once. `dim` and `metric` stay. Snapshots keep what they show.
@@ -359,9 +249,11 @@ impl Store {
     }
 
     /// The ids whose rows a filter matches (see `search`), in the order of writing.
+    ///
+    /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let filter = reading::filter(filter)?;
-        let ids = self.with(py, |store| store.ids_where(&filter))?;
+        let filter = Chosen::of(filter)?;
+        let ids = self.with(py, |store| store.ids_where(filter.in_store_of(store.kind())?))?;
         reading::id_list(py, &ids)
     }
 
@@ -370,31 +262,34 @@ impl Store {
         &self,
         py: Python<'py>,
         query: &Bound<'py, PyAny>,
-        k: usize,
+        #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
         radius: Option<f32>,
         with_vectors: bool,
         with_documents: bool,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options = reading::options(filter, radius, with_vectors, with_documents)?;
-        let query = vectors::with_one(query, |query| Ok(query.to_vec()))?;
-        let found = self.with(py, |store| store.search_with(&query, k, &options))?;
-        reading::hits(py, found, with_vectors, with_documents)
+        let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
+        let query = vectors::one(query)?;
+        let found = self.with(py, |store| {
+            let wanted = options.in_store_of(store.kind())?;
+            store.search_with(&query, k, &wanted)
+        })?;
+        reading::hits(py, found, &options)
     }
 
     fn _search_many<'py>(
         &self,
         py: Python<'py>,
         queries: &Bound<'py, PyAny>,
-        k: usize,
+        #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
         radius: Option<f32>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let options = reading::options(filter, radius, false, false)?;
+        let options = Options::of(k, filter, radius)?;
         let (queries, n) = reading::queries(queries)?;
         let (found, kind) = self.with(py, |store| {
             let snapshot = store.snapshot()?;
-            Ok((reading::search_many(&snapshot, &queries, n, k, &options)?, snapshot.kind()))
+            Ok((reading::search_many(&snapshot, &queries, n, &options)?, snapshot.kind()))
         })?;
         reading::neighbors(py, &found, k, kind)
     }
@@ -425,11 +320,8 @@ impl Store {
     ///
     /// Flushes first, if the store is open for writing. The views stay as they are after `close()` and through compaction.
     fn arrays(&self, py: Python<'_>) -> PyResult<Vec<Segment>> {
-        let writes = self.mode != Mode::Read;
         let segments = self.with(py, |store| {
-            if writes {
-                store.flush()?;
-            }
+            self.flush_own(store)?;
             store.snapshot()?.segments()
         })?;
         Ok(segments.into_iter().map(Segment::new).collect())
@@ -453,10 +345,7 @@ impl Store {
     ///
     /// Errors as of `flush`. Views of `arrays()` stay valid.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        py.detach(|| self.shared.release()).or_raise()
+        py.detach(|| self.release()).or_raise()
     }
 
     /// The object of `vecstone info --json`, as text.
@@ -467,7 +356,8 @@ impl Store {
     /// Checks every byte that counts. O(bytes).
     ///
     /// A dict: `ok`; `bytes` checked; `tail_bytes` behind the last batch that counts (a write under way, or cut short by a
-    /// crash: no damage); `damage`, a list of dicts with `path`, `offset`, `id` (or None), `what` and `consequence`.
+    /// crash: no damage); `damage`, a list of dicts with `path`, `offset`, `id` (or None), `what` and `consequence`;
+    /// `unlisted`, how many more damaged places there are than the 100,000 that it has at most.
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = self.with(py, VectorStore::verify)?;
         let damage = PyList::empty(py);
@@ -484,6 +374,7 @@ impl Store {
         found.set_item("ok", report.is_ok())?;
         found.set_item("bytes", report.bytes)?;
         found.set_item("tail_bytes", report.tail_bytes)?;
+        found.set_item("unlisted", report.unlisted)?;
         found.set_item("damage", damage)?;
         Ok(found)
     }
@@ -545,6 +436,12 @@ impl Store {
         self.path.clone()
     }
 
+    /// As `threads` of `open`, of the engine behind this handle.
+    #[getter]
+    fn _threads(&self) -> Option<usize> {
+        self.shared.wishes.threads
+    }
+
     /// Components of a vector; None before the first write to a store that was made without.
     #[getter]
     fn dim(&self, py: Python<'_>) -> PyResult<Option<usize>> {
@@ -562,45 +459,5 @@ impl Store {
     #[getter]
     fn id_kind(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
         self.with(py, |store| Ok(store.kind().map(vecstone::IdKind::name)))
-    }
-}
-
-impl Store {
-    fn put_lines(
-        &self,
-        py: Python<'_>,
-        ids: &Ids,
-        vectors: &Bound<'_, PyAny>,
-        lines: &[Option<String>],
-        durability: Durability,
-    ) -> PyResult<()> {
-        vectors::with_rows(vectors, ids.len(), |source, dim| {
-            self.with(py, |store| {
-                let lines: Vec<_> = lines.iter().map(Option::as_deref).collect();
-                store.put_rows(&ids.refs(), source, dim, &lines, Some(durability))
-            })
-        })
-    }
-
-    fn iterate(&self, py: Python<'_>, gives: Gives) -> PyResult<RowIter> {
-        Ok(RowIter::over(&self.snapshot_now(py)?, gives))
-    }
-
-    /// The store as it is now.
-    pub(crate) fn snapshot_now(&self, py: Python<'_>) -> PyResult<vecstone::Snapshot> {
-        self.with(py, VectorStore::snapshot)
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if self.is_closed() {
-            return;
-        }
-        // Nobody is left to hear of a failure. Without the interpreter, if it is still there: closing waits for the disk.
-        let close = || _ = self.shared.release();
-        if Python::try_attach(|py| py.detach(close)).is_none() {
-            close();
-        }
     }
 }

@@ -62,20 +62,23 @@ class Store:
         """Stores a vector under an id, or replaces vector and document of a stored id.
 
 `vector`: shape (dim,), any real dtype, rounded to float32; NaN and infinity are refused. `document`: any JSON value;
-without one, a stored document goes. `durability`: "buffered" returns when the write is accepted (this handle sees it
-at once, the background flushes it), "sync" when it survives a power cut; None is what `open` was told.
+without one, a stored document goes. Keys that are int, float, bool or None become strings, as `json.dumps` has it.
+`durability`: "buffered" returns when the write is accepted (this handle sees it at once, the background flushes it),
+"sync" when it survives a power cut; None is what `open` was told.
 
-ValueError: shape, NaN, an id of 0 or above 65,536 bytes, a closed store. TypeError: an id of another kind than the
-store's, a document that is no JSON. ReadOnlyError, OSError (no space, I/O), WritingStoppedError."""
+ValueError: shape, NaN, an id of 0 or above 65,536 bytes, two keys of a document that become the same string, a closed
+store. TypeError: an id of another kind than the store's, a document that is no JSON. ReadOnlyError, OSError (no
+space, I/O), WritingStoppedError."""
         ...
 
     def put_many(self, ids: _Ids, vectors: npt.ArrayLike, documents: Iterable[Any] | None=None, *, durability: _Durability | None=None) -> None:
         """Stores a batch: all of it or nothing, of an id that comes twice the last row.
 
 `ids`: n of str, int (0 to 2**64 - 2, numpy integers too) or uuid.UUID, all of one kind. `vectors`: array or nested list
-of shape (n, dim), any real dtype and strides; it is copied a mebibyte at a time, so memory stays small. `documents`: n
-JSON values, None where there is none. Everything is checked before the first byte is written. Up to 1 GiB of vectors
-and 4,194,304 rows are one batch; more become consecutive ones. Errors as of `put`."""
+of shape (n, dim), any real dtype, byte order and strides. An array is copied and rounded a mebibyte at a time, so
+memory stays small; a list, and a long double, becomes an array as a whole first. `documents`: n JSON values, None
+where there is none. Everything is checked before the first byte is written. Up to 1 GiB of vectors and 4,194,304
+rows are one batch; more become consecutive ones. Errors as of `put`."""
         ...
 
     def delete(self, id: _Id) -> bool:
@@ -87,7 +90,9 @@ and 4,194,304 rows are one batch; more become consecutive ones. Errors as of `pu
         ...
 
     def delete_where(self, filter: _Filter, *, durability: _Durability | None=None) -> int:
-        """Deletes the rows that a filter matches (see `search`); returns how many."""
+        """Deletes the rows that a filter matches (see `search`); returns how many.
+
+TypeError: the filter is a collection of ids of another kind than the store's."""
         ...
 
     def clear(self) -> None:
@@ -121,7 +126,9 @@ Its checksum is checked: CorruptError, never wrong numbers. TypeError for an id 
         ...
 
     def ids_where(self, filter: _Filter) -> list[Any]:
-        """The ids whose rows a filter matches (see `search`), in the order of writing."""
+        """The ids whose rows a filter matches (see `search`), in the order of writing.
+
+TypeError: the filter is a collection of ids of another kind than the store's."""
         ...
 
     def arrays(self) -> list[Segment]:
@@ -234,6 +241,10 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def _stats(self) -> str:
         ...
 
+    @property
+    def _threads(self) -> int | None:
+        ...
+
 @disjoint_base
 class Snapshot:
     """An unchanging view of a store."""
@@ -262,13 +273,15 @@ Its checksum is checked: CorruptError, never wrong numbers. TypeError for an id 
         ...
 
     def ids_where(self, filter: _Filter) -> list[Any]:
-        """The ids whose rows a filter matches (see `search`), in the order of writing."""
+        """The ids whose rows a filter matches (see `search`), in the order of writing.
+
+TypeError: the filter is a collection of ids of another kind than the store's."""
         ...
 
     def arrays(self) -> list[Segment]:
         """The committed rows of each segment, oldest first, as numpy views of the mapped files: see `Segment`.
 
-Flushes first, if the store is open for writing. The views stay as they are after `close()` and through compaction."""
+What was only buffered is in none of them. The views stay as they are after `close()` and through compaction."""
         ...
 
     @property
@@ -316,7 +329,8 @@ Flushes first, if the store is open for writing. The views stay as they are afte
 @final
 class Segment:
     """The committed rows of one segment. `numpy.asarray` of it is a read-only view of the mapped file, which lives as long as
-any view of it: after `close()`, and through compaction."""
+any view of it: after `close()`, and through compaction. A view keeps its mapping and nothing else; this object, which
+makes `live` and `ids` on demand, keeps the files of its segment open."""
 
     @property
     def number(self) -> int:
@@ -338,8 +352,7 @@ any view of it: after `close()`, and through compaction."""
         """The ids of all rows, dead ones included, in order: a list made by this call."""
         ...
 
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
+    def __array__(self, dtype: Any=None, copy: bool | None=None) -> npt.NDArray[Any]:
         ...
 
     def __len__(self) -> int:

@@ -220,11 +220,14 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.mode != "r":
-            self.flush()
-        elif self.closed:
+        if self.closed:
             raise ValueError("the store is closed; open it again")
-        return _reopen, (os.fspath(self.path),)
+        if self.mode != "r":
+            try:
+                self.flush()
+            except _core.ForkedError:
+                pass  # a child has written nothing
+        return _reopen, (os.fspath(self.path), self._threads)
 
     def __repr__(self) -> str:
         path = os.fspath(self.path)
@@ -262,8 +265,8 @@ def _human(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
-def _reopen(path: str) -> Store:
-    return Store(path, mode="r")
+def _reopen(path: str, threads: int | None = None) -> Store:
+    return Store(path, mode="r", threads=threads)
 
 
 def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: Literal["cosine", "l2", "ip"] | None = None,

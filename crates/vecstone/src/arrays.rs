@@ -2,51 +2,93 @@
 
 use crate::disk::Mapping;
 use crate::error::Result;
-use crate::id::Id;
+use crate::id::{Id, IdKind};
 use crate::snapshot::Snapshot;
-use crate::view::{At, SegmentView};
+use crate::view::SegmentView;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// The rows of one segment of a snapshot, dead ones among them, as one array in the mapped file. It keeps the mapping:
-/// the array stays as it is through writes, compaction and closing the store. Cloning it is cheap.
+/// The rows of one segment of a snapshot, dead ones among them, as one array in the mapped file, with what is known of
+/// each. It stays as it is through writes, compaction and closing the store, and keeps the segment's files open and
+/// mapped. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct SegmentRows {
-    snapshot: Snapshot,
-    place: usize,
-    map: Arc<Mapping>,
+    part: SegmentView,
+    kind: IdKind,
+    array: MappedRows,
 }
 
-impl SegmentRows {
-    fn part(&self) -> &SegmentView {
-        &self.snapshot.files().segments[self.place]
+/// Rows one after the other in a mapped file. It keeps that mapping and nothing else, no file open either: for those who
+/// hold rows for longer than their store. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct MappedRows {
+    map: Arc<Mapping>,
+    bytes: Range<u64>,
+    rows: usize,
+    dim: usize,
+}
+
+impl MappedRows {
+    fn of(part: &SegmentView) -> Result<MappedRows> {
+        let header = part.segment.header();
+        Ok(MappedRows {
+            map: part.dat_map()?.clone(),
+            bytes: header.row_start(0)..header.row_start(part.rows),
+            rows: usize::try_from(part.rows).unwrap_or(usize::MAX),
+            dim: header.dim as usize,
+        })
     }
 
-    /// Number of the segment, as in the names of its files.
-    pub fn number(&self) -> u64 {
-        self.part().segment.number()
-    }
-
-    /// Rows, dead ones included.
+    /// How many there are.
     pub fn rows(&self) -> usize {
-        usize::try_from(self.part().rows).unwrap_or(usize::MAX)
+        self.rows
     }
 
     /// Components of a row.
     pub fn dim(&self) -> usize {
-        self.snapshot.dim()
+        self.dim
+    }
+
+    /// `rows * dim` components where they lie: neither copied nor checked.
+    pub fn vectors(&self) -> &[f32] {
+        self.map.get(self.bytes.clone()).map_or(&[], bytemuck::cast_slice)
+    }
+}
+
+impl SegmentRows {
+    fn of(part: &SegmentView, kind: IdKind) -> Result<SegmentRows> {
+        Ok(SegmentRows { part: part.clone(), kind, array: MappedRows::of(part)? })
+    }
+
+    /// Number of the segment, as in the names of its files.
+    pub fn number(&self) -> u64 {
+        self.part.segment.number()
+    }
+
+    /// Rows, dead ones included.
+    pub fn rows(&self) -> usize {
+        self.array.rows()
+    }
+
+    /// Components of a row.
+    pub fn dim(&self) -> usize {
+        self.array.dim()
     }
 
     /// All rows one after the other, `rows * dim` components where they lie: neither copied nor checked.
     pub fn vectors(&self) -> &[f32] {
-        let header = self.part().segment.header();
-        let bytes = self.map.get(header.row_start(0)..header.row_start(self.part().rows));
-        bytes.map_or(&[], bytemuck::cast_slice)
+        self.array.vectors()
+    }
+
+    /// The same, to be kept: it does not keep the files open.
+    pub fn mapped(&self) -> MappedRows {
+        self.array.clone()
     }
 
     /// For each row whether it is live. O(rows).
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.rows()];
-        for row in self.part().mask.live_in(0..self.part().rows) {
+        for row in self.part.mask.live_in(0..self.part.rows) {
             if let Some(live) = usize::try_from(row).ok().and_then(|row| live.get_mut(row)) {
                 *live = true;
             }
@@ -60,8 +102,7 @@ impl SegmentRows {
     ///
     /// [`Error::Corrupt`](crate::Error::Corrupt) if one is not what was written; [`Error::Io`](crate::Error::Io).
     pub fn ids(&self) -> Result<Vec<Id>> {
-        let rows = u32::try_from(self.part().rows).unwrap_or(u32::MAX);
-        (0..rows).map(|row| self.snapshot.files().id(At { segment: self.place, row })).collect()
+        (0..self.part.rows).map(|row| self.part.segment.id(row, self.kind)).collect()
     }
 }
 
@@ -73,11 +114,9 @@ impl Snapshot {
     ///
     /// [`Error::Io`](crate::Error::Io) if a file cannot be mapped.
     pub fn segments(&self) -> Result<Vec<SegmentRows>> {
-        let parts = self.files().segments.iter().enumerate().filter(|(_, part)| part.rows > 0);
-        parts
-            .map(|(place, part)| {
-                Ok(SegmentRows { snapshot: self.clone(), place, map: part.dat_map()?.clone() })
-            })
-            .collect()
+        let view = self.files();
+        // Before the first row there is no kind.
+        let Some(kind) = view.kind else { return Ok(Vec::new()) };
+        view.segments.iter().filter(|part| part.rows > 0).map(|part| SegmentRows::of(part, kind)).collect()
     }
 }

@@ -315,13 +315,14 @@ impl Engine {
         self.accept(kind, bytes, durability, |buffer| buffer.push_prepared(prepared))
     }
 
-    /// Takes a checked change of so many bytes into the buffer, unless that has to wait.
+    /// Takes a checked change of so many bytes into the buffer, unless that has to wait or to start threads.
     pub(crate) fn try_write(&self, op: &Op<'_>, bytes: u64) -> Result<Option<()>> {
         let change = op.change(self.schema.hasher());
         let Ok(state) = self.state.try_lock() else { return Ok(None) };
         self.check_writable(&state)?;
-        if bytes > self.settings.buffer_bytes / 4 || state.buffer.bytes() + bytes > self.settings.buffer_bytes
-        {
+        let limit = self.settings.buffer_bytes;
+        let fits = bytes <= limit / 4 && state.buffer.bytes() + bytes <= limit;
+        if !fits || (self.settings.background && !state.started) {
             return Ok(None);
         }
         self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| {

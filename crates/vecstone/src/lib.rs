@@ -55,7 +55,7 @@ mod view;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-pub use arrays::SegmentRows;
+pub use arrays::{MappedRows, SegmentRows};
 pub use backup::BackupReport;
 pub use batch::{Op, RowSource};
 pub use compact::{CompactProgress, CompactReport};

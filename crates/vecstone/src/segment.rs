@@ -115,11 +115,6 @@ impl Segment {
         self.heap.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody holds the table to change it.
-    pub(crate) fn is_changing(&self) -> bool {
-        self.heap.try_read().is_err()
-    }
-
     fn change(&self) -> RwLockWriteGuard<'_, HeapIndex> {
         self.heap.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,24 +199,58 @@ impl Segment {
         if self.base.rows == 0 {
             return Ok(None);
         }
-        if let Some(ids) = self.trusted_ids() {
-            let (idx, mut rotten) = (self.idx()?, None);
-            let found = ids.find(hash, |row| {
-                let entry = ids.row(row)?;
-                let stored = idx.id_at(entry.idx_at);
-                if entry.hash == half(hash) && stored != id && half(self.hasher().hash(stored)) != entry.hash
-                {
-                    rotten = Some(entry.idx_at);
-                }
-                Ok(entry.hash == half(hash) && stored == id)
-            });
-            match (found, rotten) {
-                (Ok(None), Some(at)) => return Err(self.rotten_id(at)),
-                (Ok(found), _) => return Ok(found),
-                (Err(Damaged), _) => {}
-            }
+        if let Some(ids) = self.trusted_ids()
+            && let Some(found) = self.find_by(ids, self.idx()?, hash, id)?
+        {
+            return Ok(found);
         }
         Ok(self.rebuild()?.find(hash, id, self.base.rows))
+    }
+
+    /// The row of an id as `.ids` says; `None` if it is damaged there.
+    fn find_by(&self, ids: &Ids, idx: &IdxMap, hash: u64, id: &[u8]) -> Result<Option<Option<u32>>> {
+        let mut rotten = None;
+        let found = ids.find(hash, |row| {
+            let entry = ids.row(row)?;
+            let stored = idx.id_at(entry.idx_at);
+            if entry.hash == half(hash) && stored != id && half(self.hasher().hash(stored)) != entry.hash {
+                rotten = Some(entry.idx_at);
+            }
+            Ok(entry.hash == half(hash) && stored == id)
+        });
+        match (found, rotten) {
+            (Ok(None), Some(at)) => Err(self.rotten_id(at)),
+            (Ok(found), _) => Ok(Some(found)),
+            (Err(Damaged), _) => Ok(None),
+        }
+    }
+
+    /// As [`find`](Self::find), if that need not wait for a lock, nor open or rebuild anything; else `None`. `filtered`:
+    /// the filter of `.ids` is asked first.
+    pub(crate) fn try_find(
+        &self,
+        hash: u64,
+        id: &[u8],
+        below: u64,
+        filtered: bool,
+    ) -> Result<Option<Option<u32>>> {
+        if below > self.base.rows {
+            let Ok(heap) = self.heap.try_read() else { return Ok(None) };
+            if let Some(row) = heap.find(hash, id, below) {
+                return Ok(Some(Some(row)));
+            }
+        }
+        if self.base.rows == 0 {
+            return Ok(Some(None));
+        }
+        if let Some(index) = self.rebuilt.get() {
+            return Ok(Some(index.find(hash, id, self.base.rows)));
+        }
+        let Some(ids) = self.ready_ids() else { return Ok(None) };
+        if filtered && ids.may_have(hash) == Ok(false) {
+            return Ok(Some(None));
+        }
+        self.idx.get().map_or(Ok(None), |idx| self.find_by(ids, idx, hash, id))
     }
 
     /// `.ids`, opened at the first call; `None` if it is absent, damaged or of another point.
@@ -232,6 +261,11 @@ impl Segment {
         let open =
             || open_ids(&self.disk, &self.files, &self.header).filter(|ids| self.is_at_base(ids.point()));
         self.ids.get_or_init(open).as_ref()
+    }
+
+    /// `.ids`, if it is open and of use.
+    fn ready_ids(&self) -> Option<&Ids> {
+        self.ids.get()?.as_ref()
     }
 
     fn is_at_base(&self, point: &Point) -> bool {
@@ -266,6 +300,9 @@ impl Segment {
 
     /// The table of the base's rows, read from `.idx`. O(length of `.idx`) at the first call.
     fn rebuild(&self) -> Result<&HeapIndex> {
+        if let Some(index) = self.rebuilt.get() {
+            return Ok(index);
+        }
         let _turn = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = self.rebuilt.get() {
             return Ok(index);
@@ -291,6 +328,17 @@ impl Segment {
         self.rebuild()?.rows().entry(row).ok_or_else(missing)
     }
 
+    /// As [`entry`](Self::entry), if that need not wait for a lock, nor open or rebuild anything; else `None`.
+    fn try_entry(&self, row: u64) -> Option<RowEntry> {
+        if row >= self.base.rows {
+            return self.heap.try_read().ok()?.rows().entry(row);
+        }
+        match self.rebuilt.get() {
+            Some(index) => index.rows().entry(row),
+            None => self.ready_ids()?.row(u32::try_from(row).ok()?).ok(),
+        }
+    }
+
     /// A row by read call, checked; `out` has `dim` components.
     pub(crate) fn read_row(&self, row: u64, out: &mut [f32]) -> Result<()> {
         let entry = self.entry(row)?;
@@ -303,10 +351,10 @@ impl Segment {
         }
     }
 
-    /// A row by read call, checked, if the disk need not be waited for; false if it must, or if the checksum has to be
-    /// looked for elsewhere.
+    /// A row by read call, checked, if neither the disk nor a lock need be waited for; false if one must, or if the
+    /// checksum has to be looked for elsewhere.
     pub(crate) fn read_cached_row(&self, row: u64, out: &mut [f32]) -> Result<bool> {
-        let entry = self.entry(row)?;
+        let Some(entry) = self.try_entry(row) else { return Ok(false) };
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
         let dat = &self.files.dat;
         let read = dat.file.read_cached(bytes, self.header.row_start(row));
@@ -477,7 +525,7 @@ impl Segment {
 
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> u64 {
-        let ids = self.ids.get().and_then(Option::as_ref).map_or(0, Ids::heap);
+        let ids = self.ready_ids().map_or(0, Ids::heap);
         ids + self.heap().heap() + self.rebuilt.get().map_or(0, HeapIndex::heap)
     }
 
@@ -494,7 +542,7 @@ impl Segment {
         for (map, len) in [dat, idx].into_iter().flatten() {
             sum = (sum.0 + len, sum.1 + map.resident(len));
         }
-        if let Some(ids) = self.ids.get().and_then(Option::as_ref) {
+        if let Some(ids) = self.ready_ids() {
             sum = (sum.0 + ids.len(), sum.1 + ids.resident());
         }
         sum

@@ -84,14 +84,24 @@ impl View {
         Ok(None)
     }
 
+    /// As [`find`](Self::find), if no segment has to wait for that; else `None`.
+    pub(crate) fn try_find(&self, hash: u64, id: &[u8]) -> Result<Option<Option<At>>> {
+        let many = self.segments.len() > 2;
+        for (place, part) in self.segments.iter().enumerate().rev().filter(|(_, part)| part.rows > 0) {
+            match part.segment.try_find(hash, id, part.rows, many)? {
+                None => return Ok(None),
+                Some(Some(row)) if part.mask.is_live(row) => {
+                    return Ok(Some(Some(At { segment: place, row })));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Some(None))
+    }
+
     /// Components of a row; 0 where there is no segment.
     pub(crate) fn dim(&self) -> u32 {
         self.segments.last().map_or(0, |part| part.segment.header().dim)
-    }
-
-    /// Whether a table of ids is being changed right now: a look-up would wait.
-    pub(crate) fn is_changing(&self) -> bool {
-        self.segments.iter().any(|part| part.segment.is_changing())
     }
 
     /// Number of live rows.

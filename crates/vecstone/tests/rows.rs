@@ -173,6 +173,10 @@ fn rows_where_they_lie() {
         }
     }
     assert_eq!(n, 2500);
+    let arrays: Vec<_> = segments.iter().map(vecstone::SegmentRows::mapped).collect();
+    drop(segments);
+    assert_eq!(arrays.iter().map(|rows| (rows.rows(), rows.dim())).collect::<Vec<_>>()[2], (500, DIM));
+    assert_eq!(arrays[1].vectors()[3 * DIM..][..DIM], [1003.0; DIM]);
 }
 
 #[test]
@@ -206,4 +210,50 @@ fn calls_that_do_not_wait() {
     let reader = VectorStore::open_read_only(dir.path().join("s")).unwrap();
     assert_eq!(reader.try_get_into("0", &mut out).unwrap(), Some(true));
     assert!(matches!(reader.try_write(&Op::delete("0")), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn the_first_write_starts_threads_and_so_may_wait() {
+    use vecstone::Op;
+    let dir = tempfile::tempdir().unwrap();
+    let store = VectorStore::create(dir.path().join("s"), 64, Metric::L2).unwrap();
+    let put = |id: &'static str| store.try_write(&Op::put(id, &[1.0; DIM]));
+    assert_eq!(put("a").unwrap(), None);
+    assert!(!store.contains("a").unwrap());
+    store.put("a", &[1.0; DIM]).unwrap();
+    assert_eq!(put("b").unwrap(), Some(()));
+}
+
+/// Ids are indexed in a file that may have to be opened, or made up for by reading a log: not while somebody else waits.
+#[test]
+fn calls_that_do_not_wait_open_and_rebuild_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let options = OpenOptions::new().segment_records(100).without_background();
+    let store = VectorStore::create_with(&path, 64, Metric::L2, &options).unwrap();
+    for n in 0..450u64 {
+        store.put(n, &[n as f32; DIM]).unwrap();
+        store.flush().unwrap();
+    }
+    store.close().unwrap();
+    let has_ids = |path: &std::path::Path| path.extension().is_some_and(|ext| ext == "ids");
+    let mut found: Vec<_> = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| has_ids(path));
+    found.sort();
+    assert!(found.len() >= 4, "{found:?}");
+    std::fs::remove_file(&found[0]).unwrap(); // one is not there
+    let mut bytes = std::fs::read(&found[1]).unwrap();
+    bytes[4096..].fill(0xa5); // all pages of another are damaged
+    std::fs::write(&found[1], bytes).unwrap();
+    let mut out = [0.0; DIM];
+    for first in [0, 100, 200, 300u64] {
+        let reader = VectorStore::open_read_only(&path).unwrap();
+        assert_eq!(reader.try_get_into(first, &mut out).unwrap(), None);
+        for n in [first, first + 1] {
+            assert!(reader.get_into(n, &mut out).unwrap());
+            out.fill(0.0);
+            assert_eq!(reader.try_get_into(n, &mut out).unwrap(), Some(true));
+            assert_eq!(out, [n as f32; DIM]);
+        }
+    }
 }

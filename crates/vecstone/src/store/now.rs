@@ -9,13 +9,17 @@ use crate::view::check_len;
 
 impl VectorStore {
     /// As [`write`](Self::write) of one put or delete with [`Durability::Buffered`](crate::Durability::Buffered), if
-    /// that need not wait for a lock, for room in the buffer or for the disk; else `None`, and nothing is written.
+    /// that need not wait for a lock, for room in the buffer or for the disk; else `None`, and nothing is written. The
+    /// first write of a store is not for this call: it makes files, or starts threads.
     ///
     /// # Errors
     ///
     /// As [`write`](Self::write).
     pub fn try_write(&self, op: &Op<'_>) -> Result<Option<()>> {
-        // A store without a dimension has files to make.
+        // A store without a dimension has files to make, and whoever makes them now holds a lock.
+        if self.role.get().is_none() {
+            return Ok(None);
+        }
         let Some(engine) = self.engine()? else { return Ok(None) };
         let (ops, line);
         let op = match *op {
@@ -32,7 +36,8 @@ impl VectorStore {
     }
 
     /// As [`get_into`](Self::get_into), if that need not wait for a lock or for the disk; else `None`, and `out` holds
-    /// nothing to rely on. The first look at a segment may open and map its `.ids`.
+    /// nothing to rely on. Opens and rebuilds nothing: `None` where the ids of a segment were not looked at yet. Pages of
+    /// mapped files that are not in memory are the one thing that it waits for: each is read once.
     ///
     /// # Errors
     ///
@@ -57,12 +62,10 @@ impl VectorStore {
         if view.kind != Some(id.kind()) {
             return Ok(Some(false));
         }
-        if view.is_changing() {
-            return Ok(None);
-        }
-        match view.find(hash, bytes)? {
-            None => Ok(Some(false)),
-            Some(at) => {
+        match view.try_find(hash, bytes)? {
+            None => Ok(None),
+            Some(None) => Ok(Some(false)),
+            Some(Some(at)) => {
                 let read = view.segments[at.segment].segment.read_cached_row(at.row.into(), out)?;
                 Ok(read.then_some(true))
             }
