@@ -145,7 +145,8 @@ Flushes first, if the store is open for writing. The views stay as they are afte
         """Checks every byte that counts. O(bytes).
 
 A dict: `ok`; `bytes` checked; `tail_bytes` behind the last batch that counts (a write under way, or cut short by a
-crash: no damage); `damage`, a list of dicts with `path`, `offset`, `id` (or None), `what` and `consequence`."""
+crash: no damage); `damage`, a list of dicts with `path`, `offset`, `id` (or None), `what` and `consequence`;
+`unlisted`, how many more damaged places there are than the 100,000 that it has at most."""
         ...
 
     def compact(self, progress: Callable[[int, int], object] | None=None) -> dict[str, int]:
