@@ -189,7 +189,7 @@ def test_a_longer_row_is_not_taken_for_a_stored_one(flushed: bool, store: vecsto
     for wrong in (np.concatenate([rows[:1], rows[1:2]], axis=1), rows[:1, :5]):
         with pytest.raises(ValueError, match=f"dimension 16, this one has {wrong.shape[1]}"):
             store._unchanged(["a"], wrong, None)
-        with pytest.raises(ValueError, match=f"dimension 16, this one has {wrong.shape[1]}"):
+        with pytest.raises(ValueError, match=f"has {wrong.shape[1]} components, .* dim 16"):
             vecstone.ingest(store, [(["a"], wrong)])
     with pytest.raises(ValueError, match="1 ids need vectors"):
         store._unchanged(["a"], rows[:2], None)
