@@ -256,7 +256,8 @@ impl Engine {
     fn is_due(&self, part: &SegmentView, least_log: u64) -> bool {
         let (dead, stride) = (part.mask.dead(), self.schema.stride());
         let many = |waste: u64, of: u64| waste as f64 > self.settings.compact_at * of as f64;
-        if dead * stride >= LEAST_DEAD_BYTES && many(dead, part.rows) {
+        let document = part.end.jsonl_len.checked_div(part.rows).unwrap_or(0);
+        if dead * (stride + document) >= LEAST_DEAD_BYTES && many(dead, part.rows) {
             return true;
         }
         let waste = log_waste(part, least_log);
