@@ -1,6 +1,7 @@
 """Milvus Lite through pymilvus: a local file, string primary keys, a FLAT index (so that search is exact)."""
 
 import numpy as np
+from milvus_lite.server_manager import server_manager_instance
 from pymilvus import DataType, MilvusClient
 
 from . import Peer as Base
@@ -16,7 +17,8 @@ class Peer(Base):
 
     def __init__(self, path, dim):
         path.mkdir(exist_ok=True)
-        self.client = MilvusClient(str(path / "milvus.db"))
+        self.name = str(path / "milvus.db")
+        self.client = MilvusClient(self.name)
         if not self.client.has_collection(ROWS):
             schema = self.client.create_schema(auto_id=False)
             schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
@@ -53,3 +55,4 @@ class Peer(Base):
 
     def close(self):
         self.client.close()
+        server_manager_instance.release_server(self.name)  # or it keeps the file from other processes

@@ -39,7 +39,7 @@ fn keys_of_every_command() {
         assert_keys(&hit, &["id", "distance", "document"]);
     }
     let verified = place.run(&["verify", "s", "--json"]).ok().json();
-    assert_keys(&verified, &["store", "ok", "bytes", "tail_bytes", "damage"]);
+    assert_keys(&verified, &["store", "ok", "bytes", "tail_bytes", "damage", "unlisted"]);
     let exported = place.run(&["export", "s", "o.npy", "--ids", "o.ids", "--json"]).ok().json();
     assert_keys(&exported, &["rows", "dim", "npy", "ids", "bytes"]);
     let deleted = place.run(&["delete", "s", "in-000000000", "--json"]).ok().json();
