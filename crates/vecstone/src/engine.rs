@@ -512,6 +512,7 @@ impl Engine {
         }
         // Loaded after the look at the buffer: what left it before is in here.
         let view = self.published.load();
+        view.warm(&hashes[..ids.len()]);
         let mut places = [None; FEW];
         for (n, id) in ids.iter().enumerate().filter(|(n, _)| left[*n]) {
             if view.kind == Some(id.kind()) {

@@ -324,6 +324,33 @@ impl Ids {
         std::hint::black_box(sum);
     }
 
+    /// Looks at where [`find`](Self::find) begins for some hashes, as [`warm`](Self::warm) does; then at what it finds
+    /// there, and tells where in `.idx` that says the ids are, without a look at any checksum.
+    pub(crate) fn warm_rows<const N: usize>(&self, hashes: &[u64]) -> [Option<u32>; N] {
+        let table = |hash| {
+            let home = Home::of(hash, self.sizes.table);
+            Some((home, self.bytes(self.layout.table + home.page)?))
+        };
+        let sum = hashes
+            .iter()
+            .filter_map(|&hash| table(hash))
+            .fold(0u8, |sum, (home, page)| sum.wrapping_add(page[home.slot]));
+        std::hint::black_box(sum);
+        let row = |&hash: &u64| {
+            let (home, page) = table(hash)?;
+            let slot = (home.slot..SLOTS).take(16).find(|&slot| page[slot] == home.tag)?;
+            Fields(&page[SLOT_ROWS_AT + slot * 4..]).u32()
+        };
+        let mut found = [None; N];
+        found.iter_mut().zip(hashes).for_each(|(found, hash)| *found = row(hash));
+        let per_page = (PAYLOAD / ROW_BYTES) as u64;
+        found.map(|row| {
+            let row = u64::from(row?);
+            let place = usize::try_from(row % per_page).ok()? * ROW_BYTES;
+            Fields(self.bytes(self.layout.rows + row / per_page)?.get(place..)?).u32()
+        })
+    }
+
     /// The row, live when this was built, of the id with this hash for which `is` says yes.
     pub(crate) fn find(
         &self,

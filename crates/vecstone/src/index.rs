@@ -33,6 +33,13 @@ pub(crate) struct IdxMap {
 }
 
 impl IdxMap {
+    /// A byte of what stands at `at`, to have it in the caches; 0 beyond the end.
+    pub(crate) fn peek(&self, at: u32) -> u8 {
+        let at = u64::from(at);
+        let there = if at < self.end { self.map.get(at..at + 1) } else { None };
+        there.and_then(<[u8]>::first).copied().unwrap_or(0)
+    }
+
     /// The bytes of the id whose record starts at `at`, not looked into; empty beyond the end.
     pub(crate) fn id_at(&self, at: u32) -> &[u8] {
         let at = u64::from(at);

@@ -9,6 +9,7 @@ use crate::format::record;
 use crate::id::{Id, IdHasher, IdKind, half};
 use crate::ids::{Damaged, Doc, Ids, Point, RowEntry};
 use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
+use crate::many::FEW;
 use crate::mask::Mask;
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
@@ -182,6 +183,15 @@ impl Segment {
         // `.ids` says nothing of the rows behind its own.
         let is_whole = || self.heap().rows().end() == self.base.rows;
         self.trusted_ids().filter(|_| base_only || is_whole())
+    }
+
+    /// Asks memory for what [`find`](Self::find) will read of a few ids, for all of them at the same time: one after the
+    /// other, each would wait for four answers.
+    pub(crate) fn warm(&self, hashes: &[u64]) {
+        let (Some(ids), Ok(idx)) = (self.trusted_ids(), self.idx()) else { return };
+        let places: [Option<u32>; FEW] = ids.warm_rows(hashes);
+        let sum = places.iter().flatten().fold(0u8, |sum, &at| sum.wrapping_add(idx.peek(at)));
+        std::hint::black_box(sum);
     }
 
     /// The newest row of an id below `below`; whether it is live is for a mask to say.

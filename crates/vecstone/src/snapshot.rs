@@ -160,7 +160,10 @@ impl Snapshot {
 
     fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {
         let dim = self.dim();
-        let (mut places, mut missing) = ([None; FEW], 0);
+        let (mut places, mut missing, mut hashes) = ([None; FEW], 0, [0; FEW]);
+        let hasher = self.schema.hasher();
+        hashes.iter_mut().zip(ids).for_each(|(hash, id)| *hash = hasher.hash(id.as_bytes()));
+        self.view.warm(&hashes[..ids.len()]);
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             match self.find(id)? {
                 None => missing |= 1 << n,

@@ -99,6 +99,15 @@ impl View {
         Ok(Some(None))
     }
 
+    /// Asks memory for what [`find`](Self::find) will read of a few ids.
+    pub(crate) fn warm(&self, hashes: &[u64]) {
+        // With more segments a look at each costs more than it saves.
+        let parts = self.segments.iter().filter(|part| part.rows > 0);
+        if parts.clone().count() <= 2 {
+            parts.for_each(|part| part.segment.warm(hashes));
+        }
+    }
+
     /// Components of a row; 0 where there is no segment.
     pub(crate) fn dim(&self) -> u32 {
         self.segments.last().map_or(0, |part| part.segment.header().dim)
