@@ -61,6 +61,11 @@ def _what_is_wrong_with(id: Any, kind: str) -> str | None:
     return no_text(id)
 
 
+def placed(error: Exception, place: str) -> Exception:
+    """The same error, TypeError or ValueError, with its place before it."""
+    return (TypeError if isinstance(error, TypeError) else ValueError)(f"{place}{error}")
+
+
 def no_text(text: str) -> str | None:
     """What is wrong with a text that no file can hold: it has half a surrogate pair."""
     try:
@@ -105,10 +110,8 @@ def json_line(document: Any, place: Callable[[], str]) -> str | None:
         return None
     try:
         text = _encode(document)
-    except TypeError as error:
-        raise TypeError(f"{place()}: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{place()}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise placed(error, f"{place()}: ") from None
     if not text.isascii() and (wrong := no_text(text)):
         raise ValueError(f"{place()}: {wrong}")
     return text

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from . import _core
-from ._check import as_float32, json_line, json_text
+from ._check import as_float32, json_line, json_text, placed
 from ._rows import BATCH_BYTES, Batch, Columns, in_pieces, rows_at_once
 
 _SAMPLE = 64
@@ -165,10 +165,8 @@ def _with_vectors(batch: Batch, vectors: Any) -> Batch:
     n = len(batch.ids)
     try:
         array = as_float32(vectors)
-    except TypeError as error:
-        raise TypeError(f"{batch.place}{error}") from None
-    except ValueError as error:
-        raise ValueError(f"{batch.place}{error}") from None
+    except (TypeError, ValueError) as error:
+        raise placed(error, batch.place) from None
     if n == 0 and array.size == 0:
         return batch
     if array.ndim != 2 or len(array) != n or array.shape[1] == 0:

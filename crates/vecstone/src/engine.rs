@@ -512,9 +512,10 @@ impl Engine {
         }
         // Loaded after the look at the buffer: what left it before is in here.
         let view = self.published.load();
-        view.warm(&hashes[..ids.len()]);
+        let left = ids.iter().enumerate().filter(|(n, _)| left[*n]);
+        view.warm(left.clone().map(|(n, _)| hashes[n]));
         let mut places = [None; FEW];
-        for (n, id) in ids.iter().enumerate().filter(|(n, _)| left[*n]) {
+        for (n, id) in left {
             if view.kind == Some(id.kind()) {
                 places[n] = view.find(hashes[n], id.as_bytes())?;
             }

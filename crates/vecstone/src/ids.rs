@@ -18,7 +18,7 @@ use crate::disk::Mapping;
 use crate::error::Result;
 use crate::files::Named;
 use crate::format::{Chain, Fields, Identity};
-use crate::repair::window::Window;
+use crate::window::Window;
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -106,6 +106,12 @@ pub(crate) struct Damaged;
 /// The high half of the product: spreads uniform numbers `a` evenly over `0..n`.
 fn scale(a: u64, n: u64) -> u64 {
     ((u128::from(a) * u128::from(n)) >> 64) as u64
+}
+
+/// The page of entry `n` of the section that starts at page `start`, and where in it the entry's `N` bytes begin.
+fn locate<const N: usize>(start: u64, n: u64) -> (u64, usize) {
+    let per_page = (PAYLOAD / N) as u64;
+    (start + n / per_page, usize::try_from(n % per_page).unwrap_or(0) * N)
 }
 
 /// The bits of an id within its Bloom block.
@@ -314,11 +320,9 @@ impl Ids {
     /// Looks at the filter's blocks of some hashes and at nothing in them: memory gets all of them at once, where
     /// [`may_have`](Self::may_have) would wait for one after the other.
     pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
-        let per_page = (PAYLOAD / BLOCK) as u64;
         let byte = |hash| {
-            let block = scale(hash, self.sizes.blocks);
-            let place = usize::try_from(block % per_page).ok()? * BLOCK;
-            self.bytes(self.layout.bloom + block / per_page)?.get(place).copied()
+            let (page, place) = locate::<BLOCK>(self.layout.bloom, scale(hash, self.sizes.blocks));
+            self.bytes(page)?.get(place).copied()
         };
         let sum = hashes.fold(0u8, |sum, hash| sum.wrapping_add(byte(hash).unwrap_or(0)));
         std::hint::black_box(sum);
@@ -326,28 +330,27 @@ impl Ids {
 
     /// Looks at where [`find`](Self::find) begins for some hashes, as [`warm`](Self::warm) does; then at what it finds
     /// there, and tells where in `.idx` that says the ids are, without a look at any checksum.
-    pub(crate) fn warm_rows<const N: usize>(&self, hashes: &[u64]) -> [Option<u32>; N] {
+    pub(crate) fn warm_rows<const N: usize>(
+        &self,
+        hashes: impl Iterator<Item = u64> + Clone,
+    ) -> [Option<u32>; N] {
         let table = |hash| {
             let home = Home::of(hash, self.sizes.table);
             Some((home, self.bytes(self.layout.table + home.page)?))
         };
-        let sum = hashes
-            .iter()
-            .filter_map(|&hash| table(hash))
-            .fold(0u8, |sum, (home, page)| sum.wrapping_add(page[home.slot]));
+        let pages = hashes.clone().filter_map(table);
+        let sum = pages.fold(0u8, |sum, (home, page)| sum.wrapping_add(page[home.slot]));
         std::hint::black_box(sum);
-        let row = |&hash: &u64| {
+        let row = |hash| {
             let (home, page) = table(hash)?;
             let slot = (home.slot..SLOTS).take(16).find(|&slot| page[slot] == home.tag)?;
             Fields(&page[SLOT_ROWS_AT + slot * 4..]).u32()
         };
         let mut found = [None; N];
         found.iter_mut().zip(hashes).for_each(|(found, hash)| *found = row(hash));
-        let per_page = (PAYLOAD / ROW_BYTES) as u64;
         found.map(|row| {
-            let row = u64::from(row?);
-            let place = usize::try_from(row % per_page).ok()? * ROW_BYTES;
-            Fields(self.bytes(self.layout.rows + row / per_page)?.get(place..)?).u32()
+            let (page, place) = locate::<ROW_BYTES>(self.layout.rows, row?.into());
+            Fields(self.bytes(page)?.get(place..)?).u32()
         })
     }
 
@@ -451,7 +454,7 @@ impl Ids {
     /// Reads all pages, by read calls: a mapping of what the disk cannot read kills the process. Tells where each page
     /// starts that cannot be read (true), or does not match its checksum.
     pub(crate) fn damaged_pages(&self, mut see: impl FnMut(u64, bool)) -> Result<()> {
-        let mut window = Window::new(&self.file, self.len());
+        let mut window = Window::past_errors(&self.file, self.len());
         for page in 0..self.layout.end {
             let at = page * PAGE as u64;
             let right =
@@ -466,10 +469,8 @@ impl Ids {
 
     /// Entry `n` of the section that starts at page `start`. Callers compare `n` with the section's count.
     fn entry<const N: usize>(&self, start: u64, n: u64) -> Result<[u8; N], Damaged> {
-        let per_page = (PAYLOAD / N) as u64;
-        let page = self.page(start + n / per_page)?;
-        let place = usize::try_from(n % per_page).unwrap_or(0) * N;
-        page[place..].first_chunk().copied().ok_or(Damaged)
+        let (page, place) = locate::<N>(start, n);
+        self.page(page)?[place..].first_chunk().copied().ok_or(Damaged)
     }
 
     /// A page, compared with its checksum on first touch.

@@ -50,6 +50,7 @@ mod tests;
 mod threads;
 mod verify;
 mod view;
+mod window;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

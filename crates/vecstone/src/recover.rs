@@ -13,15 +13,13 @@ use crate::id::IdKind;
 use crate::ids::Doc;
 use crate::planted::{self, Bug};
 use crate::rows::{NULL_LINE, RowTable};
+use crate::window::{READ_AHEAD, Window};
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
-use walk::{Walk, Window};
+use walk::{Walk, strongest_proof};
 
 mod walk;
-
-/// How much of a file is read at least.
-const READ_AHEAD: usize = 1 << 20;
 
 /// What opening found at the end of the last writer's work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -204,7 +202,7 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
     if let Some(at) = stopped_at
         && !planted::is(Bug::CutWithoutProof)
     {
-        proof = proof.max(log.strongest_proof(at, &header)?);
+        proof = proof.max(strongest_proof(&mut log, at, &header)?);
         if proof > walk.tip.seq {
             return Err(walk.blame(files, at));
         }
@@ -278,42 +276,34 @@ pub(crate) fn read_headers(
     Ok((header, file))
 }
 
-/// The rows of `range` in `.dat` whose bytes do not match their checksums, at most `max` of them. Reads 1 MiB at a time.
-pub(crate) fn bad_rows(
+/// Whether the rows of `range` in `.dat` match their checksums. Reads 1 MiB at a time.
+fn rows_hold(
     dat: &Named,
     header: &Header,
     crc: impl Fn(u64) -> Option<u32>,
     range: Range<u64>,
-    max: usize,
-) -> Result<Vec<u64>> {
+) -> Result<bool> {
     let stride = usize::try_from(header.stride()).unwrap_or(usize::MAX);
     let per_read = (READ_AHEAD / stride).max(1) as u64;
-    let (mut buf, mut bad) = (Vec::new(), Vec::new());
-    let mut row = range.start;
-    while row < range.end && bad.len() < max {
+    let (mut buf, mut row) = (Vec::new(), range.start);
+    while row < range.end {
         let rows = usize::try_from(per_read.min(range.end - row)).unwrap_or(usize::MAX);
         buf.resize(rows * stride, 0);
         dat.read(&mut buf, header.row_start(row))?;
         for bytes in buf.chunks_exact(stride) {
-            if crc(row) != Some(header.identity.row_crc(row, bytes)) && bad.len() < max {
-                bad.push(row);
+            if crc(row) != Some(header.identity.row_crc(row, bytes)) {
+                return Ok(false);
             }
             row += 1;
         }
     }
-    Ok(bad)
+    Ok(true)
 }
 
-/// The rows of `range` whose lines in `.jsonl` do not match their checksums, at most `max` of them.
-pub(crate) fn bad_lines(
-    files: &Files,
-    header: &Header,
-    line: impl Fn(u64) -> Doc,
-    range: Range<u64>,
-    max: usize,
-) -> Result<Vec<u64>> {
-    let Some(jsonl) = &files.jsonl else { return Ok(Vec::new()) };
-    let (mut log, mut bad) = (Window::new(jsonl, jsonl.len()?), Vec::new());
+/// Whether the lines of the rows of `range` in `.jsonl` match their checksums.
+fn lines_hold(files: &Files, header: &Header, line: impl Fn(u64) -> Doc, range: Range<u64>) -> Result<bool> {
+    let Some(jsonl) = &files.jsonl else { return Ok(true) };
+    let mut log = Window::new(jsonl, jsonl.len()?);
     for row in range {
         let Doc { at, len, crc } = line(row);
         if len == 0 {
@@ -321,11 +311,8 @@ pub(crate) fn bad_lines(
         }
         let bytes = log.at_least(at, len as usize)?.get(..len as usize).unwrap_or_default();
         if header.identity.line_crc(row, bytes) != crc {
-            bad.push(row);
-            if bad.len() == max {
-                break;
-            }
+            return Ok(false);
         }
     }
-    Ok(bad)
+    Ok(true)
 }

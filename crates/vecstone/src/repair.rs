@@ -6,7 +6,6 @@
 
 pub(crate) mod log;
 pub(crate) mod source;
-pub(crate) mod window;
 
 use crate::config::check_finite;
 use crate::directory;

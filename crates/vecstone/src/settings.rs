@@ -132,9 +132,9 @@ impl OpenOptions {
     }
 
     /// How many threads a search may use, its caller's own included; so may a call that reads many rows or checks a large
-    /// batch. All that run in a process at the same time share that number: one that finds it used up goes on alone and waits for nobody. 0, as without this call: what the
-    /// environment variable `VECSTONE_THREADS` says, if it is a number above 0 when the process first searches, else one
-    /// for each core.
+    /// batch. All that run in a process at the same time share that number: one that finds it used up goes on alone and
+    /// waits for nobody. 0, as without this call: what the environment variable `VECSTONE_THREADS` says, if it is a number
+    /// above 0 when the process first searches, else one for each core.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self

@@ -85,10 +85,14 @@ impl Snapshot {
 
     fn find(&self, id: impl AsId) -> Result<Option<Place<'_>>> {
         let id = id.as_id();
+        self.find_hashed(id, self.schema.hasher().hash(id.as_bytes()))
+    }
+
+    fn find_hashed(&self, id: IdRef<'_>, hash: u64) -> Result<Option<Place<'_>>> {
         if self.kind() != Some(id.kind()) {
             return Ok(None);
         }
-        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        let bytes = id.as_bytes();
         if !self.buffered.is_empty()
             && let Some(found) = self.buffered.find(hash, bytes)
         {
@@ -163,9 +167,9 @@ impl Snapshot {
         let (mut places, mut missing, mut hashes) = ([None; FEW], 0, [0; FEW]);
         let hasher = self.schema.hasher();
         hashes.iter_mut().zip(ids).for_each(|(hash, id)| *hash = hasher.hash(id.as_bytes()));
-        self.view.warm(&hashes[..ids.len()]);
+        self.view.warm(hashes[..ids.len()].iter().copied());
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
-            match self.find(id)? {
+            match self.find_hashed(*id, hashes[n])? {
                 None => missing |= 1 << n,
                 Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
                     Some(vector) => out.copy_from_slice(vector),

@@ -100,11 +100,11 @@ impl View {
     }
 
     /// Asks memory for what [`find`](Self::find) will read of a few ids.
-    pub(crate) fn warm(&self, hashes: &[u64]) {
+    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
         // With more segments a look at each costs more than it saves.
         let parts = self.segments.iter().filter(|part| part.rows > 0);
         if parts.clone().count() <= 2 {
-            parts.for_each(|part| part.segment.warm(hashes));
+            parts.for_each(|part| part.segment.warm(hashes.clone()));
         }
     }
 

@@ -1,62 +1,31 @@
 //! The walk along a log: batch after batch, as long as each holds.
 
-use super::{Deleted, Kill, READ_AHEAD, Recovered, RecoveryReport, Tip, bad_lines, bad_rows};
+use super::{Deleted, Kill, Recovered, RecoveryReport, Tip, lines_hold, rows_hold};
 use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ROWS};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named};
+use crate::files::Files;
 use crate::format::header::Header;
 use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, Next, Record};
 use crate::format::{Chain, chain_of};
 use crate::id::{IdHasher, IdKind, half};
 use crate::planted::{self, Bug};
 use crate::rows::{Row, RowTable};
+use crate::window::{READ_AHEAD, Window};
 use std::collections::VecDeque;
 
-/// `.idx` through a buffer that holds at least the batch being read.
-pub(super) struct Window<'a> {
-    idx: &'a Named,
-    len: u64,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Window<'a> {
-    pub(super) fn new(idx: &'a Named, len: u64) -> Window<'a> {
-        Window { idx, len, start: 0, bytes: Vec::new() }
-    }
-
-    /// The bytes from `at` on: at least `need`, or all there are.
-    pub(super) fn at_least(&mut self, at: u64, need: usize) -> Result<&[u8]> {
-        let available = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let need = need.min(available);
-        let have = (self.start + self.bytes.len() as u64).saturating_sub(at);
-        if at < self.start || have < need as u64 {
-            // Reading ahead in proportion keeps long batches linear.
-            let want = need.saturating_mul(2).max(READ_AHEAD).min(available);
-            self.bytes.clear();
-            self.bytes.try_reserve_exact(want).map_err(|_| Error::OutOfMemory { bytes: want as u64 })?;
-            self.bytes.resize(want, 0);
-            self.start = at;
-            self.idx.read(&mut self.bytes, at)?;
+/// The highest sequence that a control record from `at` on proves durable, 0 if none. Linear in the rest.
+pub(super) fn strongest_proof(log: &mut Window<'_>, mut at: u64, header: &Header) -> Result<u64> {
+    let mut strongest = 0;
+    let len = log.len;
+    while at < len {
+        let bytes = log.at_least(at, READ_AHEAD)?;
+        strongest = strongest.max(record::strongest_proof(bytes, &header.identity).unwrap_or(0));
+        if at + bytes.len() as u64 >= len {
+            break;
         }
-        let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
-        Ok(self.bytes.get(skip..).unwrap_or_default())
+        at += (bytes.len() - record::CONTROL_OVERLAP) as u64;
     }
-
-    /// The highest sequence that a control record from `at` on proves durable, 0 if none. Linear in the rest.
-    pub(super) fn strongest_proof(&mut self, mut at: u64, header: &Header) -> Result<u64> {
-        let mut strongest = 0;
-        let len = self.len;
-        while at < len {
-            let bytes = self.at_least(at, READ_AHEAD)?;
-            strongest = strongest.max(record::strongest_proof(bytes, &header.identity).unwrap_or(0));
-            if at + bytes.len() as u64 >= len {
-                break;
-            }
-            at += (bytes.len() - record::CONTROL_OVERLAP) as u64;
-        }
-        Ok(strongest)
-    }
+    Ok(strongest)
 }
 
 /// What stands at a point of the log.
@@ -153,7 +122,7 @@ impl Walk {
                     return Ok(Some(self.tip.idx_end));
                 }
                 Step::Unknown(what, found, supported) => {
-                    let path = log.idx.path.clone();
+                    let path = log.file.path.clone();
                     return Err(Error::Unsupported { path, what, found, supported });
                 }
             }
@@ -186,9 +155,10 @@ impl Walk {
         for at in 1..self.unproven.len() {
             let range = self.unproven[at - 1].rows..self.unproven[at].rows;
             let crc = |row: u64| self.rows.get(row).map(|row| row.crc);
-            let rows = bad_rows(&files.dat, &self.header, crc, range.clone(), 1)?;
             let line = |row: u64| self.rows.line(row);
-            if !rows.is_empty() || !bad_lines(files, &self.header, line, range, 1)?.is_empty() {
+            let holds = rows_hold(&files.dat, &self.header, crc, range.clone())?
+                && lines_hold(files, &self.header, line, range)?;
+            if !holds {
                 // A later epoch than any seen: what is dropped may have had the last one.
                 let epoch = self.tip.epoch;
                 self.unproven.truncate(at);

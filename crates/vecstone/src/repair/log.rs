@@ -4,7 +4,6 @@
 //! damage hurts only the batches it lies in. Of those a row is taken if `.ids` has the hash of its id.
 
 use super::source::Part;
-use super::window::{READ_AHEAD, Window};
 use crate::config::{MAX_BATCH_RECORDS, MAX_ROWS};
 use crate::error::Result;
 use crate::format::chain_of;
@@ -13,6 +12,7 @@ use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS,
 use crate::id::half;
 use crate::id::{IdHasher, IdKind};
 use crate::ids::{Doc, RowEntry};
+use crate::window::{READ_AHEAD, Window};
 use std::ops::Range;
 
 /// What a log says, in the order of writing.
@@ -51,7 +51,7 @@ pub(crate) fn scan(part: &Part, see: See<'_>) -> Result<()> {
     };
     let mut log = Log {
         part,
-        window: Window::new(idx, part.idx_len),
+        window: Window::past_errors(idx, part.idx_len),
         at: record::FILE_BYTES as u64,
         rows: 0,
         seq: if let [only] = &part.starts[..] { only.seq } else { 0 },

@@ -38,31 +38,31 @@ pub(crate) struct Part {
     pub(crate) jsonl_len: u64,
     pub(crate) ids: Option<Ids>,
     /// What its FILE record says; if that is damaged, what it may have said.
-    pub(crate) starts: Vec<FileRecord>,
+    pub(super) starts: Vec<FileRecord>,
     /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
     pub(crate) last_seq: u64,
-    pub(crate) dead: Mask,
+    pub(super) dead: Mask,
     /// The list of its dead rows is lost.
-    pub(crate) doubtful: bool,
+    pub(super) doubtful: bool,
     /// Its place in the order of writing is known.
-    pub(crate) ordered: bool,
+    pub(super) ordered: bool,
     stem: PathBuf,
 }
 
 /// All that can be read of a store.
-pub(crate) struct Source {
+pub(super) struct Source {
     /// 0 of a store that has none yet.
-    pub(crate) dim: u32,
-    pub(crate) metric: Metric,
+    pub(super) dim: u32,
+    pub(super) metric: Metric,
     /// Kind of the ids, if any is known.
-    pub(crate) kind: Option<IdKind>,
+    pub(super) kind: Option<IdKind>,
     /// Oldest first.
-    pub(crate) parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// Some batches are lost, or which files belong to the store is a guess.
-    pub(crate) lost: bool,
+    pub(super) lost: bool,
     /// Damaged places in the logs.
-    pub(crate) damaged: u64,
-    pub(crate) notes: Vec<String>,
+    pub(super) damaged: u64,
+    pub(super) notes: Vec<String>,
 }
 
 /// The files of a segment by its number, as far as they are there.
@@ -80,7 +80,7 @@ impl Part {
         with_suffix(&self.stem, &format!(".{suffix}"))
     }
 
-    pub(crate) fn rows_in_dat(&self) -> u64 {
+    pub(super) fn rows_in_dat(&self) -> u64 {
         (self.dat_len.saturating_sub(HEADER_BYTES) / self.header.stride()).min(MAX_ROWS)
     }
 
@@ -89,7 +89,7 @@ impl Part {
         self.rows_in_dat().max(self.idx_len / 13).min(MAX_ROWS)
     }
 
-    pub(crate) fn unsupported(&self, (what, found, supported): Unknown) -> Error {
+    pub(super) fn unsupported(&self, (what, found, supported): Unknown) -> Error {
         Error::Unsupported { path: self.path("idx"), what, found, supported }
     }
 
@@ -264,7 +264,7 @@ fn numbers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BTreeMap<u64, Vec<u64>>> 
 }
 
 /// Refuses what does not look like a store, before anything is made in it.
-pub(crate) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
+pub(super) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
     match directory::read_manifest(disk.as_ref(), dir) {
         Err(error) if numbers(disk, dir)?.is_empty() && !error.is_corrupt() => Err(error),
         _ => Ok(()),
@@ -272,7 +272,7 @@ pub(crate) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
 }
 
 /// Finds all that can be read of a store.
-pub(crate) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
+pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
     let mut notes = Vec::new();
     let manifest = match directory::read_manifest(disk.as_ref(), dir) {
         Ok(manifest) => Some(manifest),
@@ -387,7 +387,7 @@ fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<
 
 impl Source {
     /// Refuses a disk that gives errors now here, now there: an older version could seem to be the newest.
-    pub(crate) fn check_same(&self, damaged: u64) -> Result<()> {
+    pub(super) fn check_same(&self, damaged: u64) -> Result<()> {
         if damaged == self.damaged {
             return Ok(());
         }

@@ -12,8 +12,8 @@ use crate::mask::Mask;
 use crate::recover::{self, complain};
 use crate::repair::log::{self, Seen};
 use crate::repair::source::Part;
-use crate::repair::window::Window;
 use crate::rows::NULL_LINE;
+use crate::window::Window;
 use std::ops::Range;
 use std::path::Path;
 
@@ -65,9 +65,9 @@ pub(super) fn check(
     let first = report.damage.len();
     check_ends(part, end, report)?;
     let headers_hold = check_headers(part, report)?;
-    let dat = part.dat.as_ref().map(|dat| (dat, Window::new(dat, part.dat_len)));
+    let dat = part.dat.as_ref().map(|dat| (dat, Window::past_errors(dat, part.dat_len)));
     let jsonl = part.jsonl.as_ref().filter(|_| end.jsonl_len > 0);
-    let jsonl = jsonl.map(|jsonl| (jsonl, Window::new(jsonl, part.jsonl_len)));
+    let jsonl = jsonl.map(|jsonl| (jsonl, Window::past_errors(jsonl, part.jsonl_len)));
     let mut checker = Checker { part, mask, kind, dat, jsonl, log_is_damaged: false, report };
     log::scan(part, &mut |seen| checker.see(&seen))?;
     let log_is_damaged = checker.log_is_damaged;

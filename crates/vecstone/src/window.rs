@@ -1,4 +1,4 @@
-//! A file through a buffer, also where the disk gives errors.
+//! A file through a buffer: for whoever walks along one, and, where that is asked for, past what the disk cannot read.
 
 use crate::error::{Error, Result};
 use crate::files::Named;
@@ -6,39 +6,49 @@ use crate::format::record::{self, Next, Record};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How much is read at least.
+/// How much of a file is read at least.
 pub(crate) const READ_AHEAD: usize = 1 << 20;
 /// What is read at a time where the disk gives errors.
 const SECTOR: u64 = 4096;
 
 /// A file through a buffer that holds at least what is asked for.
 pub(crate) struct Window<'a> {
-    file: &'a Named,
+    pub(crate) file: &'a Named,
     pub(crate) len: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// What the disk cannot read is no error.
+    goes_on: bool,
     /// Start and end of each place that the disk could not read.
     unreadable: BTreeMap<u64, u64>,
 }
 
 impl<'a> Window<'a> {
+    /// What the disk cannot read is an error.
     pub(crate) fn new(file: &'a Named, len: u64) -> Window<'a> {
-        Window { file, len, start: 0, bytes: Vec::new(), unreadable: BTreeMap::new() }
+        Window { file, len, start: 0, bytes: Vec::new(), goes_on: false, unreadable: BTreeMap::new() }
     }
 
-    /// The bytes from `at` on: at least `need`, or all there are. Zeros where the disk cannot read.
+    /// What the disk cannot read is zeros, and noted.
+    pub(crate) fn past_errors(file: &'a Named, len: u64) -> Window<'a> {
+        Window { goes_on: true, ..Window::new(file, len) }
+    }
+
+    /// The bytes from `at` on: at least `need`, or all there are.
     pub(crate) fn at_least(&mut self, at: u64, need: usize) -> Result<&[u8]> {
         let available = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
         let need = need.min(available);
         let have = (self.start + self.bytes.len() as u64).saturating_sub(at);
         if at < self.start || have < need as u64 {
+            // Reading ahead in proportion keeps long batches linear.
             let want = need.saturating_mul(2).max(READ_AHEAD).min(available);
             self.bytes.clear();
             self.bytes.try_reserve_exact(want).map_err(|_| Error::OutOfMemory { bytes: want as u64 })?;
             self.bytes.resize(want, 0);
             self.start = at;
-            if self.file.read(&mut self.bytes, at).is_err() {
-                self.read_sectors();
+            match self.file.read(&mut self.bytes, at) {
+                Err(_) if self.goes_on => self.read_sectors(),
+                read => read?,
             }
         }
         let skip = usize::try_from(at - self.start).unwrap_or(usize::MAX);
