@@ -194,6 +194,9 @@ pub enum Error {
     },
     /// The radius of a search is NaN.
     InvalidRadius,
+    /// The calling thread does not compute as the distances are defined: it rounds otherwise than to the nearest number,
+    /// or takes denormal numbers for zero. Some libraries set that for speed (`-ffast-math`).
+    FloatingPointMode,
     /// A store has as many segments as MANIFEST can name.
     TooManySegments {
         /// The most that there may be.
@@ -356,6 +359,11 @@ impl fmt::Display for Error {
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")
             }
+            Error::FloatingPointMode => write!(
+                f,
+                "this thread rounds numbers otherwise than to the nearest, or takes denormal ones for zero, so distances \
+                 would be other ones; reset its floating-point mode, or search on another thread"
+            ),
             Error::TooManySegments { max } => {
                 write!(
                     f,

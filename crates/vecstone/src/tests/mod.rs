@@ -9,7 +9,7 @@ mod corrupt;
 mod crash;
 mod fault;
 mod machine;
-mod model;
+pub(crate) mod model;
 mod planted;
 mod repair;
 #[cfg(feature = "shuttle")]
