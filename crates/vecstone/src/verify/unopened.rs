@@ -30,6 +30,12 @@ pub(super) fn verify(
 ) -> Result<(VerifyReport, Option<u64>)> {
     let mut report = VerifyReport::default();
     let number = match directory::read_manifest(disk.as_ref(), dir) {
+        Ok(manifest) if source::is_foreign(&manifest, &source::candidates(disk, dir)?) => {
+            report.add(&directory::manifest_path(dir), 0, source::FOREIGN, NO_MANIFEST);
+            let found = source::candidates(disk, dir)?;
+            found.into_iter().try_for_each(|candidate| by_name(disk, dir, candidate, &mut report))?;
+            return Ok((report, Some(manifest.number)));
+        }
         Ok(manifest) => {
             report.bytes += manifest.encode().len() as u64;
             by_manifest(disk, dir, &manifest, &mut report)?;
