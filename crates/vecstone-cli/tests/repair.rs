@@ -80,7 +80,10 @@ fn what_was_lost_as_a_whole_is_told() {
     let done = place.run(&["repair", "s", "again"]);
     assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
     let text = done.stdout;
-    assert!(text.ends_with("100 of them may have been deleted or be older; 0 things were dropped\n"), "{text}");
+    assert!(
+        text.ends_with("100 of them may have been deleted or be older; 0 things were dropped\n"),
+        "{text}"
+    );
     for note in notes {
         assert!(text.lines().any(|line| line == note), "{note} is not in {text}");
     }
