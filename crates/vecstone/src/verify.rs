@@ -84,7 +84,7 @@ impl VerifyReport {
     }
 
     fn list(&mut self, damage: Damage) {
-        if (self.damage.len() as u64) < MOST_LISTED {
+        if self.damage.len() < MOST_LISTED {
             self.damage.push(damage);
         } else {
             self.unlisted += 1;

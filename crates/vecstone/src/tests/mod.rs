@@ -8,6 +8,7 @@ mod compact;
 mod corrupt;
 mod crash;
 mod fault;
+mod lost;
 mod machine;
 pub(crate) mod model;
 mod planted;
