@@ -289,8 +289,8 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
     let manifest = match directory::read_manifest(dir) {
         Ok(manifest) => Some(manifest),
         Err(error @ Error::Unsupported { .. }) => return Err(error),
-        Err(Error::Io { path, doing, source }) if doing != "read" => {
-            return Err(Error::Io { path, doing, source });
+        Err(error @ Error::Io { doing, .. }) if doing != "read" => {
+            return Err(error);
         }
         Err(error) => {
             notes.push(format!("{error}; segments were found by the names of their files"));

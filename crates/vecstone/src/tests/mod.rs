@@ -3,6 +3,7 @@
 //! The promise: after any crash, a reopen shows exactly the batches up to some point, none of those that a flush
 //! returned for is missing, and what was seen once never goes.
 
+mod ask;
 mod buffer;
 mod compact;
 mod corrupt;
@@ -11,6 +12,8 @@ mod fault;
 mod lost;
 mod machine;
 pub(crate) mod model;
+mod model;
+mod panic;
 mod planted;
 mod repair;
 #[cfg(feature = "shuttle")]
