@@ -9,7 +9,7 @@ use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
-use crate::format::record::{FILE_BYTES, FileRecord};
+use crate::format::record::{self, FILE_BYTES, FileRecord};
 use crate::id::IdKind;
 use crate::ids::Ids;
 use crate::mask::Mask;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// The longest list of dead rows: a bitmap of all row numbers.
 pub(crate) const MAX_DEL: u64 = (1 << 30) + 8;
 /// Where sequence and chain stand in a FILE record.
-const FILE_SEQ_AT: usize = 4 + 264;
+const FILE_SEQ_AT: usize = record::FILE_SEQ_AT as usize;
 
 /// One segment, or what is left of it.
 pub(crate) struct Part {

@@ -8,6 +8,7 @@ mod compact;
 mod corrupt;
 mod crash;
 mod fault;
+mod hostile;
 mod machine;
 mod model;
 mod planted;

@@ -31,7 +31,7 @@ pub(super) fn verify(
     let mut report = VerifyReport::default();
     let number = match directory::read_manifest(disk.as_ref(), dir) {
         Ok(manifest) => {
-            report.bytes += manifest.encode().len() as u64;
+            report.bytes += manifest.len();
             by_manifest(disk, dir, &manifest, &mut report)?;
             Some(manifest.number)
         }
