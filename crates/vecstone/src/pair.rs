@@ -5,9 +5,9 @@
 
 use crate::batch::{Batch, PIECE_BYTES, copy_in_pieces, rows_in_piece};
 use crate::config::{MAX_BATCH_BYTES, MAX_ROWS};
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named, parent_of, sync_at_once, with_suffix, write_again};
+use crate::files::{Files, Named, sync_at_once, with_suffix, write_again};
 use crate::format::MAX_SEQ;
 use crate::format::header::Header;
 use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS, FileRecord};
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The writer's end of a pair: where the next batch goes, and what is known to be durable.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    disk: Arc<dyn Disk>,
+    dir: Dir,
     files: Files,
     header: Header,
     hasher: IdHasher,
@@ -57,7 +57,7 @@ pub(crate) struct Appended {
 pub(crate) struct Pending {
     tip: Tip,
     files: Files,
-    disk: Arc<dyn Disk>,
+    dir: Dir,
 }
 
 /// Length and checksum of the line of each row of a batch.
@@ -70,9 +70,9 @@ const WRITEBACK_BYTES: u64 = 16 << 20;
 impl Pair {
     /// Makes both files and syncs them; the directory is the caller's to sync. If it fails, those that it has made are
     /// removed, and no others.
-    pub(crate) fn create(disk: &Arc<dyn Disk>, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
+    pub(crate) fn create(dir: &Dir, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
         let mut made = Vec::new();
-        let mut create = |path: PathBuf| match disk.open(&path, Open::CreateNew) {
+        let mut create = |path: PathBuf| match dir.open_file(&path, Open::CreateNew) {
             Ok(file) => {
                 made.push(path.clone());
                 Ok(Named { path, file })
@@ -85,16 +85,16 @@ impl Pair {
             dat.write(&file.header.encode(), 0)?;
             idx.write(&file.encode(), 0)?;
             if !planted::is(Bug::SkipPairSync) {
-                sync_at_once(disk.as_ref(), &[&dat, &idx])?;
+                sync_at_once(dir, &[&dat, &idx])?;
             }
             Ok(Files { dat, idx, jsonl: None })
         });
         if written.is_err() && planted::is(Bug::RemoveOthersFiles) {
             made = vec![with_suffix(path, ".dat"), with_suffix(path, ".idx")];
         }
-        let files = written.inspect_err(|_| made.iter().for_each(|path| _ = disk.unlink(path)))?;
+        let files = written.inspect_err(|_| made.iter().for_each(|path| _ = dir.unlink(path)))?;
         let tip = Tip::start(&file);
-        Ok(Self::at(disk, files, file.header, tip.clone(), tip, manifest))
+        Ok(Self::at(dir, files, file.header, tip.clone(), tip, manifest))
     }
 
     /// The files of a pair that this handle has made.
@@ -106,16 +106,9 @@ impl Pair {
         made
     }
 
-    fn at(
-        disk: &Arc<dyn Disk>,
-        files: Files,
-        header: Header,
-        written: Tip,
-        durable: Tip,
-        manifest: u64,
-    ) -> Pair {
+    fn at(dir: &Dir, files: Files, header: Header, written: Tip, durable: Tip, manifest: u64) -> Pair {
         Pair {
-            disk: disk.clone(),
+            dir: dir.clone(),
             files,
             header,
             hasher: IdHasher::new(&header.identity.uuid),
@@ -130,8 +123,8 @@ impl Pair {
     }
 
     /// The writer's end of what recovery found; nothing is written yet.
-    pub(crate) fn of(disk: &Arc<dyn Disk>, files: Files, found: &Recovered, manifest: u64) -> Pair {
-        let pair = Self::at(disk, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
+    pub(crate) fn of(dir: &Dir, files: Files, found: &Recovered, manifest: u64) -> Pair {
+        let pair = Self::at(dir, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
         Pair { clean: found.report.clean, ..pair }
     }
 
@@ -149,7 +142,7 @@ impl Pair {
             && let Some(jsonl) = self.files.jsonl.take()
         {
             // No COMMIT names it: the batch that made it never counted.
-            self.disk.unlink(&jsonl.path).map_err(|e| Error::io(&jsonl.path, "remove", e))?;
+            self.dir.unlink(&jsonl.path).map_err(|e| Error::io(&jsonl.path, "remove", e))?;
         }
         let trusting = planted::is(Bug::TrustPageCache);
         if !trusting {
@@ -196,7 +189,7 @@ impl Pair {
     }
 
     fn sync_all(&self) -> Result<()> {
-        sync_at_once(self.disk.as_ref(), &self.files.all())
+        sync_at_once(&self.dir, &self.files.all())
     }
 
     // ---- writing: one screen ----
@@ -346,7 +339,7 @@ impl Pair {
         let end = offset + bytes.len() as u64;
         if offset / WRITEBACK_BYTES != end / WRITEBACK_BYTES {
             let from = (offset / WRITEBACK_BYTES) * WRITEBACK_BYTES;
-            self.disk.start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
+            self.dir.disk().start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
         }
         Ok(())
     }
@@ -396,7 +389,7 @@ impl Pair {
     /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
     fn create_jsonl(&self) -> Result<Named> {
         let path = self.files.dat.path.with_extension("jsonl");
-        let file = self.disk.open(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
+        let file = self.dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
         self.tried_documents.store(true, Ordering::Relaxed);
         let jsonl = Named { path, file };
         if jsonl.len()? > 0 {
@@ -411,11 +404,10 @@ impl Pair {
             jsonl.write(&piece, row * NULL_LINE.len() as u64)?;
             row += lines;
         }
-        sync_at_once(self.disk.as_ref(), &[&jsonl])?;
-        let dir = parent_of(&jsonl.path);
+        sync_at_once(&self.dir, &[&jsonl])?;
         if !planted::is(Bug::SkipJsonlDirSync) {
-            let failed = |e| Error::SyncFailed { path: dir.to_owned(), source: Arc::new(e) };
-            self.disk.sync_dir(dir).map_err(failed)?;
+            let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
+            self.dir.sync().map_err(failed)?;
         }
         Ok(jsonl)
     }
@@ -449,7 +441,7 @@ impl Pair {
         if self.durable.seq == self.written.seq {
             return Ok(None);
         }
-        Ok(Some(Pending { tip: self.written.clone(), files: self.files.clone(), disk: self.disk.clone() }))
+        Ok(Some(Pending { tip: self.written.clone(), files: self.files.clone(), dir: self.dir.clone() }))
     }
 
     /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
@@ -533,7 +525,7 @@ impl Pair {
         self.passed(&mark);
         // Made by a batch of this handle that failed.
         if self.files.jsonl.is_none() && self.tried_documents.load(Ordering::Relaxed) {
-            _ = self.disk.unlink(&self.files.dat.path.with_extension("jsonl"));
+            _ = self.dir.unlink(&self.files.dat.path.with_extension("jsonl"));
         }
         self.cut_to_written()?;
         let synced = self.sync_all();
@@ -608,7 +600,7 @@ impl Pending {
             .filter(|(_, skip)| !skip)
             .map(|(named, _)| named)
             .collect();
-        let synced = sync_at_once(self.disk.as_ref(), &files);
+        let synced = sync_at_once(&self.dir, &files);
         if planted::is(Bug::IgnoreFailedSync) {
             return Ok(self.tip.seq);
         }

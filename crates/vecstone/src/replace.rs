@@ -1,7 +1,7 @@
 //! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing and compaction share.
 
 use crate::directory;
-use crate::disk::Open;
+use crate::disk::{Dir, Open};
 use crate::engine::{EVERYTHING, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
@@ -42,7 +42,7 @@ struct Next {
 }
 
 /// All files that a segment can have but for the list of its dead rows.
-pub(crate) fn files_of(dir: &Path, segment: u64) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn files_of(dir: &Dir, segment: u64) -> impl Iterator<Item = PathBuf> {
     let path = directory::pair_path(dir, segment);
     ["dat", "idx", "jsonl", "ids", "codes"].into_iter().map(move |suffix| path.with_extension(suffix))
 }
@@ -112,9 +112,9 @@ impl Engine {
         let tip = writer.pair.written();
         let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
         let path = directory::pair_path(&self.dir, number);
-        let pair = Pair::create(&self.disk, &path, file, writer.manifest.number + 1);
+        let pair = Pair::create(&self.dir, &path, file, writer.manifest.number + 1);
         let pair = pair.map_err(Error::abandoned)?;
-        let segment = Segment::active(&self.disk, pair.files().clone(), header, None);
+        let segment = Segment::active(&self.dir, pair.files().clone(), header, None);
         let segment = Arc::new(segment.inspect_err(|_| self.remove(&pair.made()))?);
         let end = Tip::start(&file).sealed(&header);
         let part = SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end };
@@ -152,7 +152,7 @@ impl Engine {
         new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
             if !planted::is(Bug::SkipNamesSync) {
-                self.disk.sync_dir(&self.dir).map_err(|e| Error::io(&self.dir, "sync", e))?;
+                self.dir.sync().map_err(|e| Error::io(self.dir.path(), "sync", e))?;
             }
             Ok(in_del)
         });
@@ -166,7 +166,7 @@ impl Engine {
         if planted::is(Bug::UnlinkTooEarly) {
             self.remove(&new.obsolete);
         }
-        match directory::replace_manifest(self.disk.as_ref(), &self.dir, &new.manifest) {
+        match directory::replace_manifest(&self.dir, &new.manifest) {
             Ok(()) => {}
             // From the rename on nobody knows which MANIFEST a crash leaves.
             Err(error @ Error::SyncFailed { .. }) => {
@@ -211,7 +211,7 @@ impl Engine {
     /// Removes files that count no more. What stays behind is removed at the next opening.
     pub(crate) fn remove(&self, paths: &[PathBuf]) {
         for path in paths {
-            _ = self.disk.unlink(path);
+            _ = self.dir.unlink(path);
         }
     }
 }
@@ -231,8 +231,8 @@ pub(crate) fn check_room(manifest: &Manifest, segments: usize) -> Result<()> {
 fn write_new(engine: &Engine, path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
     // Its number is that of a MANIFEST that there is not yet, and none names a list with a higher one: what is there was
     // left by a replacement that did not come to pass.
-    _ = engine.disk.unlink(path);
-    let file = engine.disk.open(path, Open::CreateNew).map_err(|e| Error::io(path, "create", e))?;
+    _ = engine.dir.unlink(path);
+    let file = engine.dir.open_file(path, Open::CreateNew).map_err(|e| Error::io(path, "create", e))?;
     made.push(path.to_owned());
     let named = Named { path: path.to_owned(), file };
     named.write(bytes, 0)?;

@@ -2,7 +2,7 @@
 
 use super::model::{DIM, DIR, identity, options, root};
 use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, Open};
+use crate::disk::{Disk, Open, open_file};
 use crate::format::MAX_SEQ;
 use crate::format::manifest::{MAX_NUMBER, Manifest};
 use crate::planted::{Bug, with};
@@ -100,7 +100,7 @@ fn files_of_others_stay_now() -> bool {
     let store = open(&disk, &options().segment_records(4)).expect("opens");
     let next = manifest_of(&disk.image()).next_segment;
     let name = file(&format!("{next:08}.idx"));
-    let stranger = disk.open(&name, Open::CreateNew).expect("made");
+    let stranger = open_file(disk.clone(), &name, Open::CreateNew).expect("made");
     stranger.write_at(b"not ours", 0).expect("written");
     let ids: Vec<String> = (0..5).map(|n| format!("new{n}")).collect();
     let failed = ids.iter().any(|id| store.put(id, &vector(id)).and_then(|()| store.flush()).is_err());
