@@ -217,6 +217,14 @@ pub enum Error {
         /// The most that there may be.
         max: u64,
     },
+    /// A number that counts what a store ever did, and is never used twice, has come to its end. Nothing was changed;
+    /// copy the vectors to a new store.
+    NumbersUsedUp {
+        /// What is counted: "segment numbers", "MANIFEST numbers" or "sequences of batches".
+        what: &'static str,
+        /// The last of them.
+        max: u64,
+    },
     /// The handle is closed.
     Closed,
     /// The handle was opened before a fork, by the parent of this process; it reads what was there then.
@@ -447,6 +455,10 @@ impl fmt::Display for Error {
                     "the store has {max} segments, more than that cannot be named; compact it to merge them"
                 )
             }
+            Error::NumbersUsedUp { what, max } => write!(
+                f,
+                "the store has used up its {what} (the last one is {max}); copy its vectors to a new store"
+            ),
             Error::Closed => write!(f, "the store is closed; open it again"),
             Error::Forked => write!(
                 f,
