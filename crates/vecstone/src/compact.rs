@@ -360,7 +360,7 @@ impl Engine {
         let run = first..first + numbers.len();
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
-        check_room(&self.writer().manifest, 1)?;
+        self.in_writers_place(|writer| check_room(&writer.manifest, 1))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);

@@ -389,7 +389,7 @@ pub(crate) fn is_foreign(manifest: &Manifest, found: &[Candidate]) -> bool {
 /// The metric stands in MANIFEST only.
 fn guess_metric(dir: &Dir, foreign: bool, notes: &mut Vec<String>) -> Result<Metric> {
     let mut bytes = [0; 42];
-    let manifest = open(directory::manifest_path(dir))?.filter(|_| !foreign);
+    let manifest = open(dir, directory::manifest_path(dir))?.filter(|_| !foreign);
     let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
     let found = if read { Metric::from_byte(bytes[41]) } else { None };
     let metric = found.unwrap_or_default();
