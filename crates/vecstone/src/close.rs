@@ -166,6 +166,7 @@ fn write_ids(dir: &Dir, part: &SegmentView, kills: &[(u32, u32)], manifest: u64)
     let content = Content { point, row: &row, live, dead: &part.mask.to_roaring(), kills };
     let path = files.dat.path.with_extension("ids.new");
     let target = files.dat.path.with_extension("ids");
+    // In the making, and left so by a process that died: it never has a meaning.
     _ = dir.unlink(&path);
     let file = dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
     let named = Named { path: path.clone(), file };

@@ -10,7 +10,7 @@ use crate::compact::Setbacks;
 use crate::config::Schema;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{MAX_NUMBER, Manifest};
 use crate::id::{IdKind, IdRef};
 use crate::many::{FEW, Missing};
 use crate::mask::Mask;
@@ -578,9 +578,16 @@ impl Engine {
         self.me.upgrade()
     }
 
-    /// A segment number that was never used.
-    pub(crate) fn take_segment_number(&self) -> u64 {
-        self.next_segment.fetch_add(1, Ordering::Relaxed)
+    /// A segment number that was never used, and behind which there is another one for MANIFEST to name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NumbersUsedUp`].
+    pub(crate) fn take_segment_number(&self) -> Result<u64> {
+        let next = |number| (number < MAX_NUMBER).then_some(number + 1);
+        self.next_segment
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .map_err(|_| Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 })
     }
 
     pub(crate) fn next_segment_number(&self) -> u64 {

@@ -209,9 +209,20 @@ pub enum Error {
     },
     /// The radius of a search is NaN.
     InvalidRadius,
+    /// The calling thread does not compute as the distances are defined: it rounds otherwise than to the nearest number,
+    /// or takes denormal numbers for zero. Some libraries set that for speed (`-ffast-math`).
+    FloatingPointMode,
     /// A store has as many segments as MANIFEST can name.
     TooManySegments {
         /// The most that there may be.
+        max: u64,
+    },
+    /// A number that counts what a store ever did, and is never used twice, has come to its end. Nothing was changed;
+    /// copy the vectors to a new store.
+    NumbersUsedUp {
+        /// What is counted: "segment numbers", "MANIFEST numbers" or "sequences of batches".
+        what: &'static str,
+        /// The last of them.
         max: u64,
     },
     /// The handle is closed.
@@ -433,12 +444,21 @@ impl fmt::Display for Error {
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")
             }
+            Error::FloatingPointMode => write!(
+                f,
+                "this thread rounds numbers otherwise than to the nearest, or takes denormal ones for zero, so distances \
+                 would be other ones; reset its floating-point mode, or search on another thread"
+            ),
             Error::TooManySegments { max } => {
                 write!(
                     f,
                     "the store has {max} segments, more than that cannot be named; compact it to merge them"
                 )
             }
+            Error::NumbersUsedUp { what, max } => write!(
+                f,
+                "the store has used up its {what} (the last one is {max}); copy its vectors to a new store"
+            ),
             Error::Closed => write!(f, "the store is closed; open it again"),
             Error::Forked => write!(
                 f,

@@ -58,6 +58,10 @@ pub(crate) enum Bug {
     SkipJsonlSync,
     /// The directory is not synced after a segment's documents got their file.
     SkipJsonlDirSync,
+    /// Making a pair fails, and what was there under its names is removed.
+    RemoveOthersFiles,
+    /// Numbers in MANIFEST are not compared with each other.
+    UncheckedManifest,
     /// A read does not check its checksum.
     UncheckedRead,
     /// A durable delete that finds nothing does not wait for what made it nothing.
