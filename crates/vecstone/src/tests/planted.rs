@@ -27,12 +27,6 @@ fn clears_catch(bug: Bug) -> bool {
     clears.any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
 }
 
-/// Whether the crash enumeration of a compaction to several segments, at quick effort, fails with this bug planted.
-fn outputs_catch(bug: Bug) -> bool {
-    let mut outputs = SEGMENTS.into_iter().filter(|(name, _)| name.contains("outputs"));
-    outputs.any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
-}
-
 /// Whether the fault injection fails with this bug planted.
 fn faults_catch(bug: Bug) -> bool {
     ["put", "two_batches_one_flush", "close", "batch_then_put"].into_iter().any(|name| {
@@ -130,7 +124,6 @@ caught! {
     a_delete_that_overtakes_the_buffer_is_caught: TurnWithoutBuffer by deletes_catch;
     a_delete_that_ends_with_a_full_batch_is_caught: OneBatchOnly by full_batches_catch;
     kills_of_the_first_output_only_are_caught: KillsOfFirstOutput by compactions_catch;
-    kills_of_the_first_output_only_are_caught_after_crashes: KillsOfFirstOutput by outputs_catch;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
     numbers_of_a_manifest_taken_as_they_are_are_caught: UncheckedManifest by super::hostile::contradictions_catch;
