@@ -19,6 +19,12 @@ use std::sync::{Arc, PoisonError};
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
+    match engine.check_place() {
+        // Nothing is written any more, not even what can be rebuilt.
+        Err(error) if error.stops_writing() => return Err(error),
+        // Flushed all the same, and asked again.
+        _ => {}
+    }
     let untouched = engine.writer().pair.is_clean();
     if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_lost_ids()) {
         engine.index_sealed(false);
@@ -27,6 +33,7 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.in_sync_place(|| {
         let mut writer = engine.writer();
         engine.write_all(&mut writer)?;
+        engine.stop_if_moved(&mut writer)?;
         let was_clean = writer.pair.is_clean();
         let closed = writer.pair.close();
         closed.map_err(|error| engine.failed(&mut writer, error))?;

@@ -26,6 +26,7 @@ pub mod fuzzing;
 mod id;
 mod ids;
 mod index;
+mod lock;
 mod many;
 mod mask;
 mod open;

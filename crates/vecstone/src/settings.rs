@@ -1,6 +1,5 @@
 //! How a store is opened, and how it behaves while it is open.
 
-use crate::directory;
 use std::time::Duration;
 
 /// When a write returns.
@@ -67,7 +66,7 @@ impl Default for Settings {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        let lock_wait = directory::LOCK_WAIT;
+        let lock_wait = crate::lock::LOCK_WAIT;
         OpenOptions { strict: false, lock_wait, threads: 0, settings: Settings::default() }
     }
 }

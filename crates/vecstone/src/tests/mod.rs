@@ -10,6 +10,7 @@ mod crash;
 mod fault;
 mod machine;
 mod model;
+mod moved;
 mod planted;
 mod repair;
 #[cfg(feature = "shuttle")]
