@@ -32,6 +32,12 @@ create_exception!(
     Error,
     "A write or sync failed before; open the store again. `errno` is what the system said then, if it did."
 );
+create_exception!(
+    vecstone,
+    StoreMovedError,
+    WritingStoppedError,
+    "The open store was moved, replaced or removed, or its LOCK was; nothing was done to what stands at its path."
+);
 create_exception!(vecstone, CancelledError, Error, "Broken off as asked; nothing was changed.");
 
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -44,6 +50,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ReadOnlyError", py.get_type::<ReadOnlyError>())?;
     module.add("ForkedError", py.get_type::<ForkedError>())?;
     module.add("WritingStoppedError", py.get_type::<WritingStoppedError>())?;
+    module.add("StoreMovedError", py.get_type::<StoreMovedError>())?;
     module.add("CancelledError", py.get_type::<CancelledError>())
 }
 
@@ -86,6 +93,9 @@ pub(crate) fn raised(error: &E) -> PyErr {
         E::Unsupported { .. } => UnsupportedError::new_err(text),
         E::ReadOnly => ReadOnlyError::new_err(text),
         E::Forked => ForkedError::new_err(text),
+        E::StoreMoved { path } | E::LockRemoved { path } => {
+            with_attributes(StoreMovedError::new_err(text), |error| error.setattr("path", path))
+        }
         E::Poisoned { .. } | E::Panicked { .. } => {
             with_attributes(WritingStoppedError::new_err(text), |raised| {
                 raised.setattr("errno", error.errno())

@@ -47,6 +47,10 @@ class WritingStoppedError(Error):
     """A write or sync failed before; open the store again. `errno` is what the system said then, if it did."""
     errno: int | None
 
+class StoreMovedError(WritingStoppedError):
+    """The open store was moved, replaced or removed, or its LOCK was; nothing was done to what stands at its path."""
+    ...
+
 class CancelledError(Error):
     """Broken off as asked; nothing was changed."""
     ...

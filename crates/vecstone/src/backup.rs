@@ -1,7 +1,7 @@
 //! A copy of a store that is a store: taken from a live one, by the writer or by any reader.
 
 use crate::directory;
-use crate::disk::{Dir, Open};
+use crate::disk::{Dir, Open, Stat};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
@@ -12,6 +12,7 @@ use crate::pair::Pair;
 use crate::replace::check_room;
 use crate::snapshot::Snapshot;
 use crate::view::SegmentView;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a backup is made of.
@@ -122,13 +123,15 @@ impl Backup<'_> {
 
     /// Gives an open file another name; false if it cannot have one.
     fn share(&mut self, from: &Named, to: &Path) -> bool {
-        if self.from.link(&from.path, self.to, to).is_err() {
+        let Ok(open) = from.file.inode() else { return false };
+        // The name may be a symbolic link, or since it was opened have been given to another file.
+        let is_it =
+            |found: io::Result<Stat>| found.is_ok_and(|found| !found.symlink && found.identity == open);
+        if !is_it(self.from.stat(&from.path)) || self.from.link(&from.path, self.to, to).is_err() {
             return false;
         }
         self.made.push(to.to_owned());
-        // Since it was opened the name may have been given to another file.
-        let found = self.to.open_file(to, Open::Read).and_then(|file| file.inode());
-        let same = matches!((found, from.file.inode()), (Ok(found), Ok(open)) if found == open);
+        let same = is_it(self.to.stat(to));
         if !same {
             // What cannot be taken away is in the way of the copy, which says so.
             _ = self.to.unlink(to);

@@ -19,6 +19,12 @@ use std::sync::{Arc, PoisonError};
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
+    match engine.check_place() {
+        // Nothing is written any more, not even what can be rebuilt.
+        Err(error) if error.stops_writing() => return Err(error),
+        // Flushed all the same, and asked again.
+        _ => {}
+    }
     engine.guarded(|| close_files(engine))
 }
 
@@ -33,6 +39,7 @@ fn close_files(engine: &Engine) -> Result<()> {
     flushed.map_err(|error| error.kept(false))?;
     engine.in_both_places(|writer| {
         engine.write_all(writer)?;
+        engine.stop_if_moved(writer)?;
         let was_clean = writer.pair.is_clean();
         writer.pair.close().map_err(|error| engine.failed(writer, error))?;
         let view = engine.published.load();

@@ -529,7 +529,7 @@ impl Engine {
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
-        self.replace(writer, Replacement { manifest, view, made, obsolete, clears: false })?;
+        self.replace(writer, Replacement { manifest, view, made, obsolete, pair: None, clears: false })?;
         Ok(bytes)
     }
 }

@@ -9,6 +9,7 @@ use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
+use crate::lock::Lock;
 use crate::open::{How, Opened, open_segments};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
@@ -21,6 +22,7 @@ use std::sync::{Arc, PoisonError};
 #[derive(Debug)]
 pub(crate) struct Dimless {
     settings: Settings,
+    lock: Arc<Lock>,
     /// Held while the dimension is being fixed.
     place: Mutex<Place>,
     /// The process that made this handle, counted in forks.
@@ -38,10 +40,11 @@ pub(crate) struct Place {
 }
 
 impl Dimless {
-    pub(crate) fn new(manifest: Manifest, options: &OpenOptions) -> Dimless {
+    pub(crate) fn new(manifest: Manifest, lock: &Arc<Lock>, options: &OpenOptions) -> Dimless {
         let next_segment = manifest.next_segment;
         Dimless {
             settings: options.settings.clone(),
+            lock: lock.clone(),
             place: Mutex::new(Place { manifest, next_segment, failure: None }),
             generation: fork::generation(),
         }
@@ -85,7 +88,8 @@ impl Dimless {
         place.next_segment += 1;
         let (pair, opened) = first_pair(dir, &place.manifest, segment, dim).map_err(Error::abandoned)?;
         match directory::replace_manifest(dir, &opened.manifest) {
-            Ok(()) => Ok(Engine::new(dir.clone(), self.settings.clone(), opened, pair)),
+            // Nothing is acknowledged yet: what is written next asks whether the store was moved.
+            Ok(()) => Ok(Engine::new(dir.clone(), &self.lock, self.settings.clone(), opened, pair)),
             // From the rename on nobody knows which MANIFEST a crash leaves.
             Err(error @ Error::SyncFailed { .. }) => {
                 place.failure = Some(Arc::new(error.clone()));

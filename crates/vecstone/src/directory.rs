@@ -1,27 +1,22 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
 use crate::config::{Element, Metric};
-use crate::disk::{Dir, Disk, DiskFile, Open, write_all_at};
+use crate::disk::{Dir, Disk, Open, write_all_at};
 use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
 use crate::format::manifest::{self, Manifest};
 use crate::format::record::FILE_BYTES;
+use crate::lock::{LOCK, LOCK_WAIT, Lock};
 use crate::planted::{self, Bug};
 use crate::recover::complain;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 const MANIFEST: &str = "MANIFEST";
 const MANIFEST_NEW: &str = "MANIFEST.new";
-const LOCK: &str = "LOCK";
-
-/// How long a writer tries for LOCK by default: readers hold it for microseconds to see whether a writer lives.
-pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
-const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// The path of a segment's pair, without `.dat` and `.idx`.
 pub(crate) fn pair_path(dir: &Dir, segment: u64) -> PathBuf {
@@ -103,37 +98,6 @@ fn newest_manifest(dir: &Dir, idx: &Path) -> Option<u64> {
         Ok(found) => Some(found.manifest),
         Err(Error::Corrupt { path, .. }) if path == idx => Some(u64::MAX),
         Err(_) => None,
-    }
-}
-
-/// Takes LOCK, making it if need be, and leaves this process's id in it as a hint.
-pub(crate) fn lock(dir: &Dir, wait: Duration) -> Result<Arc<dyn DiskFile>> {
-    let path = dir.join(LOCK);
-    let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "open", e))?;
-    let deadline = Instant::now() + wait;
-    while !file.try_lock(true).map_err(|e| Error::io(&path, "lock", e))? {
-        if Instant::now() >= deadline {
-            let mut text = [0; 10];
-            let len = file.read_at(&mut text, 0).unwrap_or(0);
-            let pid = std::str::from_utf8(&text[..len]).ok().and_then(|text| text.trim().parse().ok());
-            return Err(Error::Locked { path, pid });
-        }
-        std::thread::sleep(LOCK_RETRY);
-    }
-    // Only a hint for the message above: a full disk must not keep anyone from opening.
-    let pid = std::process::id().to_string();
-    _ = file.set_len(0).and_then(|()| write_all_at(file.as_ref(), pid.as_bytes(), 0));
-    Ok(file)
-}
-
-/// Whether a writer holds LOCK now. A store without LOCK (a copy, say) has none.
-pub(crate) fn writer_lives(dir: &Dir) -> Result<bool> {
-    let path = dir.join(LOCK);
-    match dir.open_file(&path, Open::Read) {
-        Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),
-        // A copy has no LOCK.
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Error::io(&path, "open", e)),
     }
 }
 
@@ -219,7 +183,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Dir> {
 
 /// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
 /// gone then.
-pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, Arc<dyn DiskFile>)> {
+pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, Lock)> {
     let (parent, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
     let made = parent.create_dir(&path);
     let there = made.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists);
@@ -235,7 +199,7 @@ pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, 
     if !planted::is(Bug::SkipParentSync) {
         parent.sync().map_err(|e| Error::io(parent.path(), "sync", e))?;
     }
-    let lock = lock(&dir, LOCK_WAIT)?;
+    let lock = Lock::take(&dir, LOCK_WAIT)?;
     for path in leftovers(&dir)? {
         dir.unlink(&path).map_err(|e| Error::io(&path, "remove", e))?;
     }

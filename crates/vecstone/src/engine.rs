@@ -12,6 +12,7 @@ use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::{MAX_NUMBER, Manifest};
 use crate::id::{IdKind, IdRef};
+use crate::lock::Lock;
 use crate::many::{FEW, Missing};
 use crate::mask::Mask;
 use crate::open::Opened;
@@ -39,6 +40,8 @@ mod sync;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) dir: Dir,
+    /// Held by the store; gone when that is closed.
+    lock: Weak<Lock>,
     pub(crate) schema: Schema,
     pub(crate) settings: Settings,
     /// What readers look at.
@@ -184,7 +187,13 @@ impl Writer {
 const PREPARED_BYTES: u64 = 256 << 10;
 
 impl Engine {
-    pub(crate) fn new(dir: Dir, settings: Settings, opened: Opened, pair: Pair) -> Arc<Engine> {
+    pub(crate) fn new(
+        dir: Dir,
+        lock: &Arc<Lock>,
+        settings: Settings,
+        opened: Opened,
+        pair: Pair,
+    ) -> Arc<Engine> {
         let Opened { manifest, view, in_del, active, .. } = opened;
         let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
@@ -214,6 +223,7 @@ impl Engine {
         Arc::new_cyclic(|me| Engine {
             me: me.clone(),
             dir,
+            lock: Arc::downgrade(lock),
             schema,
             settings,
             published: ArcSwap::new(view.clone()),

@@ -74,6 +74,26 @@ pub enum Error {
         /// The process that holds it, if it said so.
         pid: Option<u32>,
     },
+    /// The path of the store names another directory now, or none: it was moved, replaced or removed. Writing stops.
+    /// What was accepted since the last acknowledgement is in the directory that was opened, if that still has a name,
+    /// and nothing was done to what stands at the path.
+    StoreMoved {
+        /// The path that the store was opened by.
+        path: PathBuf,
+    },
+    /// LOCK was removed or replaced while the store was open for writing: another writer may have come. Writing stops.
+    LockRemoved {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file that a writer would change is a link: what it does would change, or leave behind, what others have under
+    /// another name.
+    Linked {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// No store at this path.
     NotFound {
         /// The path given.
@@ -256,6 +276,14 @@ impl Error {
         }
     }
 
+    /// A failed opening of a file for writing.
+    pub(crate) fn open(dir: &crate::disk::Dir, path: &Path, source: io::Error) -> Error {
+        match dir.stat(path) {
+            Ok(found) if found.symlink => Error::Linked { path: path.to_owned(), what: "a symbolic link" },
+            _ => Error::io(path, "open", source),
+        }
+    }
+
     /// Sorts a failed write by what is known afterwards: a full disk wrote nothing that counts, anything else
     /// leaves the file in an unknown state.
     pub(crate) fn write(path: &Path, offset: u64, source: io::Error) -> Error {
@@ -312,8 +340,10 @@ impl Error {
 
     /// True where writing stops until the store is opened again.
     pub(crate) fn stops_writing(&self) -> bool {
-        use Error::{Panicked, Poisoned, SyncFailed, WriteFailed};
-        matches!(self, WriteFailed { .. } | SyncFailed { .. } | Poisoned { .. } | Panicked { .. })
+        use Error::{LockRemoved, Panicked, Poisoned, StoreMoved, SyncFailed, WriteFailed};
+        let of_the_files = matches!(self, WriteFailed { .. } | SyncFailed { .. });
+        let of_the_place = matches!(self, StoreMoved { .. } | LockRemoved { .. });
+        of_the_files || of_the_place || matches!(self, Poisoned { .. } | Panicked { .. })
     }
 }
 
@@ -368,6 +398,24 @@ impl fmt::Display for Error {
             Error::Locked { path, pid: None } => {
                 write!(f, "{}: locked by another process; wait for it, or open read-only", path.display())
             }
+            Error::StoreMoved { path } => write!(
+                f,
+                "{}: the store that was opened here was moved, replaced or removed; writing stops and nothing at \
+                 this path was touched; open the store where it is now",
+                path.display()
+            ),
+            Error::LockRemoved { path } => write!(
+                f,
+                "{}: removed or replaced while the store was open for writing, so that another writer may have come; \
+                 writing stops, reopen the store and leave LOCK to it",
+                path.display()
+            ),
+            Error::Linked { path, what } => write!(
+                f,
+                "{}: {what}, and writing to the store would change or leave behind the file under its other name; \
+                 open it read-only, or copy the store with the content of its files (`cp -rL`) and write to the copy",
+                path.display()
+            ),
             Error::NotFound { path } => {
                 write!(f, "{}: no store there; check the path, or create one", path.display())
             }

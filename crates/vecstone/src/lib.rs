@@ -28,6 +28,7 @@ mod id;
 mod ids;
 mod index;
 mod kernel;
+mod lock;
 mod many;
 mod mask;
 mod open;

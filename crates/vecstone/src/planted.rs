@@ -58,6 +58,8 @@ pub(crate) enum Bug {
     SkipJsonlSync,
     /// The directory is not synced after a segment's documents got their file.
     SkipJsonlDirSync,
+    /// Nobody asks whether the store is still where its path says.
+    IgnoreMove,
     /// Making a pair fails, and what was there under its names is removed.
     RemoveOthersFiles,
     /// Numbers in MANIFEST are not compared with each other.

@@ -1,7 +1,6 @@
 //! A handle that only reads, in any process, beside a writer or alone.
 
 use crate::config::Schema;
-use crate::directory;
 use crate::disk::{Dir, Disk, fork};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
@@ -12,6 +11,7 @@ use crate::recover::{self, RecoveryReport, Tip};
 use crate::snapshot::Snapshot;
 use crate::sync::{ArcSwap, Instant, Mutex, thread};
 use crate::view::View;
+use crate::{directory, lock};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -94,8 +94,7 @@ impl Reader {
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let now = directory::open(&self.disk, &self.path)?;
-        let identity = |dir: &Dir| dir.identity().map_err(|e| Error::io(dir.path(), "look at", e));
-        let same = identity(&now)? == identity(&place.dir)?;
+        let same = now.identity() == place.dir.identity();
         let manifest = directory::read_manifest(&now)?;
         if same && manifest.number == place.manifest.number {
             let Place { dir, log, .. } = &mut *place;
@@ -114,7 +113,7 @@ impl Reader {
 
     /// Reads what was appended to the log since, under the same MANIFEST.
     fn read_on(&self, dir: &Dir, log: &mut Log, number: u64) -> Result<bool> {
-        let writer = directory::writer_lives(dir)?;
+        let writer = lock::writer_lives(dir)?;
         let path = log.files.dat.path.with_extension("jsonl");
         if log.tip.docs_end == 0 {
             // One opened before a COMMIT named it may have been removed by a recovery, and made again, since.
@@ -122,7 +121,7 @@ impl Reader {
             log.files.jsonl = file.map(|file| Named { path, file });
         }
         let mut found = recover::recover(&log.files, Some(&log.tip), number)?;
-        if writer || directory::writer_lives(dir)? {
+        if writer || lock::writer_lives(dir)? {
             found.keep_proven();
         }
         if found.manifest > number {
@@ -161,7 +160,7 @@ fn read_patiently(
     let deadline = Instant::now() + PATIENCE;
     loop {
         let dir = directory::open(disk, path)?;
-        let writer_before = directory::writer_lives(&dir)?;
+        let writer_before = lock::writer_lives(&dir)?;
         let manifest = directory::read_manifest(&dir)?;
         if manifest.dim == 0 {
             let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
@@ -171,7 +170,7 @@ fn read_patiently(
         let how = How { writable: false, proven_only: writer_before, known };
         let opened = open_segments(&dir, manifest, how);
         // A writer that came meanwhile may have changed what was read.
-        let writer = directory::writer_lives(&dir)?;
+        let writer = lock::writer_lives(&dir)?;
         let error = match opened {
             Ok(_) if writer && !writer_before => None,
             Ok(opened) => {

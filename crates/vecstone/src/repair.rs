@@ -9,13 +9,14 @@ pub(crate) mod source;
 
 use crate::config::check_finite;
 use crate::directory;
-use crate::disk::{Dir, Disk, DiskFile};
+use crate::disk::{Dir, Disk};
 use crate::document::one_line;
 use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
 use crate::id::{AsId, Id, IdKind};
 use crate::ids::Doc;
+use crate::lock::{LOCK_WAIT, Lock, writer_lives};
 use crate::rows::NULL_LINE;
 use crate::settings::OpenOptions;
 use crate::store::VectorStore;
@@ -118,17 +119,21 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
 }
 
 /// LOCK of the damaged store; `None` where it cannot be written, and no writer lives.
-fn lock(dir: &Dir) -> Result<Option<Arc<dyn DiskFile>>> {
+fn lock(dir: &Dir) -> Result<Option<Lock>> {
     use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match directory::lock(dir, directory::LOCK_WAIT) {
+    match Lock::take(dir, LOCK_WAIT) {
         Ok(lock) => Ok(Some(lock)),
-        Err(Error::Io { source, .. }) if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
-            if directory::writer_lives(dir)? {
+        Err(error) => {
+            let refused = matches!(&error, Error::Io { source, .. }
+                if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem));
+            if !refused && !matches!(error, Error::Linked { .. }) {
+                return Err(error);
+            }
+            if writer_lives(dir)? {
                 return Err(Error::Locked { path: dir.path().to_owned(), pid: None });
             }
             Ok(None)
         }
-        Err(error) => Err(error),
     }
 }
 

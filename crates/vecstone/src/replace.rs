@@ -30,6 +30,8 @@ pub(crate) struct Replacement {
     pub(crate) made: Vec<PathBuf>,
     /// Files that it no longer names: removed once it is durable.
     pub(crate) obsolete: Vec<PathBuf>,
+    /// The next active pair, if there is one.
+    pub(crate) pair: Option<Pair>,
     /// Whether what is accepted and not yet written goes, too.
     pub(crate) clears: bool,
 }
@@ -66,11 +68,9 @@ impl Engine {
         manifest.segments.last_mut().expect("an active segment").sealed = Some(sealed);
         manifest.segments.push(entry);
         view.segments.push(part);
-        let new = Replacement { manifest, view, made: pair.made(), obsolete: Vec::new(), clears: false };
-        self.replace(writer, new)?;
-        writer.pair = pair;
-        writer.deletes = 0;
-        Ok(())
+        let (made, pair) = (pair.made(), Some(pair));
+        let new = Replacement { manifest, view, made, obsolete: Vec::new(), pair, clears: false };
+        self.replace(writer, new)
     }
 
     /// Empties the store: everything accepted until it is empty is gone, in O(segments).
@@ -96,11 +96,8 @@ impl Engine {
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
             let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
             let clears = !planted::is(Bug::ClearFilesOnly);
-            let made = pair.made();
-            self.replace(writer, Replacement { manifest, view, made, obsolete, clears })?;
-            writer.pair = pair;
-            writer.deletes = 0;
-            Ok(())
+            let (made, pair) = (pair.made(), Some(pair));
+            self.replace(writer, Replacement { manifest, view, made, obsolete, pair, clears })
         })
     }
 
@@ -140,8 +137,7 @@ impl Engine {
         }
         let (view, ops) = (self.published.load_full(), writer.ops());
         writer.pair.end_here().map_err(|error| self.failed(writer, error))?;
-        self.became_durable(writer, view, ops, Duration::ZERO);
-        Ok(())
+        self.became_durable(writer, view, ops, Duration::ZERO)
     }
 
     /// M1's files to M6: writes `.del` files for segments with kills that are in none yet, replaces MANIFEST, publishes,
@@ -153,10 +149,12 @@ impl Engine {
             if !planted::is(Bug::SkipNamesSync) {
                 self.dir.sync().map_err(|e| Error::io(self.dir.path(), "sync", e))?;
             }
-            Ok(in_del)
+            // Later only a store that has moved since is refused: what is replaced cannot be taken back.
+            self.stop_if_moved(writer).map(|()| in_del)
         });
         let in_del = match prepared {
             Ok(in_del) => in_del,
+            Err(error @ (Error::StoreMoved { .. } | Error::LockRemoved { .. })) => return Err(error),
             Err(error) => {
                 self.remove(&new.made);
                 return Err(error.abandoned());
@@ -178,12 +176,19 @@ impl Engine {
             }
         }
         self.hooks.here("replace");
+        if let Some(pair) = new.pair {
+            (writer.pair, writer.deletes) = (pair, 0);
+        }
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
         self.publish(writer, new.view, new.clears.then_some(EVERYTHING));
         let ops = writer.ops();
         let view = self.published.load_full();
-        self.became_durable(writer, view, ops, Duration::ZERO);
+        match self.became_durable(writer, view, ops, Duration::ZERO) {
+            Err(error) if error.stops_writing() => return Err(error),
+            // What could not be announced is announced by whoever waits for it next.
+            _ => {}
+        }
         self.remove(&new.obsolete);
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! How a store is opened, and how it behaves while it is open.
 
 use crate::config::MAX_BATCH_RECORDS;
-use crate::directory;
 use std::time::Duration;
 
 /// When a write returns.
@@ -71,7 +70,7 @@ impl Default for Settings {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        let lock_wait = directory::LOCK_WAIT;
+        let lock_wait = crate::lock::LOCK_WAIT;
         OpenOptions { strict: false, lock_wait, threads: 0, settings: Settings::default() }
     }
 }

@@ -47,6 +47,9 @@ pub struct Stats {
     /// tried again before a row of that segment is replaced or deleted; the error goes when that or
     /// [`compact`](crate::VectorStore::compact) has rewritten the segment, or the store was cleared.
     pub compaction_error: Option<String>,
+    /// Whether the file system was seen to give the open store another inode: whether the store was moved is then told by
+    /// the content of LOCK.
+    pub unsteady_inodes: bool,
 }
 
 /// One segment.
@@ -170,6 +173,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         bytes,
         memory,
         compaction_error,
+        unsteady_inodes: engine.is_some_and(Engine::is_unsteady),
     })
 }
 

@@ -4,7 +4,7 @@ use crate::backup::{self, BackupReport};
 use crate::compact::{CompactProgress, CompactReport};
 use crate::config::{Element, Metric, Schema, check_dim};
 use crate::dimless::Dimless;
-use crate::disk::{Dir, Disk, DiskFile, OsDisk};
+use crate::disk::{Dir, Disk, OsDisk};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files::random;
@@ -12,6 +12,7 @@ use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
+use crate::lock::{Lock, refuse_links};
 use crate::open::{How, Opened, open_segments};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
@@ -56,7 +57,7 @@ pub struct VectorStore {
     /// What a forked child of the process that opened the store reads.
     forked: OnceLock<Snapshot>,
     /// Held as long as the store is open for writing.
-    _lock: Option<Arc<dyn DiskFile>>,
+    _lock: Option<Arc<Lock>>,
 }
 
 #[derive(Debug)]
@@ -225,8 +226,10 @@ impl VectorStore {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
         // Before LOCK is made: a path that is no store stays as it is.
         let dir = directory::open(&disk, path)?;
-        directory::read_manifest(&dir)?;
-        let lock = directory::lock(&dir, options.lock_wait)?;
+        let manifest = directory::read_manifest(&dir)?;
+        let active = manifest.segments.last().map(|entry| entry.number);
+        refuse_links(&dir, active)?;
+        let lock = Lock::take(&dir, options.lock_wait)?;
         let manifest = directory::read_manifest(&dir)?;
         if manifest.dim == 0 {
             let unlisted = directory::unlisted(&dir, &manifest)?;
@@ -251,15 +254,10 @@ impl VectorStore {
         Ok(Self::writer(dir, opened, pair, lock, options))
     }
 
-    fn writer(
-        dir: Dir,
-        opened: Opened,
-        pair: Pair,
-        lock: Arc<dyn DiskFile>,
-        options: &OpenOptions,
-    ) -> VectorStore {
+    fn writer(dir: Dir, opened: Opened, pair: Pair, lock: Lock, options: &OpenOptions) -> VectorStore {
         let recovery = opened.active.report.clone();
-        let engine = Engine::new(dir.clone(), options.settings.clone(), opened, pair);
+        let lock = Arc::new(lock);
+        let engine = Engine::new(dir.clone(), &lock, options.settings.clone(), opened, pair);
         VectorStore {
             dir,
             schema: engine.schema,
@@ -272,17 +270,13 @@ impl VectorStore {
         }
     }
 
-    fn without_dim(
-        dir: Dir,
-        manifest: Manifest,
-        lock: Arc<dyn DiskFile>,
-        options: &OpenOptions,
-    ) -> VectorStore {
+    fn without_dim(dir: Dir, manifest: Manifest, lock: Lock, options: &OpenOptions) -> VectorStore {
+        let lock = Arc::new(lock);
         VectorStore {
             dir,
             schema: manifest.schema(),
             role: OnceLock::new(),
-            dimless: Some(Dimless::new(manifest, options)),
+            dimless: Some(Dimless::new(manifest, &lock, options)),
             // There is no log whose end could be lost.
             recovery: RecoveryReport { clean: true, ..RecoveryReport::default() },
             threads: options.threads,
@@ -346,7 +340,11 @@ impl VectorStore {
                 ControlFlow::Break(())
             })
         });
-        panicked.map_or(done, |panic| resume_unwind(panic))
+        if let Some(panic) = panicked {
+            resume_unwind(panic)
+        }
+        let report = done.map_err(|error| engine.or_moved(error))?;
+        engine.check_place().map(|()| report)
     }
 
     /// As [`compact_with`](Self::compact_with), without progress.
@@ -365,10 +363,10 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSpace`], [`Error::Io`]: the store is as before and goes on. [`Error::SyncFailed`]: unknown whether it
-    /// was cleared; writing stops, reopen the store.
+    /// [`Error::NoSpace`], [`Error::Io`]: the store is as before and goes on. [`Error::SyncFailed`],
+    /// [`Error::StoreMoved`], [`Error::LockRemoved`]: unknown whether it was cleared; writing stops, reopen the store.
     pub fn clear(&self) -> Result<()> {
-        self.engine()?.map_or(Ok(()), |engine| engine.clear())
+        self.engine()?.map_or(Ok(()), |engine| engine.clear().map_err(|error| engine.or_moved(error)))
     }
 
     /// Copies the store, as it is now, to a new directory, which is then a store of its own: a consistent copy of a live
@@ -387,7 +385,7 @@ impl VectorStore {
             return backup::backup(&dir, &manifest, &snapshot, to);
         }
         if let Some(engine) = self.engine()? {
-            let (manifest, snapshot) = engine.durable_snapshot()?;
+            let (manifest, snapshot) = engine.durable_snapshot().map_err(|error| engine.or_moved(error))?;
             return backup::backup(dir, &manifest, &snapshot, to);
         }
         let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };

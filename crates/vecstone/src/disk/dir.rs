@@ -1,6 +1,6 @@
 //! An open directory: what stands in it is reached through it, whatever its path names by then.
 
-use super::{Disk, DiskDir, DiskFile, Open};
+use super::{Disk, DiskDir, DiskFile, Open, Stat};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ struct Inner {
     disk: Arc<dyn Disk>,
     door: Arc<dyn DiskDir>,
     path: PathBuf,
+    identity: (u64, u64),
 }
 
 impl Dir {
@@ -33,7 +34,8 @@ impl Dir {
     pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Dir> {
         let path = disk.absolute(path)?;
         let door = disk.open_dir(&path)?;
-        Ok(Dir(Arc::new(Inner { disk: disk.clone(), door, path })))
+        let identity = door.identity()?;
+        Ok(Dir(Arc::new(Inner { disk: disk.clone(), door, path, identity })))
     }
 
     /// The directory of a file, and the file's path in it.
@@ -95,8 +97,28 @@ impl Dir {
     }
 
     /// What tells it from every other.
-    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
-        self.0.door.identity()
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.0.identity
+    }
+
+    /// The identity of the directory that its path names now.
+    pub(crate) fn at_its_path(&self) -> io::Result<(u64, u64)> {
+        self.0.disk.look(self.path())
+    }
+
+    /// How many names it has; 0 once it was removed.
+    pub(crate) fn links(&self) -> io::Result<u64> {
+        self.0.door.links()
+    }
+
+    /// What a name stands for; a link is not followed.
+    pub(crate) fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.0.door.stat(self.name(path)?)
+    }
+
+    /// Opens it once more, for its lock.
+    pub(crate) fn itself(&self) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.door.itself()
     }
 
     /// Makes its names durable.

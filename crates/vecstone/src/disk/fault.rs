@@ -1,6 +1,6 @@
 //! A disk whose n-th call fails, once or for ever: in front of any other disk.
 
-use super::{Disk, DiskDir, DiskFile, Mapping, Open};
+use super::{Disk, DiskDir, DiskFile, Mapping, Open, Stat};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Range;
@@ -38,14 +38,32 @@ pub(crate) struct Plan {
 struct Counter {
     calls: AtomicUsize,
     plan: Mutex<Option<Plan>>,
+    /// Each call of this name fails with this error.
+    named: Mutex<Option<(&'static str, i32)>>,
+    /// What inodes of directories that are looked at by path are off by.
+    shifted: AtomicUsize,
     /// Names of the calls so far.
     seen: Mutex<Vec<&'static str>>,
 }
 
 /// Calls that change nothing.
 #[cfg(feature = "shuttle")]
-const LOOKS: [&str; 10] =
-    ["open_dir", "open", "list", "identity", "read_at", "read_cached", "len", "allocated", "try_lock", "map"];
+const LOOKS: [&str; 14] = [
+    "look",
+    "stat",
+    "itself",
+    "links",
+    "open_dir",
+    "open",
+    "list",
+    "identity",
+    "read_at",
+    "read_cached",
+    "len",
+    "allocated",
+    "try_lock",
+    "map",
+];
 
 impl Counter {
     /// Counts a call; the fault that hits it.
@@ -72,6 +90,10 @@ impl Counter {
 
     /// For a call that moves no bytes.
     fn check(&self, call: &'static str) -> io::Result<()> {
+        let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, code)) = named.filter(|(name, _)| *name == call) {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         match self.hit(call) {
             Some(Fault::Os(code)) => Err(io::Error::from_raw_os_error(code)),
             Some(Fault::Panic) => panic!("planted: {call}"),
@@ -118,8 +140,19 @@ impl FaultDisk {
         *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { call, ..plan });
     }
 
+    /// From now on each call of this name fails with this error.
+    pub(crate) fn fail_calls_named(&self, call: &'static str, code: i32) {
+        *self.counter.named.lock().unwrap_or_else(PoisonError::into_inner) = Some((call, code));
+    }
+
+    /// From now on directories seem to be others than those that are open.
+    pub(crate) fn change_inodes(&self) {
+        self.counter.shifted.store(1000, Ordering::Relaxed);
+    }
+
     /// From now on everything works.
     pub(crate) fn heal(&self) {
+        *self.counter.named.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -130,6 +163,12 @@ impl FaultDisk {
 }
 
 impl Disk for FaultDisk {
+    fn look(&self, path: &Path) -> io::Result<(u64, u64)> {
+        self.counter.check("look")?;
+        let (device, inode) = self.inner.look(path)?;
+        Ok((device, inode + self.counter.shifted.load(Ordering::Relaxed) as u64))
+    }
+
     fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>> {
         self.counter.check("open_dir")?;
         let inner = self.inner.open_dir(path)?;
@@ -198,6 +237,22 @@ impl DiskDir for FaultDir {
     fn identity(&self) -> io::Result<(u64, u64)> {
         self.check("identity")?;
         self.inner.identity()
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        self.check("links")?;
+        self.inner.links()
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<Stat> {
+        self.check("stat")?;
+        self.inner.stat(name)
+    }
+
+    fn itself(&self) -> io::Result<Arc<dyn DiskFile>> {
+        self.check("itself")?;
+        let inner = self.inner.itself()?;
+        Ok(Arc::new(FaultFile { inner, counter: self.disk.counter.clone(), bad: None }))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -35,7 +35,7 @@ mod unix {
     use std::time::{Duration, Instant};
 
     /// Descriptors that may be registered at once.
-    pub(super) const MAX_GUARDS: usize = 1024;
+    pub(super) const MAX_GUARDS: usize = 8192;
 
     const FREE: RawFd = -1;
 
@@ -453,7 +453,7 @@ mod tests {
             let mut guards: Vec<Guard> =
                 (0..unix::MAX_GUARDS).map(|_| guard(&file).expect("a free slot")).collect();
             let full = guard(&file).expect_err("all are taken").to_string();
-            assert!(full.contains("1024"), "{full}");
+            assert!(full.contains(&unix::MAX_GUARDS.to_string()), "{full}");
             guards.pop();
             drop(guard(&file).expect("a free slot"));
         });

@@ -29,7 +29,8 @@ use std::sync::Arc;
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Open {
-    /// For reading; it must exist.
+    /// For reading; it must exist. Links are followed: who only reads may have a store put together from them. All others
+    /// refuse them.
     Read,
     /// For reading and writing; it must exist.
     ReadWrite,
@@ -39,10 +40,22 @@ pub(crate) enum Open {
     Create,
 }
 
+/// What a name stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stat {
+    /// Device and inode.
+    pub(crate) identity: (u64, u64),
+    /// How many names the file has.
+    pub(crate) links: u64,
+    pub(crate) symlink: bool,
+}
+
 /// A file system.
 pub(crate) trait Disk: Send + Sync + fmt::Debug {
     /// Opens a directory; links in its path are followed.
     fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>>;
+    /// What tells the directory that a path names now from every other: device and inode.
+    fn look(&self, path: &Path) -> io::Result<(u64, u64)>;
     /// The path from the root on, with the links that are in it.
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_owned())
@@ -68,6 +81,12 @@ pub(crate) trait DiskDir: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// What tells the directory from every other: device and inode.
     fn identity(&self) -> io::Result<(u64, u64)>;
+    /// How many names the directory has; 0 once it was removed.
+    fn links(&self) -> io::Result<u64>;
+    /// What a name stands for; a link is not followed.
+    fn stat(&self, name: &OsStr) -> io::Result<Stat>;
+    /// The directory as a file that can be locked and nothing else; `Unsupported` where there is no such thing.
+    fn itself(&self) -> io::Result<Arc<dyn DiskFile>>;
     /// The disk's own directory, for [`link`](Self::link).
     fn as_any(&self) -> &dyn std::any::Any;
 }

@@ -6,7 +6,7 @@
 )]
 
 use super::fork::{self, Guard};
-use super::{Disk, DiskDir, DiskFile, Mapping, Open};
+use super::{Disk, DiskDir, DiskFile, Mapping, Open, Stat};
 use std::ffi::{OsStr, OsString};
 #[cfg(not(unix))]
 use std::fs;
@@ -47,6 +47,16 @@ impl Disk for OsDisk {
         OsDir::open(path).map(|dir| Arc::new(dir) as Arc<dyn DiskDir>)
     }
 
+    #[cfg(unix)]
+    fn look(&self, path: &Path) -> io::Result<(u64, u64)> {
+        rustix::fs::stat(path).map(|of| identity(&of)).map_err(io::Error::from)
+    }
+
+    #[cfg(not(unix))]
+    fn look(&self, path: &Path) -> io::Result<(u64, u64)> {
+        OsDir::open(path)?.identity()
+    }
+
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         std::path::absolute(path)
     }
@@ -76,6 +86,13 @@ impl Disk for OsDisk {
     }
 }
 
+/// Device and inode, whose types differ from system to system.
+#[cfg(unix)]
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "not on every system")]
+fn identity(of: &rustix::fs::Stat) -> (u64, u64) {
+    (of.st_dev as u64, of.st_ino as u64)
+}
+
 /// A directory that is held open: its descriptor is what names are looked up in, and what is synced.
 #[cfg(unix)]
 #[derive(Debug)]
@@ -102,8 +119,9 @@ impl DiskDir for OsDir {
             Open::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
             Open::Create => OFlags::RDWR | OFlags::CREATE,
         };
-        // A link could lead out of the store, a pipe would hang the open.
-        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // A pipe would hang the open. What is written to never lies behind a link: it could lead out of the store.
+        let follow = if how == OFlags::RDONLY { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = how | follow | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o666));
         let file = File::from(rustix::io::retry_on_intr(open)?);
         OsFile::of(file)
@@ -143,9 +161,27 @@ impl DiskDir for OsDir {
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
-        let of = self.dir.metadata()?;
-        Ok((of.dev(), of.ino()))
+        Ok(identity(&rustix::fs::fstat(&self.dir)?))
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::nlink(&self.dir.metadata()?))
+    }
+
+    #[allow(clippy::useless_conversion, reason = "not on every system")]
+    fn stat(&self, name: &OsStr) -> io::Result<Stat> {
+        use rustix::fs::{AtFlags, FileType, statat};
+        let of = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let symlink = FileType::from_raw_mode(of.st_mode) == FileType::Symlink;
+        Ok(Stat { identity: identity(&of), links: of.st_nlink.into(), symlink })
+    }
+
+    /// A descriptor of its own: its lock ends with it, and no other call goes through it.
+    fn itself(&self) -> io::Result<Arc<dyn DiskFile>> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?;
+        Ok(Arc::new(OsFile { guard: OnceLock::new(), file: File::from(file) }))
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
@@ -213,6 +249,19 @@ impl DiskDir for OsDir {
     /// By its path there is only this one.
     fn identity(&self) -> io::Result<(u64, u64)> {
         Ok((0, 0))
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        Ok(1)
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<Stat> {
+        let symlink = fs::symlink_metadata(self.path.join(name))?.is_symlink();
+        Ok(Stat { identity: (0, 0), links: 1, symlink })
+    }
+
+    fn itself(&self) -> io::Result<Arc<dyn DiskFile>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

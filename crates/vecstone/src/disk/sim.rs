@@ -170,6 +170,10 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
+    fn look(&self, path: &Path) -> io::Result<(u64, u64)> {
+        self.open_dir(path)?.identity()
+    }
+
     fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>> {
         let state = self.on()?;
         let Some(number) = state.current.dir(path) else {

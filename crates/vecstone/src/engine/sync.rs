@@ -32,10 +32,14 @@ impl Engine {
         if state.expecting && state.arrived >= state.company {
             self.company.notify_one();
         }
+        let mut waited = false;
         loop {
             if goal.is_reached(state.durable) {
-                return Ok(());
+                drop(state);
+                // Whoever led the sync that was waited for has asked.
+                return if waited { Ok(()) } else { self.check_place() };
             }
+            waited = true;
             if let Some(first) = &state.failure {
                 return Err(Error::Poisoned { first: first.clone() });
             }
@@ -44,7 +48,7 @@ impl Engine {
                 continue;
             }
             // What it could not write stays in the buffer, and this caller's write with it.
-            self.lead(state).map_err(|error| error.kept(true))?;
+            self.lead(state).map_err(|error| self.or_moved(error.kept(true)))?;
             state = self.state();
         }
     }
@@ -86,7 +90,7 @@ impl Engine {
             let pending = writer.pair.pending().map_err(|error| self.failed(writer, error))?;
             let (view, ops) = (self.published.load_full(), writer.ops);
             let Some(pending) = pending else {
-                self.became_durable(writer, view, ops, Duration::ZERO);
+                self.became_durable(writer, view, ops, Duration::ZERO)?;
                 return Ok(None);
             };
             Ok(Some((pending, view, ops)))
@@ -98,12 +102,23 @@ impl Engine {
         self.in_writers_place(|writer| {
             let noted = writer.pair.note(&synced).unwrap_or_default();
             writer.pair.finish(pending, synced, noted).map_err(|error| self.failed(writer, error))?;
-            self.became_durable(writer, view, ops, start.elapsed());
-            Ok(())
+            self.became_durable(writer, view, ops, start.elapsed())
         })
     }
 
-    pub(crate) fn became_durable(&self, writer: &mut Writer, view: Arc<View>, ops: u64, took: Duration) {
+    /// Announces what is durable, if the store is still where its path says.
+    ///
+    /// # Errors
+    ///
+    /// As [`stop_if_moved`](Self::stop_if_moved): nothing is announced then.
+    pub(crate) fn became_durable(
+        &self,
+        writer: &mut Writer,
+        view: Arc<View>,
+        ops: u64,
+        took: Duration,
+    ) -> Result<()> {
+        self.stop_if_moved(writer)?;
         let mut state = self.state();
         self.hooks.here("durable");
         state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
@@ -123,6 +138,53 @@ impl Engine {
         drop(state);
         // Those who wait without a future are woken when the sync place is free.
         wake(woken);
+        Ok(())
+    }
+
+    /// Before anything is acknowledged: is the store still where its path says? If it is not, what was accepted is made
+    /// durable where it is, and writing stops.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreMoved`], [`Error::LockRemoved`]; [`Error::Io`] if nobody can tell now: it is asked again.
+    pub(crate) fn stop_if_moved(&self, writer: &mut Writer) -> Result<()> {
+        // Without LOCK the store is closed, and everything was asked.
+        let Some(lock) = self.lock.upgrade() else { return Ok(()) };
+        let Err(error) = lock.check() else { return Ok(()) };
+        if !error.stops_writing() || writer.pair.is_poisoned() {
+            return Err(error);
+        }
+        if lock.has_a_name() {
+            let ops = self.state().buffer.next();
+            // A new segment would need a MANIFEST.
+            let rescued = self.write_until(writer, ops).and_then(|_| writer.pair.commit());
+            if rescued.is_ok() {
+                writer.durable_view = self.published.load_full();
+            }
+        }
+        let error = writer.pair.failed(error);
+        Err(self.failed(writer, error))
+    }
+
+    /// The same for a caller that has nothing to wait for.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        match self.lock.upgrade().map_or(Ok(()), |lock| lock.check()) {
+            Err(error) if error.stops_writing() => self.in_both_places(|writer| self.stop_if_moved(writer)),
+            checked => checked,
+        }
+    }
+
+    /// Why a call failed: if the store was moved, that.
+    pub(crate) fn or_moved(&self, error: Error) -> Error {
+        match self.check_place() {
+            Err(moved) if moved.stops_writing() && !error.stops_writing() => moved,
+            _ => error,
+        }
+    }
+
+    /// See [`Stats::unsteady_inodes`](crate::Stats::unsteady_inodes).
+    pub(crate) fn is_unsteady(&self) -> bool {
+        self.lock.upgrade().is_some_and(|lock| lock.is_unsteady())
     }
 
     /// Whether everything accepted is durable.
@@ -154,7 +216,8 @@ impl Engine {
     pub(crate) fn poll(&self, goal: Goal, waker: &Waker) -> Option<Result<()>> {
         let mut state = self.state();
         if goal.is_reached(state.durable) {
-            return Some(Ok(()));
+            drop(state);
+            return Some(self.check_place());
         }
         if let Some(first) = &state.failure {
             return Some(Err(Error::Poisoned { first: first.clone() }));

@@ -25,7 +25,7 @@ impl VectorStore {
     /// [`Error::Io`]: the store is as before. [`Error::SyncFailed`]: unknown which; reopen the store.
     pub fn set_dim(&self, dim: u32) -> Result<()> {
         check_dim(dim)?;
-        self.fix_dim(dim).map(drop)
+        self.fix_dim(dim)?.check_place()
     }
 
     /// The engine of a handle that may write, made for vectors of `dim` components if there is none yet.
@@ -301,7 +301,9 @@ impl VectorStore {
     ///
     /// [`Error::NoSpace`]: nothing is lost yet; free some space and flush again. [`Error::SyncFailed`] and
     /// [`Error::WriteFailed`]: whether what was written since the last flush survives is unknown; reads show the last
-    /// durable state, writing stops, reopen the store.
+    /// durable state, writing stops, reopen the store. [`Error::StoreMoved`], [`Error::LockRemoved`]: writing stops, and
+    /// what was accepted is in the store where it is now. [`Error::Io`] if nobody can tell whether it was moved: flush
+    /// again.
     pub fn flush(&self) -> Result<()> {
         self.engine()?.map_or(Ok(()), |engine| engine.flush())
     }

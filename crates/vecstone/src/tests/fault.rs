@@ -141,6 +141,10 @@ fn every_call_fails_once_and_for_ever() {
     }
     println!("{cases} faults at {} kinds of call", seen.len());
     let all = [
+        "look",
+        "stat",
+        "itself",
+        "open_dir",
         "open",
         "create_dir",
         "list",
@@ -159,6 +163,33 @@ fn every_call_fails_once_and_for_ever() {
         assert!(seen.contains(call), "no workload calls {call}");
     }
     assert!(cases > 10_000, "only {cases} faults");
+}
+
+/// EMFILE, ENFILE and ENOMEM before anything is synced: nothing stops, and what is repeated succeeds.
+#[test]
+fn a_moment_without_descriptors_or_memory_stops_nothing() {
+    let opening = ["open_dir", "open", "itself", "look", "stat", "list"];
+    let mut cases = 0;
+    for workload in workloads() {
+        let (_, faulty, whole, _) = run(workload, None);
+        let calls = faulty.seen();
+        drop(whole);
+        for (call, name) in calls.iter().enumerate().filter(|(_, name)| opening.contains(name)) {
+            for code in [24, 23, 12] {
+                let plan = Plan { call, fault: Fault::Os(code), for_ever: false };
+                let (_, faulty, run, outcome) = run(workload, Some(plan));
+                faulty.heal();
+                if let Err(error) = outcome {
+                    assert!(!error.stops_writing(), "{}, {name} {call}: {error}", workload.0);
+                }
+                if let Some(store) = &run.store {
+                    store.flush().unwrap_or_else(|e| panic!("{}, {name} {call}: {e}", workload.0));
+                }
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases > 500, "only {cases} faults");
 }
 
 /// Recovery's own calls fail; afterwards it works as if nothing had been.

@@ -13,6 +13,7 @@ mod hostile;
 mod lost;
 mod machine;
 pub(crate) mod model;
+mod moved;
 mod panic;
 mod planted;
 mod repair;
