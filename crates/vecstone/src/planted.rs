@@ -60,6 +60,18 @@ pub(crate) enum Bug {
     SkipJsonlDirSync,
     /// A read does not check its checksum.
     UncheckedRead,
+    /// A reader takes a log that knows a newer MANIFEST.
+    TakeNewerLog,
+    /// A reader looks for a writer before it reads a log, and not after it.
+    OneLookForAWriter,
+    /// A reader goes on in a store that has the MANIFEST number that it knows.
+    RefreshByNumber,
+    /// A reader keeps a segment that has the number that it knows.
+    KeepByNumber,
+    /// A reader does not compare directories.
+    ForgetDirectory,
+    /// A reader goes on in a log that was replaced.
+    TrustTheLog,
 }
 
 #[cfg(test)]

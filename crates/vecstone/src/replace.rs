@@ -96,7 +96,7 @@ impl Engine {
             }
             let (next_segment, segments) = (entry.number + 1, vec![entry]);
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
-            let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
+            let view = View { seq: part.end.last_seq, segments: vec![part], ..View::empty(self.schema) };
             let clears = !planted::is(Bug::ClearFilesOnly);
             self.replace(&mut writer, Replacement { manifest, view, made, obsolete, clears })?;
             writer.pair = pair;
@@ -135,7 +135,7 @@ impl Engine {
             self.write_all(&mut writer)?;
             self.settle_all(&mut writer)?;
             let view = self.published.load_full();
-            let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
+            let snapshot = Snapshot::new(view.kind, view, Default::default());
             Ok((writer.manifest.clone(), snapshot))
         })
     }

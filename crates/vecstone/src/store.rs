@@ -46,7 +46,7 @@ pub struct VectorStore {
     dimless: Option<Dimless>,
     /// As it was opened; a reader may show another one since.
     dir: Dir,
-    /// As the store was opened: [`dim`](Self::dim) knows of a dimension that was fixed since.
+    /// As the store was opened: a dimension may have been fixed since, and a reader may show another store.
     schema: Schema,
     recovery: RecoveryReport,
     /// Threads of a search; 0: not said.
@@ -291,8 +291,8 @@ impl VectorStore {
     pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, path: &Path) -> Result<VectorStore> {
         let (reader, recovery) = Reader::open(&disk, path)?;
         Ok(VectorStore {
-            dir: reader.dir(),
-            schema: reader.schema,
+            dir: reader.with_manifest()?.0,
+            schema: reader.published.load().schema,
             role: Role::Reader(Box::new(reader)).into(),
             dimless: None,
             recovery,
@@ -312,12 +312,15 @@ impl VectorStore {
         }
     }
 
-    /// The directory of what is shown.
-    fn shown_dir(&self) -> Dir {
+    /// What is shown, and the directory that it is of.
+    fn shown(&self) -> Result<(Dir, Snapshot)> {
         match self.role.get() {
             // In a child, another thread of the parent may have held the reader's place.
-            Some(Role::Reader(reader)) if !reader.is_forked() => reader.dir(),
-            _ => self.dir.clone(),
+            Some(Role::Reader(reader)) if !reader.is_forked() => {
+                let (dir, _, snapshot) = reader.with_manifest()?;
+                Ok((dir, snapshot.with_threads(self.threads)))
+            }
+            _ => Ok((self.dir.clone(), self.snapshot()?)),
         }
     }
 

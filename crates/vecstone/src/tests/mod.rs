@@ -3,6 +3,7 @@
 //! The promise: after any crash, a reopen shows exactly the batches up to some point, none of those that a flush
 //! returned for is missing, and what was seen once never goes.
 
+mod beside;
 mod buffer;
 mod compact;
 mod corrupt;
@@ -11,6 +12,7 @@ mod fault;
 mod machine;
 mod model;
 mod planted;
+mod refresh;
 mod repair;
 #[cfg(feature = "shuttle")]
 mod shuttle;
