@@ -74,7 +74,7 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     let end = active.tip.sealed(&header);
     segments.push(SegmentView { segment: Arc::new(segment), rows: active.tip.rows, mask, dat_map, end });
     let kind = kind_of(dir, &manifest, &active.tip)?;
-    let mut view = View { schema: manifest.schema(), segments, kind, seq: active.tip.seq };
+    let mut view = View { schema: manifest.schema(), dir: dir.clone(), segments, kind, seq: active.tip.seq };
     apply_kills(&mut view, &active, &files)?;
     Ok(Opened { manifest, view, files, active, in_del })
 }

@@ -1,7 +1,7 @@
 //! A handle that only reads, in any process, beside a writer or alone.
 
 use crate::directory;
-use crate::disk::{Dir, Disk, fork};
+use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::Header;
@@ -28,15 +28,13 @@ pub(crate) struct Reader {
     disk: Arc<dyn Disk>,
     /// Of the store; what it names may change.
     path: PathBuf,
-    /// Where that was read, and how far. Held while it is read on.
+    /// How far that was read. Held while it is read on.
     place: Mutex<Place>,
     generation: u64,
 }
 
 #[derive(Debug)]
 struct Place {
-    /// Held open: the system gives its number to no other directory meanwhile.
-    dir: Dir,
     manifest: Manifest,
     /// The same as it stands in the file.
     bytes: Vec<u8>,
@@ -52,20 +50,13 @@ struct Log {
     tip: Tip,
 }
 
-/// What a reader has open already, and where.
-#[derive(Clone, Copy)]
-struct Known<'a> {
-    dir: &'a Dir,
-    view: &'a View,
-}
-
 impl Reader {
     pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Reader, RecoveryReport)> {
         let (place, view, report) = read_patiently(disk, path, None)?;
         let reader = Reader {
-            published: ArcSwap::from_pointee(view),
             disk: disk.clone(),
-            path: place.dir.path().to_owned(),
+            path: view.dir.path().to_owned(),
+            published: ArcSwap::from_pointee(view),
             place: Mutex::new(place),
             generation: fork::generation(),
         };
@@ -82,13 +73,13 @@ impl Reader {
         Snapshot::new(view.kind, view, Default::default())
     }
 
-    /// What is shown, and the directory and the MANIFEST that it is of.
-    pub(crate) fn with_manifest(&self) -> Result<(Dir, Manifest, Snapshot)> {
+    /// What is shown, and the MANIFEST that it is under.
+    pub(crate) fn with_manifest(&self) -> Result<(Manifest, Snapshot)> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((place.dir.clone(), place.manifest.clone(), self.snapshot()))
+        Ok((place.manifest.clone(), self.snapshot()))
     }
 
     /// Moves on to what is durable now in the store that the path names now.
@@ -97,28 +88,27 @@ impl Reader {
             return Err(Error::Forked);
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.published.load_full();
         let now = directory::open(&self.disk, &self.path)?;
-        let same_dir = directory::is_same(&now, &place.dir)? || planted::is(Bug::ForgetDirectory);
+        let same_dir = directory::is_same(&now, &before.dir)? || planted::is(Bug::ForgetDirectory);
         let (manifest, bytes) = directory::read_manifest_bytes(&now)?;
         let by_number = planted::is(Bug::RefreshByNumber) && manifest.number == place.manifest.number;
         if same_dir && (bytes == place.bytes || by_number) {
-            let Place { dir, log, .. } = &mut *place;
-            let Some(log) = log else { return Ok(false) };
-            if let Ok(Some(moved)) = self.read_on(dir, log, manifest.number) {
+            let Some(log) = &mut place.log else { return Ok(false) };
+            if let Ok(Some(moved)) = self.read_on(&before, log, manifest.number) {
                 return Ok(moved);
             }
         }
-        let before = self.published.load_full();
-        let known = Known { dir: &place.dir, view: &before };
-        let (new, view, _) = read_patiently(&self.disk, &self.path, Some(known))?;
-        let moved = !new.shows_the_same_as(&place)?;
+        let (new, view, _) = read_patiently(&self.disk, &self.path, Some(&before))?;
+        let moved = !(new.shows_the_same_as(&place) && directory::is_same(&view.dir, &before.dir)?);
         *place = new;
         self.published.store(Arc::new(view));
         Ok(moved)
     }
 
     /// Reads what was appended to the log since, under the same MANIFEST; `None` if it is not that log any more.
-    fn read_on(&self, dir: &Dir, log: &mut Log, number: u64) -> Result<Option<bool>> {
+    fn read_on(&self, before: &View, log: &mut Log, number: u64) -> Result<Option<bool>> {
+        let dir = &before.dir;
         if !planted::is(Bug::TrustTheLog) && !recover::has_point(&log.files, &log.header, &log.tip)? {
             return Ok(None);
         }
@@ -138,7 +128,7 @@ impl Reader {
         }
         // Nothing may fail from the replay on: what it adds to the segment's table would be added once more.
         let dat_len = log.header.row_start(found.tip.rows);
-        let mut view = View::clone(&self.published.load());
+        let mut view = before.clone();
         apply_kills(&mut view, &found, &log.files)?;
         let part = view.active_mut();
         if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {
@@ -164,10 +154,9 @@ impl Reader {
 }
 
 impl Place {
-    fn shows_the_same_as(&self, before: &Place) -> Result<bool> {
+    fn shows_the_same_as(&self, before: &Place) -> bool {
         let end = |place: &Place| place.log.as_ref().map(|log| (log.tip.seq, log.tip.chain));
-        let same = self.bytes == before.bytes && end(self) == end(before);
-        Ok(same && directory::is_same(&self.dir, &before.dir)?)
+        self.bytes == before.bytes && end(self) == end(before)
     }
 }
 
@@ -176,7 +165,7 @@ impl Place {
 fn read_patiently(
     disk: &Arc<dyn Disk>,
     path: &Path,
-    mut known: Option<Known<'_>>,
+    mut known: Option<&View>,
 ) -> Result<(Place, View, RecoveryReport)> {
     let (deadline, mut pause) = (Instant::now() + PATIENCE, Duration::ZERO);
     loop {
@@ -185,25 +174,25 @@ fn read_patiently(
         let (manifest, bytes) = directory::read_manifest_bytes(&dir)?;
         if manifest.dim == 0 {
             let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
-            let view = View::empty(manifest.schema());
-            return Ok((Place { dir, manifest, bytes, log: None }, view, report));
+            let view = View::empty(manifest.schema(), dir);
+            return Ok((Place { manifest, bytes, log: None }, view, report));
         }
         // What is open of another directory would keep that one's files.
-        if let Some(Known { dir: before, .. }) = known
-            && !directory::is_same(before, &dir)?
+        if let Some(before) = known
+            && !directory::is_same(&before.dir, &dir)?
             && !planted::is(Bug::ForgetDirectory)
         {
             known = None;
         }
-        let known_view = known.map(|known| known.view);
-        let how = How { writable: false, proven_only: writer_before, known: known_view };
+        let how = How { writable: false, proven_only: writer_before, known };
         let opened = open_segments(&dir, manifest, how);
         // A writer that came meanwhile may have changed what was read.
         let writer = directory::writer_lives(&dir)?;
+        let mut replaced = false;
         let error = match opened {
             Ok(_) if writer && !writer_before && !planted::is(Bug::OneLookForAWriter) => None,
-            Ok(opened) if opened.view.is_replaced(&dir)? => {
-                known = None;
+            Ok(opened) if opened.view.is_replaced()? => {
+                (known, replaced) = (None, true);
                 let what = "its files were replaced by others while they were opened";
                 Some(Error::corrupt(&directory::manifest_path(&dir), 0, what))
             }
@@ -214,11 +203,12 @@ fn read_patiently(
                 }
                 let Opened { manifest, view, files, active, .. } = opened;
                 let log = Some(Log { header: active.header, files, tip: active.tip });
-                return Ok((Place { dir, manifest, bytes, log }, view, active.report));
+                return Ok((Place { manifest, bytes, log }, view, active.report));
             }
             Err(error) => Some(error),
         };
-        let race = writer || writer_before || directory::is_replaced(disk, path, &dir, &bytes);
+        let race = replaced || writer || writer_before;
+        let race = race || directory::is_replaced(disk, path, &dir, &bytes);
         match error {
             Some(error) if !race || !error.may_be_a_race() || Instant::now() >= deadline => {
                 return Err(error);

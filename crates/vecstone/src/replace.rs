@@ -96,7 +96,11 @@ impl Engine {
             }
             let (next_segment, segments) = (entry.number + 1, vec![entry]);
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
-            let view = View { seq: part.end.last_seq, segments: vec![part], ..View::empty(self.schema) };
+            let view = View {
+                seq: part.end.last_seq,
+                segments: vec![part],
+                ..View::empty(self.schema, self.dir.clone())
+            };
             let clears = !planted::is(Bug::ClearFilesOnly);
             self.replace(&mut writer, Replacement { manifest, view, made, obsolete, clears })?;
             writer.pair = pair;

@@ -239,8 +239,8 @@ pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<Veri
         let before = directory::read_manifest_bytes(&dir).ok();
         let error = match Reader::open(disk, path) {
             Ok((reader, _)) => {
-                let (dir, _, snapshot) = reader.with_manifest()?;
-                return verify_view(&dir, &snapshot);
+                let snapshot = reader.snapshot();
+                return verify_view(&snapshot.files().dir, &snapshot);
             }
             // No MANIFEST, but perhaps segments.
             Err(error @ Error::NotAStore { .. }) => error,

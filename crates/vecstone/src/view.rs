@@ -54,6 +54,8 @@ impl SegmentView {
 pub(crate) struct View {
     /// Of the store that it is of: a reader may show another one later.
     pub(crate) schema: Schema,
+    /// Where its files are, held open: the system gives its number to no other directory meanwhile.
+    pub(crate) dir: Dir,
     pub(crate) segments: Vec<SegmentView>,
     /// Kind of the ids, `None` before the first.
     pub(crate) kind: Option<IdKind>,
@@ -71,8 +73,8 @@ pub(crate) struct At {
 
 impl View {
     /// What a store without a dimension shows.
-    pub(crate) fn empty(schema: Schema) -> View {
-        View { schema, segments: Vec::new(), kind: None, seq: 0 }
+    pub(crate) fn empty(schema: Schema, dir: Dir) -> View {
+        View { schema, dir, segments: Vec::new(), kind: None, seq: 0 }
     }
 
     /// The live row of an id, newest segment first.
@@ -117,9 +119,9 @@ impl View {
     }
 
     /// Whether a name of its files stands for another file by now: what is shown may then be of both.
-    pub(crate) fn is_replaced(&self, dir: &Dir) -> Result<bool> {
+    pub(crate) fn is_replaced(&self) -> Result<bool> {
         for part in &self.segments {
-            if part.segment.files().are_replaced(dir)? {
+            if part.segment.files().are_replaced(&self.dir)? {
                 return Ok(true);
             }
         }

@@ -122,7 +122,6 @@ impl FaultDisk {
     }
 
     /// The call to fail, counted from now on.
-    #[cfg(feature = "shuttle")]
     pub(crate) fn plan(&self, plan: Plan) {
         let call = plan.call + self.counter.calls.load(Ordering::Relaxed);
         *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { call, ..plan });
@@ -138,6 +137,12 @@ impl FaultDisk {
     /// Whether that was done; it is not done any more.
     pub(crate) fn was_done(&self) -> bool {
         self.counter.deed.lock().unwrap_or_else(PoisonError::into_inner).take().is_none()
+    }
+
+    /// Whether the call to fail has come.
+    pub(crate) fn was_hit(&self) -> bool {
+        let plan = *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.is_some_and(|plan| self.counter.calls.load(Ordering::Relaxed) > plan.call)
     }
 
     /// From now on everything works.

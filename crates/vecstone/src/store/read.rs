@@ -41,14 +41,9 @@ impl VectorStore {
             Some(Role::Writer(engine)) => engine.snapshot(),
             Some(Role::Reader(reader)) if reader.is_forked() => self.forked_snapshot(&reader.published),
             Some(Role::Reader(reader)) => Ok(reader.snapshot()),
-            None => Ok(self.empty_snapshot()),
+            None => Ok(self.dimless().snapshot()),
         };
         Ok(snapshot?.with_threads(self.threads))
-    }
-
-    /// What a store without a dimension shows.
-    pub(super) fn empty_snapshot(&self) -> Snapshot {
-        Snapshot::new(None, Arc::new(View::empty(self.schema)), Default::default())
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
@@ -296,7 +291,7 @@ impl VectorStore {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
     }
 
     /// What opening found.
@@ -311,8 +306,8 @@ impl VectorStore {
     /// [`Error::Io`](crate::Error::Io) if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
         let engine = self.engine().ok().flatten().map(Arc::as_ref);
-        let (dir, snapshot) = self.shown()?;
-        stats::stats(&dir, &snapshot, engine)
+        let snapshot = self.snapshot()?;
+        stats::stats(&snapshot.files().dir, &snapshot, engine)
     }
 
     /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
@@ -323,7 +318,7 @@ impl VectorStore {
     /// [`Error::Io`](crate::Error::Io) for what says nothing of the bytes (no permission, say). Damage is in the report,
     /// not an error; so are bytes that the disk cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let (dir, snapshot) = self.shown()?;
-        verify::verify_view(&dir, &snapshot)
+        let snapshot = self.snapshot()?;
+        verify::verify_view(&snapshot.files().dir, &snapshot)
     }
 }
