@@ -64,10 +64,6 @@ pub(crate) enum Bug {
     TakeNewerLog,
     /// A reader looks for a writer before it reads a log, and not after it.
     OneLookForAWriter,
-    /// A reader goes on in a store that has the MANIFEST number that it knows.
-    RefreshByNumber,
-    /// A reader keeps a segment that has the number that it knows.
-    KeepByNumber,
     /// A reader does not compare directories.
     ForgetDirectory,
     /// A reader goes on in a log that was replaced.

@@ -92,8 +92,7 @@ impl Reader {
         let now = directory::open(&self.disk, &self.path)?;
         let same_dir = directory::is_same(&now, &before.dir)? || planted::is(Bug::ForgetDirectory);
         let (manifest, bytes) = directory::read_manifest_bytes(&now)?;
-        let by_number = planted::is(Bug::RefreshByNumber) && manifest.number == place.manifest.number;
-        if same_dir && (bytes == place.bytes || by_number) {
+        if same_dir && bytes == place.bytes {
             let Some(log) = &mut place.log else { return Ok(false) };
             if let Ok(Some(moved)) = self.read_on(&before, log, manifest.number) {
                 return Ok(moved);

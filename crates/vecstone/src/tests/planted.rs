@@ -105,8 +105,6 @@ caught! {
     an_append_behind_a_failed_one_is_caught: AppendAfterFailure by faults_catch;
     a_log_that_knows_a_newer_manifest_is_caught: TakeNewerLog by steps_catch;
     a_writer_that_came_meanwhile_is_caught: OneLookForAWriter by steps_catch;
-    a_refresh_by_number_is_caught: RefreshByNumber by replacing_catches;
-    a_segment_kept_by_number_is_caught: KeepByNumber by replacing_catches;
     a_directory_that_is_not_compared_is_caught: ForgetDirectory by replacing_catches;
     a_log_that_was_replaced_is_caught: TrustTheLog by replacing_catches;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
