@@ -94,7 +94,11 @@ impl Engine {
             }
             let (next_segment, segments) = (entry.number + 1, vec![entry]);
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
-            let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
+            let view = View {
+                seq: part.end.last_seq,
+                segments: vec![part],
+                ..View::empty(self.schema, self.dir.clone())
+            };
             let clears = !planted::is(Bug::ClearFilesOnly);
             let (made, pair) = (pair.made(), Some(pair));
             self.replace(writer, Replacement { manifest, view, made, obsolete, pair, clears })
@@ -125,7 +129,7 @@ impl Engine {
             self.write_all(writer)?;
             self.settle_all(writer)?;
             let view = self.published.load_full();
-            let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
+            let snapshot = Snapshot::new(view.kind, view, Default::default());
             Ok((writer.manifest.clone(), snapshot))
         })
     }

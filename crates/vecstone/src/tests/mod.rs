@@ -4,6 +4,7 @@
 //! returned for is missing, and what was seen once never goes.
 
 mod ask;
+mod beside;
 mod buffer;
 mod compact;
 mod corrupt;
@@ -16,6 +17,7 @@ pub(crate) mod model;
 mod moved;
 mod panic;
 mod planted;
+mod refresh;
 mod repair;
 #[cfg(feature = "shuttle")]
 mod shuttle;
