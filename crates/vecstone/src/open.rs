@@ -183,13 +183,17 @@ pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> 
     };
     let file = dir.open_file(&path, crate::disk::Open::Read).map_err(missing)?;
     let named = Named { path: path.clone(), file };
-    // A bitmap of all row numbers is no longer than this.
-    let bytes = named.read_all((1 << 30) + 8)?;
-    let mask = if bytes.len() as u64 == len && crc32c(&bytes) == crc {
-        Mask::from_roaring(&bytes, sealed.rows)
-    } else {
-        None
-    };
+    // MANIFEST's length was compared with the rows: nothing longer is read.
+    let found = named.len()?;
+    if found != len {
+        return Err(Error::corrupt(
+            &path,
+            found.min(len),
+            "the list of dead rows has another length than MANIFEST says",
+        ));
+    }
+    let bytes = named.read_all(len)?;
+    let mask = if crc32c(&bytes) == crc { Mask::from_roaring(&bytes, sealed.rows) } else { None };
     mask.ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
 }
 

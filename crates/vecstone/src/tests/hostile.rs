@@ -3,8 +3,10 @@
 use super::model::{DIM, DIR, identity, options, root};
 use crate::disk::sim::{Image, SimDisk};
 use crate::disk::{Disk, Open, open_file};
+use crate::files::Named;
 use crate::format::MAX_SEQ;
 use crate::format::manifest::{MAX_NUMBER, Manifest};
+use crate::ids::Doc;
 use crate::planted::{Bug, with};
 use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
 use std::panic::catch_unwind;
@@ -202,4 +204,32 @@ fn numbers_at_their_limits_are_never_passed() {
         }
         assert_eq!(lost(&disk, &ids), Vec::<String>::new(), "{what}");
     }
+}
+
+/// A list of dead rows is as long as MANIFEST says, which is no longer than its rows need: more of it is not read.
+#[test]
+fn a_list_of_another_length_is_refused_by_its_length() {
+    let image = store(&options());
+    let is_list = |path: &&PathBuf| path.extension().is_some_and(|suffix| suffix == "del");
+    let list = image.files.keys().find(is_list).expect("rows of sealed segments are dead").clone();
+    for len in [0, 1, image.files[&list].len() - 1, image.files[&list].len() + 1, 1 << 20] {
+        let mut image = image.clone();
+        image.files.get_mut(&list).expect("there").resize(len, 0);
+        let error = open(&SimDisk::new(&image), &options()).expect_err("refused");
+        assert!(matches!(&error, Error::Corrupt { path, .. } if *path == list), "{len}: {error}");
+    }
+}
+
+/// Nobody asks for memory by the length of a line that no document can have.
+#[test]
+fn a_line_longer_than_any_is_refused_before_it_is_read() {
+    let disk = SimDisk::new(&store(&options()));
+    let path = file("00000001.idx");
+    let named = Named { path: path.clone(), file: open_file(disk, &path, Open::Read).expect("there") };
+    for len in [(1 << 30) + 1, u32::MAX] {
+        let line = Doc { at: 0, len, crc: 0 };
+        let error = named.check_end(line, u64::MAX).expect_err("refused");
+        assert!(matches!(error, Error::Corrupt { offset: 0, .. }), "{error}");
+    }
+    assert!(named.check_end(Doc { at: 0, len: 1 << 30, crc: 0 }, u64::MAX).is_ok());
 }
