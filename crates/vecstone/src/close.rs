@@ -28,18 +28,26 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
         let mut writer = engine.writer();
         engine.write_all(&mut writer)?;
         let was_clean = writer.pair.is_clean();
+        // What the old `.ids` alone says is not handed on to a new one.
+        let known = !wants_ids(engine, &writer, was_clean) || engine.confirm(&mut writer).is_ok();
         let closed = writer.pair.close();
         closed.map_err(|error| engine.failed(&mut writer, error))?;
-        let view = engine.published.load();
-        let part = view.active();
-        let since = part.rows - part.segment.base().rows + writer.deletes;
-        let wanted = (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids();
+        let wanted = known && wants_ids(engine, &writer, was_clean);
         if wanted && !std::mem::replace(&mut writer.closed, true) {
+            let view = engine.published.load();
             // The next opening reads the log if this fails.
-            _ = write_ids(&engine.dir, part, &kills_of(&writer, &view), writer.manifest.number);
+            _ = write_ids(&engine.dir, view.active(), &kills_of(&writer, &view), writer.manifest.number);
         }
         Ok(())
     })
+}
+
+/// Whether the active segment is to get an `.ids`: much came since the last, or that is damaged.
+fn wants_ids(engine: &Engine, writer: &Writer, was_clean: bool) -> bool {
+    let view = engine.published.load();
+    let part = view.active();
+    let since = part.rows - part.segment.base().rows + writer.deletes;
+    (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids()
 }
 
 /// Rows of sealed segments that died under the present MANIFEST: those that no `.del` file has yet.

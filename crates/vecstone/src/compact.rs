@@ -335,6 +335,11 @@ impl Engine {
         self.in_sync_place(|| {
             let mut writer = self.writer();
             self.write_all(&mut writer)?;
+            if writer.claim.is_some() {
+                // A compaction leaves out what is dead: that has to be what the logs say.
+                self.settle_all(&mut writer)?;
+                self.confirm(&mut writer)?;
+            }
             let view = self.published.load();
             if wanted(view.active()) { self.seal(&mut writer) } else { Ok(()) }
         })

@@ -435,6 +435,11 @@ impl Ids {
         Ok(kills)
     }
 
+    /// How many ids have a row here.
+    pub(crate) fn count(&self) -> u64 {
+        self.sizes.live
+    }
+
     /// Whether it is to be written anew: damage was met.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Relaxed)

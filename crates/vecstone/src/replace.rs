@@ -56,6 +56,7 @@ impl Engine {
     pub(crate) fn seal(&self, writer: &mut Writer) -> Result<()> {
         check_room(&writer.manifest, writer.manifest.segments.len() + 1)?;
         self.settle_all(writer)?;
+        self.confirm(writer)?;
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part } = self.next_segment(writer)?;
         let mut view = View::clone(&self.published.load());
@@ -98,6 +99,7 @@ impl Engine {
             let clears = !planted::is(Bug::ClearFilesOnly);
             let made = pair.made();
             self.replace(&mut writer, Replacement { manifest, view, made, obsolete, clears })?;
+            writer.claim = None;
             writer.pair = pair;
             writer.deletes = 0;
             Ok(())
@@ -128,6 +130,7 @@ impl Engine {
             let mut writer = self.writer();
             self.write_all(&mut writer)?;
             self.settle_all(&mut writer)?;
+            self.confirm(&mut writer)?;
             let view = self.published.load_full();
             let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
             Ok((writer.manifest.clone(), snapshot))

@@ -47,6 +47,8 @@ pub struct Stats {
     /// tried again before a row of that segment is replaced or deleted; the error goes when that or
     /// [`compact`](crate::VectorStore::compact) has rewritten the segment, or the store was cleared.
     pub compaction_error: Option<String>,
+    /// Which `.ids` of the active segment said something else than the log, and was dropped by this handle.
+    pub ids_error: Option<String>,
 }
 
 /// One segment.
@@ -143,13 +145,16 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         memory.mapped += mapped;
         memory.resident += resident;
     }
-    let mut compaction_error = None;
+    let (mut compaction_error, mut ids_error) = (None, None);
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
         memory.other += engine.copying.load(Ordering::Relaxed);
         if !engine.threads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             memory.other += THREADS_HEAP;
         }
+        let differed = engine.ids_error.lock().unwrap_or_else(PoisonError::into_inner);
+        ids_error = differed.as_ref().map(ToString::to_string);
+        drop(differed);
         let mut setbacks = engine.setbacks();
         compaction_error = setbacks.error(&engine.published.load()).map(ToString::to_string);
     }
@@ -170,6 +175,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         bytes,
         memory,
         compaction_error,
+        ids_error,
     })
 }
 
