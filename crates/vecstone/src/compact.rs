@@ -15,6 +15,7 @@ use crate::id::{AsId, Id, IdRef};
 use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::pair::Pair;
+use crate::planted::{self, Bug};
 use crate::recover::Deleted;
 use crate::replace::{Replacement, check_room, files_of};
 use crate::segment::Segment;
@@ -191,6 +192,13 @@ impl Engine {
         &self,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
+        self.guarded(|| self.compact_all(progress))
+    }
+
+    fn compact_all(
+        &self,
+        progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
+    ) -> Result<CompactReport> {
         let _hurry = self.hurry();
         let _turn = self.compacting();
         self.flush()?;
@@ -332,16 +340,15 @@ impl Engine {
 
     /// Seals the active segment if its rows are to be compacted.
     fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
-        self.in_sync_place(|| {
-            let mut writer = self.writer();
-            self.write_all(&mut writer)?;
+        self.in_both_places(|writer| {
+            self.write_all(writer)?;
             if writer.claim.is_some() {
                 // A compaction leaves out what is dead: that has to be what the logs say.
-                self.settle_all(&mut writer)?;
-                self.confirm(&mut writer)?;
+                self.settle_all(writer)?;
+                self.confirm(writer)?;
             }
             let view = self.published.load();
-            if wanted(view.active()) { self.seal(&mut writer) } else { Ok(()) }
+            if wanted(view.active()) { self.seal(writer) } else { Ok(()) }
         })
     }
 
@@ -358,25 +365,26 @@ impl Engine {
         let run = first..first + numbers.len();
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
-        check_room(&self.writer().manifest, 1)?;
+        self.in_writers_place(|writer| check_room(&writer.manifest, 1))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         self.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
-            self.in_sync_place(|| {
-                let mut writer = self.writer();
+            self.in_both_places(|writer| {
                 if gone() {
                     return Err(Error::Cancelled);
                 }
-                self.write_all(&mut writer)?;
-                self.settle_all(&mut writer)?;
-                self.swap(&mut writer, &before, run.clone(), outputs, &moved, made.clone())
+                self.write_all(writer)?;
+                self.settle_all(writer)?;
+                self.hooks.here("swap");
+                self.swap(writer, &before, run.clone(), outputs, &moved, made.clone())
             })
         });
         let Ok(after) = outcome else {
             // Nothing names them, unless it is unknown which MANIFEST counts: then writing stopped, and opening decides.
-            if !self.writer().pair.is_poisoned() {
+            let goes_on = self.in_writers_place(|writer| writer.pair.check_writable());
+            if goes_on.is_ok() {
                 self.remove(&made);
             }
             return match outcome {
@@ -443,6 +451,7 @@ impl Engine {
             let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
             self.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
             let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
+            self.hooks.here("copy");
             let output = copy.outputs.last_mut().expect("made above, if not before");
             let first = copy_rows(output, copy.view, part, &batch.rows)?;
             for (new, &old) in (first..).zip(&batch.rows) {
@@ -497,7 +506,9 @@ impl Engine {
             let now = &view.segments[start + input - run.start].mask;
             for row in now.newly_dead(&before.segments[*input].mask) {
                 let (output, row) = to[row as usize];
-                masks[output as usize].kill(row);
+                if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
+                    masks[output as usize].kill(row);
+                }
             }
         }
         let (mut parts, mut entries, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());

@@ -96,11 +96,16 @@ impl Engine {
 
     /// The same ahead of time, so that nobody waits for it later: the log is read without a lock.
     pub(crate) fn confirm_in_background(&self) {
-        let Some(claim) = self.writer().claim.clone() else { return };
+        let Ok(Some(claim)) = self.in_writers_place(|writer| Ok(writer.claim.clone())) else { return };
         match claim.holds() {
-            Ok(true) => self.writer().claim = None,
-            // The next seal or compaction says why.
-            Ok(false) => _ = self.in_sync_place(|| self.confirm(&mut self.writer())),
+            Ok(true) => {
+                _ = self.in_writers_place(|writer| {
+                    writer.claim = None;
+                    Ok(())
+                });
+            }
+            // What fails here is told by the next seal or compaction.
+            Ok(false) => _ = self.in_both_places(|writer| self.confirm(writer)),
             Err(_) => {}
         }
     }

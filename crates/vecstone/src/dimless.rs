@@ -14,7 +14,7 @@ use crate::pair::Pair;
 use crate::planted::{self, Bug};
 use crate::replace::check_room;
 use crate::settings::{OpenOptions, Settings};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, caught};
 use std::sync::{Arc, PoisonError};
 
 /// What a handle that writes needs to fix the dimension.
@@ -65,8 +65,17 @@ impl Dimless {
         }
     }
 
-    /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format.
+    /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format. Where that panics,
+    /// nobody knows how far it came, as after a failed sync.
     pub(crate) fn fix(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
+        caught(|| self.make_first_pair(place, dir, dim)).unwrap_or_else(|panic| {
+            let error = Error::panicked(&*panic);
+            place.failure = Some(Arc::new(error.clone()));
+            Err(error)
+        })
+    }
+
+    fn make_first_pair(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
         // A new number each time: what an earlier try could not remove is not in the way.
         check_room(&place.manifest, 1)?;
         let segment = place.next_segment;

@@ -2,7 +2,7 @@
 
 use crate::config::{Element, Metric};
 use crate::disk::{Dir, Disk, DiskFile, Open, write_all_at};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
 use crate::format::manifest::{self, Manifest};
@@ -257,7 +257,11 @@ pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
         file.sync_data().map_err(|e| Error::io(&new, "sync", e))?;
     }
     let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
-    dir.rename(&new, &path).map_err(unknown)?;
+    dir.rename(&new, &path).map_err(|e| {
+        // For want of space nothing was renamed, unless it was all the same.
+        let refused = is_full(&e) && dir.open_file(&new, Open::Read).is_ok();
+        if refused { Error::io(&path, "replace", e) } else { unknown(e) }
+    })?;
     if planted::is(Bug::SkipDirSync) || (planted::is(Bug::AppendTooEarly) && manifest.number > 1) {
         return Ok(());
     }

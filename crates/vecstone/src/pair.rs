@@ -6,7 +6,7 @@
 use crate::batch::{Batch, PIECE_BYTES, copy_in_pieces, rows_in_piece};
 use crate::config::{MAX_BATCH_BYTES, MAX_ROWS};
 use crate::disk::{Dir, Open};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named, sync_at_once, with_suffix, write_again};
 use crate::format::MAX_SEQ;
 use crate::format::header::Header;
@@ -157,7 +157,7 @@ impl Pair {
         self.durable = self.written.clone();
         self.written.epoch = self.written.epoch.saturating_add(1);
         self.noted = 0;
-        if let Some(mark) = self.note(&Ok(self.durable.seq))
+        if let Ok(Some(mark)) = self.note(&Ok(self.durable.seq))
             && !planted::is(Bug::ForgetProof)
         {
             self.noted(self.durable.seq, &mark);
@@ -404,12 +404,23 @@ impl Pair {
             jsonl.write(&piece, row * NULL_LINE.len() as u64)?;
             row += lines;
         }
-        sync_at_once(&self.dir, &[&jsonl])?;
-        if !planted::is(Bug::SkipJsonlDirSync) {
-            let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
-            self.dir.sync().map_err(failed)?;
+        match self.sync_jsonl(&jsonl) {
+            // No COMMIT names it: without room it is made anew from nothing.
+            Err(Error::SyncFailed { path, source }) if is_full(&source) => {
+                _ = self.dir.unlink(&jsonl.path);
+                Err(Error::SyncFailed { path, source }.abandoned())
+            }
+            synced => synced.map(|()| jsonl),
         }
-        Ok(jsonl)
+    }
+
+    fn sync_jsonl(&self, jsonl: &Named) -> Result<()> {
+        sync_at_once(&self.dir, &[jsonl])?;
+        if planted::is(Bug::SkipJsonlDirSync) {
+            return Ok(());
+        }
+        let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
+        self.dir.sync().map_err(failed)
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
@@ -445,16 +456,17 @@ impl Pair {
     }
 
     /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
-    /// takes it for proof. Returns the record; `None` if it could not be written (the next COMMIT says the same).
-    pub(crate) fn note(&self, synced: &Result<u64>) -> Option<Vec<u8>> {
-        let seq = *synced.as_ref().ok()?;
+    /// takes it for proof. Returns the record, if there is anything to say. Where it cannot be written nothing is lost:
+    /// the next COMMIT says the same.
+    pub(crate) fn note(&self, synced: &Result<u64>) -> Result<Option<Vec<u8>>> {
+        let Ok(seq) = *synced else { return Ok(None) };
         if self.check_writable().is_err() || seq <= self.noted {
-            return None;
+            return Ok(None);
         }
         let mut mark = Vec::new();
         record::push_durable(&mut mark, self.written.epoch, seq, &self.header.identity);
-        self.files.idx.write(&mark, self.written.idx_end).ok()?;
-        Some(mark)
+        self.files.idx.write(&mark, self.written.idx_end).map_err(Error::abandoned)?;
+        Ok(Some(mark))
     }
 
     /// The memory's part of [`commit`](Self::commit).
@@ -479,7 +491,7 @@ impl Pair {
     pub(crate) fn commit(&mut self) -> Result<()> {
         let Some(pending) = self.pending()? else { return Ok(()) };
         let synced = pending.sync();
-        let noted = self.note(&synced);
+        let noted = self.note(&synced).unwrap_or_default();
         self.finish(pending, synced, noted)
     }
 
@@ -548,11 +560,9 @@ impl Pair {
         self.commit()?;
         if self.noted < self.durable.seq {
             // A list of dead rows must not show what a reader takes for unproven.
-            let Some(mark) = self.note(&Ok(self.durable.seq)) else {
-                let why = io::Error::other("the mark of durability could not be written");
-                return Err(Error::io(&self.files.idx.path, "write", why));
-            };
-            self.noted(self.durable.seq, &mark);
+            if let Some(mark) = self.note(&Ok(self.durable.seq))? {
+                self.noted(self.durable.seq, &mark);
+            }
         }
         let ended =
             self.write_marks_again().and_then(|()| self.cut_to_written()).and_then(|()| self.sync_all());

@@ -57,6 +57,7 @@ impl Engine {
         check_room(&writer.manifest, writer.manifest.segments.len() + 1)?;
         self.settle_all(writer)?;
         self.confirm(writer)?;
+        self.hooks.here("seal");
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part } = self.next_segment(writer)?;
         let mut view = View::clone(&self.published.load());
@@ -79,13 +80,12 @@ impl Engine {
     ///
     /// As [`seal`](Self::seal).
     pub(crate) fn clear(&self) -> Result<()> {
-        self.in_sync_place(|| {
-            let mut writer = self.writer();
+        self.in_both_places(|writer| {
             // What could not be written is to go: that is no reason to refuse.
             self.check_open(&self.state())?;
             check_room(&writer.manifest, 1)?;
             // M1 has nothing to sync: what is in the old log counts with it, or not at all.
-            let Next { pair, entry, part } = self.next_segment(&writer)?;
+            let Next { pair, entry, part } = self.next_segment(writer)?;
             let mut obsolete = Vec::new();
             for SegmentEntry { number, sealed, .. } in &writer.manifest.segments {
                 obsolete.extend(files_of(&self.dir, *number));
@@ -98,7 +98,7 @@ impl Engine {
             let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
             let clears = !planted::is(Bug::ClearFilesOnly);
             let made = pair.made();
-            self.replace(&mut writer, Replacement { manifest, view, made, obsolete, clears })?;
+            self.replace(writer, Replacement { manifest, view, made, obsolete, clears })?;
             writer.claim = None;
             writer.pair = pair;
             writer.deletes = 0;
@@ -126,11 +126,10 @@ impl Engine {
 
     /// Everything accepted until now, in the files and durable, with the MANIFEST that it is under.
     pub(crate) fn durable_snapshot(&self) -> Result<(Manifest, Snapshot)> {
-        self.in_sync_place(|| {
-            let mut writer = self.writer();
-            self.write_all(&mut writer)?;
-            self.settle_all(&mut writer)?;
-            self.confirm(&mut writer)?;
+        self.in_both_places(|writer| {
+            self.write_all(writer)?;
+            self.settle_all(writer)?;
+            self.confirm(writer)?;
             let view = self.published.load_full();
             let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
             Ok((writer.manifest.clone(), snapshot))
@@ -181,6 +180,7 @@ impl Engine {
                 return Err(error.abandoned());
             }
         }
+        self.hooks.here("replace");
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
         self.publish(writer, new.view, new.clears.then_some(EVERYTHING));

@@ -84,7 +84,7 @@ impl VerifyReport {
     }
 
     fn list(&mut self, damage: Damage) {
-        if (self.damage.len() as u64) < MOST_LISTED {
+        if self.damage.len() < MOST_LISTED {
             self.damage.push(damage);
         } else {
             self.unlisted += 1;
@@ -101,7 +101,7 @@ impl VerifyReport {
             Error::Corrupt { path, offset, what } => self.add(&path, offset, what, consequence),
             Error::NotAStore { path, why } => self.add(&path, 0, why, consequence),
             error if !is_of_content(&error) => return Err(error),
-            Error::Io { path, doing, source } => {
+            Error::Io { path, doing, source, .. } => {
                 self.add(&path, 0, format!("cannot {doing}: {source}"), consequence);
             }
             error => return Err(error),
