@@ -35,9 +35,8 @@ fn close_files(engine: &Engine) -> Result<()> {
         engine.write_all(writer)?;
         let was_clean = writer.pair.is_clean();
         // What the old `.ids` alone says is not handed on to a new one.
-        let known = !wants_ids(engine, writer, was_clean) || engine.confirm(writer).is_ok();
+        let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(writer).is_ok();
         writer.pair.close().map_err(|error| engine.failed(writer, error))?;
-        let wanted = known && wants_ids(engine, writer, was_clean);
         if wanted && !std::mem::replace(&mut writer.closed, true) {
             let view = engine.published.load();
             // The next opening reads the log if this fails.
