@@ -8,6 +8,7 @@ use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
 use crate::compact::Setbacks;
 use crate::config::Schema;
+use crate::confirm::Claim;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::{MAX_NUMBER, Manifest};
@@ -65,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) hurried: AtomicU64,
     /// Why compactions in the background failed.
     pub(crate) setbacks: Mutex<Setbacks>,
+    /// What `.ids` was dropped for.
+    pub(crate) ids_error: Mutex<Option<Error>>,
     /// Bytes on the heap of the compaction that is under way, about.
     pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
@@ -150,6 +153,8 @@ pub(crate) struct Writer {
     ops: u64,
     /// What readers see if writing stops.
     durable_view: Arc<View>,
+    /// What opening took from `.ids` and nobody has compared with the log yet.
+    pub(crate) claim: Option<Claim>,
     /// Closing has written what the next opening needs.
     pub(crate) closed: bool,
 }
@@ -194,7 +199,7 @@ impl Engine {
         opened: Opened,
         pair: Pair,
     ) -> Arc<Engine> {
-        let Opened { manifest, view, in_del, active, .. } = opened;
+        let Opened { manifest, view, in_del, active, claim, .. } = opened;
         let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
         let state = State {
@@ -237,6 +242,7 @@ impl Engine {
             compacting: Mutex::default(),
             hurried: AtomicU64::new(0),
             setbacks: Mutex::default(),
+            ids_error: Mutex::default(),
             copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
@@ -247,6 +253,7 @@ impl Engine {
                 deletes,
                 ops: 0,
                 durable_view: view,
+                claim,
                 closed: false,
             }),
             threads: Mutex::default(),
@@ -559,6 +566,11 @@ impl Engine {
 
     pub(crate) fn next_segment_number(&self) -> u64 {
         self.next_segment.load(Ordering::Relaxed)
+    }
+
+    /// What is published was durable when it was published, and nobody has written since.
+    pub(crate) fn fall_back_to_published(&self, writer: &mut Writer) {
+        writer.durable_view = self.published.load_full();
     }
 
     pub(crate) fn has_failed(&self, state: &State) -> bool {

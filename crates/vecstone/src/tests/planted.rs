@@ -141,6 +141,7 @@ caught! {
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
     numbers_of_a_manifest_taken_as_they_are_are_caught: UncheckedManifest by super::hostile::contradictions_catch;
+    an_index_that_is_trusted_is_caught: TrustIds by super::hostile::lying_ids_catch;
     a_clean_up_of_others_files_is_caught: RemoveOthersFiles by super::hostile::files_of_others_catch;
     a_store_started_over_is_caught: StartOverWithCommits by super::corrupt::a_store_is_started_over;
 }
