@@ -14,12 +14,16 @@ use crate::pair::Pair;
 use crate::planted::{self, Bug};
 use crate::replace::check_room;
 use crate::settings::{OpenOptions, Settings};
+use crate::snapshot::Snapshot;
 use crate::sync::{Mutex, MutexGuard, caught};
+use crate::view::View;
 use std::sync::{Arc, PoisonError};
 
 /// What a handle that writes needs to fix the dimension.
 #[derive(Debug)]
 pub(crate) struct Dimless {
+    /// Nothing.
+    shown: Arc<View>,
     settings: Settings,
     /// Held while the dimension is being fixed.
     place: Mutex<Place>,
@@ -38,13 +42,19 @@ pub(crate) struct Place {
 }
 
 impl Dimless {
-    pub(crate) fn new(manifest: Manifest, options: &OpenOptions) -> Dimless {
+    pub(crate) fn new(dir: Dir, manifest: Manifest, options: &OpenOptions) -> Dimless {
         let next_segment = manifest.next_segment;
         Dimless {
+            shown: Arc::new(View::empty(manifest.schema(), dir)),
             settings: options.settings.clone(),
             place: Mutex::new(Place { manifest, next_segment, failure: None }),
             generation: fork::generation(),
         }
+    }
+
+    /// The store as it is until then.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::new(None, self.shown.clone(), Default::default())
     }
 
     /// The place of whoever fixes the dimension.
@@ -67,15 +77,16 @@ impl Dimless {
 
     /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format. Where that panics,
     /// nobody knows how far it came, as after a failed sync.
-    pub(crate) fn fix(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
-        caught(|| self.make_first_pair(place, dir, dim)).unwrap_or_else(|panic| {
+    pub(crate) fn fix(&self, place: &mut Place, dim: u32) -> Result<Arc<Engine>> {
+        caught(|| self.make_first_pair(place, dim)).unwrap_or_else(|panic| {
             let error = Error::panicked(&*panic);
             place.failure = Some(Arc::new(error.clone()));
             Err(error)
         })
     }
 
-    fn make_first_pair(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
+    fn make_first_pair(&self, place: &mut Place, dim: u32) -> Result<Arc<Engine>> {
+        let dir = &self.shown.dir;
         // A new number each time: what an earlier try could not remove is not in the way.
         check_room(&place.manifest, 1)?;
         let segment = place.next_segment;

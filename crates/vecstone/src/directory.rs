@@ -139,6 +139,27 @@ pub(crate) fn writer_lives(dir: &Dir) -> Result<bool> {
 
 /// Reads MANIFEST; tells a store from a half-made one and from anything else.
 pub(crate) fn read_manifest(dir: &Dir) -> Result<Manifest> {
+    Ok(read_manifest_bytes(dir)?.0)
+}
+
+/// Whether a path names another directory by now than this one, or one with another MANIFEST than that of these bytes.
+/// Its number alone would not tell: a rebuilt store counts anew, and a restored one goes back.
+pub(crate) fn is_replaced(disk: &Arc<dyn Disk>, path: &Path, dir: &Dir, bytes: &[u8]) -> bool {
+    let same = || -> Result<bool> {
+        let now = open(disk, path)?;
+        Ok(is_same(&now, dir)? && read_manifest_bytes(&now)?.1 == bytes)
+    };
+    !same().unwrap_or(false)
+}
+
+/// Whether two open directories are one.
+pub(crate) fn is_same(one: &Dir, other: &Dir) -> Result<bool> {
+    let identity = |dir: &Dir| dir.identity().map_err(|e| Error::io(dir.path(), "look at", e));
+    Ok(identity(one)? == identity(other)?)
+}
+
+/// As [`read_manifest`], with the bytes that it was read from.
+pub(crate) fn read_manifest_bytes(dir: &Dir) -> Result<(Manifest, Vec<u8>)> {
     let path = dir.join(MANIFEST);
     let file = match dir.open_file(&path, Open::Read) {
         Ok(file) => Named { path, file },
@@ -146,11 +167,12 @@ pub(crate) fn read_manifest(dir: &Dir) -> Result<Manifest> {
         Err(e) => return Err(Error::io(&path, "open", e)),
     };
     let bytes = file.read_all(manifest::MAX_BYTES)?;
-    Manifest::decode(&bytes).map_err(|bad| match bad {
+    let manifest = Manifest::decode(&bytes).map_err(|bad| match bad {
         // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
         Bad::NotOurs(what) if holds_a_pair(dir) => Error::corrupt(&file.path, 0, what),
         bad => complain(&file.path, bad),
-    })
+    })?;
+    Ok((manifest, bytes))
 }
 
 fn holds_a_pair(dir: &Dir) -> bool {

@@ -507,7 +507,7 @@ impl Engine {
         let state = self.state();
         let base = self.published.load_full();
         if state.buffer.is_empty() {
-            return Ok(Snapshot::new(self.schema, base.kind, base, buffer::View::default()));
+            return Ok(Snapshot::new(base.kind, base, buffer::View::default()));
         }
         let kind = state.kind;
         let buffered = state.buffer.view();
@@ -532,7 +532,7 @@ impl Engine {
             state.overlay = Some(Overlay { base, next, view: view.clone() });
         }
         drop(state);
-        Ok(Snapshot::new(self.schema, kind, view, buffered))
+        Ok(Snapshot::new(kind, view, buffered))
     }
 
     // ---- for the other parts of the engine ----

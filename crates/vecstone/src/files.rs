@@ -114,6 +114,21 @@ impl Files {
         [&self.dat, &self.idx].into_iter().chain(&self.jsonl).collect()
     }
 
+    /// Whether a name of one of them stands for another file by now. One that is gone does not: the writer removes what
+    /// MANIFEST names no more, and never gives a name of `.dat` or `.idx` to another file.
+    pub(crate) fn are_replaced(&self, dir: &Dir) -> Result<bool> {
+        for Named { path, file } in self.all() {
+            let look = |e| Error::io(path, "look at", e);
+            match dir.open_file(path, Open::Read).and_then(|now| now.inode()) {
+                Ok(now) if now != file.inode().map_err(look)? => return Ok(true),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(look(e)),
+            }
+        }
+        Ok(false)
+    }
+
     /// Length of the documents, 0 if there are none.
     pub(crate) fn jsonl_len(&self) -> Result<u64> {
         self.jsonl.as_ref().map_or(Ok(0), Named::len)

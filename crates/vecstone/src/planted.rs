@@ -66,6 +66,14 @@ pub(crate) enum Bug {
     UncheckedManifest,
     /// A read does not check its checksum.
     UncheckedRead,
+    /// A reader takes a log that knows a newer MANIFEST.
+    TakeNewerLog,
+    /// A reader looks for a writer before it reads a log, and not after it.
+    OneLookForAWriter,
+    /// A reader does not compare directories.
+    ForgetDirectory,
+    /// A reader goes on in a log that was replaced.
+    TrustTheLog,
     /// A durable delete that finds nothing does not wait for what made it nothing.
     NothingIsDurable,
     /// A read that does not wait finds rows behind the version that it looks at.

@@ -1,12 +1,12 @@
 //! A handle that only reads, in any process, beside a writer or alone.
 
-use crate::config::Schema;
 use crate::directory;
-use crate::disk::{Dir, Disk, fork};
+use crate::disk::{Disk, fork};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
+use crate::format::header::Header;
 use crate::format::manifest::Manifest;
-use crate::open::{How, apply_kills, open_segments};
+use crate::open::{How, Opened, apply_kills, open_segments};
 use crate::planted::{self, Bug};
 use crate::recover::{self, RecoveryReport, Tip};
 use crate::snapshot::Snapshot;
@@ -23,21 +23,21 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The reading half of an open store.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    /// As it was when the store was opened: a dimension of 0 may have been fixed since.
-    pub(crate) schema: Schema,
+    /// What is shown, with the schema that it is under.
     pub(crate) published: ArcSwap<View>,
     disk: Arc<dyn Disk>,
     /// Of the store; what it names may change.
     path: PathBuf,
-    /// How far the log was read. Held while it is read on.
+    /// How far that was read. Held while it is read on.
     place: Mutex<Place>,
     generation: u64,
 }
 
 #[derive(Debug)]
 struct Place {
-    dir: Dir,
     manifest: Manifest,
+    /// The same as it stands in the file.
+    bytes: Vec<u8>,
     /// `None` while the store has no dimension.
     log: Option<Log>,
 }
@@ -45,6 +45,7 @@ struct Place {
 /// The log of the active segment, and how far it was read.
 #[derive(Debug)]
 struct Log {
+    header: Header,
     files: Files,
     tip: Tip,
 }
@@ -53,10 +54,9 @@ impl Reader {
     pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Reader, RecoveryReport)> {
         let (place, view, report) = read_patiently(disk, path, None)?;
         let reader = Reader {
-            schema: place.manifest.schema(),
-            published: ArcSwap::from_pointee(view),
             disk: disk.clone(),
-            path: place.dir.path().to_owned(),
+            path: view.dir.path().to_owned(),
+            published: ArcSwap::from_pointee(view),
             place: Mutex::new(place),
             generation: fork::generation(),
         };
@@ -68,52 +68,49 @@ impl Reader {
         fork::generation() != self.generation
     }
 
-    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let view = self.published.load_full();
-        Ok(Snapshot::new(self.schema, view.kind, view, Default::default()))
+        Snapshot::new(view.kind, view, Default::default())
     }
 
-    /// What is shown, and the directory and the MANIFEST that it is of.
-    pub(crate) fn with_manifest(&self) -> Result<(Dir, Manifest, Snapshot)> {
+    /// What is shown, and the MANIFEST that it is under.
+    pub(crate) fn with_manifest(&self) -> Result<(Manifest, Snapshot)> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((place.dir.clone(), place.manifest.clone(), self.snapshot()?))
+        Ok((place.manifest.clone(), self.snapshot()))
     }
 
-    /// The directory that is shown.
-    pub(crate) fn dir(&self) -> Dir {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).dir.clone()
-    }
-
-    /// Moves on to what is durable now.
+    /// Moves on to what is durable now in the store that the path names now.
     pub(crate) fn refresh(&self) -> Result<bool> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.published.load_full();
         let now = directory::open(&self.disk, &self.path)?;
-        let identity = |dir: &Dir| dir.identity().map_err(|e| Error::io(dir.path(), "look at", e));
-        let same = identity(&now)? == identity(&place.dir)?;
-        let manifest = directory::read_manifest(&now)?;
-        if same && manifest.number == place.manifest.number {
-            let Place { dir, log, .. } = &mut *place;
-            let Some(log) = log else { return Ok(false) };
-            if let Ok(moved) = self.read_on(dir, log, manifest.number) {
+        let same_dir = directory::is_same(&now, &before.dir)? || planted::is(Bug::ForgetDirectory);
+        let (manifest, bytes) = directory::read_manifest_bytes(&now)?;
+        if same_dir && bytes == place.bytes {
+            let Some(log) = &mut place.log else { return Ok(false) };
+            if let Ok(Some(moved)) = self.read_on(&before, log, manifest.number) {
                 return Ok(moved);
             }
         }
-        let before = self.published.load_full();
-        let (new, view, _) = read_patiently(&self.disk, &self.path, Some(&*before).filter(|_| same))?;
-        let moved = !same || view.seq != before.seq || new.manifest.number != place.manifest.number;
+        let (new, view, _) = read_patiently(&self.disk, &self.path, Some(&before))?;
+        let moved = !(new.shows_the_same_as(&place) && directory::is_same(&view.dir, &before.dir)?);
         *place = new;
         self.published.store(Arc::new(view));
         Ok(moved)
     }
 
-    /// Reads what was appended to the log since, under the same MANIFEST.
-    fn read_on(&self, dir: &Dir, log: &mut Log, number: u64) -> Result<bool> {
+    /// Reads what was appended to the log since, under the same MANIFEST; `None` if it is not that log any more.
+    fn read_on(&self, before: &View, log: &mut Log, number: u64) -> Result<Option<bool>> {
+        let dir = &before.dir;
+        if !planted::is(Bug::TrustTheLog) && !recover::has_point(&log.files, &log.header, &log.tip)? {
+            return Ok(None);
+        }
         let writer = directory::writer_lives(dir)?;
         let path = log.files.dat.path.with_extension("jsonl");
         if log.tip.docs_end == 0 {
@@ -122,76 +119,100 @@ impl Reader {
             log.files.jsonl = file.map(|file| Named { path, file });
         }
         let mut found = recover::recover(&log.files, Some(&log.tip), number)?;
-        if writer || directory::writer_lives(dir)? {
+        if writer || (directory::writer_lives(dir)? && !planted::is(Bug::OneLookForAWriter)) {
             found.keep_proven();
         }
-        if found.manifest > number {
-            let what = "the log knows a newer MANIFEST";
-            return Err(Error::corrupt(&log.files.idx.path, found.tip.idx_end, what));
+        if found.manifest > number && !planted::is(Bug::TakeNewerLog) {
+            return Ok(None);
         }
-        if found.tip.seq == log.tip.seq {
-            return Ok(false);
-        }
-        let mut view = View::clone(&self.published.load());
+        // Nothing may fail from the replay on: what it adds to the segment's table would be added once more.
+        let dat_len = log.header.row_start(found.tip.rows);
+        let mut view = before.clone();
         apply_kills(&mut view, &found, &log.files)?;
         let part = view.active_mut();
-        let segment = part.segment.clone();
-        if found.tip.docs_end > 0 {
-            segment.set_jsonl(&log.files);
-        }
-        segment.replay(&mut found, &mut part.mask)?;
-        let dat_len = found.header.row_start(found.tip.rows);
         if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {
             part.dat_map = Some(Arc::new(log.files.dat.map(dat_len)?));
         }
+        // Last: whatever was put in the place of the files, what was read above is not of both.
+        if !planted::is(Bug::TrustTheLog) && log.files.are_replaced(dir)? {
+            return Ok(None);
+        }
+        if found.tip.seq == log.tip.seq {
+            return Ok(Some(false));
+        }
+        if found.tip.docs_end > 0 {
+            part.segment.set_jsonl(&log.files);
+        }
+        part.segment.clone().replay(&mut found, &mut part.mask)?;
         part.move_to(&found.tip);
         (view.kind, view.seq) = (found.tip.kind, found.tip.seq);
         log.tip = found.tip;
         self.published.store(Arc::new(view));
-        Ok(true)
+        Ok(Some(true))
     }
 }
 
-/// Reads a store until MANIFEST and files fit each other: a writer may be replacing them.
+impl Place {
+    fn shows_the_same_as(&self, before: &Place) -> bool {
+        let end = |place: &Place| place.log.as_ref().map(|log| (log.tip.seq, log.tip.chain));
+        self.bytes == before.bytes && end(self) == end(before)
+    }
+}
+
+/// Reads the store that a path names until directory, MANIFEST and files fit each other: a writer may be replacing them,
+/// or someone else the store as a whole.
 fn read_patiently(
     disk: &Arc<dyn Disk>,
     path: &Path,
-    known: Option<&View>,
+    mut known: Option<&View>,
 ) -> Result<(Place, View, RecoveryReport)> {
-    let deadline = Instant::now() + PATIENCE;
+    let (deadline, mut pause) = (Instant::now() + PATIENCE, Duration::ZERO);
     loop {
         let dir = directory::open(disk, path)?;
         let writer_before = directory::writer_lives(&dir)?;
-        let manifest = directory::read_manifest(&dir)?;
+        let (manifest, bytes) = directory::read_manifest_bytes(&dir)?;
         if manifest.dim == 0 {
             let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
-            return Ok((Place { dir, manifest, log: None }, View::default(), report));
+            let view = View::empty(manifest.schema(), dir);
+            return Ok((Place { manifest, bytes, log: None }, view, report));
         }
-        let number = manifest.number;
+        // What is open of another directory would keep that one's files.
+        if let Some(before) = known
+            && !directory::is_same(&before.dir, &dir)?
+            && !planted::is(Bug::ForgetDirectory)
+        {
+            known = None;
+        }
         let how = How { writable: false, proven_only: writer_before, known };
         let opened = open_segments(&dir, manifest, how);
         // A writer that came meanwhile may have changed what was read.
         let writer = directory::writer_lives(&dir)?;
+        let mut replaced = false;
         let error = match opened {
-            Ok(_) if writer && !writer_before => None,
+            Ok(_) if writer && !writer_before && !planted::is(Bug::OneLookForAWriter) => None,
+            Ok(opened) if opened.view.is_replaced()? => {
+                (known, replaced) = (None, true);
+                let what = "its files were replaced by others while they were opened";
+                Some(Error::corrupt(&directory::manifest_path(&dir), 0, what))
+            }
             Ok(opened) => {
                 // A store without rows may just have been cleared, by a MANIFEST that a power cut would take back.
                 if writer && opened.view.rows() == 0 && !planted::is(Bug::ShowRename) {
                     dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
                 }
-                let log = Some(Log { files: opened.files, tip: opened.active.tip });
-                let place = Place { dir, manifest: opened.manifest, log };
-                return Ok((place, opened.view, opened.active.report));
+                let Opened { manifest, view, files, active, .. } = opened;
+                let log = Some(Log { header: active.header, files, tip: active.tip });
+                return Ok((Place { manifest, bytes, log }, view, active.report));
             }
             Err(error) => Some(error),
         };
-        let replaced = directory::read_manifest(&dir).is_ok_and(|now| now.number != number);
         let race = replaced || writer || writer_before;
+        let race = race || directory::is_replaced(disk, path, &dir, &bytes);
         match error {
             Some(error) if !race || !error.may_be_a_race() || Instant::now() >= deadline => {
                 return Err(error);
             }
-            _ => thread::sleep(PAUSE),
+            _ => thread::sleep(std::mem::replace(&mut pause, PAUSE)),
         }
     }
 }

@@ -266,6 +266,19 @@ pub(crate) fn ends_a_batch(files: &Files, header: &Header, tip: &Tip) -> Result<
     }))
 }
 
+/// Whether the log still has this point: a COMMIT with its chain, which covers all before, and the marks behind it. Else
+/// the bytes under the name of the log are another's.
+pub(crate) fn has_point(files: &Files, header: &Header, tip: &Tip) -> Result<bool> {
+    let marks_at = tip.idx_end - tip.since_commit.len() as u64;
+    let commit = Tip { idx_end: marks_at, ..tip.clone() };
+    if tip.idx_end > files.idx.len()? || (tip.commit_at > 0 && !ends_a_batch(files, header, &commit)?) {
+        return Ok(false);
+    }
+    let mut marks = vec![0; tip.since_commit.len()];
+    files.idx.read(&mut marks, marks_at)?;
+    Ok(marks == tip.since_commit)
+}
+
 /// Reads the headers of both files and compares them.
 pub(crate) fn read_headers(
     dat: &Named,

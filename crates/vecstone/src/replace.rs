@@ -95,7 +95,11 @@ impl Engine {
             }
             let (next_segment, segments) = (entry.number + 1, vec![entry]);
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
-            let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
+            let view = View {
+                seq: part.end.last_seq,
+                segments: vec![part],
+                ..View::empty(self.schema, self.dir.clone())
+            };
             let clears = !planted::is(Bug::ClearFilesOnly);
             let made = pair.made();
             self.replace(writer, Replacement { manifest, view, made, obsolete, clears })?;
@@ -131,7 +135,7 @@ impl Engine {
             self.settle_all(writer)?;
             self.confirm(writer)?;
             let view = self.published.load_full();
-            let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
+            let snapshot = Snapshot::new(view.kind, view, Default::default());
             Ok((writer.manifest.clone(), snapshot))
         })
     }

@@ -34,16 +34,9 @@ enum Place<'a> {
 }
 
 impl Snapshot {
-    /// `kind`: that of the store's ids, which the buffer may know before the files do. The dimension is that of the
-    /// files: a reader may have opened the store before it had one.
-    pub(crate) fn new(
-        schema: Schema,
-        kind: Option<IdKind>,
-        view: Arc<View>,
-        buffered: buffer::View,
-    ) -> Snapshot {
-        let schema = Schema { dim: view.dim(), ..schema };
-        Snapshot { schema, kind, view, buffered, threads: 0 }
+    /// `kind`: that of the store's ids, which the buffer may know before the files do.
+    pub(crate) fn new(kind: Option<IdKind>, view: Arc<View>, buffered: buffer::View) -> Snapshot {
+        Snapshot { schema: view.schema, kind, view, buffered, threads: 0 }
     }
 
     /// With so many threads for each search; 0: as many as the process may have.

@@ -25,7 +25,7 @@ use crate::verify::{self, VerifyReport, as_damage};
 use crate::{close, directory};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 mod now;
@@ -46,9 +46,9 @@ pub struct VectorStore {
     role: OnceLock<Role>,
     /// What fixes it.
     dimless: Option<Dimless>,
-    /// As it was opened; a reader may show another one since.
-    dir: Dir,
-    /// As the store was opened: [`dim`](Self::dim) knows of a dimension that was fixed since.
+    /// Absolute.
+    path: PathBuf,
+    /// As the store was opened: a dimension may have been fixed since, and a reader may show another store.
     schema: Schema,
     recovery: RecoveryReport,
     /// Threads of a search; 0: not said.
@@ -259,9 +259,10 @@ impl VectorStore {
         options: &OpenOptions,
     ) -> VectorStore {
         let recovery = opened.active.report.clone();
-        let engine = Engine::new(dir.clone(), options.settings.clone(), opened, pair);
+        let path = dir.path().to_owned();
+        let engine = Engine::new(dir, options.settings.clone(), opened, pair);
         VectorStore {
-            dir,
+            path,
             schema: engine.schema,
             role: Role::Writer(engine).into(),
             dimless: None,
@@ -279,10 +280,10 @@ impl VectorStore {
         options: &OpenOptions,
     ) -> VectorStore {
         VectorStore {
-            dir,
+            path: dir.path().to_owned(),
             schema: manifest.schema(),
             role: OnceLock::new(),
-            dimless: Some(Dimless::new(manifest, options)),
+            dimless: Some(Dimless::new(dir, manifest, options)),
             // There is no log whose end could be lost.
             recovery: RecoveryReport { clean: true, ..RecoveryReport::default() },
             threads: options.threads,
@@ -294,8 +295,8 @@ impl VectorStore {
     pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, path: &Path) -> Result<VectorStore> {
         let (reader, recovery) = Reader::open(&disk, path)?;
         Ok(VectorStore {
-            dir: reader.dir(),
-            schema: reader.schema,
+            path: reader.published.load().dir.path().to_owned(),
+            schema: reader.published.load().schema,
             role: Role::Reader(Box::new(reader)).into(),
             dimless: None,
             recovery,
@@ -305,6 +306,11 @@ impl VectorStore {
         })
     }
 
+    /// What a handle without a role has.
+    fn dimless(&self) -> &Dimless {
+        self.dimless.as_ref().expect("who has no role may fix the dimension")
+    }
+
     /// The engine of a handle that may write; `None` while the store has no dimension, and so nothing in it.
     pub(crate) fn engine(&self) -> Result<Option<&Arc<Engine>>> {
         match (self.role.get(), &self.dimless) {
@@ -312,15 +318,6 @@ impl VectorStore {
             (Some(Role::Writer(engine)), _) => Ok(Some(engine)),
             (None, Some(dimless)) => dimless.place().map(|_| None),
             (Some(Role::Reader(_)) | None, _) => Err(Error::ReadOnly),
-        }
-    }
-
-    /// The directory of what is shown.
-    fn shown_dir(&self) -> Dir {
-        match self.role.get() {
-            // In a child, another thread of the parent may have held the reader's place.
-            Some(Role::Reader(reader)) if !reader.is_forked() => reader.dir(),
-            _ => self.dir.clone(),
         }
     }
 
@@ -381,18 +378,17 @@ impl VectorStore {
     /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything; [`Error::NoSpace`], [`Error::Io`]: what
     /// was copied is removed.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
-        let (dir, to) = (&self.dir, to.as_ref());
+        let to = to.as_ref();
         if let Some(Role::Reader(reader)) = self.role.get() {
-            let (dir, manifest, snapshot) = reader.with_manifest()?;
-            return backup::backup(&dir, &manifest, &snapshot, to);
+            let (manifest, snapshot) = reader.with_manifest()?;
+            return backup::backup(&snapshot.files().dir, &manifest, &snapshot, to);
         }
         if let Some(engine) = self.engine()? {
             let (manifest, snapshot) = engine.durable_snapshot()?;
-            return backup::backup(dir, &manifest, &snapshot, to);
+            return backup::backup(&snapshot.files().dir, &manifest, &snapshot, to);
         }
-        let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
-        let manifest = dimless.place()?.manifest().clone();
-        backup::backup(dir, &manifest, &self.empty_snapshot(), to)
+        let (manifest, snapshot) = (self.dimless().place()?.manifest().clone(), self.dimless().snapshot());
+        backup::backup(&snapshot.files().dir, &manifest, &snapshot, to)
     }
 
     /// Flushes, marks the store as closed cleanly and lets go of the lock.

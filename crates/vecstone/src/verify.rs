@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::Sealed;
+use crate::format::manifest::{Sealed, SegmentEntry};
 use crate::id::{Id, IdKind};
 use crate::ids::Ids;
 use crate::mask::Mask;
@@ -167,18 +167,18 @@ pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport
 /// MANIFEST may be replaced, and the list removed, before one is open.
 fn check_lists(dir: &Dir, report: &mut VerifyReport) -> Result<()> {
     for attempt in 1.. {
-        let manifest = match directory::read_manifest(dir) {
-            Ok(manifest) => manifest,
+        let (manifest, bytes) = match directory::read_manifest_bytes(dir) {
+            Ok(read) => read,
             Err(error) => return report.add_error(error),
         };
-        let mut found = VerifyReport { bytes: manifest.len(), ..VerifyReport::default() };
+        let mut found = VerifyReport { bytes: bytes.len() as u64, ..VerifyReport::default() };
         for (entry, sealed) in manifest.segments.iter().filter_map(|e| Some((e, e.sealed.as_ref()?))) {
             found.bytes += sealed.del.1;
             if let Err(error) = read_del(dir, entry.number, sealed) {
                 found.add_error(error)?;
             }
         }
-        if found.is_ok() || attempt == ATTEMPTS || !is_replaced(dir, manifest.number) {
+        if found.is_ok() || attempt == ATTEMPTS || !is_replaced(dir, &bytes) {
             report.append(found);
             break;
         }
@@ -186,9 +186,17 @@ fn check_lists(dir: &Dir, report: &mut VerifyReport) -> Result<()> {
     Ok(())
 }
 
-/// Whether MANIFEST has another number by now.
-fn is_replaced(dir: &Dir, number: u64) -> bool {
-    directory::read_manifest(dir).is_ok_and(|now| now.number != number)
+/// Whether this directory has another MANIFEST by now than that of these bytes.
+fn is_replaced(dir: &Dir, bytes: &[u8]) -> bool {
+    directory::read_manifest_bytes(dir).is_ok_and(|now| now.1 != bytes)
+}
+
+/// Whether MANIFEST names another segment of that number: the snapshot is of a store that was replaced, file by file.
+fn is_of_another(dir: &Dir, identity: &Identity) -> bool {
+    directory::read_manifest(dir).is_ok_and(|now| {
+        let named = |entry: &SegmentEntry| entry.number == identity.segment && entry.salt == identity.salt;
+        now.uuid != identity.uuid || !now.segments.iter().any(named)
+    })
 }
 
 /// Checks the `.ids` of a segment, if there is one. Gives it back if it can be used: all of it is readable.
@@ -205,6 +213,7 @@ fn check_ids(
     };
     let ids = match Ids::open(file, identity) {
         Ok(Some(ids)) => ids,
+        Ok(None) if is_of_another(dir, identity) => return Ok(None),
         Ok(None) => {
             report.add(&path, 0, "the index of ids is not one of this segment", REBUILT);
             return Ok(None);
@@ -225,17 +234,22 @@ fn check_ids(
 pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyReport> {
     let mut attempt = 1;
     loop {
+        // Looked at first: the error below is of this store, or of what has taken its place since.
+        let dir = directory::open(disk, path)?;
+        let before = directory::read_manifest_bytes(&dir).ok();
         let error = match Reader::open(disk, path) {
-            Ok((reader, _)) => return verify_view(&reader.dir(), &reader.snapshot()?),
+            Ok((reader, _)) => {
+                let snapshot = reader.snapshot();
+                return verify_view(&snapshot.files().dir, &snapshot);
+            }
             // No MANIFEST, but perhaps segments.
             Err(error @ Error::NotAStore { .. }) => error,
             Err(error) if is_of_content(&error) => error,
             Err(error) => return Err(error),
         };
-        let dir = directory::open(disk, path)?;
-        let (report, manifest) = unopened::verify(&dir, error)?;
-        // Beside a writer files vanish when MANIFEST is replaced.
-        let replaced = manifest.is_some_and(|number| is_replaced(&dir, number));
+        let report = unopened::verify(&dir, error)?;
+        // Beside a writer files vanish when MANIFEST is replaced; or someone puts another store there.
+        let replaced = before.is_some_and(|(_, bytes)| directory::is_replaced(disk, path, &dir, &bytes));
         if !replaced || attempt == FEW_ATTEMPTS {
             return Ok(report);
         }

@@ -1,6 +1,7 @@
 //! What is in the files at one moment: segments, how many rows of each count, and which of them are dead.
 
-use crate::disk::Mapping;
+use crate::config::Schema;
+use crate::disk::{Dir, Mapping};
 use crate::error::{Error, Result};
 use crate::format::manifest::Sealed;
 use crate::id::{Id, IdKind};
@@ -49,8 +50,12 @@ impl SegmentView {
 }
 
 /// All segments at one moment, oldest first. The last one is active. None: a store without a dimension.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct View {
+    /// Of the store that it is of: a reader may show another one later.
+    pub(crate) schema: Schema,
+    /// Where its files are, held open: the system gives its number to no other directory meanwhile.
+    pub(crate) dir: Dir,
     pub(crate) segments: Vec<SegmentView>,
     /// Kind of the ids, `None` before the first.
     pub(crate) kind: Option<IdKind>,
@@ -67,6 +72,11 @@ pub(crate) struct At {
 }
 
 impl View {
+    /// What a store without a dimension shows.
+    pub(crate) fn empty(schema: Schema, dir: Dir) -> View {
+        View { schema, dir, segments: Vec::new(), kind: None, seq: 0 }
+    }
+
     /// The live row of an id, newest segment first.
     pub(crate) fn find(&self, hash: u64, id: &[u8]) -> Result<Option<At>> {
         // The filters pay only where there are other segments to look into.
@@ -108,9 +118,14 @@ impl View {
         }
     }
 
-    /// Components of a row; 0 where there is no segment.
-    pub(crate) fn dim(&self) -> u32 {
-        self.segments.last().map_or(0, |part| part.segment.header().dim)
+    /// Whether a name of its files stands for another file by now: what is shown may then be of both.
+    pub(crate) fn is_replaced(&self) -> Result<bool> {
+        for part in &self.segments {
+            if part.segment.files().are_replaced(&self.dir)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Number of live rows.

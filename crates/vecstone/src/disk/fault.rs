@@ -34,10 +34,21 @@ pub(crate) struct Plan {
     pub(crate) for_ever: bool,
 }
 
+/// What others do before a call.
+struct Deed(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Deed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Deed")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counter {
     calls: AtomicUsize,
     plan: Mutex<Option<Plan>>,
+    /// Done once, before the call of that number.
+    deed: Mutex<Option<(usize, Deed)>>,
     /// Names of the calls so far.
     seen: Mutex<Vec<&'static str>>,
 }
@@ -56,6 +67,11 @@ impl Counter {
             crate::sync::switch();
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let due =
+            self.deed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(call, _)| *call == number);
+        if let Some((_, Deed(deed))) = due {
+            deed();
+        }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         let plan = (*self.plan.lock().unwrap_or_else(PoisonError::into_inner))?;
         let (first, later) = match plan.fault {
@@ -116,6 +132,24 @@ impl FaultDisk {
     pub(crate) fn plan(&self, plan: Plan) {
         let call = plan.call + self.counter.calls.load(Ordering::Relaxed);
         *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { call, ..plan });
+    }
+
+    /// What others do before the `call`-th call from now on.
+    pub(crate) fn before(&self, call: usize, deed: impl FnOnce() + Send + 'static) {
+        let call = call + self.counter.calls.load(Ordering::Relaxed);
+        let mut next = self.counter.deed.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some((call, Deed(Box::new(deed))));
+    }
+
+    /// Whether that was done; it is not done any more.
+    pub(crate) fn was_done(&self) -> bool {
+        self.counter.deed.lock().unwrap_or_else(PoisonError::into_inner).take().is_none()
+    }
+
+    /// Whether the call to fail has come.
+    pub(crate) fn was_hit(&self) -> bool {
+        let plan = *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.is_some_and(|plan| self.counter.calls.load(Ordering::Relaxed) > plan.call)
     }
 
     /// From now on everything works.

@@ -141,6 +141,8 @@ impl Engine {
             state.buffer.reset();
             self.buffered.store(0, Ordering::Release);
             self.published.store(writer.durable_view.clone());
+            // What it was made from is not shown any more.
+            state.overlay = None;
         }
         let woken: Vec<Waker> = state.wakers.drain(..).map(|(_, waker)| waker).collect();
         drop(state);

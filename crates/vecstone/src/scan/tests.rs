@@ -1,9 +1,13 @@
 use super::*;
 use crate::buffer;
+use crate::config::{Element, Schema};
+use crate::disk::sim::SimDisk;
+use crate::disk::{Dir, Disk};
 use crate::distance::reference_distance;
 use crate::kernel::Family;
 use crate::tests::model::Random;
 use crate::view::View;
+use std::path::Path;
 use std::sync::Arc;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
@@ -125,7 +129,10 @@ fn rows_of_every_kind_beside_each_other() {
 
 #[test]
 fn a_search_through_nothing_finds_nothing() {
-    let (view, buffered) = (Arc::new(View::default()), buffer::View::default());
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
+    let schema = Schema { uuid: [1; 16], dim: 2, element: Element::F32, metric: Metric::L2 };
+    let nothing = View::empty(schema, Dir::open(&disk, Path::new("/")).expect("the root"));
+    let (view, buffered) = (Arc::new(nothing), buffer::View::default());
     let rows = Rows { view, buffered: &buffered, puts: Vec::new() };
     let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None };
     assert_eq!(nearest(&rows, &request, 4).expect("no row"), [vec![], vec![]]);

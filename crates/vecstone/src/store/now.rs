@@ -43,11 +43,12 @@ impl VectorStore {
     ///
     /// As [`get_into`](Self::get_into).
     pub fn try_get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<Option<bool>> {
-        check_len(self.dim(), out)?;
         let id = id.as_id();
-        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        let bytes = id.as_bytes();
         let view = match self.role.get() {
             Some(Role::Writer(engine)) if !engine.is_forked() => {
+                check_len(engine.schema.dim as usize, out)?;
+                let hash = engine.schema.hasher().hash(bytes);
                 let Some(looked) = engine.try_buffer(hash, id, |vector| out.copy_from_slice(vector)) else {
                     return Ok(None);
                 };
@@ -59,6 +60,8 @@ impl VectorStore {
             Some(Role::Reader(reader)) if !reader.is_forked() => reader.published.load(),
             _ => return Ok(None),
         };
+        check_len(view.schema.dim as usize, out)?;
+        let hash = view.schema.hasher().hash(bytes);
         if view.kind != Some(id.kind()) {
             return Ok(Some(false));
         }

@@ -40,15 +40,10 @@ impl VectorStore {
             Some(Role::Writer(engine)) if engine.is_forked() => self.forked_snapshot(&engine.published),
             Some(Role::Writer(engine)) => engine.snapshot(),
             Some(Role::Reader(reader)) if reader.is_forked() => self.forked_snapshot(&reader.published),
-            Some(Role::Reader(reader)) => reader.snapshot(),
-            None => Ok(self.empty_snapshot()),
+            Some(Role::Reader(reader)) => Ok(reader.snapshot()),
+            None => Ok(self.dimless().snapshot()),
         };
         Ok(snapshot?.with_threads(self.threads))
-    }
-
-    /// What a store without a dimension shows.
-    pub(super) fn empty_snapshot(&self) -> Snapshot {
-        Snapshot::new(self.schema, None, Arc::default(), Default::default())
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
@@ -58,16 +53,19 @@ impl VectorStore {
         }
         let view = published.load_full();
         let view = view.detached()?;
-        let snapshot = Snapshot::new(self.schema, view.kind, Arc::new(view), Default::default());
+        let snapshot = Snapshot::new(view.kind, Arc::new(view), Default::default());
         Ok(self.forked.get_or_init(|| snapshot).clone())
     }
 
-    /// Moves a read-only handle on to what is durable now; true if there was anything new. Reads only what was appended
-    /// since. A handle that writes is always up to date.
+    /// Moves a read-only handle on to what is durable now; true if it shows anything else than before. Reads only what was
+    /// appended since, as long as it is the same store. Where another one stands at the path by now (made anew, moved
+    /// there, restored from a backup), it opens that one: dimension, metric and kind of the ids are that one's from then on,
+    /// all at one moment, and its state may be an older one. Snapshots stay as they are. A handle that writes is always up
+    /// to date.
     ///
     /// # Errors
     ///
-    /// As [`open_read_only`](Self::open_read_only); the handle shows what it showed before then.
+    /// As [`open_read_only`](Self::open_read_only); the handle goes on showing what it showed before.
     pub fn refresh(&self) -> Result<bool> {
         match self.role.get() {
             Some(Role::Reader(reader)) => reader.refresh(),
@@ -96,6 +94,9 @@ impl VectorStore {
     ///
     /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch) if `out` is not as long as a vector; else as [`get`](Self::get).
     pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
+        if let Some(Role::Reader(_)) = self.role.get() {
+            return self.snapshot()?.get_into(id, out);
+        }
         check_len(self.dim(), out)?;
         let id = id.as_id();
         match self.look_up(id, |chunk, op| chunk.vector(op).map(|vector| out.copy_from_slice(vector)))? {
@@ -115,7 +116,7 @@ impl VectorStore {
             Some(Role::Writer(engine)) if !engine.is_forked() => engine,
             _ => return Ok(Looked::Ask(self.snapshot()?)),
         };
-        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        let (bytes, hash) = (id.as_bytes(), engine.schema.hasher().hash(id.as_bytes()));
         if let Some(found) = engine.in_buffer(hash, id, in_buffer) {
             return Ok(Looked::Buffer(found));
         }
@@ -133,7 +134,11 @@ impl VectorStore {
     ///
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
-        ids.iter().map(|id| self.get(id)).collect()
+        match self.role.get() {
+            // All of one moment, whoever refreshes meanwhile.
+            Some(Role::Reader(_)) => self.snapshot()?.get_many(ids),
+            Some(Role::Writer(_)) | None => ids.iter().map(|id| self.get(id)).collect(),
+        }
     }
 
     /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
@@ -260,7 +265,7 @@ impl VectorStore {
     pub fn dim(&self) -> usize {
         let dim = match self.role.get() {
             Some(Role::Writer(engine)) => engine.schema.dim,
-            Some(Role::Reader(reader)) => reader.published.load().dim(),
+            Some(Role::Reader(reader)) => reader.published.load().schema.dim,
             None => 0,
         };
         dim as usize
@@ -268,7 +273,10 @@ impl VectorStore {
 
     /// How distances are measured.
     pub fn metric(&self) -> Metric {
-        self.schema.metric
+        match self.role.get() {
+            Some(Role::Reader(reader)) => reader.published.load().schema.metric,
+            Some(Role::Writer(_)) | None => self.schema.metric,
+        }
     }
 
     /// Kind of the ids; `None` before the first write.
@@ -283,7 +291,7 @@ impl VectorStore {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.path
     }
 
     /// What opening found.
@@ -298,7 +306,8 @@ impl VectorStore {
     /// [`Error::Io`](crate::Error::Io) if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
         let engine = self.engine().ok().flatten().map(Arc::as_ref);
-        stats::stats(&self.shown_dir(), &self.snapshot()?, engine)
+        let snapshot = self.snapshot()?;
+        stats::stats(&snapshot.files().dir, &snapshot, engine)
     }
 
     /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
@@ -309,6 +318,7 @@ impl VectorStore {
     /// [`Error::Io`](crate::Error::Io) for what says nothing of the bytes (no permission, say). Damage is in the report,
     /// not an error; so are bytes that the disk cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
-        verify::verify_view(&self.shown_dir(), &self.snapshot()?)
+        let snapshot = self.snapshot()?;
+        verify::verify_view(&snapshot.files().dir, &snapshot)
     }
 }

@@ -4,6 +4,7 @@
 //! returned for is missing, and what was seen once never goes.
 
 mod ask;
+mod beside;
 mod buffer;
 mod compact;
 mod corrupt;
@@ -15,6 +16,7 @@ mod machine;
 pub(crate) mod model;
 mod panic;
 mod planted;
+mod refresh;
 mod repair;
 #[cfg(feature = "shuttle")]
 mod shuttle;

@@ -46,6 +46,16 @@ fn readers_catch(bug: Bug) -> bool {
     with(bug, || fails(|| super::crash::look_at_each_step_of(clear)))
 }
 
+/// Whether a writer that acts between two steps of a reader's call makes it show what it must not with this bug planted.
+fn steps_catch(bug: Bug) -> bool {
+    with(bug, || fails(super::beside::act_before_opening_and_refreshing))
+}
+
+/// Whether a reader of a store that another one takes the place of shows what it must not with this bug planted.
+fn replacing_catches(bug: Bug) -> bool {
+    with(bug, || fails(super::refresh::replace_in_each_way))
+}
+
 /// Whether syncs that lie make a test fail with this bug planted.
 fn lies_catch(bug: Bug) -> bool {
     with(bug, || fails(|| super::fault::lie_at_each_sync().map(drop)))
@@ -118,6 +128,10 @@ caught! {
     a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
     a_short_write_taken_for_whole_is_caught: IgnoreShortWrite by faults_catch;
     an_append_behind_a_failed_one_is_caught: AppendAfterFailure by faults_catch;
+    a_log_that_knows_a_newer_manifest_is_caught: TakeNewerLog by steps_catch;
+    a_writer_that_came_meanwhile_is_caught: OneLookForAWriter by steps_catch;
+    a_directory_that_is_not_compared_is_caught: ForgetDirectory by replacing_catches;
+    a_log_that_was_replaced_is_caught: TrustTheLog by replacing_catches;
     a_durable_delete_that_does_not_wait_is_caught: NothingIsDurable by durable_deletes_catch;
     a_read_behind_its_version_is_caught: TryBehindVersion by faults_catch;
     a_version_loaded_before_the_buffer_is_caught: ViewBeforeBuffer by moves_catch;

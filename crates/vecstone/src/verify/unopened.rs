@@ -20,20 +20,19 @@ const NO_MANIFEST: &str = "the store does not open; repair finds the segments by
 const DOUBTFUL: &str = "repair cannot tell which rows were deleted, and lists those that may have been";
 
 /// Checks each segment that MANIFEST names, or, without it, that there are files of. `opening`: why the store does not
-/// open. Also the number of MANIFEST.
-pub(super) fn verify(dir: &Dir, opening: Error) -> Result<(VerifyReport, Option<u64>)> {
+/// open.
+pub(super) fn verify(dir: &Dir, opening: Error) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
-    let number = match directory::read_manifest(dir) {
+    match directory::read_manifest(dir) {
         Ok(manifest) if source::is_foreign(&manifest, &source::candidates(dir)?) => {
             report.add(&directory::manifest_path(dir), 0, source::FOREIGN, NO_MANIFEST);
             let found = source::candidates(dir)?;
             found.into_iter().try_for_each(|candidate| by_name(dir, candidate, &mut report))?;
-            return Ok((report, Some(manifest.number)));
+            return Ok(report);
         }
         Ok(manifest) => {
             report.bytes += manifest.len();
             by_manifest(dir, &manifest, &mut report)?;
-            Some(manifest.number)
         }
         Err(error) => {
             let found = source::candidates(dir)?;
@@ -48,11 +47,10 @@ pub(super) fn verify(dir: &Dir, opening: Error) -> Result<(VerifyReport, Option<
                 error => report.add_error_as(error, NO_MANIFEST)?,
             }
             found.into_iter().try_for_each(|candidate| by_name(dir, candidate, &mut report))?;
-            None
         }
-    };
+    }
     add_opening(opening, dir, &mut report)?;
-    Ok((report, number))
+    Ok(report)
 }
 
 /// Adds why the store does not open, unless that is listed already.
