@@ -9,15 +9,17 @@ use crate::format::manifest::{self, Manifest};
 use crate::format::record::FILE_BYTES;
 use crate::planted::{self, Bug};
 use crate::recover::complain;
+use crate::unfinished;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const MANIFEST: &str = "MANIFEST";
-const MANIFEST_NEW: &str = "MANIFEST.new";
-const LOCK: &str = "LOCK";
+pub(crate) const MANIFEST: &str = "MANIFEST";
+pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
+pub(crate) const LOCK: &str = "LOCK";
+pub(crate) const UNFINISHED: &str = "UNFINISHED";
 
 /// How long a writer tries for LOCK by default: readers hold it for microseconds to see whether a writer lives.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
@@ -34,7 +36,7 @@ pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
 }
 
 /// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
-fn segment_file(name: &str) -> Option<(u64, &str)> {
+pub(crate) fn segment_file(name: &str) -> Option<(u64, &str)> {
     let (stem, suffix) = name.split_once('.')?;
     let digits = stem.len() >= 8 && stem.bytes().all(|b| b.is_ascii_digit());
     let ours = match suffix.split_once('.') {
@@ -50,7 +52,7 @@ fn segment_file(name: &str) -> Option<(u64, &str)> {
 /// What kind of a store's files has this name: its suffix, or "side"; `None` if it is not ours.
 pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
     let name = name.to_str()?;
-    if [MANIFEST, MANIFEST_NEW, LOCK].contains(&name) {
+    if [MANIFEST, MANIFEST_NEW, LOCK, UNFINISHED].contains(&name) {
         return Some("side");
     }
     let (_, suffix) = segment_file(name)?;
@@ -173,13 +175,13 @@ fn why_no_manifest(dir: &Dir) -> Error {
 
 /// The files that an interrupted creation left, if nothing else is there: LOCK, MANIFEST.new, and pairs that are
 /// too short to hold a batch. Anything else is not ours to start over.
-fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
-    let not_ours = |why| Error::NotAStore { path: dir.path().to_owned(), why };
+pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
+    unfinished::check(dir)?;
     let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
     if names.iter().any(|name| name == MANIFEST) {
         return Err(Error::AlreadyExists { path: dir.path().to_owned() });
     }
-    let mut found = Vec::new();
+    let (mut found, mut foreign) = (Vec::new(), false);
     for name in names {
         let path = dir.join(&name);
         let limit = match name.to_str() {
@@ -187,16 +189,29 @@ fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
             Some(MANIFEST_NEW) => u64::MAX,
             Some(name) if is_ours(name, ".dat") => HEADER_BYTES,
             Some(name) if is_ours(name, ".idx") => FILE_BYTES as u64,
-            _ => return Err(not_ours("it holds files that are not ours; choose an empty or new directory")),
+            Some(name) if segment_file(name).is_some() => return Err(without_manifest(dir)),
+            _ => {
+                foreign = true;
+                continue;
+            }
         };
         let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
         let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
         if len > limit && !planted::is(Bug::StartOverWithCommits) {
-            return Err(not_ours("it holds vectors but no MANIFEST; restore MANIFEST from a copy"));
+            return Err(without_manifest(dir));
         }
         found.push(path);
     }
+    if foreign {
+        let why = "it holds files that are not ours; choose an empty or new directory";
+        return Err(Error::NotAStore { path: dir.path().to_owned(), why });
+    }
     Ok(found)
+}
+
+fn without_manifest(dir: &Dir) -> Error {
+    let what = "MANIFEST is missing beside files of a store; vecstone repair saves what checks out of them";
+    Error::corrupt(&manifest_path(dir), 0, what)
 }
 
 fn is_ours(name: &str, suffix: &str) -> bool {
@@ -217,9 +232,34 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Dir> {
     })
 }
 
+/// Refuses a place for a copy of a store that lies in the store itself, however it is spelled.
+pub(crate) fn check_outside(disk: &Arc<dyn Disk>, store: &Dir, to: &Path) -> Result<()> {
+    let Ok(inside) = disk.canonical(store.path()) else { return Ok(()) };
+    let to = disk.absolute(to).map_err(|e| Error::io(to, "find", e))?;
+    // What is not there yet has a parent, or cannot be made.
+    let place = disk.canonical(&to).or_else(|_| disk.canonical(to.parent().unwrap_or(&to)));
+    match place {
+        Ok(place) if place.starts_with(&inside) => {
+            Err(Error::InItself { path: to, store: store.path().to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
 /// gone then.
 pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, Arc<dyn DiskFile>)> {
+    let (dir, lock) = make_locked(disk, path, &|dir| leftovers(dir).map(drop))?;
+    remove(&dir, leftovers(&dir)?)?;
+    Ok((dir, lock))
+}
+
+/// Makes a directory, durably, or takes one that `may_use` allows, and locks it.
+pub(crate) fn make_locked(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    may_use: &dyn Fn(&Dir) -> Result<()>,
+) -> Result<(Dir, Arc<dyn DiskFile>)> {
     let (parent, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
     let made = parent.create_dir(&path);
     let there = made.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists);
@@ -230,15 +270,12 @@ pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, 
     })?;
     if there {
         // Before LOCK is made in it: is it ours to use?
-        leftovers(&dir)?;
+        may_use(&dir)?;
     }
     if !planted::is(Bug::SkipParentSync) {
         parent.sync().map_err(|e| Error::io(parent.path(), "sync", e))?;
     }
     let lock = lock(&dir, LOCK_WAIT)?;
-    for path in leftovers(&dir)? {
-        dir.unlink(&path).map_err(|e| Error::io(&path, "remove", e))?;
-    }
     Ok((dir, lock))
 }
 

@@ -81,6 +81,20 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A repair, a backup or a migration into this directory did not finish, or is under way. Nothing in it counts.
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What fills it: "repair", "backup" or "migration".
+        call: &'static str,
+    },
+    /// A repair or backup of a store was to be made in the store itself. Nothing was made.
+    InItself {
+        /// The place given.
+        path: PathBuf,
+        /// The store.
+        store: PathBuf,
+    },
     /// Written by a newer release, or with a feature that this release does not know.
     Unsupported {
         /// The file.
@@ -291,6 +305,17 @@ impl fmt::Display for Error {
                 f,
                 "{}: the creation of this store was interrupted and nothing is stored in it; create it again",
                 path.display()
+            ),
+            Error::Unfinished { path, call } => write!(
+                f,
+                "{}: a {call} into this directory did not finish, or is under way; repeat it, into the same directory",
+                path.display()
+            ),
+            Error::InItself { path, store } => write!(
+                f,
+                "{}: it lies in the store itself, {}; choose a place outside of it",
+                path.display(),
+                store.display()
             ),
             Error::Unsupported { path, what, found, supported } => write!(
                 f,

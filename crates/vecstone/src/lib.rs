@@ -48,6 +48,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod unfinished;
 mod verify;
 mod view;
 mod window;

@@ -58,6 +58,18 @@ pub(crate) enum Bug {
     SkipJsonlSync,
     /// The directory is not synced after a segment's documents got their file.
     SkipJsonlDirSync,
+    /// A repair or backup does not say that what it makes is unfinished.
+    SkipUnfinished,
+    /// The mark of what is unfinished is not synced before anything else is made.
+    UnsyncedUnfinished,
+    /// The mark of what is unfinished goes before the store is whole.
+    FinishTooEarly,
+    /// What is left of an unfinished store is removed in no order.
+    ClearAtOnce,
+    /// A backup does not make the heads of its files durable before any other.
+    SkipHeadsSync,
+    /// A backup takes a file for a segment's because it has its name.
+    ShareByName,
     /// A read does not check its checksum.
     UncheckedRead,
 }

@@ -11,6 +11,7 @@ use crate::planted::{self, Bug};
 use crate::recover::{self, RecoveryReport, Tip};
 use crate::snapshot::Snapshot;
 use crate::sync::{ArcSwap, Instant, Mutex, thread};
+use crate::unfinished;
 use crate::view::View;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -161,6 +162,7 @@ fn read_patiently(
     let deadline = Instant::now() + PATIENCE;
     loop {
         let dir = directory::open(disk, path)?;
+        unfinished::check(&dir)?;
         let writer_before = directory::writer_lives(&dir)?;
         let manifest = directory::read_manifest(&dir)?;
         if manifest.dim == 0 {

@@ -47,6 +47,10 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_owned())
     }
+    /// The path of what is there, without links and detours.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
     /// Syncs several files at once; one result each, in their order.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>>;
     /// A hint that these bytes will be synced soon: the disk may begin with them. Promises nothing.

@@ -51,6 +51,10 @@ impl Disk for OsDisk {
         std::path::absolute(path)
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(path)
+    }
+
     /// The disk begins with all files before the first one is waited for: one commit of the file system's journal then
     /// mostly covers them all. Measured against a thread for each file, which often needs two.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {

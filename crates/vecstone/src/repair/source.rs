@@ -15,6 +15,7 @@ use crate::ids::Ids;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::recover::{self, complain};
+use crate::unfinished;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -277,6 +278,7 @@ fn numbers(dir: &Dir) -> Result<BTreeMap<u64, Vec<u64>>> {
 
 /// Refuses what does not look like a store, before anything is made in it.
 pub(super) fn is_a_store(dir: &Dir) -> Result<()> {
+    unfinished::check(dir)?;
     match directory::read_manifest(dir) {
         Err(error) if numbers(dir)?.is_empty() && !error.is_corrupt() => Err(error),
         _ => Ok(()),
@@ -389,7 +391,7 @@ pub(crate) fn is_foreign(manifest: &Manifest, found: &[Candidate]) -> bool {
 /// The metric stands in MANIFEST only.
 fn guess_metric(dir: &Dir, foreign: bool, notes: &mut Vec<String>) -> Result<Metric> {
     let mut bytes = [0; 42];
-    let manifest = open(directory::manifest_path(dir))?.filter(|_| !foreign);
+    let manifest = open(dir, directory::manifest_path(dir))?.filter(|_| !foreign);
     let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
     let found = if read { Metric::from_byte(bytes[41]) } else { None };
     let metric = found.unwrap_or_default();

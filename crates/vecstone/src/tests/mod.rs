@@ -15,4 +15,5 @@ mod planted;
 mod repair;
 #[cfg(feature = "shuttle")]
 mod shuttle;
+mod unfinished;
 mod verify;

@@ -93,6 +93,13 @@ caught! {
     a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
     a_short_write_taken_for_whole_is_caught: IgnoreShortWrite by faults_catch;
     an_append_behind_a_failed_one_is_caught: AppendAfterFailure by faults_catch;
+    a_repair_that_is_not_marked_is_caught: SkipUnfinished by super::unfinished::repairs_catch;
+    a_backup_that_is_not_marked_is_caught: SkipUnfinished by super::unfinished::backups_catch;
+    a_mark_that_is_not_synced_is_caught: UnsyncedUnfinished by super::unfinished::repairs_catch;
+    a_mark_that_goes_too_early_is_caught: FinishTooEarly by super::unfinished::repairs_catch;
+    an_unfinished_store_removed_in_no_order_is_caught: ClearAtOnce by super::unfinished::repairs_catch;
+    a_backup_whose_files_cannot_be_told_is_caught: SkipHeadsSync by super::unfinished::backups_catch;
+    a_backup_that_goes_by_names_is_caught: ShareByName by super::unfinished::a_name_was_given_away;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
     a_store_started_over_is_caught: StartOverWithCommits by super::corrupt::a_store_is_started_over;

@@ -518,7 +518,7 @@ fn it_goes_to_a_new_place_and_from_a_store_that_nobody_writes() {
     let made = plain();
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&made.image));
     let (from, to) = (Path::new(DIR), Path::new(TO));
-    assert!(matches!(repair(&disk, from, from), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(repair(&disk, from, from), Err(Error::InItself { .. })));
     assert!(matches!(repair(&disk, Path::new("/none"), to), Err(Error::NotFound { .. })));
     let writer = VectorStore::open_on(disk.clone(), from, &small()).expect("opens");
     assert!(matches!(repair(&disk, from, to), Err(Error::Locked { .. })));
