@@ -67,8 +67,8 @@ impl Dimless {
     /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format.
     pub(crate) fn fix(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
         // A new number each time: what an earlier try could not remove is not in the way.
-        let segment = place.next_segment;
-        place.next_segment += 1;
+        let next = &mut place.next_segment;
+        let segment = directory::free_number(dir, || std::mem::replace(next, *next + 1));
         let give_up = |error: Error| {
             let path = directory::pair_path(dir, segment);
             for suffix in ["dat", "idx"] {

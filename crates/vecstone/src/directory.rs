@@ -1,7 +1,7 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
 use crate::config::{Element, Metric};
-use crate::disk::{Dir, Disk, DiskFile, Open, write_all_at};
+use crate::disk::{Dir, Disk, DiskFile, Open, is_no_file, write_all_at};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
@@ -33,6 +33,24 @@ pub(crate) fn pair_path(dir: &Dir, segment: u64) -> PathBuf {
 /// The path of the list of a segment's dead rows that came with that MANIFEST.
 pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
     dir.join(format!("{segment:08}.{manifest}.del"))
+}
+
+/// How many numbers are looked at for one that nothing is in the way of.
+const MOST_TRIES: usize = 64;
+
+/// The first of these segment numbers whose names are all free: a directory, say, may have one of them.
+pub(crate) fn free_number(dir: &Dir, mut next: impl FnMut() -> u64) -> u64 {
+    let is_free =
+        |path: &Path| dir.open_file(path, Open::Read).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    let mut number = next();
+    for _ in 1..MOST_TRIES {
+        let path = pair_path(dir, number);
+        if ["dat", "idx", "jsonl"].iter().all(|suffix| is_free(&path.with_extension(suffix))) {
+            break;
+        }
+        number = next();
+    }
+    number
 }
 
 /// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
@@ -81,12 +99,18 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
                 })
             }
         };
-        if !keep {
-            found.push(dir.join(name));
+        let path = dir.join(name);
+        // A directory, say, was not made by us.
+        if !keep && !dir.open_file(&path, Open::Read).is_err_and(|e| is_no_file(&e)) {
+            found.push(path);
         }
     }
     for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
-        if newest_manifest(dir, path).unwrap_or(0) > manifest.number {
+        let Some((uuid, newest)) = newest_manifest(dir, path) else { continue };
+        if uuid != manifest.uuid {
+            return Err(Error::corrupt(&manifest_path(dir), 0, FOREIGN));
+        }
+        if newest > manifest.number {
             let what = "this log knows a newer MANIFEST: MANIFEST is an old copy";
             return Err(Error::corrupt(path, 0, what));
         }
@@ -94,24 +118,28 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The largest MANIFEST number in the log of a pair that no MANIFEST names; `None` if it was never part of a store. A log
+/// What it means that no segment has MANIFEST's uuid.
+pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
+
+/// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a store. A log
 /// in which something durable is damaged was: its number is not known, and taken for the largest. (A file of it that is
 /// gone is no damage: removing was interrupted.)
-fn newest_manifest(dir: &Dir, idx: &Path) -> Option<u64> {
+fn newest_manifest(dir: &Dir, idx: &Path) -> Option<([u8; 16], u64)> {
     let files = Files::open(dir, &idx.with_extension(""), false).ok()?;
     let lens = (files.dat.len().ok()?, files.idx.len().ok()?);
-    crate::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
-    match crate::recover::recover(&files, None, 0) {
-        Ok(found) => Some(found.manifest),
-        Err(Error::Corrupt { path, .. }) if path == idx => Some(u64::MAX),
-        Err(_) => None,
-    }
+    let (header, _) = crate::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
+    let newest = match crate::recover::recover(&files, None, 0) {
+        Ok(found) => found.manifest,
+        Err(Error::Corrupt { path, .. }) if path == idx => u64::MAX,
+        Err(_) => return None,
+    };
+    Some((header.identity.uuid, newest))
 }
 
 /// Takes LOCK, making it if need be, and leaves this process's id in it as a hint.
 pub(crate) fn lock(dir: &Dir, wait: Duration) -> Result<Arc<dyn DiskFile>> {
     let path = dir.join(LOCK);
-    let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "open", e))?;
+    let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "lock", e))?;
     let deadline = Instant::now() + wait;
     while !file.try_lock(true).map_err(|e| Error::io(&path, "lock", e))? {
         if Instant::now() >= deadline {
@@ -133,8 +161,8 @@ pub(crate) fn writer_lives(dir: &Dir) -> Result<bool> {
     let path = dir.join(LOCK);
     match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),
-        // A copy has no LOCK.
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        // A copy has no LOCK; what is no file cannot be held.
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => Ok(false),
         Err(e) => Err(Error::io(&path, "open", e)),
     }
 }

@@ -8,6 +8,7 @@ use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
 use crate::compact::Setbacks;
 use crate::config::Schema;
+use crate::directory;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
@@ -557,9 +558,9 @@ impl Engine {
         self.me.upgrade()
     }
 
-    /// A segment number that was never used.
+    /// A segment number that was never used, and that nothing is in the way of.
     pub(crate) fn take_segment_number(&self) -> u64 {
-        self.next_segment.fetch_add(1, Ordering::Relaxed)
+        directory::free_number(&self.dir, || self.next_segment.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn next_segment_number(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! One error type: what happened, where, and what to do about it.
 
+use crate::disk::is_no_file;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -222,7 +223,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the system said of a call. Something else in the place of a file is damage of that file.
     pub(crate) fn io(path: &Path, doing: &'static str, source: io::Error) -> Error {
+        if doing == "open" && is_no_file(&source) {
+            return Error::corrupt(path, 0, "it is not a regular file");
+        }
         Error::Io { path: path.to_owned(), doing, source: Arc::new(source) }
     }
 

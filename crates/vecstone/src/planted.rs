@@ -70,6 +70,9 @@ pub(crate) enum Bug {
     SkipHeadsSync,
     /// A backup takes a file for a segment's because it has its name.
     ShareByName,
+    /// What is put is not looked at: so tests make rows and documents that nobody can put.
+    #[cfg(test)]
+    UncheckedInput,
     /// A read does not check its checksum.
     UncheckedRead,
 }

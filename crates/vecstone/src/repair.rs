@@ -9,7 +9,7 @@ pub(crate) mod source;
 
 use crate::config::check_finite;
 use crate::directory;
-use crate::disk::{Dir, Disk, DiskFile};
+use crate::disk::{Dir, Disk, DiskFile, is_no_file};
 use crate::document::one_line;
 use crate::error::{Error, Result};
 use crate::files::random;
@@ -132,6 +132,8 @@ fn lock(dir: &Dir) -> Result<Option<Arc<dyn DiskFile>>> {
             }
             Ok(None)
         }
+        // Nobody can hold what is no file.
+        Err(Error::Io { source, .. }) if is_no_file(&source) => Ok(None),
         Err(error) => Err(error),
     }
 }

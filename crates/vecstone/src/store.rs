@@ -20,6 +20,7 @@ use crate::recover::RecoveryReport;
 use crate::repair::{self, RepairReport};
 use crate::settings::OpenOptions;
 use crate::snapshot::Snapshot;
+use crate::unfinished::Call;
 use crate::verify::{self, VerifyReport, as_damage};
 use crate::{close, directory, unfinished};
 use std::ops::ControlFlow;
@@ -87,6 +88,20 @@ impl VectorStore {
     ) -> Result<VectorStore> {
         let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
         Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
+    }
+
+    /// Makes a store at `path` that is filled from another source in one go: it counts once [`finish`](Self::finish) has
+    /// returned `Ok`. Until then opening it is [`Error::Unfinished`]; the same call starts over.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_unfinished(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
+        check_dim(dim)?;
+        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
+        let (dir, lock) = unfinished::begin(&disk, path.as_ref(), Call::Migration, identity.uuid)?;
+        Self::create_in(dir, lock, dim, metric, identity, &OpenOptions::default())
     }
 
     /// Makes a store at `path` whose dimension the first vector fixes, durably: until then it is empty, and
@@ -420,12 +435,12 @@ impl VectorStore {
         self.close_in_place()
     }
 
-    /// Closes a store that was made in a directory marked as unfinished, and removes the mark: from here on it is one.
+    /// Closes a store that was made by [`create_unfinished`](Self::create_unfinished): from here on it is one.
     ///
     /// # Errors
     ///
-    /// As [`close`](Self::close).
-    pub(crate) fn finish(self) -> Result<()> {
+    /// As [`close`](Self::close); [`Error::Io`] if the mark cannot be removed.
+    pub fn finish(self) -> Result<()> {
         self.close_in_place()?;
         // Under the lock, which goes with `self`.
         unfinished::finish(&self.dir)

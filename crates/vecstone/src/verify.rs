@@ -19,7 +19,7 @@ use crate::mask::Mask;
 use crate::open::read_del;
 use crate::reader::Reader;
 use crate::repair::MOST_LISTED;
-use crate::repair::source::Part;
+use crate::repair::source::{Part, candidates, is_foreign};
 use crate::snapshot::Snapshot;
 use std::fmt;
 use std::io::ErrorKind;
@@ -226,6 +226,10 @@ pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<Veri
     let mut attempt = 1;
     loop {
         let error = match Reader::open(disk, path) {
+            // One without a segment opens beside those of another store, too.
+            Ok((reader, _)) if is_foreign(&reader.with_manifest()?.1, &candidates(&reader.dir())?) => {
+                Error::corrupt(&directory::manifest_path(&reader.dir()), 0, directory::FOREIGN)
+            }
             Ok((reader, _)) => return verify_view(&reader.dir(), &reader.snapshot()?),
             // No MANIFEST, but perhaps segments.
             Err(error @ Error::NotAStore { .. }) => error,

@@ -108,6 +108,16 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn map(&self, len: u64) -> io::Result<Mapping>;
 }
 
+/// What stands in a file's place and is none: a directory, a pipe, a socket, a device.
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+/// Whether opening failed because of that.
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none()
+}
+
 /// Bytes copied at once.
 const COPY_BUFFER: usize = 1 << 20;
 

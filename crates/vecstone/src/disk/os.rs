@@ -109,8 +109,11 @@ impl DiskDir for OsDir {
         // A link could lead out of the store, a pipe would hang the open.
         let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o666));
-        let file = File::from(rustix::io::retry_on_intr(open)?);
-        OsFile::of(file)
+        match rustix::io::retry_on_intr(open) {
+            Ok(file) => OsFile::of(File::from(file)),
+            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => Err(super::no_file()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn create_dir(&self, name: &OsStr) -> io::Result<()> {
@@ -235,7 +238,7 @@ struct OsFile {
 impl OsFile {
     fn of(file: File) -> io::Result<Arc<dyn DiskFile>> {
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            return Err(super::no_file());
         }
         Ok(Arc::new(OsFile { guard: OnceLock::new(), file }))
     }

@@ -127,7 +127,7 @@ pub(super) fn flipped(image: &Image, name: &str, at: usize) -> Image {
 }
 
 /// Repairs; what was there is as it was, and what was made is whole.
-fn repaired(image: &Image) -> Result<(RepairReport, Content)> {
+pub(super) fn repaired(image: &Image) -> Result<(RepairReport, Content)> {
     let disk = SimDisk::new(image);
     let door: Arc<dyn Disk> = Arc::new(disk.clone());
     let outcome = repair(&door, Path::new(DIR), Path::new(TO));
