@@ -5,11 +5,12 @@ use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::{HEADER_BYTES, Header};
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::format::{Identity, crc32c};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
+use crate::replace::check_room;
 use crate::snapshot::Snapshot;
 use crate::unfinished::{self, Call};
 use crate::view::SegmentView;
@@ -69,6 +70,7 @@ impl Backup<'_> {
     fn copy_all(&mut self, manifest: &Manifest, snapshot: &Snapshot) -> Result<BackupReport> {
         let parts = &snapshot.files().segments;
         let kind = snapshot.kind().map_or(0, |kind| kind as u8);
+        check_room(manifest, parts.len() + 1)?;
         // Higher than any number that the copied logs name.
         let number = manifest.number + 1;
         let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };
@@ -92,7 +94,7 @@ impl Backup<'_> {
         }
         self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
         directory::replace_manifest(self.to, &new)?;
-        self.count(new.encode().len() as u64);
+        self.count(new.len());
         Ok(self.report)
     }
 
@@ -204,6 +206,9 @@ impl Backup<'_> {
     /// The empty segment that the copy goes on in.
     fn begin_active(&mut self, new: &mut Manifest, last: &SegmentView) -> Result<SegmentEntry> {
         let number = new.next_segment;
+        if number >= MAX_NUMBER {
+            return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
+        }
         let identity = Identity { uuid: new.uuid, segment: number, salt: random()? };
         let header = Header { dim: new.dim, element: new.element, identity };
         let path = directory::pair_path(self.to, number);

@@ -9,6 +9,8 @@ pub const MAX_DIM: u32 = 65_536;
 pub const MAX_ID_BYTES: usize = 65_536;
 /// The most bytes of rows that one batch may hold (1 GiB).
 pub const MAX_BATCH_BYTES: u64 = 1 << 30;
+/// The most bytes that one document may have, its line break included (1 GiB).
+pub(crate) const MAX_LINE_BYTES: u64 = 1 << 30;
 /// The most puts and deletes that one batch may hold (4,194,304).
 pub const MAX_BATCH_RECORDS: usize = 1 << 22;
 /// The most rows of one segment: row numbers are 32 bits wide.

@@ -9,7 +9,7 @@ use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
-use crate::format::record::{FILE_BYTES, FileRecord};
+use crate::format::record::{self, FILE_BYTES, FileRecord};
 use crate::id::IdKind;
 use crate::ids::Ids;
 use crate::mask::Mask;
@@ -26,7 +26,7 @@ pub(crate) const MAX_DEL: u64 = (1 << 30) + 8;
 /// What it means that something is lost which could say that a row is dead.
 const MAY_BE_OLD: &str = "rows that are kept may have been deleted, or be older versions: they are listed";
 /// Where sequence and chain stand in a FILE record.
-const FILE_SEQ_AT: usize = 4 + 264;
+const FILE_SEQ_AT: usize = record::FILE_SEQ_AT as usize;
 
 /// One segment, or what is left of it.
 pub(crate) struct Part {
@@ -291,8 +291,8 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
     let manifest = match directory::read_manifest(dir) {
         Ok(manifest) => Some(manifest),
         Err(error @ Error::Unsupported { .. }) => return Err(error),
-        Err(Error::Io { path, doing, source }) if doing != "read" => {
-            return Err(Error::Io { path, doing, source });
+        Err(error @ Error::Io { doing, .. }) if doing != "read" => {
+            return Err(error);
         }
         Err(error) => {
             notes.push(format!("{error}; segments were found by the names of their files"));

@@ -32,7 +32,7 @@ pub(super) fn verify(dir: &Dir, opening: Error) -> Result<(VerifyReport, Option<
             return Ok((report, Some(manifest.number)));
         }
         Ok(manifest) => {
-            report.bytes += manifest.encode().len() as u64;
+            report.bytes += manifest.len();
             by_manifest(dir, &manifest, &mut report)?;
             Some(manifest.number)
         }
