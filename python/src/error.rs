@@ -68,6 +68,7 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::InvalidFilter { .. }
         | E::InvalidRadius
         | E::NoSuchRow { .. }
+        | E::InItself { .. }
         | E::Closed => PyValueError::new_err(text),
         E::IdKind { .. } => PyTypeError::new_err(text),
         E::NotFound { path } => {
@@ -89,7 +90,7 @@ pub(crate) fn raised(error: &E) -> PyErr {
             error.setattr("path", path)?;
             error.setattr("offset", *offset)
         }),
-        E::NotAStore { .. } | E::HalfMade { .. } => NotAStoreError::new_err(text),
+        E::NotAStore { .. } | E::HalfMade { .. } | E::Unfinished { .. } => NotAStoreError::new_err(text),
         E::Unsupported { .. } => UnsupportedError::new_err(text),
         E::ReadOnly => ReadOnlyError::new_err(text),
         E::Forked => ForkedError::new_err(text),

@@ -59,9 +59,9 @@ pub(crate) enum Command {
     /// Copy the store as it is now to a new directory, also while another process writes to it.
     #[command(after_help = "Example: vecstone backup movies backups/movies-monday")]
     Backup(Backup),
-    /// Save what checks out of a damaged store to a new one. Exit code 1 if something was dropped.
+    /// Save what checks out of a damaged store to a new one. Exit code 1 if something is lost, or may be old.
     #[command(after_help = "Example: vecstone repair movies movies-repaired\n\
-                            The damaged store stays as it is.")]
+                            The damaged store stays as it is. If it does not finish, repeat it.")]
     Repair(Repair),
     /// Write the live rows in write order: to a .npy file and a text file of ids, or to a table with documents.
     #[command(after_help = "Example: vecstone export movies movies.npy --ids movies.txt\n         \

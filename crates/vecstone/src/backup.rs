@@ -4,13 +4,15 @@ use crate::directory;
 use crate::disk::{Dir, Open, Stat};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
-use crate::format::header::Header;
+use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
-use crate::format::record::FileRecord;
+use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::format::{Identity, crc32c};
 use crate::pair::Pair;
+use crate::planted::{self, Bug};
 use crate::replace::check_room;
 use crate::snapshot::Snapshot;
+use crate::unfinished::{self, Call};
 use crate::view::SegmentView;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,8 +33,16 @@ pub struct BackupReport {
 struct Backup<'a> {
     from: &'a Dir,
     to: &'a Dir,
-    made: Vec<PathBuf>,
     report: BackupReport,
+    /// Files of which the copy has the head only.
+    rest: Vec<Rest>,
+}
+
+/// A file, its copy, and how many bytes of it count.
+struct Rest {
+    from: Named,
+    copy: Named,
+    len: u64,
 }
 
 /// Copies what a snapshot shows to a new directory, durably. Everything it shows must be in the files and durable.
@@ -43,16 +53,16 @@ pub(crate) fn backup(
     snapshot: &Snapshot,
     to: &Path,
 ) -> Result<BackupReport> {
-    // Made and locked like a new store: what is there already is refused, or an interrupted creation to start over.
-    let (to, _lock) = directory::make_directory(from.disk(), to)?;
-    let mut backup = Backup { from, to: &to, made: Vec::new(), report: BackupReport::default() };
-    let copied = backup.copy_all(manifest, snapshot);
-    if copied.is_err() {
-        // LOCK is held, and there was none before: this call made it.
-        _ = to.unlink(&directory::manifest_path(&to));
-        for path in &backup.made {
-            _ = to.unlink(path);
-        }
+    directory::check_outside(from.disk(), from, to)?;
+    // Made and locked like a new store: what is there already is refused, or something unfinished to start over.
+    let (to, _lock) = unfinished::begin(from.disk(), to, Call::Backup, manifest.uuid)?;
+    let mut backup = Backup { from, to: &to, report: BackupReport::default(), rest: Vec::new() };
+    let mut copied = backup.copy_all(manifest, snapshot);
+    if copied.is_ok() {
+        copied = unfinished::finish(&to).and(copied);
+    } else {
+        // A full disk has room again. It stays marked.
+        _ = unfinished::clear(&to, Some(manifest.uuid));
     }
     copied.map_err(Error::abandoned)
 }
@@ -67,16 +77,21 @@ impl Backup<'_> {
         let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };
         // A store without a dimension has no segment.
         if let Some((last, sealed)) = parts.split_last() {
-            for part in sealed {
-                self.segment(part, true)?;
+            // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
+            let active = Some(last).filter(|last| last.rows > 0);
+            sealed.iter().try_for_each(|part| self.pair(part, true))?;
+            active.map_or(Ok(()), |part| self.pair(part, false))?;
+            let next = self.begin_active(&mut new, last)?;
+            if !planted::is(Bug::SkipHeadsSync) {
+                self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
+            }
+            self.copy_rest()?;
+            for (part, link) in sealed.iter().map(|part| (part, true)).chain(active.map(|part| (part, false)))
+            {
+                self.others(part, link)?;
                 new.segments.push(self.entry(part, number)?);
             }
-            // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
-            if last.rows > 0 {
-                self.segment(last, false)?;
-                new.segments.push(self.entry(last, number)?);
-            }
-            self.begin_active(&mut new, last)?;
+            new.segments.push(next);
         }
         self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
         directory::replace_manifest(self.to, &new)?;
@@ -89,11 +104,31 @@ impl Backup<'_> {
         self.report.bytes += bytes;
     }
 
-    /// The files of a segment, up to the end that the snapshot shows.
-    fn segment(&mut self, part: &SegmentView, link: bool) -> Result<()> {
+    /// The heads of a segment's pair: what tells whose its files are. Shared files are whole at once.
+    fn pair(&mut self, part: &SegmentView, link: bool) -> Result<()> {
         let (files, end) = (part.segment.files(), &part.end);
-        self.file(&files.dat, end.dat_len, link)?;
-        self.file(&files.idx, end.idx_len, link)?;
+        let pair = [(files.dat, end.dat_len, HEADER_BYTES), (files.idx, end.idx_len, FILE_BYTES as u64)];
+        for (from, len, head) in pair {
+            if !self.shared(&from, len, link)? {
+                let copy = self.create(self.place_of(&from))?;
+                copy_synced(&from, &copy, if planted::is(Bug::SkipHeadsSync) { 0 } else { head.min(len) })?;
+                self.rest.push(Rest { from, copy, len });
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_rest(&mut self) -> Result<()> {
+        for Rest { from, copy, len } in std::mem::take(&mut self.rest) {
+            copy_synced(&from, &copy, len)?;
+            self.count(len);
+        }
+        Ok(())
+    }
+
+    /// The other files of a segment, up to the end that the snapshot shows.
+    fn others(&mut self, part: &SegmentView, link: bool) -> Result<()> {
+        let (files, end) = (part.segment.files(), &part.end);
         if let Some(jsonl) = files.jsonl.as_ref().filter(|_| end.jsonl_len > 0) {
             self.file(jsonl, end.jsonl_len, link)?;
         }
@@ -107,22 +142,31 @@ impl Backup<'_> {
 
     /// Shares a file that never changes, or copies its first `len` bytes from the open file: its name may be gone.
     fn file(&mut self, from: &Named, len: u64, link: bool) -> Result<()> {
-        let to = self.to.join(from.path.file_name().unwrap_or_default());
-        // A length that differs tells of a file that was not sealed.
-        if link && from.len()? == len && self.share(from, &to) {
-            self.report.linked += len;
+        if !self.shared(from, len, link)? {
+            let copy = self.create(self.place_of(from))?;
+            copy_synced(from, &copy, len)?;
             self.count(len);
-            return Ok(());
         }
-        let copy = self.create(to)?;
-        from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))?;
-        copy.file.sync_data().map_err(|e| Error::io(&copy.path, "sync", e))?;
-        self.count(len);
         Ok(())
     }
 
+    fn place_of(&self, from: &Named) -> PathBuf {
+        self.to.join(from.path.file_name().unwrap_or_default())
+    }
+
+    /// Shares a file that never changes; false if it has to be copied.
+    fn shared(&mut self, from: &Named, len: u64, link: bool) -> Result<bool> {
+        // A length that differs tells of a file that was not sealed.
+        let shared = link && from.len()? == len && self.share(from, &self.place_of(from));
+        if shared {
+            self.report.linked += len;
+            self.count(len);
+        }
+        Ok(shared)
+    }
+
     /// Gives an open file another name; false if it cannot have one.
-    fn share(&mut self, from: &Named, to: &Path) -> bool {
+    fn share(&self, from: &Named, to: &Path) -> bool {
         let Ok(open) = from.file.inode() else { return false };
         // The name may be a symbolic link, or since it was opened have been given to another file.
         let is_it =
@@ -130,8 +174,10 @@ impl Backup<'_> {
         if !is_it(self.from.stat(&from.path)) || self.from.link(&from.path, self.to, to).is_err() {
             return false;
         }
-        self.made.push(to.to_owned());
         let same = is_it(self.to.stat(to));
+        if planted::is(Bug::ShareByName) {
+            return true;
+        }
         if !same {
             // What cannot be taken away is in the way of the copy, which says so.
             _ = self.to.unlink(to);
@@ -139,9 +185,8 @@ impl Backup<'_> {
         same
     }
 
-    fn create(&mut self, path: PathBuf) -> Result<Named> {
+    fn create(&self, path: PathBuf) -> Result<Named> {
         let file = self.to.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
-        self.made.push(path.clone());
         Ok(Named { path, file })
     }
 
@@ -162,7 +207,7 @@ impl Backup<'_> {
     }
 
     /// The empty segment that the copy goes on in.
-    fn begin_active(&mut self, new: &mut Manifest, last: &SegmentView) -> Result<()> {
+    fn begin_active(&mut self, new: &mut Manifest, last: &SegmentView) -> Result<SegmentEntry> {
         let number = new.next_segment;
         if number >= MAX_NUMBER {
             return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
@@ -172,11 +217,14 @@ impl Backup<'_> {
         let path = directory::pair_path(self.to, number);
         let file = FileRecord { header, seq: last.end.last_seq, chain: last.end.chain };
         let pair = Pair::create(self.to, &path, file, new.number)?;
-        self.made.extend(pair.made());
         self.count(header.row_start(0));
         self.count(pair.written().idx_end);
         new.next_segment += 1;
-        new.segments.push(SegmentEntry { number, salt: identity.salt, sealed: None });
-        Ok(())
+        Ok(SegmentEntry { number, salt: identity.salt, sealed: None })
     }
+}
+
+fn copy_synced(from: &Named, copy: &Named, len: u64) -> Result<()> {
+    from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))?;
+    copy.file.sync_data().map_err(|e| Error::io(&copy.path, "sync", e))
 }

@@ -92,11 +92,15 @@ impl Dimless {
         let dir = &self.shown.dir;
         // A new number each time: what an earlier try could not remove is not in the way.
         check_room(&place.manifest, 1)?;
-        let segment = place.next_segment;
-        if segment >= MAX_NUMBER {
-            return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
-        }
-        place.next_segment += 1;
+        let next = &mut place.next_segment;
+        let segment = directory::free_number(dir, || {
+            let number = *next;
+            if number >= MAX_NUMBER {
+                return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
+            }
+            *next += 1;
+            Ok(number)
+        })?;
         let (pair, opened) = first_pair(dir, &place.manifest, segment, dim).map_err(Error::abandoned)?;
         match directory::replace_manifest(dir, &opened.manifest) {
             // Nothing is acknowledged yet: what is written next asks whether the store was moved.

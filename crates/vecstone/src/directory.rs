@@ -1,7 +1,7 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
 use crate::config::{Element, Metric};
-use crate::disk::{Dir, Disk, Open, write_all_at};
+use crate::disk::{Dir, Disk, Open, is_no_file, write_all_at};
 use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
@@ -10,13 +10,15 @@ use crate::format::record::FILE_BYTES;
 use crate::lock::{LOCK, LOCK_WAIT, Lock};
 use crate::planted::{self, Bug};
 use crate::recover::complain;
+use crate::unfinished;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const MANIFEST: &str = "MANIFEST";
-const MANIFEST_NEW: &str = "MANIFEST.new";
+pub(crate) const MANIFEST: &str = "MANIFEST";
+pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
+pub(crate) const UNFINISHED: &str = "UNFINISHED";
 
 /// The path of a segment's pair, without `.dat` and `.idx`.
 pub(crate) fn pair_path(dir: &Dir, segment: u64) -> PathBuf {
@@ -28,8 +30,26 @@ pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
     dir.join(format!("{segment:08}.{manifest}.del"))
 }
 
+/// How many numbers are looked at for one that nothing is in the way of.
+const MOST_TRIES: usize = 64;
+
+/// The first of these segment numbers whose names are all free: a directory, say, may have one of them.
+pub(crate) fn free_number(dir: &Dir, mut next: impl FnMut() -> Result<u64>) -> Result<u64> {
+    let is_free =
+        |path: &Path| dir.open_file(path, Open::Read).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    let mut number = next()?;
+    for _ in 1..MOST_TRIES {
+        let path = pair_path(dir, number);
+        if ["dat", "idx", "jsonl"].iter().all(|suffix| is_free(&path.with_extension(suffix))) {
+            break;
+        }
+        number = next()?;
+    }
+    Ok(number)
+}
+
 /// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
-fn segment_file(name: &str) -> Option<(u64, &str)> {
+pub(crate) fn segment_file(name: &str) -> Option<(u64, &str)> {
     let (stem, suffix) = name.split_once('.')?;
     let number: u64 = stem.parse().ok()?;
     let ours = match suffix.split_once('.') {
@@ -45,7 +65,7 @@ fn segment_file(name: &str) -> Option<(u64, &str)> {
 /// What kind of a store's files has this name: its suffix, or "side"; `None` if it is not ours.
 pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
     let name = name.to_str()?;
-    if [MANIFEST, MANIFEST_NEW, LOCK].contains(&name) {
+    if [MANIFEST, MANIFEST_NEW, LOCK, UNFINISHED].contains(&name) {
         return Some("side");
     }
     let (_, suffix) = segment_file(name)?;
@@ -74,12 +94,18 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
                 })
             }
         };
-        if !keep {
-            found.push(dir.join(name));
+        let path = dir.join(name);
+        // A directory, say, was not made by us.
+        if !keep && !dir.open_file(&path, Open::Read).is_err_and(|e| is_no_file(&e)) {
+            found.push(path);
         }
     }
     for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
-        if newest_manifest(dir, path).unwrap_or(0) > manifest.number {
+        let Some((uuid, newest)) = newest_manifest(dir, path) else { continue };
+        if uuid != manifest.uuid {
+            return Err(Error::corrupt(&manifest_path(dir), 0, FOREIGN));
+        }
+        if newest > manifest.number {
             let what = "this log knows a newer MANIFEST: MANIFEST is an old copy";
             return Err(Error::corrupt(path, 0, what));
         }
@@ -87,18 +113,22 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The largest MANIFEST number in the log of a pair that no MANIFEST names; `None` if it was never part of a store. A log
+/// What it means that no segment has MANIFEST's uuid.
+pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
+
+/// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a store. A log
 /// in which something durable is damaged was: its number is not known, and taken for the largest. (A file of it that is
 /// gone is no damage: removing was interrupted.)
-fn newest_manifest(dir: &Dir, idx: &Path) -> Option<u64> {
+fn newest_manifest(dir: &Dir, idx: &Path) -> Option<([u8; 16], u64)> {
     let files = Files::open(dir, &idx.with_extension(""), false).ok()?;
     let lens = (files.dat.len().ok()?, files.idx.len().ok()?);
-    crate::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
-    match crate::recover::recover(&files, None, 0) {
-        Ok(found) => Some(found.manifest),
-        Err(Error::Corrupt { path, .. }) if path == idx => Some(u64::MAX),
-        Err(_) => None,
-    }
+    let (header, _) = crate::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
+    let newest = match crate::recover::recover(&files, None, 0) {
+        Ok(found) => found.manifest,
+        Err(Error::Corrupt { path, .. }) if path == idx => u64::MAX,
+        Err(_) => return None,
+    };
+    Some((header.identity.uuid, newest))
 }
 
 /// Reads MANIFEST; tells a store from a half-made one and from anything else.
@@ -158,13 +188,13 @@ fn why_no_manifest(dir: &Dir) -> Error {
 
 /// The files that an interrupted creation left, if nothing else is there: LOCK, MANIFEST.new, and pairs that are
 /// too short to hold a batch. Anything else is not ours to start over.
-fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
-    let not_ours = |why| Error::NotAStore { path: dir.path().to_owned(), why };
+pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
+    unfinished::check(dir)?;
     let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
     if names.iter().any(|name| name == MANIFEST) {
         return Err(Error::AlreadyExists { path: dir.path().to_owned() });
     }
-    let mut found = Vec::new();
+    let (mut found, mut foreign) = (Vec::new(), false);
     for name in names {
         let path = dir.join(&name);
         let limit = match name.to_str() {
@@ -172,16 +202,29 @@ fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
             Some(MANIFEST_NEW) => u64::MAX,
             Some(name) if is_ours(name, ".dat") => HEADER_BYTES,
             Some(name) if is_ours(name, ".idx") => FILE_BYTES as u64,
-            _ => return Err(not_ours("it holds files that are not ours; choose an empty or new directory")),
+            Some(name) if segment_file(name).is_some() => return Err(without_manifest(dir)),
+            _ => {
+                foreign = true;
+                continue;
+            }
         };
         let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
         let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
         if len > limit && !planted::is(Bug::StartOverWithCommits) {
-            return Err(not_ours("it holds vectors but no MANIFEST; restore MANIFEST from a copy"));
+            return Err(without_manifest(dir));
         }
         found.push(path);
     }
+    if foreign {
+        let why = "it holds files that are not ours; choose an empty or new directory";
+        return Err(Error::NotAStore { path: dir.path().to_owned(), why });
+    }
     Ok(found)
+}
+
+fn without_manifest(dir: &Dir) -> Error {
+    let what = "MANIFEST is missing beside files of a store; vecstone repair saves what checks out of them";
+    Error::corrupt(&manifest_path(dir), 0, what)
 }
 
 fn is_ours(name: &str, suffix: &str) -> bool {
@@ -202,9 +245,34 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Dir> {
     })
 }
 
+/// Refuses a place for a copy of a store that lies in the store itself, however it is spelled.
+pub(crate) fn check_outside(disk: &Arc<dyn Disk>, store: &Dir, to: &Path) -> Result<()> {
+    let Ok(inside) = disk.canonical(store.path()) else { return Ok(()) };
+    let to = disk.absolute(to).map_err(|e| Error::io(to, "find", e))?;
+    // What is not there yet has a parent, or cannot be made.
+    let place = disk.canonical(&to).or_else(|_| disk.canonical(to.parent().unwrap_or(&to)));
+    match place {
+        Ok(place) if place.starts_with(&inside) => {
+            Err(Error::InItself { path: to, store: store.path().to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
 /// gone then.
 pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, Lock)> {
+    let (dir, lock) = make_locked(disk, path, &|dir| leftovers(dir).map(drop))?;
+    remove(&dir, leftovers(&dir)?)?;
+    Ok((dir, lock))
+}
+
+/// Makes a directory, durably, or takes one that `may_use` allows, and locks it.
+pub(crate) fn make_locked(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    may_use: &dyn Fn(&Dir) -> Result<()>,
+) -> Result<(Dir, Lock)> {
     let (parent, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
     let made = parent.create_dir(&path);
     let there = made.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists);
@@ -215,15 +283,12 @@ pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, 
     })?;
     if there {
         // Before LOCK is made in it: is it ours to use?
-        leftovers(&dir)?;
+        may_use(&dir)?;
     }
     if !planted::is(Bug::SkipParentSync) {
         parent.sync().map_err(|e| Error::io(parent.path(), "sync", e))?;
     }
     let lock = Lock::take(&dir, LOCK_WAIT)?;
-    for path in leftovers(&dir)? {
-        dir.unlink(&path).map_err(|e| Error::io(&path, "remove", e))?;
-    }
     Ok((dir, lock))
 }
 

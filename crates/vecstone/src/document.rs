@@ -8,6 +8,10 @@ use crate::error::{Error, Result};
 ///
 /// [`Error::InvalidDocument`] if the text is not exactly one JSON value.
 pub(crate) fn one_line(row: usize, text: &str) -> Result<String> {
+    #[cfg(test)]
+    if crate::planted::is(crate::planted::Bug::UncheckedInput) {
+        return Ok(text.to_owned());
+    }
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_err(|e| Error::InvalidDocument { row, why: e.to_string().into() })?;
     Ok(text.trim().replace(['\n', '\r'], " "))

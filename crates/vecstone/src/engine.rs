@@ -9,6 +9,7 @@ use crate::buffer::{self, Buffer, Prepared};
 use crate::compact::Setbacks;
 use crate::config::Schema;
 use crate::confirm::Claim;
+use crate::directory;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::{MAX_NUMBER, Manifest};
@@ -552,16 +553,19 @@ impl Engine {
         self.me.upgrade()
     }
 
-    /// A segment number that was never used, and behind which there is another one for MANIFEST to name.
+    /// A segment number that was never used, and behind which there is another one for MANIFEST to name;
+    /// nothing is in its way.
     ///
     /// # Errors
     ///
     /// [`Error::NumbersUsedUp`].
     pub(crate) fn take_segment_number(&self) -> Result<u64> {
         let next = |number| (number < MAX_NUMBER).then_some(number + 1);
-        self.next_segment
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .map_err(|_| Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 })
+        directory::free_number(&self.dir, || {
+            self.next_segment
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+                .map_err(|_| Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 })
+        })
     }
 
     pub(crate) fn next_segment_number(&self) -> u64 {

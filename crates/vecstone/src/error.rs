@@ -1,5 +1,6 @@
 //! One error type: what happened, where, and what to do about it.
 
+use crate::disk::is_no_file;
 use std::any::Any;
 use std::fmt;
 use std::io;
@@ -115,6 +116,20 @@ pub enum Error {
     HalfMade {
         /// The directory.
         path: PathBuf,
+    },
+    /// A repair, a backup or a migration into this directory did not finish, or is under way. Nothing in it counts.
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What fills it: "repair", "backup" or "migration".
+        call: &'static str,
+    },
+    /// A repair or backup of a store was to be made in the store itself. Nothing was made.
+    InItself {
+        /// The place given.
+        path: PathBuf,
+        /// The store.
+        store: PathBuf,
     },
     /// Written by a newer release, or with a feature that this release does not know.
     Unsupported {
@@ -263,6 +278,10 @@ impl Error {
 
     /// A call that changed nothing: refused, or for want of space.
     pub(crate) fn io(path: &Path, doing: &'static str, source: io::Error) -> Error {
+        // Something else in the place of a file is damage of that file.
+        if doing == "open" && is_no_file(&source) {
+            return Error::corrupt(path, 0, "it is not a regular file");
+        }
         Error::refused(path.to_owned(), doing, Arc::new(source))
     }
 
@@ -427,6 +446,17 @@ impl fmt::Display for Error {
                 f,
                 "{}: the creation of this store was interrupted and nothing is stored in it; create it again",
                 path.display()
+            ),
+            Error::Unfinished { path, call } => write!(
+                f,
+                "{}: a {call} into this directory did not finish, or is under way; repeat it, into the same directory",
+                path.display()
+            ),
+            Error::InItself { path, store } => write!(
+                f,
+                "{}: it lies in the store itself, {}; choose a place outside of it",
+                path.display(),
+                store.display()
             ),
             Error::Unsupported { path, what, found, supported } => write!(
                 f,

@@ -53,6 +53,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod unfinished;
 mod verify;
 mod view;
 mod window;

@@ -3,7 +3,7 @@
 //! Two locks are held: that of LOCK, and one of the directory itself, which no one can remove. Both stay open as long as
 //! the writer lives, so that no other file gets their inodes.
 
-use crate::disk::{Dir, DiskFile, Open, write_all_at};
+use crate::disk::{Dir, DiskFile, Open, is_no_file, write_all_at};
 use crate::error::{Error, Result};
 use crate::files::random;
 use crate::planted::{self, Bug};
@@ -73,6 +73,11 @@ impl Lock {
         _ = file.set_len(0).and_then(|()| write_all_at(file.as_ref(), content.as_bytes(), 0));
         let (dir, unsteady) = (dir.clone(), AtomicBool::new(false));
         Ok(Lock { dir, path, _file: file, identity, _itself: itself, content, unsteady })
+    }
+
+    /// The directory that is locked.
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
     }
 
     /// Whether the path still names the directory that is held, with the LOCK that is held in it: to be asked before
@@ -189,7 +194,8 @@ pub(crate) fn writer_lives(dir: &Dir) -> Result<bool> {
     let path = dir.join(LOCK);
     match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        // A copy has no LOCK; what is no file cannot be held.
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => Ok(false),
         Err(e) => Err(Error::io(&path, "open", e)),
     }
 }

@@ -60,6 +60,21 @@ pub(crate) enum Bug {
     SkipJsonlDirSync,
     /// Nobody asks whether the store is still where its path says.
     IgnoreMove,
+    /// A repair or backup does not say that what it makes is unfinished.
+    SkipUnfinished,
+    /// The mark of what is unfinished is not synced before anything else is made.
+    UnsyncedUnfinished,
+    /// The mark of what is unfinished goes before the store is whole.
+    FinishTooEarly,
+    /// What is left of an unfinished store is removed in no order.
+    ClearAtOnce,
+    /// A backup does not make the heads of its files durable before any other.
+    SkipHeadsSync,
+    /// A backup takes a file for a segment's because it has its name.
+    ShareByName,
+    /// What is put is not looked at: so tests make rows and documents that nobody can put.
+    #[cfg(test)]
+    UncheckedInput,
     /// Making a pair fails, and what was there under its names is removed.
     RemoveOthersFiles,
     /// What `.ids` says of dead rows and kills is not compared with the log.

@@ -10,6 +10,7 @@ use crate::planted::{self, Bug};
 use crate::recover::{self, RecoveryReport, Tip};
 use crate::snapshot::Snapshot;
 use crate::sync::{ArcSwap, Instant, Mutex, thread};
+use crate::unfinished;
 use crate::view::View;
 use crate::{directory, lock};
 use std::path::{Path, PathBuf};
@@ -169,6 +170,7 @@ fn read_patiently(
     let (deadline, mut pause) = (Instant::now() + PATIENCE, Duration::ZERO);
     loop {
         let dir = directory::open(disk, path)?;
+        unfinished::check(&dir)?;
         let writer_before = lock::writer_lives(&dir)?;
         let (manifest, bytes) = directory::read_manifest_bytes(&dir)?;
         if manifest.dim == 0 {

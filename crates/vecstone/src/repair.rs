@@ -9,7 +9,7 @@ pub(crate) mod source;
 
 use crate::config::{MAX_LINE_BYTES, check_finite};
 use crate::directory;
-use crate::disk::{Dir, Disk};
+use crate::disk::{Dir, Disk, is_no_file};
 use crate::document::one_line;
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
@@ -17,9 +17,11 @@ use crate::format::Identity;
 use crate::id::{AsId, Id, IdKind};
 use crate::ids::Doc;
 use crate::lock::{LOCK_WAIT, Lock, writer_lives};
+use crate::planted::{self, Bug};
 use crate::rows::NULL_LINE;
 use crate::settings::OpenOptions;
 use crate::store::VectorStore;
+use crate::unfinished::{self, Call};
 use log::Seen;
 use source::{Part, Source};
 use std::collections::HashMap;
@@ -92,29 +94,31 @@ pub struct Dropped {
 /// Writes to `to` everything of the store at `from` that checks out. `from` is only read (and locked, where that is
 /// allowed).
 pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<RepairReport> {
-    if from == to {
-        return Err(Error::AlreadyExists { path: to.to_owned() });
-    }
     let from = directory::open(disk, from)?;
+    directory::check_outside(disk, &from, to)?;
     source::is_a_store(&from)?;
     let _lock = lock(&from)?;
     let source = source::find(&from)?;
     let newest = Newest::of(&source)?;
     let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
     let options = OpenOptions::new().without_background().buffer_bytes(0);
-    let (disk, metric) = (disk.clone(), source.metric);
+    let (dir, lock) = unfinished::begin(disk, to, Call::Repair, identity.uuid)?;
+    let (metric, target) = (source.metric, dir.clone());
     let store = match source.dim {
-        0 => VectorStore::create_without_dim_on(disk, to, metric, identity.uuid, &options)?,
-        dim => VectorStore::create_on(disk, to, dim, metric, identity, &options)?,
+        0 => VectorStore::create_without_dim_in(dir, lock, metric, identity.uuid, &options)?,
+        dim => VectorStore::create_in(dir, lock, dim, metric, identity, &options)?,
     };
     let report = RepairReport { notes: source.notes.clone(), ..RepairReport::default() };
     let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default() };
     copier.run()?;
+    if planted::is(Bug::FinishTooEarly) {
+        unfinished::finish(&target)?;
+    }
     copier.store.flush()?;
     if let Some(engine) = copier.store.engine()? {
         engine.index_sealed(false);
     }
-    copier.store.close()?;
+    copier.store.finish()?;
     Ok(copier.report)
 }
 
@@ -126,7 +130,9 @@ fn lock(dir: &Dir) -> Result<Option<Lock>> {
         Err(error) => {
             let refused = matches!(&error, Error::Io { source, .. }
                 if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem));
-            if !refused && !matches!(error, Error::Linked { .. }) {
+            // Nobody can hold what is no file.
+            let no_file = matches!(&error, Error::Io { source, .. } if is_no_file(source));
+            if !refused && !no_file && !matches!(error, Error::Linked { .. }) {
                 return Err(error);
             }
             if writer_lives(dir)? {

@@ -2,7 +2,7 @@
 
 use crate::config::{Element, Metric};
 use crate::directory;
-use crate::disk::{Dir, Open};
+use crate::disk::{Dir, Open, is_no_file};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::IdKind;
@@ -191,8 +191,8 @@ fn file_bytes(dir: &Dir) -> Result<FileBytes> {
         let Some(suffix) = directory::kind_of_file(&name) else { continue };
         let file = match dir.open_file(&path, Open::Read) {
             Ok(file) => file,
-            // Replaced since the listing.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            // Replaced since the listing, or not ours.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound || is_no_file(&e) => continue,
             Err(e) => return Err(Error::io(&path, "open", e)),
         };
         let failed = |e| Error::io(&path, "read the length", e);

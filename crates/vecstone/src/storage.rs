@@ -63,8 +63,9 @@ impl VectorStorage {
         let path = path.as_ref();
         let (dir, path) = Dir::of_file(&disk, path).map_err(|e| Error::io(path, "create", e))?;
         for path in [".dat", ".idx", ".jsonl"].map(|suffix| with_suffix(&path, suffix)) {
-            if dir.open_file(&path, Open::Read).is_ok() {
-                return Err(Error::AlreadyExists { path });
+            match dir.open_file(&path, Open::Read) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                _ => return Err(Error::AlreadyExists { path }),
             }
         }
         let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 0)

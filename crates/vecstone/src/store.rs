@@ -22,8 +22,9 @@ use crate::repair::{self, RepairReport};
 use crate::settings::OpenOptions;
 use crate::snapshot::Snapshot;
 use crate::sync::caught;
+use crate::unfinished::Call;
 use crate::verify::{self, VerifyReport, as_damage};
-use crate::{close, directory};
+use crate::{close, directory, unfinished};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,20 @@ impl VectorStore {
     ) -> Result<VectorStore> {
         let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
         Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
+    }
+
+    /// Makes a store at `path` that is filled from another source in one go: it counts once [`finish`](Self::finish) has
+    /// returned `Ok`. Until then opening it is [`Error::Unfinished`]; the same call starts over.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_unfinished(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
+        check_dim(dim)?;
+        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
+        let (dir, lock) = unfinished::begin(&disk, path.as_ref(), Call::Migration, identity.uuid)?;
+        Self::create_in(dir, lock, dim, metric, identity, &OpenOptions::default())
     }
 
     /// Makes a store at `path` whose dimension the first vector fixes, durably: until then it is empty, and
@@ -171,13 +186,14 @@ impl VectorStore {
     /// Writes a new store at `to` (a new or empty directory) with everything of the store at `from` that checks out: for
     /// each id its newest row, if its bytes and its id are intact and nothing says that it was deleted. An older version
     /// takes its place only where nothing that is left tells of the newer one. `from` is only read, and locked meanwhile;
-    /// dimension, metric and kind of the ids stay, the uuid is new. If this fails, what is at `to` is not complete:
-    /// remove it.
+    /// dimension, metric and kind of the ids stay, the uuid is new. If this fails, or the process dies, what is at `to` is
+    /// no store ([`Error::Unfinished`]): repeated, the call starts over.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] and [`Error::NotAStore`] where there is nothing to repair; [`Error::Locked`] while another
-    /// process writes; [`Error::Unsupported`]; [`Error::AlreadyExists`] if `to` is not empty; [`Error::Corrupt`] if
+    /// process writes; [`Error::Unsupported`]; [`Error::AlreadyExists`] and [`Error::NotAStore`] if `to` is not empty,
+    /// [`Error::InItself`] if it lies in `from`; [`Error::Corrupt`] if
     /// nothing is left that says what the store was; [`Error::Io`] and others if `to` cannot be written.
     pub fn repair(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<RepairReport> {
         repair::repair(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), from.as_ref(), to.as_ref())
@@ -193,6 +209,19 @@ impl VectorStore {
     ) -> Result<VectorStore> {
         check_dim(dim)?;
         let (dir, lock) = directory::make_directory(&disk, path)?;
+        Self::create_in(dir, lock, dim, metric, identity, options)
+    }
+
+    /// Makes a store in a directory that is empty and locked.
+    pub(crate) fn create_in(
+        dir: Dir,
+        lock: Lock,
+        dim: u32,
+        metric: Metric,
+        identity: Identity,
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
+        check_dim(dim)?;
         let header = Header { dim, element: Element::F32, identity };
         let manifest = Manifest {
             dim,
@@ -218,6 +247,17 @@ impl VectorStore {
         options: &OpenOptions,
     ) -> Result<VectorStore> {
         let (dir, lock) = directory::make_directory(&disk, path)?;
+        Self::create_without_dim_in(dir, lock, metric, uuid, options)
+    }
+
+    /// As [`create_in`](Self::create_in), without a dimension.
+    pub(crate) fn create_without_dim_in(
+        dir: Dir,
+        lock: Lock,
+        metric: Metric,
+        uuid: [u8; 16],
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
         let manifest = directory::first_manifest(uuid, metric);
         directory::replace_manifest(&dir, &manifest)?;
         Ok(Self::without_dim(dir, manifest, lock, options))
@@ -226,6 +266,7 @@ impl VectorStore {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
         // Before LOCK is made: a path that is no store stays as it is.
         let dir = directory::open(&disk, path)?;
+        unfinished::check(&dir)?;
         let manifest = directory::read_manifest(&dir)?;
         let active = manifest.segments.last().map(|entry| entry.number);
         refuse_links(&dir, active)?;
@@ -373,8 +414,9 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything; [`Error::NoSpace`], [`Error::Io`]: what
-    /// was copied is removed.
+    /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything, [`Error::InItself`] if it lies in this
+    /// store; [`Error::NoSpace`], [`Error::Io`]: what was copied is removed. Until it is whole, also after a crash, the
+    /// copy is no store ([`Error::Unfinished`]): repeated, the call starts over.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         let to = to.as_ref();
         if let Some(Role::Reader(reader)) = self.role.get() {
@@ -397,6 +439,17 @@ impl VectorStore {
     pub fn close(self) -> Result<()> {
         // Dropping `self` afterwards finds nothing left to do, or the same failure.
         self.close_in_place()
+    }
+
+    /// Closes a store that was made by [`create_unfinished`](Self::create_unfinished): from here on it is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`close`](Self::close); [`Error::Io`] if the mark cannot be removed.
+    pub fn finish(self) -> Result<()> {
+        self.close_in_place()?;
+        // Under the lock, which goes with `self`.
+        self._lock.as_ref().map_or(Ok(()), |lock| unfinished::finish(lock.dir()))
     }
 
     fn close_in_place(&self) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::mask::Mask;
 use crate::open::read_del;
 use crate::reader::Reader;
 use crate::repair::MOST_LISTED;
-use crate::repair::source::Part;
+use crate::repair::source::{Part, candidates, is_foreign};
 use crate::snapshot::Snapshot;
 use std::fmt;
 use std::io::ErrorKind;
@@ -238,9 +238,14 @@ pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<Veri
         let dir = directory::open(disk, path)?;
         let before = directory::read_manifest_bytes(&dir).ok();
         let error = match Reader::open(disk, path) {
+            // One without a segment opens beside those of another store, too.
             Ok((reader, _)) => {
-                let snapshot = reader.snapshot();
-                return verify_view(&snapshot.files().dir, &snapshot);
+                let (manifest, snapshot) = reader.with_manifest()?;
+                let dir = &snapshot.files().dir;
+                if !is_foreign(&manifest, &candidates(dir)?) {
+                    return verify_view(dir, &snapshot);
+                }
+                Error::corrupt(&directory::manifest_path(dir), 0, directory::FOREIGN)
             }
             // No MANIFEST, but perhaps segments.
             Err(error @ Error::NotAStore { .. }) => error,

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Migrate, output: &mut Output) -> Result<u8> {
     let idx = Idx::open(&idx)?;
     let named = Named::new(&dat)?;
     let dim = dat.dim;
-    let store = VectorStore::create(&args.store, dim, args.metric.into())?;
+    let store = VectorStore::create_unfinished(&args.store, dim, args.metric.into())?;
     let progress = Progress::new(Some(dat.counted()), dat.components());
     if args.json {
         output.text("{\"not_taken\":[")?;
@@ -37,10 +37,10 @@ pub(crate) fn run(args: &Migrate, output: &mut Output) -> Result<u8> {
     let mut migration = Migration { store: &store, dat, named, report, batch: Batch::default(), done: 0 };
     let outcome = acknowledge(&store, &progress, |acknowledger| migration.take_all(idx, acknowledger));
     let Migration { report, dat, .. } = migration;
-    let go_on = format!("remove {} and migrate again", args.store.display());
+    let go_on = "migrate again".to_owned();
     outcome.map_err(|stopped| stopped.explain(&progress, &go_on))?;
     let taken = store.len()?;
-    store.close().map_err(|e| Stopped::Store(e).explain(&progress, &go_on))?;
+    store.finish().map_err(|e| Stopped::Store(e).explain(&progress, &go_on))?;
     report.finish(args, &dat, taken)?;
     Ok(0)
 }

@@ -60,6 +60,10 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_owned())
     }
+    /// The path of what is there, without links and detours.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
     /// Syncs several files at once; one result each, in their order.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>>;
     /// A hint that these bytes will be synced soon: the disk may begin with them. Promises nothing.
@@ -121,6 +125,16 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
     /// A read-only mapping of at least `len` bytes, all of which the file must have.
     fn map(&self, len: u64) -> io::Result<Mapping>;
+}
+
+/// What stands in a file's place and is none: a directory, a pipe, a socket, a device.
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
+}
+
+/// Whether opening failed because of that.
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none()
 }
 
 /// Bytes copied at once.

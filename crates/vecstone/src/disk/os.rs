@@ -61,6 +61,10 @@ impl Disk for OsDisk {
         std::path::absolute(path)
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(path)
+    }
+
     /// The disk begins with all files before the first one is waited for: one commit of the file system's journal then
     /// mostly covers them all. Measured against a thread for each file, which often needs two.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
@@ -123,8 +127,11 @@ impl DiskDir for OsDir {
         let follow = if how == OFlags::RDONLY { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = how | follow | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o666));
-        let file = File::from(rustix::io::retry_on_intr(open)?);
-        OsFile::of(file)
+        match rustix::io::retry_on_intr(open) {
+            Ok(file) => OsFile::of(File::from(file)),
+            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => Err(super::no_file()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn create_dir(&self, name: &OsStr) -> io::Result<()> {
@@ -280,7 +287,7 @@ struct OsFile {
 impl OsFile {
     fn of(file: File) -> io::Result<Arc<dyn DiskFile>> {
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            return Err(super::no_file());
         }
         Ok(Arc::new(OsFile { guard: OnceLock::new(), file }))
     }

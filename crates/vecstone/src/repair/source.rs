@@ -2,8 +2,8 @@
 
 use super::log::{self, Seen, Unknown};
 use crate::config::{MAX_ROWS, Metric};
-use crate::directory;
-use crate::disk::{Dir, Open};
+use crate::directory::{self, FOREIGN};
+use crate::disk::{Dir, Open, is_no_file};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
@@ -15,6 +15,7 @@ use crate::ids::Ids;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::recover::{self, complain};
+use crate::unfinished;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -210,11 +211,11 @@ fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
     starts
 }
 
-/// Opens a file to read; `None` if it is not there.
+/// Opens a file to read; `None` if it is not there, or something else is.
 fn open(dir: &Dir, path: PathBuf) -> Result<Option<Named>> {
     match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(Some(Named { path, file })),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => Ok(None),
         Err(e) => Err(Error::io(&path, "open", e)),
     }
 }
@@ -275,6 +276,7 @@ fn numbers(dir: &Dir) -> Result<BTreeMap<u64, Vec<u64>>> {
 
 /// Refuses what does not look like a store, before anything is made in it.
 pub(super) fn is_a_store(dir: &Dir) -> Result<()> {
+    unfinished::check(dir)?;
     match directory::read_manifest(dir) {
         Err(error) if numbers(dir)?.is_empty() && !error.is_corrupt() => Err(error),
         _ => Ok(()),
@@ -375,8 +377,6 @@ pub(crate) fn candidates(dir: &Dir) -> Result<Vec<Candidate>> {
     };
     numbers(dir)?.into_iter().map(candidate).collect()
 }
-
-pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
 
 /// Whether a MANIFEST is of another store: there are segments, and none is of the one that it names.
 pub(crate) fn is_foreign(manifest: &Manifest, found: &[Candidate]) -> bool {

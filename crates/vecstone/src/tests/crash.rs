@@ -668,7 +668,7 @@ fn with_model(hash: [u8; 16], model: &Model) -> [u8; 16] {
 }
 
 /// All combinations, or: every choice alone against "all old" and "all new", prefixes, suffixes, and random ones.
-fn choices(options: &[usize], effort: Effort, random: &mut Random) -> Vec<Vec<usize>> {
+pub(super) fn choices(options: &[usize], effort: Effort, random: &mut Random) -> Vec<Vec<usize>> {
     let all =
         options.iter().try_fold(1usize, |all, &n| all.checked_mul(n).filter(|&all| all <= effort.exhaustive));
     if let Some(all) = all {

@@ -1,10 +1,16 @@
 //! Repair tells the truth: what is not as it was is counted, and what may be old is listed.
 
-use super::model::Random;
-use super::repair::{Content, Made, changed, check, deleted_in_del_only, file, names, plain, rich, without};
-use crate::disk::sim::Image;
-use crate::{Id, RepairReport};
-use std::path::PathBuf;
+use super::model::{DIM, DIR, Random, identity, options, root};
+use super::repair::{
+    Content, Made, changed, check, deleted_in_del_only, file, names, plain, repaired, rich, without,
+};
+use crate::disk::Disk;
+use crate::disk::sim::{Image, SimDisk};
+use crate::planted::{Bug, with};
+use crate::verify::verify_directory;
+use crate::{Id, Metric, OpenOptions, RepairReport, VectorStore, VerifyReport};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Whatever differs from what was there is told of.
 fn check_truth(made: &Made, image: &Image, what: &str) -> (RepairReport, Content) {
@@ -128,5 +134,97 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
         2 => bytes.iter_mut().skip(at).take(1 + random.below(400)).for_each(|byte| *byte = 0),
         3 => bytes.iter_mut().skip(at).for_each(|byte| *byte = 0x77),
         _ => bytes.iter_mut().skip(at).take(1 + random.below(9)).for_each(|byte| *byte ^= 0xA5),
+    }
+}
+
+fn verify(image: &Image) -> VerifyReport {
+    let door: Arc<dyn Disk> = Arc::new(SimDisk::new(image));
+    verify_directory(&door, Path::new(DIR)).expect("damage is no error")
+}
+
+/// What another program wrote with right checksums.
+#[test]
+fn rows_and_documents_that_cannot_be_put_are_damage_and_cost_nothing_else() {
+    let disk = SimDisk::new(&root());
+    with(Bug::UncheckedInput, || {
+        let door: Arc<dyn Disk> = Arc::new(disk.clone());
+        let made = VectorStore::create_on(door, Path::new(DIR), DIM, Metric::L2, identity(), &options());
+        let store = made.expect("made");
+        let mut rows = [1.0; 4 * DIM as usize];
+        (rows[5], rows[9]) = (f32::NAN, f32::INFINITY);
+        let documents = [Some("{\"a\": "), None, None, Some("[1]")];
+        store.put_many_with(&["text", "nan", "infinite", "good"], &rows, &documents, None).expect("stored");
+        store.close().expect("closed");
+    });
+    let image = disk.image();
+    let report = verify(&image);
+    let named = |name: &str, id: &str, what: &str| {
+        let is = |damage: &&crate::Damage| damage.path == file(name) && damage.id == Some(Id::from(id));
+        let found = report.damage.iter().find(is).unwrap_or_else(|| panic!("{id} is not named: {report:?}"));
+        assert!(found.what.contains(what), "{found}");
+        found.offset
+    };
+    assert_eq!(named("00000001.jsonl", "text", "is not JSON"), 0);
+    assert_eq!(named("00000001.dat", "nan", "not a finite number"), 256 + 16);
+    assert_eq!(named("00000001.dat", "infinite", "not a finite number"), 256 + 32);
+    assert_eq!(report.damage.len(), 3);
+    let (report, content) = repaired(&image).expect("repaired");
+    let kept: Vec<String> = content.keys().map(ToString::to_string).collect();
+    assert_eq!((kept, report.dropped_total), (vec!["good".to_owned(), "text".to_owned()], 3), "{report:?}");
+    assert_eq!(content[&Id::from("text")].1, None);
+    assert_eq!(content[&Id::from("good")].1.as_deref(), Some("[1]"));
+}
+
+#[test]
+fn a_manifest_of_another_store_is_named_and_hides_nothing() {
+    let other = SimDisk::new(&root());
+    let door: Arc<dyn Disk> = Arc::new(other.clone());
+    let mut stranger = identity();
+    stranger.uuid = [9; 16];
+    let dir = Path::new(DIR);
+    drop(VectorStore::create_on(door, dir, DIM, Metric::Ip, stranger, &options()).expect("made"));
+    let with_segment = other.image().files[&file("MANIFEST")].clone();
+    let other = SimDisk::new(&root());
+    let door: Arc<dyn Disk> = Arc::new(other.clone());
+    drop(VectorStore::create_without_dim_on(door, dir, Metric::Ip, [9; 16], &options()).expect("made"));
+    let without_segment = other.image().files[&file("MANIFEST")].clone();
+    for manifest in [with_segment, without_segment] {
+        for made in [plain(), rich()] {
+            let image = changed(&made.image, "MANIFEST", |bytes| bytes.clone_from(&manifest));
+            let report = verify(&image);
+            let named = |damage: &crate::Damage| {
+                damage.path == file("MANIFEST") && damage.what.contains("another store")
+            };
+            assert!(report.damage.iter().any(named), "{report:?}");
+            let disk = SimDisk::new(&image);
+            let opened = VectorStore::open_on(Arc::new(disk.clone()), dir, &OpenOptions::new());
+            assert!(opened.is_err_and(|error| error.is_corrupt()));
+            assert!(
+                image.files.keys().all(|path| disk.image().files.contains_key(path)),
+                "something is gone"
+            );
+            let (report, content) = check_truth(&made, &image, "a stranger's MANIFEST");
+            assert_eq!(content, made.now, "{report:?}");
+            assert!(report.notes.iter().any(|note| note.contains("another store")), "{report:?}");
+            assert!(report.notes.iter().any(|note| note.contains("nothing says what it was")), "{report:?}");
+        }
+    }
+}
+
+#[test]
+fn a_store_without_manifest_says_so_and_names_repair() {
+    let image = without(&rich(), &["MANIFEST"]);
+    let open = |writable: bool| {
+        let door: Arc<dyn Disk> = Arc::new(SimDisk::new(&image));
+        let dir = Path::new(DIR);
+        if writable {
+            VectorStore::open_on(door, dir, &options())
+        } else {
+            VectorStore::open_read_only_on(door, dir)
+        }
+    };
+    for writable in [false, true] {
+        let error = open(writable).expect_err("no MANIFEST").to_string();
+        assert!(error.contains("MANIFEST is missing") && error.contains("repair"), "{error}");
     }
 }

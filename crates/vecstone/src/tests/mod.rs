@@ -21,4 +21,5 @@ mod refresh;
 mod repair;
 #[cfg(feature = "shuttle")]
 mod shuttle;
+mod unfinished;
 mod verify;

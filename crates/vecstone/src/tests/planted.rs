@@ -132,6 +132,13 @@ caught! {
     a_writer_that_came_meanwhile_is_caught: OneLookForAWriter by steps_catch;
     a_directory_that_is_not_compared_is_caught: ForgetDirectory by replacing_catches;
     a_log_that_was_replaced_is_caught: TrustTheLog by replacing_catches;
+    a_repair_that_is_not_marked_is_caught: SkipUnfinished by super::unfinished::repairs_catch;
+    a_backup_that_is_not_marked_is_caught: SkipUnfinished by super::unfinished::backups_catch;
+    a_mark_that_is_not_synced_is_caught: UnsyncedUnfinished by super::unfinished::repairs_catch;
+    a_mark_that_goes_too_early_is_caught: FinishTooEarly by super::unfinished::repairs_catch;
+    an_unfinished_store_removed_in_no_order_is_caught: ClearAtOnce by super::unfinished::repairs_catch;
+    a_backup_whose_files_cannot_be_told_is_caught: SkipHeadsSync by super::unfinished::backups_catch;
+    a_backup_that_goes_by_names_is_caught: ShareByName by super::unfinished::a_name_was_given_away;
     a_durable_delete_that_does_not_wait_is_caught: NothingIsDurable by durable_deletes_catch;
     a_read_behind_its_version_is_caught: TryBehindVersion by faults_catch;
     a_version_loaded_before_the_buffer_is_caught: ViewBeforeBuffer by moves_catch;

@@ -127,7 +127,7 @@ pub(super) fn flipped(image: &Image, name: &str, at: usize) -> Image {
 }
 
 /// Repairs; what was there is as it was, and what was made is whole.
-fn repaired(image: &Image) -> Result<(RepairReport, Content)> {
+pub(super) fn repaired(image: &Image) -> Result<(RepairReport, Content)> {
     let disk = SimDisk::new(image);
     let door: Arc<dyn Disk> = Arc::new(disk.clone());
     let outcome = repair(&door, Path::new(DIR), Path::new(TO));
@@ -518,7 +518,7 @@ fn it_goes_to_a_new_place_and_from_a_store_that_nobody_writes() {
     let made = plain();
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(&made.image));
     let (from, to) = (Path::new(DIR), Path::new(TO));
-    assert!(matches!(repair(&disk, from, from), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(repair(&disk, from, from), Err(Error::InItself { .. })));
     assert!(matches!(repair(&disk, Path::new("/none"), to), Err(Error::NotFound { .. })));
     let writer = VectorStore::open_on(disk.clone(), from, &small()).expect("opens");
     assert!(matches!(repair(&disk, from, to), Err(Error::Locked { .. })));

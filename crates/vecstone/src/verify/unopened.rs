@@ -25,7 +25,7 @@ pub(super) fn verify(dir: &Dir, opening: Error) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     match directory::read_manifest(dir) {
         Ok(manifest) if source::is_foreign(&manifest, &source::candidates(dir)?) => {
-            report.add(&directory::manifest_path(dir), 0, source::FOREIGN, NO_MANIFEST);
+            report.add(&directory::manifest_path(dir), 0, directory::FOREIGN, NO_MANIFEST);
             let found = source::candidates(dir)?;
             found.into_iter().try_for_each(|candidate| by_name(dir, candidate, &mut report))?;
             return Ok(report);

@@ -102,6 +102,20 @@ impl SimDisk {
         name_changes.retain(|change| !matches!(change, NameChange::Link(at, _) if *at == place));
     }
 
+    /// Someone else gives a file's name to another one, durably at once.
+    pub(crate) fn replace_file(&self, path: &Path, bytes: Vec<u8>) {
+        self.remove_file(path);
+        let mut state = self.state();
+        let dir = path.parent().and_then(|dir| state.current.dir(dir)).expect("a directory");
+        let number = state.inodes.len();
+        state.inodes.push(Inode { durable: bytes.clone(), current: bytes, ..Inode::default() });
+        let place = (dir, path.file_name().expect("a name").to_owned());
+        let State { current, durable, .. } = &mut *state;
+        for names in [current, durable] {
+            names.files.insert(place.clone(), number);
+        }
+    }
+
     /// Someone else removes a directory with all that is in it, durably at once.
     pub(crate) fn remove_dir_all(&self, path: &Path) {
         let mut state = self.state();
