@@ -41,17 +41,24 @@ fn close_files(engine: &Engine) -> Result<()> {
         engine.write_all(writer)?;
         engine.stop_if_moved(writer)?;
         let was_clean = writer.pair.is_clean();
+        // What the old `.ids` alone says is not handed on to a new one.
+        let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(writer).is_ok();
         writer.pair.close().map_err(|error| engine.failed(writer, error))?;
-        let view = engine.published.load();
-        let part = view.active();
-        let since = part.rows - part.segment.base().rows + writer.deletes;
-        let wanted = (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids();
         if wanted && !std::mem::replace(&mut writer.closed, true) {
+            let view = engine.published.load();
             // The next opening reads the log if this fails.
-            _ = write_ids(&engine.dir, part, &kills_of(writer, &view), writer.manifest.number);
+            _ = write_ids(&engine.dir, view.active(), &kills_of(writer, &view), writer.manifest.number);
         }
         Ok(())
     })
+}
+
+/// Whether the active segment is to get an `.ids`: much came since the last, or that is damaged.
+fn wants_ids(engine: &Engine, writer: &Writer, was_clean: bool) -> bool {
+    let view = engine.published.load();
+    let part = view.active();
+    let since = part.rows - part.segment.base().rows + writer.deletes;
+    (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids()
 }
 
 /// Rows of sealed segments that died under the present MANIFEST: those that no `.del` file has yet.

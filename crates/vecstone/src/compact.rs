@@ -6,7 +6,7 @@ use crate::batch::Batch;
 use crate::directory;
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
-use crate::files::random;
+use crate::files::{random, zeros};
 use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
@@ -342,6 +342,11 @@ impl Engine {
     fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
         self.in_both_places(|writer| {
             self.write_all(writer)?;
+            if writer.claim.is_some() {
+                // A compaction leaves out what is dead: that has to be what the logs say.
+                self.settle_all(writer)?;
+                self.confirm(writer)?;
+            }
             let view = self.published.load();
             if wanted(view.active()) { self.seal(writer) } else { Ok(()) }
         })
@@ -431,7 +436,8 @@ impl Engine {
         part: &SegmentView,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<Vec<(u32, u32)>> {
-        let mut to = vec![(u32::MAX, u32::MAX); usize::try_from(part.rows).expect("below MAX_ROWS")];
+        let mut to: Vec<(u32, u32)> = zeros(part.rows)?;
+        to.fill((u32::MAX, u32::MAX));
         let mut live = part.mask.live_in(0..part.rows).peekable();
         while live.peek().is_some() {
             let room = copy.outputs.last().map_or(Space::default(), |output| output.room(copy.limits));

@@ -8,6 +8,7 @@ use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
 use crate::compact::Setbacks;
 use crate::config::Schema;
+use crate::confirm::Claim;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::{MAX_NUMBER, Manifest};
@@ -35,8 +36,6 @@ mod commit;
 mod erase;
 mod places;
 mod sync;
-
-use erase::LOOKS;
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -67,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) hurried: AtomicU64,
     /// Why compactions in the background failed.
     pub(crate) setbacks: Mutex<Setbacks>,
+    /// What `.ids` was dropped for.
+    pub(crate) ids_error: Mutex<Option<Error>>,
     /// Bytes on the heap of the compaction that is under way, about.
     pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
@@ -152,6 +153,8 @@ pub(crate) struct Writer {
     ops: u64,
     /// What readers see if writing stops.
     durable_view: Arc<View>,
+    /// What opening took from `.ids` and nobody has compared with the log yet.
+    pub(crate) claim: Option<Claim>,
     /// Closing has written what the next opening needs.
     pub(crate) closed: bool,
 }
@@ -196,7 +199,7 @@ impl Engine {
         opened: Opened,
         pair: Pair,
     ) -> Arc<Engine> {
-        let Opened { manifest, view, in_del, active, .. } = opened;
+        let Opened { manifest, view, in_del, active, claim, .. } = opened;
         let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
         let state = State {
@@ -239,6 +242,7 @@ impl Engine {
             compacting: Mutex::default(),
             hurried: AtomicU64::new(0),
             setbacks: Mutex::default(),
+            ids_error: Mutex::default(),
             copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
@@ -249,6 +253,7 @@ impl Engine {
                 deletes,
                 ops: 0,
                 durable_view: view,
+                claim,
                 closed: false,
             }),
             threads: Mutex::default(),
@@ -330,47 +335,6 @@ impl Engine {
             buffer.push(std::iter::once(change))
         })
         .map(Some)
-    }
-
-    /// Deletes those of the ids that are there now, in one batch; returns how many.
-    pub(crate) fn delete(&self, mut ops: Vec<Op<'_>>, durability: Durability) -> Result<usize> {
-        ops.sort_unstable_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
-        ops.dedup_by(|a, b| a.id().as_bytes() == b.id().as_bytes());
-        for _ in 0..LOOKS {
-            // Looked up without the lock; what happens meanwhile makes it look again.
-            let view = self.published.load_full();
-            let mut there = Vec::new();
-            for op in &ops {
-                there.push(self.is_in(&view, *op.id())?);
-            }
-            let state = self.room(Batch::Ops(&ops).bytes())?;
-            if !Arc::ptr_eq(&view, &self.published.load()) {
-                continue;
-            }
-            let is_there = |(op, there): (&Op<'_>, bool)| {
-                let hash = self.schema.hasher().hash(op.id().as_bytes());
-                state.buffer.find(hash, op.id().as_bytes()).map_or(there, |found| found.op.is_put())
-            };
-            let found: Vec<Op<'_>> = ops
-                .iter()
-                .zip(there)
-                .filter(|(op, there)| state.kind == Some(op.id().kind()) && is_there((op, *there)))
-                .map(|(op, _)| *op)
-                .collect();
-            let (Some(kind), false) = (state.kind, found.is_empty()) else {
-                // What made it nothing may still be on its way to the disk.
-                let goal = Goal { ops: state.buffer.next(), seq: view.seq };
-                drop(state);
-                if planted::is(Bug::NothingIsDurable) {
-                    return Ok(0);
-                }
-                return self.settle(goal, durability).map(|()| 0);
-            };
-            let changes = Batch::Ops(&found).changes(self.schema.hasher());
-            self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
-            return Ok(found.len());
-        }
-        self.delete_in_turn(&ops, durability)
     }
 
     /// Takes a checked batch of `bytes` bytes into the buffer, waiting for room; returns when it is visible, or durable.
@@ -602,6 +566,11 @@ impl Engine {
 
     pub(crate) fn next_segment_number(&self) -> u64 {
         self.next_segment.load(Ordering::Relaxed)
+    }
+
+    /// What is published was durable when it was published, and nobody has written since.
+    pub(crate) fn fall_back_to_published(&self, writer: &mut Writer) {
+        writer.durable_view = self.published.load_full();
     }
 
     pub(crate) fn has_failed(&self, state: &State) -> bool {

@@ -1,5 +1,6 @@
 //! The files of a segment, by their names: opened, read with checks, written, synced.
 
+use crate::config::MAX_LINE_BYTES;
 use crate::disk::{Dir, DiskFile, Mapping, Open, read_exact_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::header::Header;
@@ -28,7 +29,7 @@ impl Named {
         if len > max {
             return Err(Error::corrupt(&self.path, max, "the file is longer than any can be"));
         }
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut bytes = zeros(len)?;
         self.read(&mut bytes, 0)?;
         Ok(bytes)
     }
@@ -41,8 +42,11 @@ impl Named {
         self.file.len().map_err(|e| Error::io(&self.path, "read the length", e))
     }
 
-    /// Refuses a line of documents that ends beyond the file's end.
+    /// Refuses a line of documents that is longer than any can be, or ends beyond the file's end.
     pub(crate) fn check_end(&self, line: Doc, len: u64) -> Result<()> {
+        if u64::from(line.len) > MAX_LINE_BYTES {
+            return Err(Error::corrupt(&self.path, line.at, "the document is longer than any can be"));
+        }
         if line.at.saturating_add(u64::from(line.len)) > len {
             return Err(Error::corrupt(&self.path, line.at, "documents are missing at the end"));
         }
@@ -144,7 +148,7 @@ impl Files {
         }
         let Some(jsonl) = jsonl else { return Err(self.no_documents(line)) };
         jsonl.check_end(line, jsonl.len()?)?;
-        let mut bytes = vec![0; line.len as usize];
+        let mut bytes = zeros(line.len.into())?;
         jsonl.read(&mut bytes, line.at)?;
         Ok(jsonl.document_in(header, row, line, &bytes)?.map(str::to_owned))
     }
@@ -154,6 +158,22 @@ impl Files {
         let path = self.dat.path.with_extension("jsonl");
         Error::corrupt(&path, line.at, "the file that MANIFEST names is missing")
     }
+}
+
+/// So many values of a length that comes from a file; an error where memory does not suffice.
+pub(crate) fn zeros<T: Clone + Default>(len: u64) -> Result<Vec<T>> {
+    let mut zeros = Vec::new();
+    grow(&mut zeros, len)?;
+    Ok(zeros)
+}
+
+/// Makes a vector as long as that, with zeros behind what it has; an error where memory does not suffice.
+pub(crate) fn grow<T: Clone + Default>(values: &mut Vec<T>, len: u64) -> Result<()> {
+    let lacking = || Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>() as u64) };
+    let len = usize::try_from(len).map_err(|_| lacking())?;
+    values.try_reserve_exact(len.saturating_sub(values.len())).map_err(|_| lacking())?;
+    values.resize(len, T::default());
+    Ok(())
 }
 
 /// How much is copied at a time.
@@ -208,7 +228,9 @@ pub(crate) fn random() -> Result<[u8; 16]> {
         }));
     }
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|e| Error::io(Path::new("the system's random source"), "read", io::Error::other(e)))?;
+    getrandom::fill(&mut bytes).map_err(|e| {
+        let source = e.raw_os_error().map_or_else(|| io::Error::other(e), io::Error::from_raw_os_error);
+        Error::io(Path::new("the system's random source"), "read", source)
+    })?;
     Ok(bytes)
 }

@@ -17,7 +17,9 @@ use crate::config::MAX_ROWS;
 use crate::disk::Mapping;
 use crate::error::Result;
 use crate::files::Named;
+use crate::format::record::{FRAME_BYTES, MAX_LOG_BYTES};
 use crate::format::{Chain, Fields, Identity};
+use crate::mask::Mask;
 use crate::window::Window;
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 use std::fmt;
@@ -32,6 +34,7 @@ const PAYLOAD: usize = PAGE - 4;
 const MAX_PAGES: u64 = 1 << 28;
 const FLAG_DOCUMENTS: u32 = 1;
 
+const BLOOM_BITS_PER_ID: u64 = 10;
 const BLOCK: usize = 64;
 const BLOOM_PROBES: u32 = 6;
 const BLOOM_MIX: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -175,6 +178,17 @@ impl Sizes {
         let indexed = self.blocks > 0 && self.table > 0;
         let consistent = if self.live > 0 { indexed } else { self.blocks == 0 && self.table == 0 };
         if !consistent || self.live > self.rows || self.rows > MAX_ROWS {
+            return None;
+        }
+        // What the writer makes of so many ids, and no more than the log can tell of: a length that was made up is not
+        // mapped, nor read.
+        let most_blocks = (self.live * BLOOM_BITS_PER_ID).div_ceil(BLOCK as u64 * 8);
+        let least_table = (self.live * 20).div_ceil(SLOTS as u64 * 17);
+        let fits = self.blocks <= most_blocks
+            && self.table <= least_table * 4 + 16
+            && self.dead <= Mask::max_bytes(self.rows)
+            && self.kills <= MAX_LOG_BYTES / FRAME_BYTES as u64;
+        if !fits {
             return None;
         }
         let mut end = 1u64;
@@ -419,6 +433,11 @@ impl Ids {
             kills.push(pair_of(self.entry(self.layout.kills, n)?));
         }
         Ok(kills)
+    }
+
+    /// How many ids have a row here.
+    pub(crate) fn count(&self) -> u64 {
+        self.sizes.live
     }
 
     /// Whether it is to be written anew: damage was met.

@@ -1,5 +1,6 @@
 //! Which row of an id is its newest: the in-memory table of an active segment. It copies no id.
 
+use crate::config::MAX_ID_BYTES;
 use crate::disk::Mapping;
 use crate::id::{IdHasher, half};
 use crate::recover::Deleted;
@@ -40,11 +41,15 @@ impl IdxMap {
         there.and_then(<[u8]>::first).copied().unwrap_or(0)
     }
 
-    /// The bytes of the id whose record starts at `at`, not looked into; empty beyond the end.
+    /// The bytes of the id whose record starts at `at`, not looked into; empty beyond the end, and where it
+    /// is longer than any can be.
     pub(crate) fn id_at(&self, at: u32) -> &[u8] {
         let at = u64::from(at);
         let get = |range: Range<u64>| if range.end <= self.end { self.map.get(range) } else { None };
         let len = get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
+        if len as usize > MAX_ID_BYTES {
+            return &[];
+        }
         get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
     }
 }

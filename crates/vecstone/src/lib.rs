@@ -10,6 +10,7 @@ mod buffer;
 mod close;
 mod compact;
 mod config;
+mod confirm;
 mod crew;
 mod dimless;
 mod directory;

@@ -1,5 +1,6 @@
 //! Opening a store: MANIFEST, its segments, and what the log of the active one says.
 
+use crate::confirm::Claim;
 use crate::directory;
 use crate::disk::Dir;
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub(crate) struct Opened {
     pub(crate) active: Recovered,
     /// What the `.del` file of each sealed segment says.
     pub(crate) in_del: HashMap<u64, Mask>,
+    /// What only `.ids` has said so far.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// How a store is read.
@@ -62,6 +65,10 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     let (files, header) = open_pair(dir, &manifest, last, how.writable)?;
     order.check(&files.idx, None)?;
     let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest)?;
+    let claimed = (segment.base().rows > 0).then(|| {
+        let kills = active.kills.iter().filter(|kill| kill.seq <= segment.base().last_seq);
+        (mask.clone(), kills.map(|kill| (kill.segment, kill.row)).collect())
+    });
     if active.manifest > manifest.number {
         let what = "the log knows a newer MANIFEST: this one is an old copy";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
@@ -72,11 +79,18 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     segment.replay(&mut active, &mut mask)?;
     let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.tip.rows))?));
     let end = active.tip.sealed(&header);
-    segments.push(SegmentView { segment: Arc::new(segment), rows: active.tip.rows, mask, dat_map, end });
+    let segment = Arc::new(segment);
+    let claim = claimed.map(|(dead, kills)| Claim {
+        segment: segment.clone(),
+        dead,
+        kills,
+        manifest: manifest.number,
+    });
+    segments.push(SegmentView { segment, rows: active.tip.rows, mask, dat_map, end });
     let kind = kind_of(dir, &manifest, &active.tip)?;
     let mut view = View { segments, kind, seq: active.tip.seq };
     apply_kills(&mut view, &active, &files)?;
-    Ok(Opened { manifest, view, files, active, in_del })
+    Ok(Opened { manifest, view, files, active, in_del, claim })
 }
 
 /// Whether segments stand in MANIFEST in the order of writing, as their sequences tell.
@@ -183,13 +197,17 @@ pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> 
     };
     let file = dir.open_file(&path, crate::disk::Open::Read).map_err(missing)?;
     let named = Named { path: path.clone(), file };
-    // A bitmap of all row numbers is no longer than this.
-    let bytes = named.read_all((1 << 30) + 8)?;
-    let mask = if bytes.len() as u64 == len && crc32c(&bytes) == crc {
-        Mask::from_roaring(&bytes, sealed.rows)
-    } else {
-        None
-    };
+    // MANIFEST's length was compared with the rows: nothing longer is read.
+    let found = named.len()?;
+    if found != len {
+        return Err(Error::corrupt(
+            &path,
+            found.min(len),
+            "the list of dead rows has another length than MANIFEST says",
+        ));
+    }
+    let bytes = named.read_all(len)?;
+    let mask = if crc32c(&bytes) == crc { Mask::from_roaring(&bytes, sealed.rows) } else { None };
     mask.ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
 }
 
@@ -259,9 +277,19 @@ fn start_at(
     if !recover::ends_a_batch(files, header, &tip).ok()? {
         return None;
     }
-    let mask = Mask::from_roaring(&ids.dead().ok()?, point.rows)?;
+    let mask = Mask::from_roaring(&ids.dead().ok()?, point.rows);
     let kills = if point.manifest == manifest.number { ids.kills().ok()? } else { Vec::new() };
-    Some((tip, mask, kills))
+    let is_there = |&(number, row): &(u32, u32)| {
+        let entry = manifest.segments.iter().find(|segment| segment.number == u64::from(number));
+        let sealed = entry.and_then(|segment| segment.sealed.as_ref());
+        sealed.is_some_and(|sealed| u64::from(row) < sealed.rows)
+    };
+    let mask = mask.filter(|mask| point.rows - mask.dead() <= ids.count() && kills.iter().all(is_there));
+    if mask.is_none() {
+        // Its checksums are right and it makes no sense: the log is read, and it is written anew.
+        ids.note_damage();
+    }
+    Some((tip, mask?, kills))
 }
 
 fn kind_of(dir: &Dir, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> {

@@ -62,6 +62,8 @@ pub(crate) enum Bug {
     IgnoreMove,
     /// Making a pair fails, and what was there under its names is removed.
     RemoveOthersFiles,
+    /// What `.ids` says of dead rows and kills is not compared with the log.
+    TrustIds,
     /// Numbers in MANIFEST are not compared with each other.
     UncheckedManifest,
     /// A read does not check its checksum.

@@ -196,7 +196,9 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
     let (header, file) = read_headers(&files.dat, &files.idx, dat_len, idx_len)?;
     let start = from.cloned().unwrap_or_else(|| Tip::start(&file));
     let mut walk = Walk::new(header, start, [dat_len, jsonl_len], manifest);
-    let mut log = Window::new(&files.idx, idx_len);
+    // What is behind that is no record: it is not read, and cut with the rest.
+    let end = idx_len.min(record::MAX_LOG_BYTES);
+    let mut log = Window::new(&files.idx, end);
     let stopped_at = walk.run(&mut log)?;
     let mut proof = walk.proof;
     if let Some(at) = stopped_at
@@ -220,10 +222,20 @@ pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
 
 /// As [`read_sealed`], but also gives what comes before the first damage.
 pub(crate) fn read_as_far_as_it_holds(files: &Files, sealed: &Sealed) -> Result<(Recovered, Option<Error>)> {
+    read_up_to(files, sealed, 0)
+}
+
+/// Reads the log of a pair up to a point, where it must be what was said, with the kills under that MANIFEST.
+pub(crate) fn read_part(files: &Files, point: &Sealed, manifest: u64) -> Result<Recovered> {
+    let (found, broken) = read_up_to(files, point, manifest)?;
+    broken.map_or(Ok(found), Err)
+}
+
+fn read_up_to(files: &Files, sealed: &Sealed, kills_of: u64) -> Result<(Recovered, Option<Error>)> {
     let (header, file) = read_headers(&files.dat, &files.idx, sealed.dat_len, sealed.idx_len)?;
-    let mut walk = Walk::new(header, Tip::start(&file), [sealed.dat_len, sealed.jsonl_len], 0);
+    let mut walk = Walk::new(header, Tip::start(&file), [sealed.dat_len, sealed.jsonl_len], kills_of);
     walk.proof = u64::MAX;
-    let idx_len = sealed.idx_len.min(files.idx.len()?);
+    let idx_len = sealed.idx_len.min(files.idx.len()?).min(record::MAX_LOG_BYTES);
     let stopped = walk.run(&mut Window::new(&files.idx, idx_len))?;
     let mut broken = stopped.map(|at| walk.blame(files, at));
     let found = walk.finish(idx_len);

@@ -7,12 +7,12 @@
 pub(crate) mod log;
 pub(crate) mod source;
 
-use crate::config::check_finite;
+use crate::config::{MAX_LINE_BYTES, check_finite};
 use crate::directory;
 use crate::disk::{Dir, Disk};
 use crate::document::one_line;
 use crate::error::{Error, Result};
-use crate::files::random;
+use crate::files::{random, zeros};
 use crate::format::Identity;
 use crate::id::{AsId, Id, IdKind};
 use crate::ids::Doc;
@@ -409,7 +409,10 @@ fn read_document(part: &Part, row: u32, doc: Doc) -> Result<Option<String>, Stri
     if end.is_none_or(|end| end > part.jsonl_len) {
         return Err("the file ends before this document".to_owned());
     }
-    let mut line = vec![0; doc.len as usize];
+    if u64::from(doc.len) > MAX_LINE_BYTES {
+        return Err("the document is longer than any can be; its vector is kept".to_owned());
+    }
+    let mut line = zeros(doc.len.into()).map_err(|error| error.to_string())?;
     jsonl.read(&mut line, doc.at).map_err(|error| error.to_string())?;
     if part.header.identity.line_crc(row.into(), &line) != doc.crc {
         return Err("the document does not match its checksum; its vector is kept".to_owned());

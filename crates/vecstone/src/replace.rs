@@ -58,6 +58,7 @@ impl Engine {
     pub(crate) fn seal(&self, writer: &mut Writer) -> Result<()> {
         check_room(&writer.manifest, writer.manifest.segments.len() + 1)?;
         self.settle_all(writer)?;
+        self.confirm(writer)?;
         self.hooks.here("seal");
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part } = self.next_segment(writer)?;
@@ -97,7 +98,9 @@ impl Engine {
             let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
             let clears = !planted::is(Bug::ClearFilesOnly);
             let (made, pair) = (pair.made(), Some(pair));
-            self.replace(writer, Replacement { manifest, view, made, obsolete, pair, clears })
+            self.replace(writer, Replacement { manifest, view, made, obsolete, pair, clears })?;
+            writer.claim = None;
+            Ok(())
         })
     }
 
@@ -124,6 +127,7 @@ impl Engine {
         self.in_both_places(|writer| {
             self.write_all(writer)?;
             self.settle_all(writer)?;
+            self.confirm(writer)?;
             let view = self.published.load_full();
             let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
             Ok((writer.manifest.clone(), snapshot))

@@ -2,7 +2,7 @@
 
 use crate::disk::{Dir, Mapping, Open};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named};
+use crate::files::{Files, Named, grow};
 use crate::format::header::Header;
 use crate::format::manifest::Sealed;
 use crate::format::record;
@@ -432,7 +432,8 @@ impl Segment {
             for &line in &lines[piece.clone()] {
                 jsonl.check_end(line, len)?;
             }
-            bytes.resize(usize::try_from(range.end - range.start).unwrap_or(usize::MAX), 0);
+            bytes.clear();
+            grow(&mut bytes, range.end - range.start)?;
             jsonl.read(&mut bytes, range.start)?;
             for (&row, &line) in rows[piece.clone()].iter().zip(&lines[piece]) {
                 let start = usize::try_from(line.at.saturating_sub(range.start)).unwrap_or(usize::MAX);

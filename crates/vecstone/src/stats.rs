@@ -50,6 +50,8 @@ pub struct Stats {
     /// Whether the file system was seen to give the open store another inode: whether the store was moved is then told by
     /// the content of LOCK.
     pub unsteady_inodes: bool,
+    /// Which `.ids` of the active segment said something else than the log, and was dropped by this handle.
+    pub ids_error: Option<String>,
 }
 
 /// One segment.
@@ -146,13 +148,16 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         memory.mapped += mapped;
         memory.resident += resident;
     }
-    let mut compaction_error = None;
+    let (mut compaction_error, mut ids_error) = (None, None);
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
         memory.other += engine.copying.load(Ordering::Relaxed);
         if !engine.threads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             memory.other += THREADS_HEAP;
         }
+        let differed = engine.ids_error.lock().unwrap_or_else(PoisonError::into_inner);
+        ids_error = differed.as_ref().map(ToString::to_string);
+        drop(differed);
         let mut setbacks = engine.setbacks();
         compaction_error = setbacks.error(&engine.published.load()).map(ToString::to_string);
     }
@@ -174,6 +179,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         memory,
         compaction_error,
         unsteady_inodes: engine.is_some_and(Engine::is_unsteady),
+        ids_error,
     })
 }
 

@@ -147,6 +147,7 @@ fn tidy(engine: &Engine) {
         engine.hooks.here("tidy thread");
         drop(state);
         // What fails here is tried again later; `stats` and `compact` say why.
+        engine.confirm_in_background();
         engine.index_in_background();
         engine.compact_in_background();
         // Many small writes are one reason to look again, not many.

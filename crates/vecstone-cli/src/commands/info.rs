@@ -67,6 +67,7 @@ pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
             "resident": memory.resident,
         },
         "compaction_error": stats.compaction_error,
+        "ids_error": stats.ids_error,
     }))
 }
 

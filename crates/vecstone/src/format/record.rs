@@ -2,7 +2,7 @@
 
 use super::header::{Bad, Header};
 use super::{Chain, Fields, Identity, MAX_SEQ, chain_of, crc32c};
-use crate::config::{MAX_BATCH_RECORDS, MAX_ID_BYTES};
+use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_LINE_BYTES};
 
 /// The offset that marks a deleted id.
 const DELETED: u64 = u64::MAX;
@@ -39,6 +39,8 @@ const COMMIT_CRC_AT: usize = 88;
 const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 20 * MAX_BATCH_RECORDS;
 /// No log of a pair is longer: a record starts below 2^32. What a file has behind that is no record.
 pub(crate) const MAX_LOG_BYTES: u64 = u32::MAX as u64 + (FRAME_BYTES + MAX_CONTROL_LEN) as u64;
+/// No batch has more bytes of records before its COMMIT: its ids, and what is around each.
+pub(crate) const MAX_BATCH_LOG: u64 = MAX_BATCH_BYTES + (FRAME_BYTES * MAX_BATCH_RECORDS) as u64;
 /// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
 pub(crate) const LEAST_LOG_OF_ROW: u64 = (FRAME_BYTES + 1 + 4) as u64;
 const DURABLE_LEN: usize = 20;
@@ -319,6 +321,11 @@ impl<'a> CommitArrays<'a> {
     /// Length and checksum of each row's line; empty in a segment without documents.
     pub(crate) fn documents(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         pairs(self.documents)
+    }
+
+    /// Whether a line is longer than any can be.
+    pub(crate) fn has_endless_line(&self) -> bool {
+        self.documents().any(|(len, _)| u64::from(len) > MAX_LINE_BYTES)
     }
 
     pub(crate) fn kills(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {

@@ -1,15 +1,14 @@
 //! Building the file.
 
 use super::{
-    BLOCK, Content, DOC_BYTES, Doc, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE, PAYLOAD, Point, ROW_BYTES,
-    RowEntry, SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
+    BLOCK, BLOOM_BITS_PER_ID, Content, DOC_BYTES, Doc, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE,
+    PAYLOAD, Point, ROW_BYTES, RowEntry, SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
 };
 use crate::config::MAX_ROWS;
 use crate::error::{Error, Result};
-use crate::files::Named;
+use crate::files::{Named, zeros};
 use std::io;
 
-const BLOOM_BITS_PER_ID: u64 = 10;
 /// Pages are written this many at a time (1 MiB).
 const PAGES_PER_WRITE: usize = 256;
 
@@ -87,14 +86,6 @@ impl Pages<'_> {
     }
 }
 
-fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
-    let mut zeros = Vec::new();
-    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
-    zeros.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
-    zeros.resize(len, T::default());
-    Ok(zeros)
-}
-
 /// The live ids sorted by their page of the hash table.
 struct Buckets {
     /// Places in `live`, page by page.
@@ -109,7 +100,7 @@ impl Buckets {
         let first = (live.len() * 20).div_ceil(SLOTS * 17);
         let mut pages = first;
         let mut ends = loop {
-            let mut counts: Vec<u32> = zeros(pages)?;
+            let mut counts: Vec<u32> = zeros(pages as u64)?;
             for &(hash, _) in live {
                 counts[Self::page(hash, pages)] += 1;
             }
@@ -126,7 +117,7 @@ impl Buckets {
         for place in &mut ends {
             start += std::mem::replace(place, start);
         }
-        let mut order: Vec<u32> = zeros(live.len())?;
+        let mut order: Vec<u32> = zeros(live.len() as u64)?;
         for (n, &(hash, _)) in (0..).zip(live) {
             let place = &mut ends[Self::page(hash, pages)];
             order[*place as usize] = n;
@@ -159,7 +150,7 @@ impl Buckets {
 /// The Bloom filter's blocks, one after the other.
 fn bloom(live: &[(u64, u32)]) -> Result<Vec<u8>> {
     let blocks = (live.len() as u64 * BLOOM_BITS_PER_ID).div_ceil(BLOCK as u64 * 8);
-    let mut bits = zeros(usize::try_from(blocks).unwrap_or(usize::MAX).saturating_mul(BLOCK))?;
+    let mut bits = zeros(blocks.saturating_mul(BLOCK as u64))?;
     let (out, _) = bits.as_chunks_mut::<BLOCK>();
     for &(hash, _) in live {
         let block = &mut out[usize::try_from(scale(hash, blocks)).unwrap_or(0)];

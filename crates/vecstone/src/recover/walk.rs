@@ -5,8 +5,10 @@ use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ROWS};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::format::header::Header;
-use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, Next, Record};
-use crate::format::{Chain, chain_of};
+use crate::format::record::{
+    self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, MAX_BATCH_LOG, Next, Record,
+};
+use crate::format::{Chain, MAX_SEQ, chain_of};
 use crate::id::{IdHasher, IdKind, half};
 use crate::planted::{self, Bug};
 use crate::rows::{Row, RowTable};
@@ -19,13 +21,21 @@ pub(super) fn strongest_proof(log: &mut Window<'_>, mut at: u64, header: &Header
     let len = log.len;
     while at < len {
         let bytes = log.at_least(at, READ_AHEAD)?;
-        strongest = strongest.max(record::strongest_proof(bytes, &header.identity).unwrap_or(0));
+        if !is_zero(bytes) {
+            strongest = strongest.max(record::strongest_proof(bytes, &header.identity).unwrap_or(0));
+        }
         if at + bytes.len() as u64 >= len {
             break;
         }
         at += (bytes.len() - record::CONTROL_OVERLAP) as u64;
     }
     Ok(strongest)
+}
+
+/// Holes of a file are passed at the speed of memory.
+fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()])
 }
 
 /// What stands at a point of the log.
@@ -235,6 +245,9 @@ impl Walk {
                 Next::Record(record, len) => (record, len),
             };
             let Ok(idx_at) = u32::try_from(self.tip.idx_end + at as u64) else { return STOP };
+            if at as u64 > MAX_BATCH_LOG {
+                return STOP;
+            }
             match record {
                 Record::Control { payload } => {
                     return match Control::decode(payload, &self.header.identity) {
@@ -297,6 +310,7 @@ impl Walk {
             && u64::from(commit.rows) == batch.puts
             && commit.batch_len == batch.commit_at as u64
             && Some(commit.seq) == tip.seq.checked_add(1)
+            && commit.seq <= MAX_SEQ
             && (commit.durable_seq <= tip.seq || planted::is(Bug::ClaimTooMuch))
             && commit.rows_end == rows_end
             && batch.puts * header.stride() <= MAX_BATCH_BYTES
@@ -316,6 +330,9 @@ impl Walk {
             return STOP;
         }
         let documents = commit.flags & FLAG_DOCUMENTS != 0;
+        if arrays.has_endless_line() {
+            return STOP;
+        }
         let lines_start = tip.lines_start();
         let lines: u64 = arrays.documents().map(|(len, _)| u64::from(len)).sum();
         let docs_end = if documents { lines_start + lines } else { 0 };

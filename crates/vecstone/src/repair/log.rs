@@ -388,7 +388,9 @@ fn step_at(bytes: &[u8], header: &Header) -> Result<Step, Unknown> {
             Next::Need(more) => return Ok(Step::Need(at.saturating_add(more))),
             Next::Bad => return Ok(Step::Damaged),
             Next::Record(Record::Control { payload }, len) => (payload, len),
-            Next::Record(..) if records == MAX_BATCH_RECORDS => return Ok(Step::Damaged),
+            Next::Record(..) if records == MAX_BATCH_RECORDS || at as u64 > record::MAX_BATCH_LOG => {
+                return Ok(Step::Damaged);
+            }
             Next::Record(_, len) => {
                 records += 1;
                 at += len;
@@ -396,6 +398,7 @@ fn step_at(bytes: &[u8], header: &Header) -> Result<Step, Unknown> {
             }
         };
         return match Control::decode(payload, &header.identity) {
+            Some(Control::Commit(_, arrays)) if arrays.has_endless_line() => Ok(Step::Damaged),
             Some(Control::Commit(commit, _)) => {
                 let flags = u64::from(commit.flags & !FLAG_DOCUMENTS) | u64::from(commit.reserved);
                 if flags != 0 {

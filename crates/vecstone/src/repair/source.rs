@@ -20,8 +20,6 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The longest list of dead rows: a bitmap of all row numbers.
-pub(crate) const MAX_DEL: u64 = (1 << 30) + 8;
 /// What it means that something is lost which could say that a row is dead.
 const MAY_BE_OLD: &str = "rows that are kept may have been deleted, or be older versions: they are listed";
 /// Where sequence and chain stand in a FILE record.
@@ -92,7 +90,7 @@ impl Part {
     }
 
     /// More rows than this one file or the other has no room for: no record of a row is shorter than 13 bytes.
-    fn most_rows(&self) -> u64 {
+    pub(crate) fn most_rows(&self) -> u64 {
         self.rows_in_dat().max(self.idx_len / 13).min(MAX_ROWS)
     }
 
@@ -155,7 +153,7 @@ impl Part {
         let Look { stem, dat, idx, in_idx, .. } = look;
         let len = |file: &Option<Named>| file.as_ref().map_or(Ok(0), Named::len);
         // .idx first: beside a writer the others are at least as long as it says.
-        let idx_len = len(&idx)?;
+        let idx_len = len(&idx)?.min(record::MAX_LOG_BYTES);
         let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
         let intact = in_idx.filter(|file| file.header == header);
         let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
@@ -490,7 +488,8 @@ impl Source {
     fn read_dels(&mut self, dir: &Dir, dels: &[u64], part: &mut Part) -> Result<()> {
         for &manifest in dels {
             let path = directory::del_path(dir, part.header.identity.segment, manifest);
-            let bytes = open(dir, path.clone())?.and_then(|file| file.read_all(MAX_DEL).ok());
+            let bytes = open(dir, path.clone())?
+                .and_then(|file| file.read_all(Mask::max_bytes(part.most_rows())).ok());
             match bytes.and_then(|bytes| Mask::from_roaring(&bytes, part.most_rows())) {
                 Some(mask) => {
                     mask.dead_rows().for_each(|row| _ = part.dead.kill(row));

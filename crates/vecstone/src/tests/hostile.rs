@@ -2,9 +2,13 @@
 
 use super::model::{DIM, DIR, identity, options, root};
 use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, Open, open_file};
-use crate::format::MAX_SEQ;
+use crate::disk::{Dir, Disk, Open, open_file};
+use crate::files::Named;
 use crate::format::manifest::{MAX_NUMBER, Manifest};
+use crate::format::{Identity, MAX_SEQ};
+use crate::id::IdHasher;
+use crate::ids::{Content, Doc, Ids};
+use crate::mask::Mask;
 use crate::planted::{Bug, with};
 use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
 use std::panic::catch_unwind;
@@ -201,5 +205,138 @@ fn numbers_at_their_limits_are_never_passed() {
             assert_eq!(numbers, manifest_of(&disk.image()).segments.len(), "{what}: something was made");
         }
         assert_eq!(lost(&disk, &ids), Vec::<String>::new(), "{what}");
+    }
+}
+
+/// A list of dead rows is as long as MANIFEST says, which is no longer than its rows need: more of it is not read.
+#[test]
+fn a_list_of_another_length_is_refused_by_its_length() {
+    let image = store(&options());
+    let is_list = |path: &&PathBuf| path.extension().is_some_and(|suffix| suffix == "del");
+    let list = image.files.keys().find(is_list).expect("rows of sealed segments are dead").clone();
+    for len in [0, 1, image.files[&list].len() - 1, image.files[&list].len() + 1, 1 << 20] {
+        let mut image = image.clone();
+        image.files.get_mut(&list).expect("there").resize(len, 0);
+        let error = open(&SimDisk::new(&image), &options()).expect_err("refused");
+        assert!(matches!(&error, Error::Corrupt { path, .. } if *path == list), "{len}: {error}");
+    }
+}
+
+/// Nobody asks for memory by the length of a line that no document can have.
+#[test]
+fn a_line_longer_than_any_is_refused_before_it_is_read() {
+    let disk = SimDisk::new(&store(&options()));
+    let path = file("00000001.idx");
+    let named = Named { path: path.clone(), file: open_file(disk, &path, Open::Read).expect("there") };
+    for len in [(1 << 30) + 1, u32::MAX] {
+        let line = Doc { at: 0, len, crc: 0 };
+        let error = named.check_end(line, u64::MAX).expect_err("refused");
+        assert!(matches!(error, Error::Corrupt { offset: 0, .. }), "{error}");
+    }
+    assert!(named.check_end(Doc { at: 0, len: 1 << 30, crc: 0 }, u64::MAX).is_ok());
+}
+
+const SEALED: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const ACTIVE: [&str; 5] = ["a", "i", "j", "k", "i"];
+
+/// A sealed segment, and an active one with an `.ids` that says these rows are dead, and those of other segments.
+fn with_ids(dead: &[u32], kills: &[(u32, u32)]) -> Image {
+    let disk = SimDisk::new(&root());
+    let door: Arc<dyn Disk> = Arc::new(disk.clone());
+    let options = options().segment_records(8);
+    let store = VectorStore::create_on(door.clone(), Path::new(DIR), DIM, Metric::L2, identity(), &options);
+    let store = store.expect("made");
+    let rows = |ids: &[&str]| ids.iter().flat_map(|id| vector(id)).collect::<Vec<f32>>();
+    store.put_many(&SEALED, &rows(&SEALED)).and_then(|()| store.flush()).expect("stored");
+    ACTIVE.iter().for_each(|id| store.put(id, &vector(id)).expect("stored"));
+    store.close().expect("closed");
+    let entry = manifest_of(&disk.image()).segments.last().expect("active").clone();
+    let dir = Dir::open(&door, Path::new(DIR)).expect("there");
+    let pair = file(&format!("{:08}", entry.number));
+    let identity = Identity { segment: entry.number, salt: entry.salt, ..identity() };
+    let path = pair.with_extension("ids");
+    let named = Named { path: path.clone(), file: dir.open_file(&path, Open::Read).expect("written") };
+    let honest = Ids::open(named, &identity).expect("readable").expect("whole");
+    let said = (honest.dead().expect("whole"), honest.kills().expect("whole"));
+    assert_eq!(said, (mask_of(&[1]).to_roaring(), vec![(1, 0)]), "what the log says");
+    let hasher = IdHasher::new(&identity.uuid);
+    let live = [("a", 0), ("i", 4), ("j", 2), ("k", 3)].map(|(id, row)| (hasher.hash(id.as_bytes()), row));
+    let row = |row: u32| honest.row(row).expect("whole");
+    let (point, dead) = (*honest.point(), mask_of(dead).to_roaring());
+    let content = Content { point, row: &row, live: live.to_vec(), dead: &dead, kills };
+    dir.unlink(&path).expect("removed");
+    let named = Named { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
+    crate::ids::write(&named, &content).expect("written");
+    disk.image()
+}
+
+fn mask_of(rows: &[u32]) -> Mask {
+    let mut mask = Mask::default();
+    rows.iter().for_each(|&row| _ = mask.kill(row));
+    mask
+}
+
+const ALL: [&str; 11] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
+
+/// Dead rows and kills that the log does not know: hidden until the first seal or compaction, lost never.
+fn what_only_ids_says_kills_nothing_now() -> Result<(), String> {
+    let lies: [(&[u32], &[(u32, u32)]); 6] = [
+        (&[1, 2], &[(1, 0)]),
+        (&[1], &[(1, 0), (1, 1), (1, 5)]),
+        (&[], &[(1, 0)]),
+        (&[1], &[]),
+        (&[1], &[(1, 0), (1, 8)]),
+        (&[1], &[(1, 0), (7, 0)]),
+    ];
+    for (dead, kills) in lies {
+        for hidden in [None, Some("b"), Some("j")] {
+            let disk = SimDisk::new(&with_ids(dead, kills));
+            let store =
+                open(&disk, &options().segment_records(8)).map_err(|e| format!("{dead:?} {kills:?}: {e}"))?;
+            if let Some(id) = hidden {
+                store.put(id, &vector(id)).expect("stored");
+            }
+            for id in ["x1", "x2", "x3", "x4"] {
+                store.put(id, &vector(id)).expect("stored");
+            }
+            store.compact().expect("compacted");
+            store.close().expect("closed");
+            let reader =
+                VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(DIR)).expect("opens");
+            let mut ids: Vec<String> =
+                reader.iter().expect("read").map(|row| format!("{:?}", row.expect("read").0)).collect();
+            ids.sort();
+            let twice = ids.windows(2).any(|pair| pair[0] == pair[1]);
+            let lost = lost(&disk, &ALL);
+            if twice || !lost.is_empty() || ids.len() != ALL.len() + 4 {
+                return Err(format!(
+                    "dead {dead:?}, kills {kills:?}, put {hidden:?}: lost {lost:?}, there {ids:?}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn lying_ids_catch(bug: Bug) -> bool {
+    with(bug, || what_only_ids_says_kills_nothing_now().is_err())
+}
+
+#[test]
+fn what_only_ids_says_kills_nothing() {
+    what_only_ids_says_kills_nothing_now().expect("the log decides");
+}
+
+#[test]
+fn stats_say_that_ids_differed() {
+    let open = |dead: &[u32]| open(&SimDisk::new(&with_ids(dead, &[(1, 0)])), &options()).expect("opens");
+    for (dead, differs) in [(&[1][..], false), (&[1, 2], true)] {
+        let store = open(dead);
+        assert_eq!(store.stats().expect("known").ids_error, None);
+        assert_eq!(store.get("j").expect("read").is_none(), differs, "hidden until then");
+        store.put("y", &vector("y")).and_then(|()| store.compact()).expect("compacted");
+        let error = store.stats().expect("known").ids_error;
+        assert_eq!(error.is_some_and(|text| text.contains(".ids")), differs);
+        assert_eq!(store.get("j").expect("read"), Some(vector("j")));
     }
 }

@@ -1,6 +1,7 @@
 //! Every byte of one segment, also behind what is damaged.
 
 use super::{Damage, UNREADABLE, VerifyReport};
+use crate::config::MAX_LINE_BYTES;
 use crate::error::Result;
 use crate::files::Named;
 use crate::format::header::{Bad, HEADER_LEN, Header};
@@ -231,6 +232,12 @@ impl Checker<'_> {
         let null = NULL_LINE.len() as u64;
         let (start, len) =
             if doc.len == 0 { (u64::from(row) * null, null) } else { (doc.at, doc.len.into()) };
+        if u64::from(doc.len) > MAX_LINE_BYTES {
+            let (path, what) =
+                (named.path.clone(), format!("the document of row {row} is longer than any can be"));
+            self.hurt(&path, start, id, what, LOST);
+            return Ok(());
+        }
         let check = |bytes: &[u8]| match doc.len {
             0 => (bytes != NULL_LINE).then_some(NO_MATCH),
             _ if identity.line_crc(row.into(), bytes) != doc.crc => Some(NO_MATCH),

@@ -1,7 +1,6 @@
 //! A store that does not open: all that is there of it.
 
 use super::{VerifyReport, check_ids, part};
-use crate::config::MAX_ROWS;
 use crate::directory;
 use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
@@ -13,7 +12,7 @@ use crate::id::IdKind;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::repair::log::{self, Seen};
-use crate::repair::source::{self, Candidate, Look, MAX_DEL, Part};
+use crate::repair::source::{self, Candidate, Look, Part};
 use std::path::Path;
 
 const UNKNOWN: &str = "the store does not open; repair leaves this segment out";
@@ -113,8 +112,9 @@ fn by_name(dir: &Dir, candidate: Candidate, report: &mut VerifyReport) -> Result
     for manifest in dels {
         let path = directory::del_path(dir, header.identity.segment, manifest);
         let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e));
-        let bytes = file.and_then(|file| Named { path: path.clone(), file }.read_all(MAX_DEL));
-        match bytes.map(|bytes| (bytes.len() as u64, Mask::from_roaring(&bytes, MAX_ROWS))) {
+        let bytes = file
+            .and_then(|file| Named { path: path.clone(), file }.read_all(Mask::max_bytes(part.most_rows())));
+        match bytes.map(|bytes| (bytes.len() as u64, Mask::from_roaring(&bytes, part.most_rows()))) {
             Ok((len, Some(found))) => {
                 report.bytes += len;
                 mask = found;
