@@ -142,11 +142,20 @@ impl Store {
             !row.is_empty()
         };
         let at_once = self.at_once(|store| match sized(store, row) {
-            true => store.try_get_into(id.as_id(), row),
+            true => match store.try_get_into(id.as_id(), row) {
+                // Refreshed since by another thread, this handle shows another store.
+                Err(Error::DimensionMismatch { .. }) => Ok(None),
+                got => got,
+            },
             false => Ok(Some(false)),
         })?;
         let found = match at_once {
             Some(found) => found,
+            None if self.mode == Mode::Read => self.with(py, |store| {
+                let snapshot = store.snapshot()?;
+                row.resize(snapshot.dim(), 0.0);
+                Ok(!row.is_empty() && snapshot.get_into(id.as_id(), row)?)
+            })?,
             None => self.with(py, |store| Ok(sized(store, row) && store.get_into(id.as_id(), row)?))?,
         };
         if !found {

@@ -198,6 +198,20 @@ pub(crate) fn is_lenient(missing: &str) -> PyResult<bool> {
     }
 }
 
+/// The vectors of many ids of a snapshot, as [`get_many`] gives them.
+pub(crate) fn get_many_of<'py>(
+    py: Python<'py>,
+    snapshot: &Snapshot,
+    wanted: &Ids,
+    lenient: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    get_many(py, wanted, snapshot.dim(), lenient, |out, absent| {
+        let ids = wanted.refs();
+        all_of_kind(snapshot.kind(), &ids)?;
+        snapshot.get_many_into(&ids, out, |n| absent.push(n))
+    })
+}
+
 /// The vectors of many ids, float32 of shape (n, dim), aligned with them. `read` reads them and tells which are absent.
 pub(crate) fn get_many<'py>(
     py: Python<'py>,

@@ -68,11 +68,7 @@ impl Snapshot {
         missing: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
-        reading::get_many(py, &ids, self.snapshot.dim(), lenient, |out, absent| {
-            let ids = ids.refs();
-            reading::all_of_kind(self.snapshot.kind(), &ids)?;
-            self.snapshot.get_many_into(&ids, out, |n| absent.push(n))
-        })
+        reading::get_many_of(py, &self.snapshot, &ids, lenient)
     }
 
     /// The document of an id; `default` if the id or its document is not there.

@@ -216,6 +216,10 @@ impl Store {
         missing: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
+        if self.mode == Mode::Read {
+            // Another thread may refresh this handle, and the store there have another dimension.
+            return reading::get_many_of(py, &self.snapshot_now(py)?, &ids, lenient);
+        }
         let dim = self.with(py, |store| Ok(store.dim()))?;
         reading::get_many(py, &ids, dim, lenient, |out, absent| {
             self.use_store(|store| {
@@ -329,7 +333,11 @@ impl Store {
 
     // ---- the whole ----
 
-    /// Moves a read-only handle on to what is durable now; True if there was anything new.
+    /// Moves a read-only handle on to what is durable now; True if it shows anything else than before.
+    ///
+    /// Where another store stands at the path by now (made anew, moved there, restored from a backup), it opens that one:
+    /// `dim`, `metric` and `id_kind` are that one's from then on. Snapshots, iterators and arrays stay as they are.
+    /// FileNotFoundError, NotAStoreError, CorruptError: the handle goes on showing what it showed.
     fn refresh(&self, py: Python<'_>) -> PyResult<bool> {
         self.with(py, VectorStore::refresh)
     }
