@@ -96,7 +96,7 @@ impl Store {
         py: Python<'_>,
         id: &OneId<'_>,
         vector: &Bound<'_, PyAny>,
-        document: Option<&str>,
+        document: Document<&str>,
         durability: Durability,
     ) -> PyResult<()> {
         with_row(|row| {
@@ -115,12 +115,12 @@ impl Store {
         py: Python<'_>,
         ids: &Ids,
         vectors: &Bound<'_, PyAny>,
-        lines: &[Option<String>],
+        lines: &[Document<String>],
         durability: Durability,
     ) -> PyResult<()> {
         vectors::with_rows(vectors, ids.len(), |source, dim| {
             self.with(py, |store| {
-                let lines: Vec<_> = lines.iter().map(Option::as_deref).collect();
+                let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
                 store.put_rows(&ids.refs(), source, dim, &lines, Some(durability))
             })
         })

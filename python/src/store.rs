@@ -73,7 +73,7 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        let (id, document) = (ids::one(id)?, document.map_or(Ok(None), convert::to_json)?);
+        let (id, document) = (ids::one(id)?, document.map_or(Ok(Document::Keep), convert::to_json)?);
         self.write_one(py, &id, vector, document.as_deref(), durability)
     }
 
@@ -114,11 +114,11 @@ impl Store {
         py: Python<'_>,
         ids: &Bound<'_, PyAny>,
         vectors: &Bound<'_, PyAny>,
-        lines: Option<Vec<Option<String>>>,
+        lines: Option<Vec<Line>>,
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        self.write_many(py, &Ids::of(ids)?, vectors, &lines.unwrap_or_default(), durability)
+        self.write_many(py, &Ids::of(ids)?, vectors, &convert::lines_of(lines), durability)
     }
 
     /// Which of the rows are stored already, with the same bytes and the same document: bool of shape (n,).
@@ -127,9 +127,9 @@ impl Store {
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
         vectors: &Bound<'py, PyAny>,
-        lines: Option<Vec<Option<String>>>,
+        lines: Option<Vec<Line>>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
-        let (ids, lines, snapshot) = (Ids::of(ids)?, lines.unwrap_or_default(), self.snapshot_now(py)?);
+        let (ids, lines, snapshot) = (Ids::of(ids)?, convert::lines_of(lines), self.snapshot_now(py)?);
         arrow::unchanged(py, &snapshot, &ids, vectors, &lines)
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use vecstone::{Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore};
+use vecstone::{Document, Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore};
 
 use crate::failure::{Failure, Result};
 use crate::repeats::Repeats;
@@ -132,7 +132,7 @@ impl Importer<'_> {
         if kept.is_empty() {
             return Ok(());
         }
-        let documents: Vec<Option<&str>> = batch.documents.iter().map(Option::as_deref).collect();
+        let documents: Vec<_> = batch.documents.iter().map(|text| Document::given(text.as_deref())).collect();
         let put = self.store.put_many_with(&batch.ids, &batch.vectors, &documents, None);
         put.map_err(|error| match error {
             Error::NonFinite { row, component } => {

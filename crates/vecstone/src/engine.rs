@@ -31,9 +31,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 mod commit;
+mod documents;
 mod erase;
+mod resolve;
 mod sync;
 
+use documents::Lost;
 use erase::LOOKS;
 
 /// The writing half of an open store.
@@ -64,6 +67,8 @@ pub(crate) struct Engine {
     pub(crate) hurried: AtomicU64,
     /// Why compactions in the background failed.
     pub(crate) setbacks: Mutex<Setbacks>,
+    /// Documents that were to be kept and are damaged.
+    lost: Mutex<Lost>,
     /// Bytes on the heap of the compaction that is under way, about.
     pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
@@ -235,6 +240,7 @@ impl Engine {
             compacting: Mutex::default(),
             hurried: AtomicU64::new(0),
             setbacks: Mutex::default(),
+            lost: Mutex::default(),
             copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
@@ -461,7 +467,7 @@ impl Engine {
 
     // ---- reading ----
 
-    /// What the buffer says of an id: nothing, that it is deleted, or its newest vector and document.
+    /// What the buffer says of an id: nothing, that it is deleted, or what `read` takes from its newest put.
     pub(crate) fn in_buffer<T>(
         &self,
         hash: u64,
@@ -531,7 +537,7 @@ impl Engine {
         let state = self.state();
         let base = self.published.load_full();
         if state.buffer.is_empty() {
-            return Ok(Snapshot::new(self.schema, base.kind, base, buffer::View::default()));
+            return Ok(Snapshot::new(self.schema, base.kind, base));
         }
         let kind = state.kind;
         let buffered = state.buffer.view();
@@ -553,10 +559,10 @@ impl Engine {
         let mut state = self.state();
         // What is no longer shown must not keep its files.
         if Arc::ptr_eq(&base, &self.published.load()) {
-            state.overlay = Some(Overlay { base, next, view: view.clone() });
+            state.overlay = Some(Overlay { base: base.clone(), next, view: view.clone() });
         }
         drop(state);
-        Ok(Snapshot::new(self.schema, kind, view, buffered))
+        Ok(Snapshot::with_buffer(self.schema, kind, base, view, buffered))
     }
 
     // ---- for the other parts of the engine ----

@@ -58,6 +58,13 @@ pub(crate) enum Bug {
     SkipJsonlSync,
     /// The directory is not synced after a segment's documents got their file.
     SkipJsonlDirSync,
+    /// A document that a put keeps is copied without a look at its checksum.
+    UncheckedKeep,
+    /// What a put keeps is that of the row that was there when it was accepted.
+    #[cfg(test)]
+    KeepAtPut,
+    /// A put that keeps its document after a delete in the same batch gets it back.
+    KeepBehindDelete,
     /// A read does not check its checksum.
     UncheckedRead,
 }

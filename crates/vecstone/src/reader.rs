@@ -68,7 +68,7 @@ impl Reader {
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let view = self.published.load_full();
-        Ok(Snapshot::new(self.schema, view.kind, view, Default::default()))
+        Ok(Snapshot::new(self.schema, view.kind, view))
     }
 
     /// What is shown, and the MANIFEST that it is under.

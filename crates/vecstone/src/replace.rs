@@ -135,7 +135,7 @@ impl Engine {
             self.write_all(&mut writer)?;
             self.settle_all(&mut writer)?;
             let view = self.published.load_full();
-            let snapshot = Snapshot::new(self.schema, view.kind, view, Default::default());
+            let snapshot = Snapshot::new(self.schema, view.kind, view);
             Ok((writer.manifest.clone(), snapshot))
         })
     }

@@ -48,6 +48,12 @@ pub struct Stats {
     /// tried again before a row of that segment is replaced or deleted; the error goes when that or
     /// [`compact`](crate::VectorStore::compact) has rewritten the segment, or the store was cleared.
     pub compaction_error: Option<String>,
+    /// Documents that puts were to keep, and that were found damaged: their ids have none now. Counted since this handle
+    /// was opened. What is left of them stays in the old rows until these are compacted;
+    /// [`repair`](crate::VectorStore::repair) reads them.
+    pub lost_documents: u64,
+    /// File and place of the last of them.
+    pub document_error: Option<String>,
 }
 
 /// One segment.
@@ -149,7 +155,7 @@ pub(crate) fn stats(
         memory.mapped += mapped;
         memory.resident += resident;
     }
-    let mut compaction_error = None;
+    let (mut compaction_error, mut lost) = (None, (0, None));
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
         memory.other += engine.copying.load(Ordering::Relaxed);
@@ -158,6 +164,7 @@ pub(crate) fn stats(
         }
         let mut setbacks = engine.setbacks();
         compaction_error = setbacks.error(&engine.published.load()).map(ToString::to_string);
+        lost = engine.lost().told();
     }
     memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
     Ok(Stats {
@@ -176,6 +183,8 @@ pub(crate) fn stats(
         bytes,
         memory,
         compaction_error,
+        lost_documents: lost.0,
+        document_error: lost.1,
     })
 }
 

@@ -168,7 +168,7 @@ fn bytes_are_those_of_the_file_system() {
     let options = OpenOptions::new().segment_records(2_000).without_background();
     let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
     churn(&store, 2);
-    store.put_document("with", &vector(0, 0), "{\"a\": 1}").expect("stored");
+    store.put_with_document("with", &vector(0, 0), "{\"a\": 1}").expect("stored");
     store.flush().expect("flushed");
     let stats = store.stats().expect("known");
     assert_eq!((stats.bytes.total, stats.bytes.allocated), on_disk(&path));

@@ -104,7 +104,6 @@ impl FaultDisk {
     }
 
     /// The call to fail, counted from now on.
-    #[cfg(feature = "shuttle")]
     pub(crate) fn plan(&self, plan: Plan) {
         let call = plan.call + self.counter.calls.load(Ordering::Relaxed);
         *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { call, ..plan });

@@ -113,7 +113,7 @@ impl Engine {
 
     /// Writes what was accepted up to `ops`; then the files, which nobody changes as long as the writer's place is held.
     /// `None`: the segment has to be sealed first.
-    fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
+    pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
         let written = self.write_until(writer, ops)? == Outcome::Written;
         Ok(written.then(|| self.published.load_full()))
     }

@@ -8,6 +8,7 @@ mod compact;
 mod corrupt;
 mod crash;
 mod fault;
+mod kept;
 mod machine;
 mod model;
 mod planted;
