@@ -1,7 +1,7 @@
 //! A copy of a store that is a store: taken from a live one, by the writer or by any reader.
 
 use crate::directory;
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
@@ -12,7 +12,6 @@ use crate::pair::Pair;
 use crate::snapshot::Snapshot;
 use crate::view::SegmentView;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What a backup is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,28 +27,28 @@ pub struct BackupReport {
 
 /// A backup under way.
 struct Backup<'a> {
-    disk: &'a Arc<dyn Disk>,
-    to: &'a Path,
+    from: &'a Dir,
+    to: &'a Dir,
     made: Vec<PathBuf>,
     report: BackupReport,
 }
 
 /// Copies what a snapshot shows to a new directory, durably. Everything it shows must be in the files and durable.
-/// `manifest` is the one that it was made under.
+/// `manifest` is the one that it was made under; `from` is where the files are.
 pub(crate) fn backup(
-    disk: &Arc<dyn Disk>,
+    from: &Dir,
     manifest: &Manifest,
     snapshot: &Snapshot,
     to: &Path,
 ) -> Result<BackupReport> {
     // Made and locked like a new store: what is there already is refused, or an interrupted creation to start over.
-    let _lock = directory::make_directory(disk.as_ref(), to)?;
-    let mut backup = Backup { disk, to, made: Vec::new(), report: BackupReport::default() };
+    let (to, _lock) = directory::make_directory(from.disk(), to)?;
+    let mut backup = Backup { from, to: &to, made: Vec::new(), report: BackupReport::default() };
     let copied = backup.copy_all(manifest, snapshot);
     if copied.is_err() {
-        _ = disk.unlink(&directory::manifest_path(to));
+        _ = to.unlink(&directory::manifest_path(&to));
         for path in &backup.made {
-            _ = disk.unlink(path);
+            _ = to.unlink(path);
         }
     }
     copied.map_err(Error::abandoned)
@@ -75,8 +74,8 @@ impl Backup<'_> {
             }
             self.begin_active(&mut new, last)?;
         }
-        self.disk.sync_dir(self.to).map_err(|e| Error::io(self.to, "sync", e))?;
-        directory::replace_manifest(self.disk.as_ref(), self.to, &new)?;
+        self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
+        directory::replace_manifest(self.to, &new)?;
         self.count(new.encode().len() as u64);
         Ok(self.report)
     }
@@ -120,22 +119,22 @@ impl Backup<'_> {
 
     /// Gives an open file another name; false if it cannot have one.
     fn share(&mut self, from: &Named, to: &Path) -> bool {
-        if self.disk.link(&from.path, to).is_err() {
+        if self.from.link(&from.path, self.to, to).is_err() {
             return false;
         }
         self.made.push(to.to_owned());
         // Since it was opened the name may have been given to another file.
-        let found = self.disk.open(to, Open::Read).and_then(|file| file.inode());
+        let found = self.to.open_file(to, Open::Read).and_then(|file| file.inode());
         let same = matches!((found, from.file.inode()), (Ok(found), Ok(open)) if found == open);
         if !same {
             // What cannot be taken away is in the way of the copy, which says so.
-            _ = self.disk.unlink(to);
+            _ = self.to.unlink(to);
         }
         same
     }
 
     fn create(&mut self, path: PathBuf) -> Result<Named> {
-        let file = self.disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+        let file = self.to.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
         self.made.push(path.clone());
         Ok(Named { path, file })
     }
@@ -164,7 +163,7 @@ impl Backup<'_> {
         let path = directory::pair_path(self.to, number);
         self.made.extend([path.with_extension("dat"), path.with_extension("idx")]);
         let file = FileRecord { header, seq: last.end.last_seq, chain: last.end.chain };
-        let pair = Pair::create(self.disk, &path, file, new.number)?;
+        let pair = Pair::create(self.to, &path, file, new.number)?;
         self.count(header.row_start(0));
         self.count(pair.written().idx_end);
         new.next_segment += 1;

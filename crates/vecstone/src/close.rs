@@ -1,6 +1,6 @@
 //! What ends a writer's work, and what makes the next opening fast.
 
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
@@ -36,7 +36,7 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
         let wanted = (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids();
         if wanted && !std::mem::replace(&mut writer.closed, true) {
             // The next opening reads the log if this fails.
-            _ = write_ids(&engine.disk, part, &kills_of(&writer, &view), writer.manifest.number);
+            _ = write_ids(&engine.dir, part, &kills_of(&writer, &view), writer.manifest.number);
         }
         Ok(())
     })
@@ -92,14 +92,14 @@ impl Engine {
             bytes += part.end.idx_len;
             let none = Mask::default();
             let without_dead = SegmentView { mask: none, ..part.clone() };
-            if let Err(error) = write_ids(&self.disk, &without_dead, &[], 0) {
+            if let Err(error) = write_ids(&self.dir, &without_dead, &[], 0) {
                 if error.is_corrupt() {
                     damaged.insert(part.segment.number());
                 }
                 continue;
             }
             let segment = &part.segment;
-            let renewed = Segment::sealed(&self.disk, segment.files(), *segment.header(), part.end.clone());
+            let renewed = Segment::sealed(&self.dir, segment.files(), *segment.header(), part.end.clone());
             let Ok(renewed) = renewed else { continue };
             let Some(ids) = renewed.ids() else { continue };
             bytes += ids.len();
@@ -128,7 +128,7 @@ impl Engine {
 
 /// Writes `.ids` for the rows of a segment from what its log says, under a new name that then replaces the old one: who
 /// has that open keeps it. Synced before, so that damage to it is never a crash's work.
-fn write_ids(disk: &Arc<dyn Disk>, part: &SegmentView, kills: &[(u32, u32)], manifest: u64) -> Result<()> {
+fn write_ids(dir: &Dir, part: &SegmentView, kills: &[(u32, u32)], manifest: u64) -> Result<()> {
     let (files, end): (Files, &Sealed) = (part.segment.files(), &part.end);
     let mut found = recover::read_sealed(&files, end)?;
     let mut index =
@@ -154,14 +154,14 @@ fn write_ids(disk: &Arc<dyn Disk>, part: &SegmentView, kills: &[(u32, u32)], man
     let content = Content { point, row: &row, live, dead: &part.mask.to_roaring(), kills };
     let path = files.dat.path.with_extension("ids.new");
     let target = files.dat.path.with_extension("ids");
-    _ = disk.unlink(&path);
-    let file = disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+    _ = dir.unlink(&path);
+    let file = dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
     let named = Named { path: path.clone(), file };
     let written = ids::write(&named, &content)
         .and_then(|()| named.file.sync_data().map_err(|e| Error::io(&path, "sync", e)))
-        .and_then(|()| disk.rename(&path, &target).map_err(|e| Error::io(&target, "replace", e)));
+        .and_then(|()| dir.rename(&path, &target).map_err(|e| Error::io(&target, "replace", e)));
     if written.is_err() {
-        _ = disk.unlink(&path);
+        _ = dir.unlink(&path);
     }
     written
 }

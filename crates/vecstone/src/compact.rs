@@ -463,9 +463,9 @@ impl Engine {
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
         let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
-        let mut pair = Pair::create(&self.disk, &path, file, 0)?;
+        let mut pair = Pair::create(&self.dir, &path, file, 0)?;
         pair.write_base(copy.view.seq, &copy.inputs)?;
-        let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+        let segment = Segment::active(&self.dir, pair.files().clone(), header, None)?;
         Ok(Output { pair, segment, rows: 0 })
     }
 

@@ -112,6 +112,19 @@ mod tests {
         assert_eq!(count.take(4, 4).taken, 4);
     }
 
+    /// On one core, too: each waits for the others before it goes on.
+    #[test]
+    fn all_that_there_is_room_for_work_at_the_same_time() {
+        for wanted in 1..=5 {
+            let crew = usize::try_from(wanted).expect("small");
+            let all_here = std::sync::Barrier::new(crew);
+            // No test of this crate has a limit as large as this one, so that there is room.
+            let done = together(wanted, 1 << 20, || all_here.wait().is_leader());
+            assert_eq!(done.len(), crew);
+            assert_eq!(done.into_iter().filter(|&leader| leader).count(), 1);
+        }
+    }
+
     #[test]
     fn everybody_works() {
         let next = AtomicUsize::new(0);

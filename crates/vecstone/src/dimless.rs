@@ -1,7 +1,7 @@
 //! A store without a dimension: a directory, LOCK and a MANIFEST that names no segment, until the first vector comes.
 
 use crate::directory;
-use crate::disk::{Disk, fork};
+use crate::disk::{Dir, fork};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files::random;
@@ -14,7 +14,6 @@ use crate::pair::Pair;
 use crate::planted::{self, Bug};
 use crate::settings::{OpenOptions, Settings};
 use crate::sync::{Mutex, MutexGuard};
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 /// What a handle that writes needs to fix the dimension.
@@ -66,26 +65,20 @@ impl Dimless {
     }
 
     /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format.
-    pub(crate) fn fix(
-        &self,
-        place: &mut Place,
-        disk: &Arc<dyn Disk>,
-        dir: &Path,
-        dim: u32,
-    ) -> Result<Arc<Engine>> {
+    pub(crate) fn fix(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
         // A new number each time: what an earlier try could not remove is not in the way.
         let segment = place.next_segment;
         place.next_segment += 1;
         let give_up = |error: Error| {
             let path = directory::pair_path(dir, segment);
             for suffix in ["dat", "idx"] {
-                _ = disk.unlink(&path.with_extension(suffix));
+                _ = dir.unlink(&path.with_extension(suffix));
             }
             error.abandoned()
         };
-        let (pair, opened) = first_pair(disk, dir, &place.manifest, segment, dim).map_err(give_up)?;
-        match directory::replace_manifest(disk.as_ref(), dir, &opened.manifest) {
-            Ok(()) => Ok(Engine::new(disk.clone(), dir.to_owned(), self.settings.clone(), opened, pair)),
+        let (pair, opened) = first_pair(dir, &place.manifest, segment, dim).map_err(give_up)?;
+        match directory::replace_manifest(dir, &opened.manifest) {
+            Ok(()) => Ok(Engine::new(dir.clone(), self.settings.clone(), opened, pair)),
             // From the rename on nobody knows which MANIFEST a crash leaves.
             Err(error @ Error::SyncFailed { .. }) => {
                 place.failure = Some(Arc::new(error.clone()));
@@ -98,13 +91,7 @@ impl Dimless {
 
 /// M1: the first pair of a store, durable and opened under the MANIFEST that is to name it. After the rename nothing may
 /// fail but the rename itself.
-fn first_pair(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    before: &Manifest,
-    segment: u64,
-    dim: u32,
-) -> Result<(Pair, Opened)> {
+fn first_pair(dir: &Dir, before: &Manifest, segment: u64, dim: u32) -> Result<(Pair, Opened)> {
     let identity = Identity { uuid: before.uuid, segment, salt: random()? };
     let header = Header { dim, element: before.element, identity };
     let manifest = Manifest {
@@ -115,11 +102,11 @@ fn first_pair(
         ..before.clone()
     };
     let file = FileRecord { header, seq: 0, chain: [0; 16] };
-    let pair = Pair::create(disk, &directory::pair_path(dir, segment), file, manifest.number)?;
+    let pair = Pair::create(dir, &directory::pair_path(dir, segment), file, manifest.number)?;
     let how = How { writable: true, proven_only: false, known: None };
-    let opened = open_segments(disk, dir, manifest, how)?;
+    let opened = open_segments(dir, manifest, how)?;
     if !planted::is(Bug::SkipNamesSync) {
-        disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
     }
     Ok((pair, opened))
 }

@@ -1,9 +1,9 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
 use crate::config::{Element, Metric};
-use crate::disk::{Disk, DiskFile, Open, write_all_at};
+use crate::disk::{Dir, Disk, DiskFile, Open, write_all_at};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named, parent_of};
+use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
 use crate::format::manifest::{self, Manifest};
 use crate::format::record::FILE_BYTES;
@@ -24,12 +24,12 @@ pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// The path of a segment's pair, without `.dat` and `.idx`.
-pub(crate) fn pair_path(dir: &Path, segment: u64) -> PathBuf {
+pub(crate) fn pair_path(dir: &Dir, segment: u64) -> PathBuf {
     dir.join(format!("{segment:08}"))
 }
 
 /// The path of the list of a segment's dead rows that came with that MANIFEST.
-pub(crate) fn del_path(dir: &Path, segment: u64, manifest: u64) -> PathBuf {
+pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
     dir.join(format!("{segment:08}.{manifest}.del"))
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
 ///
 /// [`Error::Corrupt`] if one of them is a log that knows a newer MANIFEST: then MANIFEST is an old copy, and what it does
 /// not name is not for us to remove.
-pub(crate) fn unlisted(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
-    let names = disk.list(dir).map_err(|e| Error::io(dir, "list", e))?;
+pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+    let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
     let mut found = Vec::new();
     for name in names.iter().filter_map(|name| name.to_str()) {
         let keep = match segment_file(name) {
@@ -84,7 +84,7 @@ pub(crate) fn unlisted(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Resu
         }
     }
     for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
-        if newest_manifest(disk, path).unwrap_or(0) > manifest.number {
+        if newest_manifest(dir, path).unwrap_or(0) > manifest.number {
             let what = "this log knows a newer MANIFEST: MANIFEST is an old copy";
             return Err(Error::corrupt(path, 0, what));
         }
@@ -95,8 +95,8 @@ pub(crate) fn unlisted(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Resu
 /// The largest MANIFEST number in the log of a pair that no MANIFEST names; `None` if it was never part of a store. A log
 /// in which something durable is damaged was: its number is not known, and taken for the largest. (A file of it that is
 /// gone is no damage: removing was interrupted.)
-fn newest_manifest(disk: &dyn Disk, idx: &Path) -> Option<u64> {
-    let files = Files::open(disk, &idx.with_extension(""), false).ok()?;
+fn newest_manifest(dir: &Dir, idx: &Path) -> Option<u64> {
+    let files = Files::open(dir, &idx.with_extension(""), false).ok()?;
     let lens = (files.dat.len().ok()?, files.idx.len().ok()?);
     crate::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
     match crate::recover::recover(&files, None, 0) {
@@ -107,9 +107,9 @@ fn newest_manifest(disk: &dyn Disk, idx: &Path) -> Option<u64> {
 }
 
 /// Takes LOCK, making it if need be, and leaves this process's id in it as a hint.
-pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait: Duration) -> Result<Arc<dyn DiskFile>> {
+pub(crate) fn lock(dir: &Dir, wait: Duration) -> Result<Arc<dyn DiskFile>> {
     let path = dir.join(LOCK);
-    let file = disk.open(&path, Open::Create).map_err(|e| Error::io(&path, "open", e))?;
+    let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "open", e))?;
     let deadline = Instant::now() + wait;
     while !file.try_lock(true).map_err(|e| Error::io(&path, "lock", e))? {
         if Instant::now() >= deadline {
@@ -127,50 +127,44 @@ pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait: Duration) -> Result<Arc<dy
 }
 
 /// Whether a writer holds LOCK now. A store without LOCK (a copy, say) has none.
-pub(crate) fn writer_lives(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+pub(crate) fn writer_lives(dir: &Dir) -> Result<bool> {
     let path = dir.join(LOCK);
-    match disk.open(&path, Open::Read) {
+    match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),
-        // A copy has no LOCK; a path that is no directory is for MANIFEST's reader to name.
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        // A copy has no LOCK.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io(&path, "open", e)),
     }
 }
 
 /// Reads MANIFEST; tells a store from a half-made one and from anything else.
-pub(crate) fn read_manifest(disk: &dyn Disk, dir: &Path) -> Result<Manifest> {
+pub(crate) fn read_manifest(dir: &Dir) -> Result<Manifest> {
     let path = dir.join(MANIFEST);
-    let file = match disk.open(&path, Open::Read) {
+    let file = match dir.open_file(&path, Open::Read) {
         Ok(file) => Named { path, file },
-        Err(e) if e.kind() == ErrorKind::NotFound => return Err(why_no_manifest(disk, dir)),
-        Err(e) if e.kind() == ErrorKind::NotADirectory => {
-            return Err(Error::NotAStore {
-                path: dir.to_owned(),
-                why: "it is a file, a store is a directory",
-            });
-        }
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(why_no_manifest(dir)),
         Err(e) => return Err(Error::io(&path, "open", e)),
     };
     let bytes = file.read_all(manifest::MAX_BYTES)?;
     Manifest::decode(&bytes).map_err(|bad| match bad {
         // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
-        Bad::NotOurs(what) if holds_a_pair(disk, dir) => Error::corrupt(&file.path, 0, what),
+        Bad::NotOurs(what) if holds_a_pair(dir) => Error::corrupt(&file.path, 0, what),
         bad => complain(&file.path, bad),
     })
 }
 
-fn holds_a_pair(disk: &dyn Disk, dir: &Path) -> bool {
-    let names = disk.list(dir).unwrap_or_default();
+fn holds_a_pair(dir: &Dir) -> bool {
+    let names = dir.list().unwrap_or_default();
     names.iter().filter_map(|name| name.to_str()).any(|name| is_ours(name, ".dat") || is_ours(name, ".idx"))
 }
 
-fn why_no_manifest(disk: &dyn Disk, dir: &Path) -> Error {
-    let path = dir.to_owned();
-    match disk.list(dir) {
+fn why_no_manifest(dir: &Dir) -> Error {
+    let path = dir.path().to_owned();
+    match dir.list() {
         Err(e) if e.kind() == ErrorKind::NotFound => Error::NotFound { path },
-        Err(e) => Error::io(dir, "list", e),
+        Err(e) => Error::io(dir.path(), "list", e),
         Ok(names) if names.is_empty() => Error::NotFound { path },
-        Ok(_) => match leftovers(disk, dir) {
+        Ok(_) => match leftovers(dir) {
             Ok(_) => Error::HalfMade { path },
             Err(error) => error,
         },
@@ -179,11 +173,11 @@ fn why_no_manifest(disk: &dyn Disk, dir: &Path) -> Error {
 
 /// The files that an interrupted creation left, if nothing else is there: LOCK, MANIFEST.new, and pairs that are
 /// too short to hold a batch. Anything else is not ours to start over.
-fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>> {
-    let not_ours = |why| Error::NotAStore { path: dir.to_owned(), why };
-    let names = disk.list(dir).map_err(|e| Error::io(dir, "list", e))?;
+fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
+    let not_ours = |why| Error::NotAStore { path: dir.path().to_owned(), why };
+    let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
     if names.iter().any(|name| name == MANIFEST) {
-        return Err(Error::AlreadyExists { path: dir.to_owned() });
+        return Err(Error::AlreadyExists { path: dir.path().to_owned() });
     }
     let mut found = Vec::new();
     for name in names {
@@ -195,7 +189,7 @@ fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>> {
             Some(name) if is_ours(name, ".idx") => FILE_BYTES as u64,
             _ => return Err(not_ours("it holds files that are not ours; choose an empty or new directory")),
         };
-        let file = disk.open(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
+        let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
         let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
         if len > limit && !planted::is(Bug::StartOverWithCommits) {
             return Err(not_ours("it holds vectors but no MANIFEST; restore MANIFEST from a copy"));
@@ -209,65 +203,73 @@ fn is_ours(name: &str, suffix: &str) -> bool {
     name.strip_suffix(suffix).is_some_and(|stem| stem.len() == 8 && stem.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
-/// gone then.
-pub(crate) fn make_directory(disk: &dyn Disk, dir: &Path) -> Result<Arc<dyn DiskFile>> {
-    match disk.create_dir(dir) {
-        Ok(()) => {}
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            // Before LOCK is made in it: is it ours to use?
-            leftovers(disk, dir).map_err(|e| name_a_file(dir, e))?;
+/// Opens the directory of a store that is there.
+pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Dir> {
+    Dir::open(disk, path).map_err(|e| {
+        let path = path.to_owned();
+        match e.kind() {
+            ErrorKind::NotFound => Error::NotFound { path },
+            ErrorKind::NotADirectory => {
+                Error::NotAStore { path, why: "it is a file, a store is a directory" }
+            }
+            _ => Error::io(&path, "open", e),
         }
-        Err(e) => return Err(Error::io(dir, "create", e)),
-    }
-    if !planted::is(Bug::SkipParentSync) {
-        let parent = parent_of(dir);
-        disk.sync_dir(parent).map_err(|e| Error::io(parent, "sync", e))?;
-    }
-    let lock = lock(disk, dir, LOCK_WAIT)?;
-    for path in leftovers(disk, dir)? {
-        disk.unlink(&path).map_err(|e| Error::io(&path, "remove", e))?;
-    }
-    Ok(lock)
+    })
 }
 
-fn name_a_file(dir: &Path, error: Error) -> Error {
-    match error {
-        Error::Io { source, .. } if source.kind() == ErrorKind::NotADirectory => {
-            Error::AlreadyExists { path: dir.to_owned() }
-        }
-        error => error,
+/// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
+/// gone then.
+pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, Arc<dyn DiskFile>)> {
+    let (parent, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
+    let made = parent.create_dir(&path);
+    let there = made.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists);
+    made.or_else(|e| if there { Ok(()) } else { Err(Error::io(&path, "create", e)) })?;
+    let dir = Dir::open(disk, &path).map_err(|e| match e.kind() {
+        ErrorKind::NotADirectory => Error::AlreadyExists { path: path.clone() },
+        _ => Error::io(&path, "open", e),
+    })?;
+    if there {
+        // Before LOCK is made in it: is it ours to use?
+        leftovers(&dir)?;
     }
+    if !planted::is(Bug::SkipParentSync) {
+        parent.sync().map_err(|e| Error::io(parent.path(), "sync", e))?;
+    }
+    let lock = lock(&dir, LOCK_WAIT)?;
+    for path in leftovers(&dir)? {
+        dir.unlink(&path).map_err(|e| Error::io(&path, "remove", e))?;
+    }
+    Ok((dir, lock))
 }
 
 /// Puts a MANIFEST in the place of the one before, atomically and durably (steps M2 to M4 of the format).
-pub(crate) fn replace_manifest(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()> {
+pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
     let (new, path) = (dir.join(MANIFEST_NEW), dir.join(MANIFEST));
-    match disk.unlink(&new) {
+    match dir.unlink(&new) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&new, "remove", e)),
         _ => {}
     }
-    let file = disk.open(&new, Open::CreateNew).map_err(|e| Error::io(&new, "create", e))?;
+    let file = dir.open_file(&new, Open::CreateNew).map_err(|e| Error::io(&new, "create", e))?;
     write_all_at(file.as_ref(), &manifest.encode(), 0).map_err(|e| Error::write(&new, 0, e))?;
     if !planted::is(Bug::SkipManifestSync) {
         file.sync_data().map_err(|e| Error::io(&new, "sync", e))?;
     }
     let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
-    disk.rename(&new, &path).map_err(unknown)?;
+    dir.rename(&new, &path).map_err(unknown)?;
     if planted::is(Bug::SkipDirSync) || (planted::is(Bug::AppendTooEarly) && manifest.number > 1) {
         return Ok(());
     }
-    disk.sync_dir(dir).map_err(unknown)
+    dir.sync().map_err(unknown)
 }
 
 /// What an rw open does before it acknowledges anything: the MANIFEST it read may be known to the page cache only.
-pub(crate) fn settle_manifest(disk: &dyn Disk, dir: &Path) -> Result<()> {
+pub(crate) fn settle_manifest(dir: &Dir) -> Result<()> {
     let path = dir.join(MANIFEST);
-    let file = disk.open(&path, Open::ReadWrite).map_err(|e| Error::io(&path, "open", e))?;
+    let file = dir.open_file(&path, Open::ReadWrite).map_err(|e| Error::io(&path, "open", e))?;
     file.sync_data().map_err(|e| Error::io(&path, "sync", e))?;
-    disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
     let new = dir.join(MANIFEST_NEW);
-    match disk.unlink(&new) {
+    match dir.unlink(&new) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&new, "remove", e)),
         _ => Ok(()),
     }
@@ -280,9 +282,9 @@ pub(crate) fn first_manifest(uuid: [u8; 16], metric: Metric) -> Manifest {
 }
 
 /// Removes files, those that are there.
-pub(crate) fn remove(disk: &dyn Disk, paths: Vec<PathBuf>) -> Result<()> {
+pub(crate) fn remove(dir: &Dir, paths: Vec<PathBuf>) -> Result<()> {
     for path in paths {
-        match disk.unlink(&path) {
+        match dir.unlink(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&path, "remove", e)),
             _ => {}
         }
@@ -291,6 +293,6 @@ pub(crate) fn remove(disk: &dyn Disk, paths: Vec<PathBuf>) -> Result<()> {
 }
 
 /// The path of MANIFEST.
-pub(crate) fn manifest_path(dir: &Path) -> PathBuf {
+pub(crate) fn manifest_path(dir: &Dir) -> PathBuf {
     dir.join(MANIFEST)
 }

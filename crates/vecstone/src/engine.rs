@@ -8,7 +8,7 @@ use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
 use crate::compact::Setbacks;
 use crate::config::Schema;
-use crate::disk::{Disk, fork};
+use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::id::{IdKind, IdRef};
@@ -24,7 +24,6 @@ use crate::sync::thread::JoinHandle;
 use crate::sync::{ArcSwap, AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::view::View;
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
@@ -42,8 +41,7 @@ use erase::LOOKS;
 /// The writing half of an open store.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Dir,
     pub(crate) schema: Schema,
     pub(crate) settings: Settings,
     /// What readers look at.
@@ -190,13 +188,7 @@ impl Writer {
 const PREPARED_BYTES: u64 = 256 << 10;
 
 impl Engine {
-    pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        dir: PathBuf,
-        settings: Settings,
-        opened: Opened,
-        pair: Pair,
-    ) -> Arc<Engine> {
+    pub(crate) fn new(dir: Dir, settings: Settings, opened: Opened, pair: Pair) -> Arc<Engine> {
         let Opened { manifest, view, in_del, active, .. } = opened;
         let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
@@ -225,7 +217,6 @@ impl Engine {
         };
         Arc::new_cyclic(|me| Engine {
             me: me.clone(),
-            disk,
             dir,
             schema,
             settings,

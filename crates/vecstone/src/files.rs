@@ -1,6 +1,6 @@
 //! The files of a segment, by their names: opened, read with checks, written, synced.
 
-use crate::disk::{Disk, DiskFile, Mapping, Open, read_exact_at, write_all_at};
+use crate::disk::{Dir, DiskFile, Mapping, Open, read_exact_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::header::Header;
 use crate::ids::Doc;
@@ -91,9 +91,9 @@ pub(crate) struct Files {
 
 impl Files {
     /// Opens the files of a pair.
-    pub(crate) fn open(disk: &dyn Disk, path: &Path, writable: bool) -> Result<Files> {
+    pub(crate) fn open(dir: &Dir, path: &Path, writable: bool) -> Result<Files> {
         let how = if writable { Open::ReadWrite } else { Open::Read };
-        let open = |path: PathBuf| match disk.open(&path, how) {
+        let open = |path: PathBuf| match dir.open_file(&path, how) {
             Ok(file) => Ok(Named { path, file }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { path }),
             Err(e) => Err(Error::io(&path, "open", e)),
@@ -159,9 +159,9 @@ impl Files {
 /// How much is copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
-pub(crate) fn sync_at_once(disk: &dyn Disk, files: &[&Named]) -> Result<()> {
+pub(crate) fn sync_at_once(dir: &Dir, files: &[&Named]) -> Result<()> {
     let open: Vec<_> = files.iter().map(|named| named.file.clone()).collect();
-    for (result, named) in disk.sync_data(&open).into_iter().zip(files) {
+    for (result, named) in dir.disk().sync_data(&open).into_iter().zip(files) {
         result.map_err(|e| Error::SyncFailed { path: named.path.clone(), source: Arc::new(e) })?;
     }
     Ok(())
@@ -185,14 +185,6 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-/// The directory that holds `path`.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

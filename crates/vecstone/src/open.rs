@@ -1,7 +1,7 @@
 //! Opening a store: MANIFEST, its segments, and what the log of the active one says.
 
 use crate::directory;
-use crate::disk::Disk;
+use crate::disk::Dir;
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::Header;
@@ -14,7 +14,6 @@ use crate::recover::{self, Recovered, Tip};
 use crate::segment::{Segment, open_ids};
 use crate::view::{SegmentView, View};
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A store, read.
@@ -39,12 +38,7 @@ pub(crate) struct How<'a> {
 }
 
 /// Reads everything that a MANIFEST names, and opens it; writes nothing.
-pub(crate) fn open_segments(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    manifest: Manifest,
-    how: How<'_>,
-) -> Result<Opened> {
+pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Result<Opened> {
     let (mut segments, mut in_del) = (Vec::new(), HashMap::new());
     let Some((last, before)) = manifest.segments.split_last().filter(|(last, _)| last.sealed.is_none())
     else {
@@ -56,17 +50,17 @@ pub(crate) fn open_segments(
             let what = "MANIFEST names two active segments";
             return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
         };
-        let mask = read_del(disk, dir, entry.number, sealed)?;
+        let mask = read_del(dir, entry.number, sealed)?;
         in_del.insert(entry.number, mask.clone());
         let known = how.known.and_then(|view| known_segment(view, entry.number, sealed));
         let segment = match known {
             Some(segment) => segment,
-            None => Arc::new(open_sealed(disk, dir, &manifest, entry, sealed)?),
+            None => Arc::new(open_sealed(dir, &manifest, entry, sealed)?),
         };
         segments.push(SegmentView { segment, rows: sealed.rows, mask, dat_map: None, end: sealed.clone() });
     }
-    let (files, header) = open_pair(disk, dir, &manifest, last, how.writable)?;
-    let (segment, mut mask, mut active) = open_active(disk, &files, header, &manifest)?;
+    let (files, header) = open_pair(dir, &manifest, last, how.writable)?;
+    let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest)?;
     if active.manifest > manifest.number {
         let what = "the log knows a newer MANIFEST: this one is an old copy";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
@@ -108,14 +102,13 @@ fn known_segment(view: &View, number: u64, sealed: &Sealed) -> Option<Arc<Segmen
 }
 
 fn open_pair(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
+    dir: &Dir,
     manifest: &Manifest,
     entry: &SegmentEntry,
     writable: bool,
 ) -> Result<(Files, Header)> {
     let path = directory::pair_path(dir, entry.number);
-    let files = Files::open(disk.as_ref(), &path, writable).map_err(|error| match error {
+    let files = Files::open(dir, &path, writable).map_err(|error| match error {
         Error::NotFound { path } => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
         error => error,
     })?;
@@ -132,14 +125,8 @@ fn open_pair(
     Ok((files, header))
 }
 
-fn open_sealed(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    manifest: &Manifest,
-    entry: &SegmentEntry,
-    sealed: &Sealed,
-) -> Result<Segment> {
-    let (mut files, header) = open_pair(disk, dir, manifest, entry, false)?;
+fn open_sealed(dir: &Dir, manifest: &Manifest, entry: &SegmentEntry, sealed: &Sealed) -> Result<Segment> {
+    let (mut files, header) = open_pair(dir, manifest, entry, false)?;
     if header.row_start(sealed.rows) != sealed.dat_len {
         let what = "rows and length of a segment contradict each other";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
@@ -157,11 +144,11 @@ fn open_sealed(
             return Err(Error::corrupt(&named.path, found, "the file is shorter than MANIFEST says"));
         }
     }
-    Segment::sealed(disk, files, header, sealed.clone())
+    Segment::sealed(dir, files, header, sealed.clone())
 }
 
 /// The dead rows of a sealed segment, as its `.del` file says.
-pub(crate) fn read_del(disk: &Arc<dyn Disk>, dir: &Path, number: u64, sealed: &Sealed) -> Result<Mask> {
+pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> {
     let (manifest, len, crc) = sealed.del;
     if manifest == 0 {
         return Ok(Mask::default());
@@ -171,7 +158,7 @@ pub(crate) fn read_del(disk: &Arc<dyn Disk>, dir: &Path, number: u64, sealed: &S
         std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
         _ => Error::io(&path, "open", e),
     };
-    let file = disk.open(&path, crate::disk::Open::Read).map_err(missing)?;
+    let file = dir.open_file(&path, crate::disk::Open::Read).map_err(missing)?;
     let named = Named { path: path.clone(), file };
     // A bitmap of all row numbers is no longer than this.
     let bytes = named.read_all((1 << 30) + 8)?;
@@ -185,12 +172,12 @@ pub(crate) fn read_del(disk: &Arc<dyn Disk>, dir: &Path, number: u64, sealed: &S
 
 /// The active segment: from the point of its `.ids` on if that fits the log, else from the start.
 fn open_active(
-    disk: &Arc<dyn Disk>,
+    dir: &Dir,
     files: &Files,
     header: Header,
     manifest: &Manifest,
 ) -> Result<(Segment, Mask, Recovered)> {
-    let ids = open_ids(disk, files, &header);
+    let ids = open_ids(dir, files, &header);
     // Written only when everything up to there was durable.
     let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
     let mut damaged = false;
@@ -210,7 +197,7 @@ fn open_active(
             let what = "the log ends before a batch that was durable when .ids was written";
             return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
         }
-        let segment = Segment::active(disk, shown(&found), header, None)?;
+        let segment = Segment::active(dir, shown(&found), header, None)?;
         if damaged {
             segment.lose_ids();
         }
@@ -219,7 +206,7 @@ fn open_active(
     let mut found = recover::recover(files, Some(&tip), manifest.number)?;
     let kill = |&(segment, row): &(u32, u32)| recover::Kill { seq: tip.seq, segment, row };
     found.kills.splice(0..0, kills.iter().map(kill));
-    Ok((Segment::active(disk, shown(&found), header, Some(ids))?, mask, found))
+    Ok((Segment::active(dir, shown(&found), header, Some(ids))?, mask, found))
 }
 
 /// Where `.ids` lets recovery begin, with the dead rows and kills up to there; `None` if it does not fit.
@@ -254,7 +241,7 @@ fn start_at(
     Some((tip, mask, kills))
 }
 
-fn kind_of(dir: &Path, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> {
+fn kind_of(dir: &Dir, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> {
     let path = directory::manifest_path(dir);
     let known = match manifest.kind {
         0 => None,

@@ -5,7 +5,7 @@
 
 use crate::batch::{Batch, PIECE_BYTES, copy_in_pieces, rows_in_piece};
 use crate::config::MAX_ROWS;
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::files::{Files, Named, sync_at_once, with_suffix, write_again};
@@ -27,7 +27,7 @@ pub(crate) use lines::{Effects, Kept, StoredLine};
 /// The writer's end of a pair: where the next batch goes, and what is known to be durable.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    disk: Arc<dyn Disk>,
+    dir: Dir,
     files: Files,
     header: Header,
     hasher: IdHasher,
@@ -63,7 +63,7 @@ pub(crate) struct Appended {
 pub(crate) struct Pending {
     tip: Tip,
     files: Files,
-    disk: Arc<dyn Disk>,
+    dir: Dir,
 }
 
 /// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
@@ -73,8 +73,8 @@ const WRITEBACK_BYTES: u64 = 16 << 20;
 impl Pair {
     /// Makes both files and syncs them; the directory is the caller's to sync. `before`: sequence and chain of the
     /// segment before.
-    pub(crate) fn create(disk: &Arc<dyn Disk>, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
-        let create = |path: PathBuf| match disk.open(&path, Open::CreateNew) {
+    pub(crate) fn create(dir: &Dir, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
+        let create = |path: PathBuf| match dir.open_file(&path, Open::CreateNew) {
             Ok(file) => Ok(Named { path, file }),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { path }),
             Err(e) => Err(Error::io(&path, "create", e)),
@@ -83,23 +83,16 @@ impl Pair {
         dat.write(&file.header.encode(), 0)?;
         idx.write(&file.encode(), 0)?;
         if !planted::is(Bug::SkipPairSync) {
-            sync_at_once(disk.as_ref(), &[&dat, &idx])?;
+            sync_at_once(dir, &[&dat, &idx])?;
         }
         let tip = Tip::start(&file);
         let files = Files { dat, idx, jsonl: None };
-        Ok(Self::at(disk, files, file.header, tip.clone(), tip, manifest))
+        Ok(Self::at(dir, files, file.header, tip.clone(), tip, manifest))
     }
 
-    fn at(
-        disk: &Arc<dyn Disk>,
-        files: Files,
-        header: Header,
-        written: Tip,
-        durable: Tip,
-        manifest: u64,
-    ) -> Pair {
+    fn at(dir: &Dir, files: Files, header: Header, written: Tip, durable: Tip, manifest: u64) -> Pair {
         Pair {
-            disk: disk.clone(),
+            dir: dir.clone(),
             files,
             header,
             hasher: IdHasher::new(&header.identity.uuid),
@@ -114,8 +107,8 @@ impl Pair {
     }
 
     /// The writer's end of what recovery found; nothing is written yet.
-    pub(crate) fn of(disk: &Arc<dyn Disk>, files: Files, found: &Recovered, manifest: u64) -> Pair {
-        let pair = Self::at(disk, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
+    pub(crate) fn of(dir: &Dir, files: Files, found: &Recovered, manifest: u64) -> Pair {
+        let pair = Self::at(dir, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
         Pair { clean: found.report.clean, ..pair }
     }
 
@@ -133,7 +126,7 @@ impl Pair {
             && let Some(jsonl) = self.files.jsonl.take()
         {
             // No COMMIT names it: the batch that made it never counted.
-            self.disk.unlink(&jsonl.path).map_err(|e| Error::io(&jsonl.path, "remove", e))?;
+            self.dir.unlink(&jsonl.path).map_err(|e| Error::io(&jsonl.path, "remove", e))?;
         }
         let trusting = planted::is(Bug::TrustPageCache);
         if !trusting {
@@ -180,7 +173,7 @@ impl Pair {
     }
 
     fn sync_all(&self) -> Result<()> {
-        sync_at_once(self.disk.as_ref(), &self.files.all())
+        sync_at_once(&self.dir, &self.files.all())
     }
 
     // ---- writing: one screen ----
@@ -329,7 +322,7 @@ impl Pair {
         let end = offset + bytes.len() as u64;
         if offset / WRITEBACK_BYTES != end / WRITEBACK_BYTES {
             let from = (offset / WRITEBACK_BYTES) * WRITEBACK_BYTES;
-            self.disk.start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
+            self.dir.disk().start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
         }
         Ok(())
     }
@@ -363,7 +356,7 @@ impl Pair {
         if self.durable.seq == self.written.seq {
             return Ok(None);
         }
-        Ok(Some(Pending { tip: self.written.clone(), files: self.files.clone(), disk: self.disk.clone() }))
+        Ok(Some(Pending { tip: self.written.clone(), files: self.files.clone(), dir: self.dir.clone() }))
     }
 
     /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
@@ -446,7 +439,7 @@ impl Pair {
         wrote.map_err(|error| self.failed(error))?;
         self.passed(&mark);
         if self.files.jsonl.is_none() && self.tried_documents.load(Ordering::Relaxed) {
-            _ = self.disk.unlink(&self.files.dat.path.with_extension("jsonl"));
+            _ = self.dir.unlink(&self.files.dat.path.with_extension("jsonl"));
         }
         self.cut_to_written()?;
         let synced = self.sync_all();
@@ -521,7 +514,7 @@ impl Pending {
             .filter(|(_, skip)| !skip)
             .map(|(named, _)| named)
             .collect();
-        let synced = sync_at_once(self.disk.as_ref(), &files);
+        let synced = sync_at_once(&self.dir, &files);
         if planted::is(Bug::IgnoreFailedSync) {
             return Ok(self.tip.seq);
         }

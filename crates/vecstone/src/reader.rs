@@ -2,7 +2,7 @@
 
 use crate::config::Schema;
 use crate::directory;
-use crate::disk::{Disk, fork};
+use crate::disk::{Dir, Disk, fork};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::manifest::Manifest;
@@ -27,7 +27,8 @@ pub(crate) struct Reader {
     pub(crate) schema: Schema,
     pub(crate) published: ArcSwap<View>,
     disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    /// Of the store; what it names may change.
+    path: PathBuf,
     /// How far the log was read. Held while it is read on.
     place: Mutex<Place>,
     generation: u64,
@@ -35,6 +36,7 @@ pub(crate) struct Reader {
 
 #[derive(Debug)]
 struct Place {
+    dir: Dir,
     manifest: Manifest,
     /// `None` while the store has no dimension.
     log: Option<Log>,
@@ -48,13 +50,13 @@ struct Log {
 }
 
 impl Reader {
-    pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Reader, RecoveryReport)> {
-        let (place, view, report) = read_patiently(disk, dir, None)?;
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Reader, RecoveryReport)> {
+        let (place, view, report) = read_patiently(disk, path, None)?;
         let reader = Reader {
             schema: place.manifest.schema(),
             published: ArcSwap::from_pointee(view),
             disk: disk.clone(),
-            dir: dir.to_owned(),
+            path: place.dir.path().to_owned(),
             place: Mutex::new(place),
             generation: fork::generation(),
         };
@@ -71,13 +73,18 @@ impl Reader {
         Ok(Snapshot::new(self.schema, view.kind, view))
     }
 
-    /// What is shown, and the MANIFEST that it is under.
-    pub(crate) fn with_manifest(&self) -> Result<(Manifest, Snapshot)> {
+    /// What is shown, and the directory and the MANIFEST that it is of.
+    pub(crate) fn with_manifest(&self) -> Result<(Dir, Manifest, Snapshot)> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((place.manifest.clone(), self.snapshot()?))
+        Ok((place.dir.clone(), place.manifest.clone(), self.snapshot()?))
+    }
+
+    /// The directory that is shown.
+    pub(crate) fn dir(&self) -> Dir {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).dir.clone()
     }
 
     /// Moves on to what is durable now.
@@ -86,32 +93,36 @@ impl Reader {
             return Err(Error::Forked);
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let manifest = directory::read_manifest(self.disk.as_ref(), &self.dir)?;
-        if manifest.number == place.manifest.number {
-            let Some(log) = &mut place.log else { return Ok(false) };
-            if let Ok(moved) = self.read_on(log, manifest.number) {
+        let now = directory::open(&self.disk, &self.path)?;
+        let identity = |dir: &Dir| dir.identity().map_err(|e| Error::io(dir.path(), "look at", e));
+        let same = identity(&now)? == identity(&place.dir)?;
+        let manifest = directory::read_manifest(&now)?;
+        if same && manifest.number == place.manifest.number {
+            let Place { dir, log, .. } = &mut *place;
+            let Some(log) = log else { return Ok(false) };
+            if let Ok(moved) = self.read_on(dir, log, manifest.number) {
                 return Ok(moved);
             }
         }
         let before = self.published.load_full();
-        let (new, view, _) = read_patiently(&self.disk, &self.dir, Some(&before))?;
-        let moved = view.seq != before.seq || new.manifest.number != place.manifest.number;
+        let (new, view, _) = read_patiently(&self.disk, &self.path, Some(&*before).filter(|_| same))?;
+        let moved = !same || view.seq != before.seq || new.manifest.number != place.manifest.number;
         *place = new;
         self.published.store(Arc::new(view));
         Ok(moved)
     }
 
     /// Reads what was appended to the log since, under the same MANIFEST.
-    fn read_on(&self, log: &mut Log, number: u64) -> Result<bool> {
-        let writer = directory::writer_lives(self.disk.as_ref(), &self.dir)?;
+    fn read_on(&self, dir: &Dir, log: &mut Log, number: u64) -> Result<bool> {
+        let writer = directory::writer_lives(dir)?;
         let path = log.files.dat.path.with_extension("jsonl");
         if log.tip.docs_end == 0 {
             // One opened before a COMMIT named it may have been removed by a recovery, and made again, since.
-            let file = self.disk.open(&path, crate::disk::Open::Read).ok();
+            let file = dir.open_file(&path, crate::disk::Open::Read).ok();
             log.files.jsonl = file.map(|file| Named { path, file });
         }
         let mut found = recover::recover(&log.files, Some(&log.tip), number)?;
-        if writer || directory::writer_lives(self.disk.as_ref(), &self.dir)? {
+        if writer || directory::writer_lives(dir)? {
             found.keep_proven();
         }
         if found.manifest > number {
@@ -144,36 +155,37 @@ impl Reader {
 /// Reads a store until MANIFEST and files fit each other: a writer may be replacing them.
 fn read_patiently(
     disk: &Arc<dyn Disk>,
-    dir: &Path,
+    path: &Path,
     known: Option<&View>,
 ) -> Result<(Place, View, RecoveryReport)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let writer_before = directory::writer_lives(disk.as_ref(), dir)?;
-        let manifest = directory::read_manifest(disk.as_ref(), dir)?;
+        let dir = directory::open(disk, path)?;
+        let writer_before = directory::writer_lives(&dir)?;
+        let manifest = directory::read_manifest(&dir)?;
         if manifest.dim == 0 {
             let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
-            return Ok((Place { manifest, log: None }, View::default(), report));
+            return Ok((Place { dir, manifest, log: None }, View::default(), report));
         }
         let number = manifest.number;
         let how = How { writable: false, proven_only: writer_before, known };
-        let opened = open_segments(disk, dir, manifest, how);
+        let opened = open_segments(&dir, manifest, how);
         // A writer that came meanwhile may have changed what was read.
-        let writer = directory::writer_lives(disk.as_ref(), dir)?;
+        let writer = directory::writer_lives(&dir)?;
         let error = match opened {
             Ok(_) if writer && !writer_before => None,
             Ok(opened) => {
                 // A store without rows may just have been cleared, by a MANIFEST that a power cut would take back.
                 if writer && opened.view.rows() == 0 && !planted::is(Bug::ShowRename) {
-                    disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+                    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
                 }
                 let log = Some(Log { files: opened.files, tip: opened.active.tip });
-                let place = Place { manifest: opened.manifest, log };
+                let place = Place { dir, manifest: opened.manifest, log };
                 return Ok((place, opened.view, opened.active.report));
             }
             Err(error) => Some(error),
         };
-        let replaced = directory::read_manifest(disk.as_ref(), dir).is_ok_and(|now| now.number != number);
+        let replaced = directory::read_manifest(&dir).is_ok_and(|now| now.number != number);
         let race = replaced || writer || writer_before;
         match error {
             Some(error) if !race || !error.may_be_a_race() || Instant::now() >= deadline => {

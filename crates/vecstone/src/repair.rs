@@ -9,7 +9,7 @@ pub(crate) mod source;
 
 use crate::config::check_finite;
 use crate::directory;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Dir, Disk, DiskFile};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::files::random;
@@ -67,9 +67,10 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
     if from == to {
         return Err(Error::AlreadyExists { path: to.to_owned() });
     }
-    source::is_a_store(disk, from)?;
-    let _lock = lock(disk, from)?;
-    let source = source::find(disk, from)?;
+    let from = directory::open(disk, from)?;
+    source::is_a_store(&from)?;
+    let _lock = lock(&from)?;
+    let source = source::find(&from)?;
     let newest = Newest::of(&source)?;
     let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
     let options = OpenOptions::new().without_background().buffer_bytes(0);
@@ -90,13 +91,13 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
 }
 
 /// LOCK of the damaged store; `None` where it cannot be written, and no writer lives.
-fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Option<Arc<dyn DiskFile>>> {
+fn lock(dir: &Dir) -> Result<Option<Arc<dyn DiskFile>>> {
     use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match directory::lock(disk.as_ref(), dir, directory::LOCK_WAIT) {
+    match directory::lock(dir, directory::LOCK_WAIT) {
         Ok(lock) => Ok(Some(lock)),
         Err(Error::Io { source, .. }) if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
-            if directory::writer_lives(disk.as_ref(), dir)? {
-                return Err(Error::Locked { path: dir.to_owned(), pid: None });
+            if directory::writer_lives(dir)? {
+                return Err(Error::Locked { path: dir.path().to_owned(), pid: None });
             }
             Ok(None)
         }

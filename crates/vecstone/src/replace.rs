@@ -1,7 +1,7 @@
 //! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing and compaction share.
 
 use crate::directory;
-use crate::disk::Open;
+use crate::disk::{Dir, Open};
 use crate::engine::{EVERYTHING, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
@@ -17,7 +17,7 @@ use crate::segment::Segment;
 use crate::snapshot::Snapshot;
 use crate::view::{SegmentView, View};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ struct Next {
 }
 
 /// All files that a segment can have but for the list of its dead rows.
-pub(crate) fn files_of(dir: &Path, segment: u64) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn files_of(dir: &Dir, segment: u64) -> impl Iterator<Item = PathBuf> {
     let path = directory::pair_path(dir, segment);
     ["dat", "idx", "jsonl", "ids", "codes"].into_iter().map(move |suffix| path.with_extension(suffix))
 }
@@ -114,8 +114,8 @@ impl Engine {
         let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
         let path = directory::pair_path(&self.dir, number);
         let made = vec![path.with_extension("dat"), path.with_extension("idx")];
-        let created = Pair::create(&self.disk, &path, file, writer.manifest.number + 1).and_then(|pair| {
-            let segment = Segment::active(&self.disk, pair.files().clone(), header, None)?;
+        let created = Pair::create(&self.dir, &path, file, writer.manifest.number + 1).and_then(|pair| {
+            let segment = Segment::active(&self.dir, pair.files().clone(), header, None)?;
             Ok((pair, Arc::new(segment)))
         });
         let (pair, segment) = created.map_err(|error| {
@@ -158,7 +158,7 @@ impl Engine {
         new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
             if !planted::is(Bug::SkipNamesSync) {
-                self.disk.sync_dir(&self.dir).map_err(|e| Error::io(&self.dir, "sync", e))?;
+                self.dir.sync().map_err(|e| Error::io(self.dir.path(), "sync", e))?;
             }
             Ok(in_del)
         });
@@ -172,7 +172,7 @@ impl Engine {
         if planted::is(Bug::UnlinkTooEarly) {
             self.remove(&new.obsolete);
         }
-        match directory::replace_manifest(self.disk.as_ref(), &self.dir, &new.manifest) {
+        match directory::replace_manifest(&self.dir, &new.manifest) {
             Ok(()) => {}
             // From the rename on nobody knows which MANIFEST a crash leaves.
             Err(error @ Error::SyncFailed { .. }) => {
@@ -218,7 +218,7 @@ impl Engine {
     /// Removes files that count no more. What stays behind is removed at the next opening.
     pub(crate) fn remove(&self, paths: &[PathBuf]) {
         for path in paths {
-            _ = self.disk.unlink(path);
+            _ = self.dir.unlink(path);
         }
     }
 }
@@ -226,8 +226,8 @@ impl Engine {
 /// Writes a file under a name of its own and syncs it.
 fn write_new(engine: &Engine, path: PathBuf, bytes: &[u8]) -> Result<()> {
     // A name is used once: what is there was left by a replacement that did not come to pass.
-    _ = engine.disk.unlink(&path);
-    let file = engine.disk.open(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+    _ = engine.dir.unlink(&path);
+    let file = engine.dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
     let named = Named { path, file };
     named.write(bytes, 0)?;
     named.file.sync_data().map_err(|e| Error::io(&named.path, "sync", e))

@@ -1,6 +1,6 @@
 //! One segment, to read from: which row an id has, and what a row holds.
 
-use crate::disk::{Disk, Mapping, Open};
+use crate::disk::{Dir, Mapping, Open};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::Header;
@@ -43,37 +43,27 @@ pub(crate) struct Segment {
     idx: OnceLock<IdxMap>,
     /// For [`puts_len`](Self::puts_len): of how many rows it is known.
     puts_len: Mutex<(u64, u64)>,
-    disk: Arc<dyn Disk>,
+    dir: Dir,
 }
 
 impl Segment {
     /// A segment that does not change any more. Maps nothing and opens `.ids` on first use.
-    pub(crate) fn sealed(
-        disk: &Arc<dyn Disk>,
-        files: Files,
-        header: Header,
-        sealed: Sealed,
-    ) -> Result<Segment> {
-        Self::new(disk, files, header, sealed, OnceLock::new())
+    pub(crate) fn sealed(dir: &Dir, files: Files, header: Header, sealed: Sealed) -> Result<Segment> {
+        Self::new(dir, files, header, sealed, OnceLock::new())
     }
 
     /// A segment that grows behind the rows of `.ids`, if it has one.
-    pub(crate) fn active(
-        disk: &Arc<dyn Disk>,
-        files: Files,
-        header: Header,
-        ids: Option<Ids>,
-    ) -> Result<Segment> {
+    pub(crate) fn active(dir: &Dir, files: Files, header: Header, ids: Option<Ids>) -> Result<Segment> {
         let base = ids.as_ref().map_or_else(Sealed::default, |ids| sealed_at(&header, ids.point()));
         let known = OnceLock::new();
         if ids.is_some() {
             _ = known.set(ids);
         }
-        Self::new(disk, files, header, base, known)
+        Self::new(dir, files, header, base, known)
     }
 
     fn new(
-        disk: &Arc<dyn Disk>,
+        dir: &Dir,
         files: Files,
         header: Header,
         base: Sealed,
@@ -95,12 +85,16 @@ impl Segment {
             dat_map: OnceLock::new(),
             idx: OnceLock::new(),
             puts_len: Mutex::default(),
-            disk: disk.clone(),
+            dir: dir.clone(),
         })
     }
 
     pub(crate) fn number(&self) -> u64 {
         self.header.identity.segment
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -271,7 +265,7 @@ impl Segment {
             return None;
         }
         let open =
-            || open_ids(&self.disk, &self.files, &self.header).filter(|ids| self.is_at_base(ids.point()));
+            || open_ids(&self.dir, &self.files, &self.header).filter(|ids| self.is_at_base(ids.point()));
         self.ids.get_or_init(open).as_ref()
     }
 
@@ -597,8 +591,8 @@ fn sealed_at(header: &Header, point: &Point) -> Sealed {
 }
 
 /// Opens `.ids` beside a pair; `None` if there is none that can be used.
-pub(crate) fn open_ids(disk: &Arc<dyn Disk>, files: &Files, header: &Header) -> Option<Ids> {
+pub(crate) fn open_ids(dir: &Dir, files: &Files, header: &Header) -> Option<Ids> {
     let path = files.dat.path.with_extension("ids");
-    let file = disk.open(&path, Open::Read).ok()?;
+    let file = dir.open_file(&path, Open::Read).ok()?;
     Ids::open(Named { path, file }, &header.identity).ok().flatten()
 }

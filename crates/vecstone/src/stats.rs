@@ -2,15 +2,14 @@
 
 use crate::config::{Element, Metric};
 use crate::directory;
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::IdKind;
 use crate::snapshot::Snapshot;
 use crate::view::SegmentView;
-use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 /// A store's size, on the disk and in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,15 +122,10 @@ const THREADS_HEAP: u64 = 2 << 10;
 const SEGMENT_HEAP: u64 = 768;
 
 /// Counts rows and bytes. O(files + pages of the mapped files).
-pub(crate) fn stats(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    snapshot: &Snapshot,
-    engine: Option<&Engine>,
-) -> Result<Stats> {
+pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> Result<Stats> {
     let (view, schema) = (snapshot.files(), snapshot.schema());
     let (rows, live) = (view.rows(), view.live());
-    let bytes = file_bytes(disk.as_ref(), dir)?;
+    let bytes = file_bytes(dir)?;
     let raw = snapshot.len() as u64 * schema.stride();
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let ratio = |bytes: u64| if raw == 0 { 0.0 } else { bytes as f64 / raw as f64 };
@@ -189,12 +183,12 @@ pub(crate) fn stats(
 }
 
 /// Lengths of a store's files, by kind.
-fn file_bytes(disk: &dyn Disk, dir: &Path) -> Result<FileBytes> {
+fn file_bytes(dir: &Dir) -> Result<FileBytes> {
     let mut bytes = FileBytes::default();
-    for name in disk.list(dir).map_err(|e| Error::io(dir, "list", e))? {
+    for name in dir.list().map_err(|e| Error::io(dir.path(), "list", e))? {
         let path = dir.join(&name);
         let Some(suffix) = directory::kind_of_file(&name) else { continue };
-        let file = match disk.open(&path, Open::Read) {
+        let file = match dir.open_file(&path, Open::Read) {
             Ok(file) => file,
             // Replaced since the listing.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

@@ -2,9 +2,9 @@
 
 use crate::batch::{Batch, Op, lines_of, with_lines};
 use crate::config::{Element, check_dim};
-use crate::disk::{Disk, Mapping, Open, OsDisk};
+use crate::disk::{Dir, Disk, Mapping, Open, OsDisk};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named, parent_of, random, with_suffix};
+use crate::files::{Files, Named, random, with_suffix};
 use crate::format::Identity;
 use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::record::{self, FileRecord, Next, Record};
@@ -61,14 +61,14 @@ impl VectorStorage {
         let header = Header { dim, element: Element::F32, identity };
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
         let path = path.as_ref();
-        for path in [".dat", ".idx", ".jsonl"].map(|suffix| with_suffix(path, suffix)) {
-            if disk.open(&path, Open::Read).is_ok() {
+        let (dir, path) = Dir::of_file(&disk, path).map_err(|e| Error::io(path, "create", e))?;
+        for path in [".dat", ".idx", ".jsonl"].map(|suffix| with_suffix(&path, suffix)) {
+            if dir.open_file(&path, Open::Read).is_ok() {
                 return Err(Error::AlreadyExists { path });
             }
         }
-        let pair = Pair::create(&disk, path, FileRecord { header, seq: 0, chain: [0; 16] }, 0)?;
-        let dir = parent_of(&pair.files().dat.path);
-        disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
+        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 0)?;
+        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
         Self::assemble(pair, RowTable::default(), RecoveryReport::default(), true)
     }
 
@@ -90,9 +90,13 @@ impl VectorStorage {
 
     /// Opens a pair and recovers it; see [`open`](Self::open).
     pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, writable: bool) -> Result<VectorStorage> {
-        let files = Files::open(disk.as_ref(), path, writable)?;
+        let (dir, path) = Dir::of_file(&disk, path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound { path: with_suffix(path, ".dat") },
+            _ => Error::io(path, "open", e),
+        })?;
+        let files = Files::open(&dir, &path, writable)?;
         let found = recover::recover(&files, None, 0)?;
-        let mut pair = Pair::of(&disk, files, &found, 0);
+        let mut pair = Pair::of(&dir, files, &found, 0);
         if writable {
             pair.make_recovered_durable()?;
         }

@@ -4,7 +4,7 @@ use crate::backup::{self, BackupReport};
 use crate::compact::{CompactProgress, CompactReport};
 use crate::config::{Element, Metric, Schema, check_dim};
 use crate::dimless::Dimless;
-use crate::disk::{Disk, DiskFile, OsDisk};
+use crate::disk::{Dir, Disk, DiskFile, OsDisk};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files::random;
@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::verify::{self, VerifyReport, as_damage};
 use crate::{close, directory};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 mod now;
@@ -44,8 +44,8 @@ pub struct VectorStore {
     role: OnceLock<Role>,
     /// What fixes it.
     dimless: Option<Dimless>,
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    /// As it was opened; a reader may show another one since.
+    dir: Dir,
     /// As the store was opened: [`dim`](Self::dim) knows of a dimension that was fixed since.
     schema: Schema,
     recovery: RecoveryReport,
@@ -109,8 +109,7 @@ impl VectorStore {
         metric: Metric,
         options: &OpenOptions,
     ) -> Result<VectorStore> {
-        let disk = Arc::new(OsDisk::default());
-        Self::create_without_dim_on(disk, path.as_ref(), metric, random()?, options)
+        Self::create_without_dim_on(Arc::new(OsDisk::default()), path.as_ref(), metric, random()?, options)
     }
 
     /// Opens a store for writing: takes its lock and recovers it.
@@ -183,14 +182,14 @@ impl VectorStore {
 
     pub(crate) fn create_on(
         disk: Arc<dyn Disk>,
-        dir: &Path,
+        path: &Path,
         dim: u32,
         metric: Metric,
         identity: Identity,
         options: &OpenOptions,
     ) -> Result<VectorStore> {
         check_dim(dim)?;
-        let lock = directory::make_directory(disk.as_ref(), dir)?;
+        let (dir, lock) = directory::make_directory(&disk, path)?;
         let header = Header { dim, element: Element::F32, identity };
         let manifest = Manifest {
             dim,
@@ -198,70 +197,68 @@ impl VectorStore {
             segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
             ..directory::first_manifest(identity.uuid, metric)
         };
-        let path = directory::pair_path(dir, identity.segment);
-        let pair =
-            Pair::create(&disk, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
-        disk.sync_dir(dir).map_err(|e| Error::io(dir, "sync", e))?;
-        directory::replace_manifest(disk.as_ref(), dir, &manifest)?;
+        let path = directory::pair_path(&dir, identity.segment);
+        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
+        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+        directory::replace_manifest(&dir, &manifest)?;
         let how = How { writable: true, proven_only: false, known: None };
-        let opened = open_segments(&disk, dir, manifest, how)?;
-        Ok(Self::writer(disk, dir, opened, pair, lock, options))
+        let opened = open_segments(&dir, manifest, how)?;
+        Ok(Self::writer(dir, opened, pair, lock, options))
     }
 
     pub(crate) fn create_without_dim_on(
         disk: Arc<dyn Disk>,
-        dir: &Path,
+        path: &Path,
         metric: Metric,
         uuid: [u8; 16],
         options: &OpenOptions,
     ) -> Result<VectorStore> {
-        let lock = directory::make_directory(disk.as_ref(), dir)?;
+        let (dir, lock) = directory::make_directory(&disk, path)?;
         let manifest = directory::first_manifest(uuid, metric);
-        directory::replace_manifest(disk.as_ref(), dir, &manifest)?;
-        Ok(Self::without_dim(disk, dir, manifest, lock, options))
+        directory::replace_manifest(&dir, &manifest)?;
+        Ok(Self::without_dim(dir, manifest, lock, options))
     }
 
-    pub(crate) fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: &OpenOptions) -> Result<VectorStore> {
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
         // Before LOCK is made: a path that is no store stays as it is.
-        directory::read_manifest(disk.as_ref(), dir)?;
-        let lock = directory::lock(disk.as_ref(), dir, options.lock_wait)?;
-        let manifest = directory::read_manifest(disk.as_ref(), dir)?;
+        let dir = directory::open(&disk, path)?;
+        directory::read_manifest(&dir)?;
+        let lock = directory::lock(&dir, options.lock_wait)?;
+        let manifest = directory::read_manifest(&dir)?;
         if manifest.dim == 0 {
-            let unlisted = directory::unlisted(disk.as_ref(), dir, &manifest)?;
-            directory::settle_manifest(disk.as_ref(), dir)?;
-            directory::remove(disk.as_ref(), unlisted)?;
-            return Ok(Self::without_dim(disk, dir, manifest, lock, options));
+            let unlisted = directory::unlisted(&dir, &manifest)?;
+            directory::settle_manifest(&dir)?;
+            directory::remove(&dir, unlisted)?;
+            return Ok(Self::without_dim(dir, manifest, lock, options));
         }
         let how = How { writable: true, proven_only: false, known: None };
-        let opened = open_segments(&disk, dir, manifest, how)?;
+        let opened = open_segments(&dir, manifest, how)?;
         if options.strict && !opened.active.report.clean {
             let (path, report) = (opened.files.idx.path, opened.active.report);
             return Err(Error::NotClean { path, report });
         }
-        let unlisted = directory::unlisted(disk.as_ref(), dir, &opened.manifest)?;
+        let unlisted = directory::unlisted(&dir, &opened.manifest)?;
         let settled = opened.active.closed_under == Some(opened.manifest.number) && unlisted.is_empty();
         if !settled && !planted::is(Bug::SkipSettling) {
-            directory::settle_manifest(disk.as_ref(), dir)?;
+            directory::settle_manifest(&dir)?;
         }
-        directory::remove(disk.as_ref(), unlisted)?;
-        let mut pair = Pair::of(&disk, opened.files.clone(), &opened.active, opened.manifest.number);
+        directory::remove(&dir, unlisted)?;
+        let mut pair = Pair::of(&dir, opened.files.clone(), &opened.active, opened.manifest.number);
         pair.make_recovered_durable()?;
-        Ok(Self::writer(disk, dir, opened, pair, lock, options))
+        Ok(Self::writer(dir, opened, pair, lock, options))
     }
 
     fn writer(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
+        dir: Dir,
         opened: Opened,
         pair: Pair,
         lock: Arc<dyn DiskFile>,
         options: &OpenOptions,
     ) -> VectorStore {
         let recovery = opened.active.report.clone();
-        let engine = Engine::new(disk.clone(), dir.to_owned(), options.settings.clone(), opened, pair);
+        let engine = Engine::new(dir.clone(), options.settings.clone(), opened, pair);
         VectorStore {
-            disk,
-            dir: dir.to_owned(),
+            dir,
             schema: engine.schema,
             role: Role::Writer(engine).into(),
             dimless: None,
@@ -273,15 +270,13 @@ impl VectorStore {
     }
 
     fn without_dim(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
+        dir: Dir,
         manifest: Manifest,
         lock: Arc<dyn DiskFile>,
         options: &OpenOptions,
     ) -> VectorStore {
         VectorStore {
-            disk,
-            dir: dir.to_owned(),
+            dir,
             schema: manifest.schema(),
             role: OnceLock::new(),
             dimless: Some(Dimless::new(manifest, options)),
@@ -293,11 +288,10 @@ impl VectorStore {
         }
     }
 
-    pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<VectorStore> {
-        let (reader, recovery) = Reader::open(&disk, dir)?;
+    pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, path: &Path) -> Result<VectorStore> {
+        let (reader, recovery) = Reader::open(&disk, path)?;
         Ok(VectorStore {
-            disk,
-            dir: dir.to_owned(),
+            dir: reader.dir(),
             schema: reader.schema,
             role: Role::Reader(Box::new(reader)).into(),
             dimless: None,
@@ -315,6 +309,15 @@ impl VectorStore {
             (Some(Role::Writer(engine)), _) => Ok(Some(engine)),
             (None, Some(dimless)) => dimless.place().map(|_| None),
             (Some(Role::Reader(_)) | None, _) => Err(Error::ReadOnly),
+        }
+    }
+
+    /// The directory of what is shown.
+    fn shown_dir(&self) -> Dir {
+        match self.role.get() {
+            // In a child, another thread of the parent may have held the reader's place.
+            Some(Role::Reader(reader)) if !reader.is_forked() => reader.dir(),
+            _ => self.dir.clone(),
         }
     }
 
@@ -366,18 +369,18 @@ impl VectorStore {
     /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything; [`Error::NoSpace`], [`Error::Io`]: what
     /// was copied is removed.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
-        let (disk, to) = (&self.disk, to.as_ref());
+        let (dir, to) = (&self.dir, to.as_ref());
         if let Some(Role::Reader(reader)) = self.role.get() {
-            let (manifest, snapshot) = reader.with_manifest()?;
-            return backup::backup(disk, &manifest, &snapshot, to);
+            let (dir, manifest, snapshot) = reader.with_manifest()?;
+            return backup::backup(&dir, &manifest, &snapshot, to);
         }
         if let Some(engine) = self.engine()? {
             let (manifest, snapshot) = engine.durable_snapshot()?;
-            return backup::backup(disk, &manifest, &snapshot, to);
+            return backup::backup(dir, &manifest, &snapshot, to);
         }
         let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
         let manifest = dimless.place()?.manifest().clone();
-        backup::backup(disk, &manifest, &self.empty_snapshot(), to)
+        backup::backup(dir, &manifest, &self.empty_snapshot(), to)
     }
 
     /// Flushes, marks the store as closed cleanly and lets go of the lock.

@@ -7,7 +7,7 @@ mod part;
 mod unopened;
 
 use crate::directory;
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Disk, Open};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::Identity;
@@ -149,36 +149,36 @@ pub(crate) fn verify_pair(
 }
 
 /// Checks everything that a snapshot reads, and MANIFEST.
-pub(crate) fn verify_view(disk: &Arc<dyn Disk>, dir: &Path, snapshot: &Snapshot) -> Result<VerifyReport> {
+pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport> {
     let (mut report, mut before) = (VerifyReport::default(), None);
     for part in &snapshot.files().segments {
         let (segment, files) = (&part.segment, part.segment.files());
         let path = files.dat.path.with_extension("ids");
-        let ids = check_ids(disk, path, &segment.header().identity, &mut report)?;
+        let ids = check_ids(dir, path, &segment.header().identity, &mut report)?;
         let mut found = Part::up_to(&part.end, &files, *segment.header(), ids)?;
         found.may_follow(before.replace(&part.end));
         part::check_whole(&found, &part.end, &part.mask, snapshot.kind(), &mut report)?;
     }
-    check_lists(disk, dir, &mut report)?;
+    check_lists(dir, &mut report)?;
     Ok(report)
 }
 
 /// Checks MANIFEST and the lists of dead rows that it names. Once open they do not change; but beside a writer
 /// MANIFEST may be replaced, and the list removed, before one is open.
-fn check_lists(disk: &Arc<dyn Disk>, dir: &Path, report: &mut VerifyReport) -> Result<()> {
+fn check_lists(dir: &Dir, report: &mut VerifyReport) -> Result<()> {
     for attempt in 1.. {
-        let manifest = match directory::read_manifest(disk.as_ref(), dir) {
+        let manifest = match directory::read_manifest(dir) {
             Ok(manifest) => manifest,
             Err(error) => return report.add_error(error),
         };
         let mut found = VerifyReport { bytes: manifest.encode().len() as u64, ..VerifyReport::default() };
         for (entry, sealed) in manifest.segments.iter().filter_map(|e| Some((e, e.sealed.as_ref()?))) {
             found.bytes += sealed.del.1;
-            if let Err(error) = read_del(disk, dir, entry.number, sealed) {
+            if let Err(error) = read_del(dir, entry.number, sealed) {
                 found.add_error(error)?;
             }
         }
-        if found.is_ok() || attempt == ATTEMPTS || !is_replaced(disk, dir, manifest.number) {
+        if found.is_ok() || attempt == ATTEMPTS || !is_replaced(dir, manifest.number) {
             report.append(found);
             break;
         }
@@ -187,18 +187,18 @@ fn check_lists(disk: &Arc<dyn Disk>, dir: &Path, report: &mut VerifyReport) -> R
 }
 
 /// Whether MANIFEST has another number by now.
-fn is_replaced(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> bool {
-    directory::read_manifest(disk.as_ref(), dir).is_ok_and(|now| now.number != number)
+fn is_replaced(dir: &Dir, number: u64) -> bool {
+    directory::read_manifest(dir).is_ok_and(|now| now.number != number)
 }
 
 /// Checks the `.ids` of a segment, if there is one. Gives it back if it can be used: all of it is readable.
 fn check_ids(
-    disk: &Arc<dyn Disk>,
+    dir: &Dir,
     path: PathBuf,
     identity: &Identity,
     report: &mut VerifyReport,
 ) -> Result<Option<Ids>> {
-    let file = match disk.open(&path, Open::Read) {
+    let file = match dir.open_file(&path, Open::Read) {
         Ok(file) => Named { path: path.clone(), file },
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return report.add_error_as(Error::io(&path, "open", e), REBUILT).map(|()| None),
@@ -222,19 +222,20 @@ fn check_ids(
 }
 
 /// Checks a store as it lies on the disk, segment by segment, even where it does not open.
-pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, dir: &Path) -> Result<VerifyReport> {
+pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<VerifyReport> {
     let mut attempt = 1;
     loop {
-        let error = match Reader::open(disk, dir) {
-            Ok((reader, _)) => return verify_view(disk, dir, &reader.snapshot()?),
+        let error = match Reader::open(disk, path) {
+            Ok((reader, _)) => return verify_view(&reader.dir(), &reader.snapshot()?),
             // No MANIFEST, but perhaps segments.
             Err(error @ Error::NotAStore { .. }) => error,
             Err(error) if is_of_content(&error) => error,
             Err(error) => return Err(error),
         };
-        let (report, manifest) = unopened::verify(disk, dir, error)?;
+        let dir = directory::open(disk, path)?;
+        let (report, manifest) = unopened::verify(&dir, error)?;
         // Beside a writer files vanish when MANIFEST is replaced.
-        let replaced = manifest.is_some_and(|number| is_replaced(disk, dir, number));
+        let replaced = manifest.is_some_and(|number| is_replaced(&dir, number));
         if !replaced || attempt == FEW_ATTEMPTS {
             return Ok(report);
         }

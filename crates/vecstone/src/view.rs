@@ -1,6 +1,6 @@
 //! What is in the files at one moment: segments, how many rows of each count, and which of them are dead.
 
-use crate::disk::{Disk, Mapping};
+use crate::disk::Mapping;
 use crate::error::{Error, Result};
 use crate::format::manifest::Sealed;
 use crate::id::{Id, IdKind};
@@ -171,10 +171,10 @@ impl View {
     }
 
     /// The same rows with segments of their own: no lock, no table and no mapping is shared with this view.
-    pub(crate) fn detached(&self, disk: &Arc<dyn Disk>) -> Result<View> {
+    pub(crate) fn detached(&self) -> Result<View> {
         let detach = |part: &SegmentView| {
             let (files, header) = (part.segment.files(), *part.segment.header());
-            let segment = Arc::new(Segment::sealed(disk, files, header, part.end.clone())?);
+            let segment = Arc::new(Segment::sealed(part.segment.dir(), files, header, part.end.clone())?);
             Ok(SegmentView { segment, dat_map: None, ..part.clone() })
         };
         let segments = self.segments.iter().map(detach).collect::<Result<_>>()?;

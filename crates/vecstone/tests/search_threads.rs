@@ -12,16 +12,29 @@ use vecstone::{Metric, OpenOptions, VectorStore};
 const DIM: usize = 64;
 const CHILD: &str = "VECSTONE_TEST_CHILD";
 
-/// Threads of searches that this process has now, beside their callers.
-fn extra() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("there");
-    let name = |task: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(task.expect("an entry").path().join("comm")).unwrap_or_default()
-    };
-    tasks.map(name).filter(|name| name.trim() == "vecstone-search").count()
+/// Threads that search at once, and what they are called.
+const CALLERS: usize = 4;
+const CALLER: &str = "caller";
+
+/// The name of a thread of this process, unless it is ending: it may still be listed after who waited for it went on.
+fn name_of(task: &std::path::Path) -> Option<String> {
+    const EXITING: u64 = 4;
+    let stat = std::fs::read_to_string(task.join("stat")).ok()?;
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let flags: u64 = rest.split_whitespace().nth(6)?.parse().ok()?;
+    (flags & EXITING == 0).then(|| name.to_owned())
 }
 
-/// The most extra threads seen while four threads search at once.
+/// Threads of searches that this process has now, beside their callers. Until its first turn, which on a single core it
+/// may get late, a thread is called as the one that started it.
+fn extra() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("there");
+    let names: Vec<String> = tasks.filter_map(|task| name_of(&task.expect("an entry").path())).collect();
+    let called = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
+    called("vecstone-search") + called(CALLER).saturating_sub(CALLERS)
+}
+
+/// The most extra threads seen while several threads search at once.
 fn most(store: &VectorStore) -> usize {
     let ended = AtomicBool::new(false);
     let query = [0.5; DIM];
@@ -34,7 +47,9 @@ fn most(store: &VectorStore) -> usize {
             most
         });
         let search = || (0..25).for_each(|_| assert_eq!(store.search(&query, 3).expect("found").len(), 3));
-        let searches: Vec<_> = (0..4).map(|_| scope.spawn(search)).collect();
+        let caller = || std::thread::Builder::new().name(CALLER.into());
+        let start = |_| caller().spawn_scoped(scope, search).expect("started");
+        let searches: Vec<_> = (0..CALLERS).map(start).collect();
         searches.into_iter().for_each(|search| search.join().expect("found"));
         ended.store(true, Ordering::SeqCst);
         look.join().expect("looked")
@@ -63,8 +78,13 @@ fn searches_share_the_bound() {
     let options = OpenOptions::new().threads(asked);
     let store = VectorStore::create_with(&path, 64, Metric::L2, &options).expect("a new store");
     store.put_many(&ids, &rows).and_then(|()| store.flush()).expect("stored");
-    let most = most(&store);
-    assert!(most < bound.max(1), "{most} beside their callers, the bound is {bound}");
-    assert!(bound == 1 || most > 0, "nobody helped");
+    // A machine with much else to do may not let anybody look while somebody helps: then once more, up to the deadline.
+    loop {
+        let most = most(&store);
+        assert!(most < bound.max(1), "{most} beside their callers, the bound is {bound}");
+        if bound == 1 || most > 0 {
+            break;
+        }
+    }
     assert_eq!(extra(), 0, "they end with the search");
 }

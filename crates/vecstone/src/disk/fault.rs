@@ -1,7 +1,7 @@
 //! A disk whose n-th call fails, once or for ever: in front of any other disk.
 
-use super::{Disk, DiskFile, Mapping, Open};
-use std::ffi::OsString;
+use super::{Disk, DiskDir, DiskFile, Mapping, Open};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,9 @@ impl Counter {
     fn hit(&self, call: &'static str) -> Option<Fault> {
         // In the tests of interleavings others may go on before each change.
         #[cfg(feature = "shuttle")]
-        if !["open", "list", "read_at", "len", "allocated", "try_lock", "map"].contains(&call) {
+        if !["open_dir", "open", "list", "identity", "read_at", "len", "allocated", "try_lock", "map"]
+            .contains(&call)
+        {
             crate::sync::switch();
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -118,52 +120,81 @@ impl FaultDisk {
     pub(crate) fn seen(&self) -> Vec<&'static str> {
         self.counter.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        let bad = self.bad.as_ref().filter(|(of, _)| of == path).map(|(_, bytes)| bytes.clone());
-        Arc::new(FaultFile { inner: file, counter: self.counter.clone(), bad })
-    }
 }
 
 impl Disk for FaultDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        self.counter.check("open")?;
-        self.inner.open(path, how).map(|file| self.wrap(path, file))
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.counter.check("create_dir")?;
-        self.inner.create_dir(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        self.counter.check("list")?;
-        self.inner.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.counter.check("rename")?;
-        self.inner.rename(from, to)
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.counter.check("link")?;
-        self.inner.link(from, to)
-    }
-
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.counter.check("unlink")?;
-        self.inner.unlink(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.counter.check("sync_dir")?;
-        self.inner.sync_dir(dir)
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        self.counter.check("open_dir")?;
+        let inner = self.inner.open_dir(path)?;
+        Ok(Arc::new(FaultDir { inner, path: path.to_owned(), disk: self.clone() }))
     }
 
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
         // Each file of a joint sync counts as a call, so that each fails alone.
         files.iter().map(|file| file.sync_data()).collect()
+    }
+}
+
+#[derive(Debug)]
+struct FaultDir {
+    inner: Arc<dyn DiskDir>,
+    path: PathBuf,
+    disk: FaultDisk,
+}
+
+impl FaultDir {
+    fn check(&self, call: &'static str) -> io::Result<()> {
+        self.disk.counter.check(call)
+    }
+}
+
+impl DiskDir for FaultDir {
+    fn open(&self, name: &OsStr, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        self.check("open")?;
+        let inner = self.inner.open(name, how)?;
+        let bad = self.disk.bad.as_ref().filter(|(of, _)| *of == self.path.join(name));
+        let bad = bad.map(|(_, bytes)| bytes.clone());
+        Ok(Arc::new(FaultFile { inner, counter: self.disk.counter.clone(), bad }))
+    }
+
+    fn create_dir(&self, name: &OsStr) -> io::Result<()> {
+        self.check("create_dir")?;
+        self.inner.create_dir(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.check("list")?;
+        self.inner.list()
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.check("rename")?;
+        self.inner.rename(from, to)
+    }
+
+    fn link(&self, from: &OsStr, to_dir: &dyn DiskDir, to: &OsStr) -> io::Result<()> {
+        self.check("link")?;
+        let to_dir = to_dir.as_any().downcast_ref::<FaultDir>().ok_or(io::ErrorKind::CrossesDevices)?;
+        self.inner.link(from, &*to_dir.inner, to)
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.check("unlink")?;
+        self.inner.unlink(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.check("sync_dir")?;
+        self.inner.sync()
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        self.check("identity")?;
+        self.inner.identity()
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 }
 

@@ -259,7 +259,7 @@ mod elsewhere {
 #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "files under the door")]
 mod tests {
     use super::*;
-    use crate::disk::{Disk, DiskFile, Open, OsDisk};
+    use crate::disk::{DiskFile, Open, OsDisk, open_file};
     use std::fs::{self, File};
     use std::io::{Read, Write};
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn locks(path: &Path) -> bool {
-        let file = OsDisk::default().open(path, Open::Create).expect("opened");
+        let file = open_file(OsDisk::default(), path, Open::Create).expect("opened");
         file.try_lock(true).expect("a lock that works")
     }
 
@@ -321,7 +321,7 @@ mod tests {
     fn a_child_neither_holds_nor_breaks_its_parents_lock() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("LOCK");
-        let file = OsDisk::default().open(&path, Open::Create).expect("opened");
+        let file = open_file(OsDisk::default(), &path, Open::Create).expect("opened");
         assert!(file.try_lock(true).expect("a lock that works"));
         let mut file: Option<Arc<dyn DiskFile>> = Some(file);
         let parents = generation();
@@ -390,7 +390,7 @@ mod tests {
         let path = dir.path().join("LOCK");
         let child = Child::new(|| {
             let first = generation();
-            let file = OsDisk::default().open(&path, Open::Create).expect("opened");
+            let file = open_file(OsDisk::default(), &path, Open::Create).expect("opened");
             assert!(file.try_lock(true).expect("a lock that works"));
             let grandchild = Child::new(|| {
                 assert!(generation() > first && !locks(&path));

@@ -3,6 +3,7 @@
 //! [`OsDisk`] is the operating system; the tests put a simulated disk in its place that enumerates what a crash can
 //! leave behind. Reads and writes name their offset, so that a failed one moves nothing.
 
+mod dir;
 #[cfg(test)]
 pub(crate) mod fault;
 pub(crate) mod fork;
@@ -12,14 +13,17 @@ mod os;
 #[cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzer needs a part of it"))]
 pub(crate) mod sim;
 
+pub(crate) use dir::Dir;
+#[cfg(test)]
+pub(crate) use dir::open_file;
 pub(crate) use map::Mapping;
 pub(crate) use os::OsDisk;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How a file is opened.
@@ -36,22 +40,36 @@ pub(crate) enum Open {
 }
 
 /// A file system.
-///
-/// What a new, renamed or removed name needs to survive a power cut is `sync_dir` of its directory; what bytes need
-/// is `sync_data` of their file.
 pub(crate) trait Disk: Send + Sync + fmt::Debug {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Gives a file another name, `to`, which must not exist: a hard link.
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
-    fn unlink(&self, path: &Path) -> io::Result<()>;
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a directory; links in its path are followed.
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>>;
+    /// The path from the root on, with the links that are in it.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
     /// Syncs several files at once; one result each, in their order.
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>>;
     /// A hint that these bytes will be synced soon: the disk may begin with them. Promises nothing.
     fn start_writeback(&self, _file: &Arc<dyn DiskFile>, _offset: u64, _len: u64) {}
+}
+
+/// An open directory, by the names in it.
+///
+/// What a new, renamed or removed name needs to survive a power cut is `sync` of its directory; what bytes need is
+/// `sync_data` of their file.
+pub(crate) trait DiskDir: Send + Sync + fmt::Debug {
+    fn open(&self, name: &OsStr, how: Open) -> io::Result<Arc<dyn DiskFile>>;
+    fn create_dir(&self, name: &OsStr) -> io::Result<()>;
+    fn list(&self) -> io::Result<Vec<OsString>>;
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
+    /// Gives a file another name, in a directory of the same disk, which must not exist there: a hard link.
+    fn link(&self, from: &OsStr, to_dir: &dyn DiskDir, to: &OsStr) -> io::Result<()>;
+    fn unlink(&self, name: &OsStr) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+    /// What tells the directory from every other: device and inode.
+    fn identity(&self) -> io::Result<(u64, u64)>;
+    /// The disk's own directory, for [`link`](Self::link).
+    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 /// An open file.
@@ -161,15 +179,16 @@ mod tests {
     #[test]
     fn a_copy_has_the_bytes_asked_for() {
         let disk =
-            sim::SimDisk::new(&sim::Image { dirs: [Path::new("d").into()].into(), ..Default::default() });
-        let open = |name: &str| disk.open(&Path::new("d").join(name), Open::Create).expect("opened");
+            sim::SimDisk::new(&sim::Image { dirs: [Path::new("/d").into()].into(), ..Default::default() });
+        let dir = Dir::open(&(Arc::new(disk.clone()) as Arc<dyn Disk>), Path::new("/d")).expect("opened");
+        let open = |name: &str| dir.open_file(&dir.join(name), Open::Create).expect("opened");
         let len = COPY_BUFFER + 77;
         let bytes: Vec<u8> = (0..len).map(|i| ((i * 31) >> 3).to_le_bytes()[0]).collect();
         write_all_at(&*open("from"), &bytes, 0).expect("written");
         for part in [0, 1, COPY_BUFFER, len - 1, len] {
             let to = open(&part.to_string());
             open("from").copy_to(&*to, part as u64).expect("copied");
-            assert_eq!(disk.image().files[&Path::new("d").join(part.to_string())], bytes[..part]);
+            assert_eq!(disk.image().files[&Path::new("/d").join(part.to_string())], bytes[..part]);
         }
         let short = open("from").copy_to(&*open("short"), len as u64 + 1).expect_err("not so many");
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);

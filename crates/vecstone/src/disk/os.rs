@@ -6,11 +6,13 @@
 )]
 
 use super::fork::{self, Guard};
-use super::{Disk, DiskFile, Mapping, Open};
-use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use super::{Disk, DiskDir, DiskFile, Mapping, Open};
+use std::ffi::{OsStr, OsString};
+#[cfg(not(unix))]
+use std::fs;
+use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -41,48 +43,12 @@ impl Default for OsDisk {
 }
 
 impl Disk for OsDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = File::options();
-        options.read(true);
-        match how {
-            Open::Read => {}
-            Open::ReadWrite => _ = options.write(true),
-            Open::CreateNew => _ = options.write(true).create_new(true),
-            Open::Create => _ = options.write(true).create(true),
-        }
-        // A link could lead out of the store, a pipe would hang the open.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(Arc::new(OsFile { guard: OnceLock::new(), file }))
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        OsDir::open(path).map(|dir| Arc::new(dir) as Arc<dyn DiskDir>)
     }
 
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::hard_link(from, to)
-    }
-
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        // Windows cannot open a directory as a file; its file system journals names by itself.
-        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        std::path::absolute(path)
     }
 
     /// The disk begins with all files before the first one is waited for: one commit of the file system's journal then
@@ -110,6 +76,150 @@ impl Disk for OsDisk {
     }
 }
 
+/// A directory that is held open: its descriptor is what names are looked up in, and what is synced.
+#[cfg(unix)]
+#[derive(Debug)]
+struct OsDir {
+    dir: File,
+}
+
+#[cfg(unix)]
+impl OsDir {
+    fn open(path: &Path) -> io::Result<OsDir> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let dir = File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(path)?;
+        Ok(OsDir { dir })
+    }
+}
+
+#[cfg(unix)]
+impl DiskDir for OsDir {
+    fn open(&self, name: &OsStr, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        use rustix::fs::{Mode, OFlags};
+        let how = match how {
+            Open::Read => OFlags::RDONLY,
+            Open::ReadWrite => OFlags::RDWR,
+            Open::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            Open::Create => OFlags::RDWR | OFlags::CREATE,
+        };
+        // A link could lead out of the store, a pipe would hang the open.
+        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o666));
+        let file = File::from(rustix::io::retry_on_intr(open)?);
+        OsFile::of(file)
+    }
+
+    fn create_dir(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&self.dir, name, rustix::fs::Mode::from_raw_mode(0o777))?)
+    }
+
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.dir)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.dir, from, &self.dir, to)?)
+    }
+
+    fn link(&self, from: &OsStr, to_dir: &dyn DiskDir, to: &OsStr) -> io::Result<()> {
+        let to_dir = to_dir.as_any().downcast_ref::<OsDir>().ok_or(io::ErrorKind::CrossesDevices)?;
+        Ok(rustix::fs::linkat(&self.dir, from, &to_dir.dir, to, rustix::fs::AtFlags::empty())?)
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.dir, name, rustix::fs::AtFlags::empty())?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.dir.sync_all()
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let of = self.dir.metadata()?;
+        Ok((of.dev(), of.ino()))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// Elsewhere a directory is its path: that of one in use can mostly not be given to another.
+#[cfg(not(unix))]
+#[derive(Debug)]
+struct OsDir {
+    path: PathBuf,
+}
+
+#[cfg(not(unix))]
+impl OsDir {
+    fn open(path: &Path) -> io::Result<OsDir> {
+        if !fs::metadata(path)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(OsDir { path: path.to_owned() })
+    }
+}
+
+#[cfg(not(unix))]
+impl DiskDir for OsDir {
+    fn open(&self, name: &OsStr, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = File::options();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::ReadWrite => _ = options.write(true),
+            Open::CreateNew => _ = options.write(true).create_new(true),
+            Open::Create => _ = options.write(true).create(true),
+        }
+        OsFile::of(options.open(self.path.join(name))?)
+    }
+
+    fn create_dir(&self, name: &OsStr) -> io::Result<()> {
+        fs::create_dir(self.path.join(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn link(&self, from: &OsStr, to_dir: &dyn DiskDir, to: &OsStr) -> io::Result<()> {
+        let to_dir = to_dir.as_any().downcast_ref::<OsDir>().ok_or(io::ErrorKind::CrossesDevices)?;
+        fs::hard_link(self.path.join(from), to_dir.path.join(to))
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    /// Windows cannot open a directory as a file; its file system journals names by itself.
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// By its path there is only this one.
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok((0, 0))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
 #[derive(Debug)]
 struct OsFile {
     /// Made when the file is locked. Before `file`, for it must be dropped before the descriptor is closed: its number
@@ -119,6 +229,13 @@ struct OsFile {
 }
 
 impl OsFile {
+    fn of(file: File) -> io::Result<Arc<dyn DiskFile>> {
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Arc::new(OsFile { guard: OnceLock::new(), file }))
+    }
+
     /// Keeps a lock from forked children.
     fn guard(&self) -> io::Result<&Guard> {
         match self.guard.get() {
@@ -236,18 +353,23 @@ impl DiskFile for OsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Dir;
+
+    fn open_dir(path: &Path) -> Dir {
+        Dir::open(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path).expect("opened")
+    }
 
     #[test]
     fn a_copy_has_the_bytes_asked_for() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let disk = OsDisk::default();
-        let open = |name: &str| disk.open(&dir.path().join(name), Open::Create).expect("opened");
+        let held = open_dir(dir.path());
+        let open = |name: &str| held.open_file(&held.join(name), Open::Create).expect("opened");
         let bytes: Vec<u8> = (0..3 << 20).map(|i: u32| (i >> 3).to_le_bytes()[0]).collect();
         super::super::write_all_at(&*open("from"), &bytes, 0).expect("written");
         for len in [0, 1, 4096, (1 << 20) + 77, bytes.len()] {
             let name = len.to_string();
             open("from").copy_to(&*open(&name), len as u64).expect("copied");
-            assert!(fs::read(dir.path().join(&name)).expect("readable") == bytes[..len], "{len}");
+            assert!(std::fs::read(dir.path().join(&name)).expect("readable") == bytes[..len], "{len}");
         }
         let short = open("from").copy_to(&*open("short"), bytes.len() as u64 + 1).expect_err("not so many");
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
@@ -258,9 +380,9 @@ mod tests {
     #[test]
     fn several_files_are_synced_with_one_result_each() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let disk = OsDisk::default();
+        let (disk, held) = (OsDisk::default(), open_dir(dir.path()));
         let files: Vec<_> = (0..3)
-            .map(|i| disk.open(&dir.path().join(i.to_string()), Open::CreateNew).expect("created"))
+            .map(|i| held.open_file(&held.join(i.to_string()), Open::CreateNew).expect("created"))
             .collect();
         for n in 0..=3 {
             let results = disk.sync_data(&files[..n]);
@@ -272,19 +394,45 @@ mod tests {
     #[test]
     fn a_link_is_another_name_of_the_same_file() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        let disk = OsDisk::default();
-        let file = disk.open(&from, Open::CreateNew).expect("created");
-        disk.link(&from, &to).expect("linked");
+        std::fs::create_dir(dir.path().join("other")).expect("made");
+        let (held, other) = (open_dir(dir.path()), open_dir(&dir.path().join("other")));
+        let (from, to) = (held.join("from"), other.join("to"));
+        let file = held.open_file(&from, Open::CreateNew).expect("created");
+        held.link(&from, &other, &to).expect("linked");
         crate::disk::write_all_at(&*file, b"x", 0).expect("written");
-        assert_eq!(disk.open(&to, Open::Read).expect("opened").len().expect("a length"), 1);
-        let again = disk.link(&from, &to).expect_err("it exists");
+        assert_eq!(other.open_file(&to, Open::Read).expect("opened").len().expect("a length"), 1);
+        let again = held.link(&from, &other, &to).expect_err("it exists");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]
     fn a_directory_is_not_a_file() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        assert!(OsDisk::default().open(dir.path(), Open::Read).is_err());
+        std::fs::create_dir(dir.path().join("inner")).expect("made");
+        let held = open_dir(dir.path());
+        assert!(held.open_file(&held.join("inner"), Open::Read).is_err());
+        assert_eq!(held.list().expect("listed"), ["inner"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_stays_the_same_one_wherever_it_is_moved() {
+        let outer = tempfile::tempdir().expect("a temporary directory");
+        let path = outer.path().join("store");
+        std::fs::create_dir(&path).expect("made");
+        let held = open_dir(&path);
+        held.open_file(&held.join("a"), Open::CreateNew).expect("created");
+        std::fs::rename(&path, outer.path().join("aside")).expect("moved");
+        std::fs::create_dir(&path).expect("made anew");
+        std::fs::write(path.join("a"), "theirs").expect("written");
+        held.rename(&held.join("a"), &held.join("b")).expect("renamed");
+        held.open_file(&held.join("a"), Open::CreateNew).expect("created");
+        held.unlink(&held.join("a")).expect("removed");
+        held.sync().expect("synced");
+        assert_eq!(held.list().expect("listed"), ["b"]);
+        assert_eq!(open_dir(&path).list().expect("listed"), ["a"]);
+        std::fs::remove_dir_all(outer.path().join("aside")).expect("removed");
+        assert!(held.open_file(&held.join("c"), Open::CreateNew).is_err());
+        held.sync().expect("a directory without a name can be synced");
     }
 }

@@ -7,14 +7,15 @@
 //! never anything else (the assumption that README calls powersafe overwrite).
 
 mod lie;
+mod names;
 
 #[cfg(test)]
 pub(crate) use lie::Lie;
 use lie::Lost;
+use names::{NameChange, Names, ROOT, SimDir};
 
-use super::{Disk, DiskFile, Mapping, Open};
+use super::{Disk, DiskDir, DiskFile, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,48 +51,11 @@ struct Inode {
     lost: Lost,
 }
 
-#[derive(Debug, Clone)]
-enum NameChange {
-    Link(PathBuf, usize),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf),
-    Mkdir(PathBuf),
-}
-
-impl NameChange {
-    fn dir(&self) -> &Path {
-        let (NameChange::Link(path, _)
-        | NameChange::Unlink(path)
-        | NameChange::Rename(_, path)
-        | NameChange::Mkdir(path)) = self;
-        path.parent().unwrap_or(Path::new(""))
-    }
-
-    fn apply(&self, names: &mut Names) {
-        match self {
-            NameChange::Link(path, inode) => _ = names.files.insert(path.clone(), *inode),
-            NameChange::Unlink(path) => _ = names.files.remove(path),
-            NameChange::Mkdir(path) => _ = names.dirs.insert(path.clone()),
-            // Two names of the same file: as POSIX has it, both stay.
-            NameChange::Rename(from, to) if names.files.get(from) == names.files.get(to) => {}
-            NameChange::Rename(from, to) => {
-                if let Some(inode) = names.files.remove(from) {
-                    names.files.insert(to.clone(), inode);
-                }
-            }
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Names {
-    files: BTreeMap<PathBuf, usize>,
-    dirs: BTreeSet<PathBuf>,
-}
-
 #[derive(Debug, Clone, Default)]
 struct State {
     inodes: Vec<Inode>,
+    /// Directories so far, but for the root; their numbers are not used twice.
+    dirs: usize,
     durable: Names,
     current: Names,
     name_changes: Vec<NameChange>,
@@ -124,12 +88,15 @@ impl SimDisk {
     /// A disk that holds `image`, durably.
     pub(crate) fn new(image: &Image) -> SimDisk {
         let mut state = State::default();
+        state.current.dirs = image.dirs.iter().cloned().zip(ROOT + 1..).collect();
+        state.dirs = state.current.dirs.len();
         for (path, bytes) in &image.files {
-            state.current.files.insert(path.clone(), state.inodes.len());
+            let dir = path.parent().and_then(|dir| state.current.dir(dir)).expect("a directory of the image");
+            let name = path.file_name().expect("a name");
+            state.current.files.insert((dir, name.into()), state.inodes.len());
             let file = Inode { durable: bytes.clone(), current: bytes.clone(), ..Inode::default() };
             state.inodes.push(file);
         }
-        state.current.dirs = image.dirs.clone();
         state.durable = state.current.clone();
         SimDisk(Arc::new(Mutex::new(state)))
     }
@@ -171,8 +138,9 @@ impl SimDisk {
     /// The disk as programs see it now.
     pub(crate) fn image(&self) -> Image {
         let state = self.state();
-        let file = |(path, inode): (&PathBuf, &usize)| (path.clone(), state.inodes[*inode].current.clone());
-        Image { files: state.current.files.iter().map(file).collect(), dirs: state.current.dirs.clone() }
+        let file = |(path, inode): (PathBuf, usize)| (path, state.inodes[inode].current.clone());
+        let dirs = state.current.dirs.keys().cloned().collect();
+        Image { files: state.current.paths().map(file).collect(), dirs }
     }
 
     /// All that a power cut now may leave.
@@ -199,95 +167,16 @@ impl SimDisk {
         state.steps += 1;
         Ok(state)
     }
-
-    fn name_step(&self, change: NameChange) -> io::Result<()> {
-        let mut state = self.step()?;
-        change.apply(&mut state.current);
-        state.name_changes.push(change);
-        Ok(())
-    }
 }
 
 impl Disk for SimDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        let found = self.on()?.current.files.get(path).copied();
-        let inode = match (found, how) {
-            (Some(_), Open::CreateNew) => return Err(ErrorKind::AlreadyExists.into()),
-            (Some(inode), _) => inode,
-            (None, Open::Read | Open::ReadWrite) => return Err(ErrorKind::NotFound.into()),
-            (None, Open::CreateNew | Open::Create) => {
-                let mut state = self.step()?;
-                if !state.current.dirs.contains(path.parent().unwrap_or(Path::new(""))) {
-                    return Err(ErrorKind::NotFound.into());
-                }
-                state.inodes.push(Inode::default());
-                let inode = state.inodes.len() - 1;
-                let change = NameChange::Link(path.to_owned(), inode);
-                change.apply(&mut state.current);
-                state.name_changes.push(change);
-                inode
-            }
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        let state = self.on()?;
+        let Some(number) = state.current.dir(path) else {
+            let file = state.current.paths().any(|(file, _)| file == path);
+            return Err(if file { ErrorKind::NotADirectory } else { ErrorKind::NotFound }.into());
         };
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            inode,
-            writable: how != Open::Read,
-            locked: Mutex::default(),
-        }))
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        if self.on()?.current.dirs.contains(path) {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        self.name_step(NameChange::Mkdir(path.to_owned()))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        let state = self.on()?;
-        if !state.current.dirs.contains(dir) {
-            return Err(ErrorKind::NotFound.into());
-        }
-        let inside = state.current.files.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.filter_map(|path| path.file_name()).map(Into::into).collect())
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if !self.on()?.current.files.contains_key(from) {
-            return Err(ErrorKind::NotFound.into());
-        }
-        self.name_step(NameChange::Rename(from.to_owned(), to.to_owned()))
-    }
-
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let state = self.on()?;
-        let inode = *state.current.files.get(from).ok_or(ErrorKind::NotFound)?;
-        if state.current.files.contains_key(to) {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        if !state.current.dirs.contains(to.parent().unwrap_or(Path::new(""))) {
-            return Err(ErrorKind::NotFound.into());
-        }
-        drop(state);
-        self.name_step(NameChange::Link(to.to_owned(), inode))
-    }
-
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        if !self.on()?.current.files.contains_key(path) {
-            return Err(ErrorKind::NotFound.into());
-        }
-        self.name_step(NameChange::Unlink(path.to_owned()))
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.step()?;
-        let changes = std::mem::take(&mut state.name_changes);
-        let (here, elsewhere): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.dir() == dir);
-        for change in here {
-            change.apply(&mut state.durable);
-        }
-        state.name_changes = elsewhere;
-        Ok(())
+        Ok(Arc::new(SimDir { disk: self.clone(), number }))
     }
 
     fn sync_data(&self, files: &[Arc<dyn DiskFile>]) -> Vec<io::Result<()>> {
@@ -455,10 +344,8 @@ impl Crash {
             }
         }
         let contents: Vec<Vec<u8>> = self.files.iter().map(|file| file.content(&mut next)).collect();
-        let dirs = names.dirs;
-        let kept =
-            names.files.into_iter().filter(|(path, _)| path.parent().is_some_and(|dir| dirs.contains(dir)));
-        Image { files: kept.map(|(path, inode)| (path, contents[inode].clone())).collect(), dirs }
+        let files = names.paths().map(|(path, inode)| (path, contents[inode].clone())).collect();
+        Image { files, dirs: names.dirs.into_keys().collect() }
     }
 }
 

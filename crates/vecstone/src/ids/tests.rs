@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, Open};
+use crate::disk::{Open, open_file};
 use crate::id::IdHasher;
 use std::path::{Path, PathBuf};
 
@@ -72,8 +72,8 @@ impl Truth {
 
 fn write_live(truth: &Truth, live: Vec<(u64, u32)>) -> Result<Vec<u8>> {
     let path = PathBuf::from("/3.ids");
-    let disk = SimDisk::new(&Image { dirs: [PathBuf::from("/")].into(), ..Image::default() });
-    let file = disk.open(&path, Open::CreateNew).expect("a new file");
+    let disk = SimDisk::default();
+    let file = open_file(disk.clone(), &path, Open::CreateNew).expect("a new file");
     let (row, dead, kills) = (|n| truth.row(n), &truth.dead[..], &truth.kills[..]);
     let content = Content { point: truth.point(), row: &row, live, dead, kills };
     write(&Named { path: path.clone(), file }, &content)?;
@@ -83,7 +83,7 @@ fn write_live(truth: &Truth, live: Vec<(u64, u32)>) -> Result<Vec<u8>> {
 fn open(bytes: &[u8]) -> Option<Ids> {
     let path = Path::new("/3.ids");
     let image = Image { files: [(path.to_owned(), bytes.to_vec())].into(), ..Image::default() };
-    let file = SimDisk::new(&image).open(path, Open::Read).expect("the file");
+    let file = open_file(SimDisk::new(&image), path, Open::Read).expect("the file");
     Ids::open(Named { path: path.to_owned(), file }, &A).expect("no I/O error")
 }
 

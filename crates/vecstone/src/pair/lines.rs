@@ -6,7 +6,7 @@ use crate::config::MAX_DOCUMENT_BYTES;
 use crate::disk::Open;
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::files::{Named, parent_of, sync_at_once};
+use crate::files::{Named, sync_at_once};
 use crate::format::header::Header;
 use crate::ids::Doc;
 use crate::planted::{self, Bug};
@@ -113,7 +113,7 @@ impl Pair {
     fn create_jsonl(&self) -> Result<Named> {
         self.tried_documents.store(true, Ordering::Relaxed);
         let path = self.files.dat.path.with_extension("jsonl");
-        let file = self.disk.open(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
+        let file = self.dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
         let jsonl = Named { path, file };
         if jsonl.len()? > 0 {
             // Left by a batch that failed.
@@ -127,11 +127,10 @@ impl Pair {
             jsonl.write(&piece, row * NULL_LINE.len() as u64)?;
             row += lines;
         }
-        sync_at_once(self.disk.as_ref(), &[&jsonl])?;
-        let dir = parent_of(&jsonl.path);
+        sync_at_once(&self.dir, &[&jsonl])?;
         if !planted::is(Bug::SkipJsonlDirSync) {
-            let failed = |e| Error::SyncFailed { path: dir.to_owned(), source: Arc::new(e) };
-            self.disk.sync_dir(dir).map_err(failed)?;
+            let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
+            self.dir.sync().map_err(failed)?;
         }
         Ok(jsonl)
     }

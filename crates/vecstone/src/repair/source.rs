@@ -3,7 +3,7 @@
 use super::log::{self, Seen, Unknown};
 use crate::config::{MAX_ROWS, Metric};
 use crate::directory;
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
@@ -19,7 +19,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The longest list of dead rows: a bitmap of all row numbers.
 pub(crate) const MAX_DEL: u64 = (1 << 30) + 8;
@@ -93,10 +92,10 @@ impl Part {
         Error::Unsupported { path: self.path("idx"), what, found, supported }
     }
 
-    fn of(disk: &Arc<dyn Disk>, look: Look, header: Header) -> Result<Part> {
-        let ids = open(disk, look.stem.with_extension("ids"))?;
+    fn of(dir: &Dir, look: Look, header: Header) -> Result<Part> {
+        let ids = open(dir, look.stem.with_extension("ids"))?;
         let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
-        let mut part = Part::with(disk, look, header, ids)?;
+        let mut part = Part::with(dir, look, header, ids)?;
         if let Some(ids) = &part.ids
             && let Some(mask) = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()))
         {
@@ -106,8 +105,8 @@ impl Part {
     }
 
     /// As `of`, with an `.ids` that is open, or none.
-    pub(crate) fn with(disk: &Arc<dyn Disk>, look: Look, header: Header, ids: Option<Ids>) -> Result<Part> {
-        let jsonl = open(disk, look.stem.with_extension("jsonl"))?;
+    pub(crate) fn with(dir: &Dir, look: Look, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let jsonl = open(dir, look.stem.with_extension("jsonl"))?;
         Part::with_files(look, jsonl, header, ids)
     }
 
@@ -203,8 +202,8 @@ fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
 }
 
 /// Opens a file to read; `None` if it is not there.
-fn open(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Option<Named>> {
-    match disk.open(&path, Open::Read) {
+fn open(dir: &Dir, path: PathBuf) -> Result<Option<Named>> {
+    match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(Some(Named { path, file })),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(&path, "open", e)),
@@ -212,9 +211,9 @@ fn open(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Option<Named>> {
 }
 
 /// Opens the files of a segment and reads what they say they are.
-pub(crate) fn look(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> Result<Look> {
+pub(crate) fn look(dir: &Dir, number: u64) -> Result<Look> {
     let stem = directory::pair_path(dir, number);
-    let (dat, idx) = (open(disk, stem.with_extension("dat"))?, open(disk, stem.with_extension("idx"))?);
+    let (dat, idx) = (open(dir, stem.with_extension("dat"))?, open(dir, stem.with_extension("idx"))?);
     let mut bytes = [0; HEADER_LEN];
     let there = dat.as_ref().is_some_and(|file| file.read(&mut bytes, 0).is_ok());
     let in_dat = if there { known(&stem.with_extension("dat"), Header::decode(&bytes))? } else { None };
@@ -241,11 +240,13 @@ fn known<T>(path: &Path, decoded: Result<T, Bad>) -> Result<Option<T>> {
 }
 
 /// The segments that there are files of, with the numbers in the names of their lists of dead rows, largest first.
-fn numbers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BTreeMap<u64, Vec<u64>>> {
-    let names = match disk.list(dir) {
+fn numbers(dir: &Dir) -> Result<BTreeMap<u64, Vec<u64>>> {
+    let names = match dir.list() {
         Ok(names) => names,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Err(Error::NotFound { path: dir.to_owned() }),
-        Err(e) => return Err(Error::io(dir, "list", e)),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(Error::NotFound { path: dir.path().to_owned() });
+        }
+        Err(e) => return Err(Error::io(dir.path(), "list", e)),
     };
     let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for name in names.iter().filter_map(|name| name.to_str()) {
@@ -264,17 +265,17 @@ fn numbers(disk: &Arc<dyn Disk>, dir: &Path) -> Result<BTreeMap<u64, Vec<u64>>> 
 }
 
 /// Refuses what does not look like a store, before anything is made in it.
-pub(super) fn is_a_store(disk: &Arc<dyn Disk>, dir: &Path) -> Result<()> {
-    match directory::read_manifest(disk.as_ref(), dir) {
-        Err(error) if numbers(disk, dir)?.is_empty() && !error.is_corrupt() => Err(error),
+pub(super) fn is_a_store(dir: &Dir) -> Result<()> {
+    match directory::read_manifest(dir) {
+        Err(error) if numbers(dir)?.is_empty() && !error.is_corrupt() => Err(error),
         _ => Ok(()),
     }
 }
 
 /// Finds all that can be read of a store.
-pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
+pub(super) fn find(dir: &Dir) -> Result<Source> {
     let mut notes = Vec::new();
-    let manifest = match directory::read_manifest(disk.as_ref(), dir) {
+    let manifest = match directory::read_manifest(dir) {
         Ok(manifest) => Some(manifest),
         Err(error @ Error::Unsupported { .. }) => return Err(error),
         Err(Error::Io { path, doing, source }) if doing != "read" => {
@@ -286,9 +287,9 @@ pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
         }
     };
     if let Some(manifest) = &manifest {
-        let mut source = by_manifest(disk, dir, manifest)?;
+        let mut source = by_manifest(dir, manifest)?;
         let newest = source.survey()?;
-        let unlisted = match directory::unlisted(disk.as_ref(), dir, manifest) {
+        let unlisted = match directory::unlisted(dir, manifest) {
             Err(error) if !error.is_corrupt() => return Err(error),
             unlisted => unlisted.is_ok(),
         };
@@ -297,7 +298,7 @@ pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
         }
         notes.push("MANIFEST is an old copy; segments were found by the names of their files".to_owned());
     }
-    let mut source = by_name(disk, dir, manifest.as_ref(), notes)?;
+    let mut source = by_name(dir, manifest.as_ref(), notes)?;
     source.leave_out_cleared();
     source.survey()?;
     source.sort();
@@ -305,7 +306,7 @@ pub(super) fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Source> {
 }
 
 /// The segments that MANIFEST names.
-fn by_manifest(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<Source> {
+fn by_manifest(dir: &Dir, manifest: &Manifest) -> Result<Source> {
     let mut source = Source {
         dim: manifest.dim,
         metric: manifest.metric,
@@ -318,11 +319,11 @@ fn by_manifest(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<
     for (place, entry) in manifest.segments.iter().enumerate() {
         let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
         let header = Header { dim: manifest.dim, element: manifest.element, identity };
-        let look = look(disk, dir, entry.number)?;
+        let look = look(dir, entry.number)?;
         source.note_damaged_headers(&look, &header);
-        let mut part = Part::of(disk, look, header)?;
+        let mut part = Part::of(dir, look, header)?;
         part.may_follow(place.checked_sub(1).and_then(|before| manifest.segments[before].sealed.as_ref()));
-        source.add_sealed(disk, dir, entry, &mut part);
+        source.add_sealed(dir, entry, &mut part);
         source.add(part)?;
     }
     Ok(source)
@@ -338,18 +339,18 @@ pub(crate) struct Candidate {
 }
 
 /// The segments that there are files of, by their numbers.
-pub(crate) fn candidates(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Candidate>> {
+pub(crate) fn candidates(dir: &Dir) -> Result<Vec<Candidate>> {
     let candidate = |(number, dels)| {
-        let look = look(disk, dir, number)?;
+        let look = look(dir, number)?;
         let header = look.in_idx.map(|file| file.header).or(look.in_dat);
         Ok(Candidate { look, header: header.filter(|header| header.identity.segment == number), dels })
     };
-    numbers(disk, dir)?.into_iter().map(candidate).collect()
+    numbers(dir)?.into_iter().map(candidate).collect()
 }
 
 /// The segments that there are files of and that belong to the store that most of them belong to.
-fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<String>) -> Result<Source> {
-    let found = candidates(disk, dir)?;
+fn by_name(dir: &Dir, old: Option<&Manifest>, notes: Vec<String>) -> Result<Source> {
+    let found = candidates(dir)?;
     let mut votes: BTreeMap<[u8; 16], (usize, u32)> = BTreeMap::new();
     for header in found.iter().filter_map(|candidate| candidate.header) {
         votes.entry(header.identity.uuid).or_insert((0, header.dim)).0 += 1;
@@ -366,14 +367,14 @@ fn by_name(disk: &Arc<dyn Disk>, dir: &Path, old: Option<&Manifest>, notes: Vec<
     let mut source = Source { dim, metric, kind: None, parts, lost: true, damaged: 0, notes };
     source.metric = match old {
         Some(old) => old.metric,
-        None => source.guess_metric(disk, dir)?,
+        None => source.guess_metric(dir)?,
     };
     for Candidate { look, header, dels } in found {
         match header {
             Some(header) if header.identity.uuid == uuid && header.dim == dim => {
                 source.note_damaged_headers(&look, &header);
-                let mut part = Part::of(disk, look, header)?;
-                source.read_dels(disk, dir, &dels, &mut part)?;
+                let mut part = Part::of(dir, look, header)?;
+                source.read_dels(dir, &dels, &mut part)?;
                 source.add(part)?;
             }
             Some(_) => {
@@ -428,11 +429,11 @@ impl Source {
     }
 
     /// What MANIFEST says of a segment that no longer changes.
-    fn add_sealed(&mut self, disk: &Arc<dyn Disk>, dir: &Path, entry: &SegmentEntry, part: &mut Part) {
+    fn add_sealed(&mut self, dir: &Dir, entry: &SegmentEntry, part: &mut Part) {
         let Some(sealed) = &entry.sealed else { return };
         part.idx_len = part.idx_len.min(sealed.idx_len);
         part.last_seq = sealed.last_seq;
-        match read_del(disk, dir, entry.number, sealed) {
+        match read_del(dir, entry.number, sealed) {
             Ok(mask) => mask.dead_rows().for_each(|row| _ = part.dead.kill(row)),
             Err(error) => {
                 part.doubtful = true;
@@ -442,10 +443,10 @@ impl Source {
     }
 
     /// The newest list of dead rows that can be read.
-    fn read_dels(&mut self, disk: &Arc<dyn Disk>, dir: &Path, dels: &[u64], part: &mut Part) -> Result<()> {
+    fn read_dels(&mut self, dir: &Dir, dels: &[u64], part: &mut Part) -> Result<()> {
         for &manifest in dels {
             let path = directory::del_path(dir, part.header.identity.segment, manifest);
-            let bytes = open(disk, path.clone())?.and_then(|file| file.read_all(MAX_DEL).ok());
+            let bytes = open(dir, path.clone())?.and_then(|file| file.read_all(MAX_DEL).ok());
             match bytes.and_then(|bytes| Mask::from_roaring(&bytes, part.most_rows())) {
                 Some(mask) => {
                     mask.dead_rows().for_each(|row| _ = part.dead.kill(row));
@@ -489,9 +490,9 @@ impl Source {
     }
 
     /// The metric stands in MANIFEST only.
-    fn guess_metric(&mut self, disk: &Arc<dyn Disk>, dir: &Path) -> Result<Metric> {
+    fn guess_metric(&mut self, dir: &Dir) -> Result<Metric> {
         let mut bytes = [0; 42];
-        let manifest = open(disk, directory::manifest_path(dir))?;
+        let manifest = open(dir, directory::manifest_path(dir))?;
         let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
         let found = if read { Metric::from_byte(bytes[41]) } else { None };
         let metric = found.unwrap_or_default();

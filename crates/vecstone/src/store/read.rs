@@ -58,7 +58,7 @@ impl VectorStore {
             return Ok(snapshot.clone());
         }
         let view = published.load_full();
-        let view = view.detached(&self.disk)?;
+        let view = view.detached()?;
         let snapshot = Snapshot::new(self.schema, view.kind, Arc::new(view));
         Ok(self.forked.get_or_init(|| snapshot).clone())
     }
@@ -295,7 +295,7 @@ impl VectorStore {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// What opening found.
@@ -310,7 +310,7 @@ impl VectorStore {
     /// [`Error::Io`](crate::Error::Io) if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
         let engine = self.engine().ok().flatten().map(Arc::as_ref);
-        stats::stats(&self.disk, &self.dir, &self.snapshot()?, engine)
+        stats::stats(&self.shown_dir(), &self.snapshot()?, engine)
     }
 
     /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
@@ -321,6 +321,6 @@ impl VectorStore {
     /// [`Error::Io`](crate::Error::Io) for what says nothing of the bytes (no permission, say). Damage is in the report,
     /// not an error; so are bytes that the disk cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
-        verify::verify_view(&self.disk, &self.dir, &self.snapshot()?)
+        verify::verify_view(&self.shown_dir(), &self.snapshot()?)
     }
 }

@@ -40,7 +40,7 @@ impl VectorStore {
             let mut place = dimless.place()?;
             // Another thread may have been faster.
             if self.role.get().is_none() {
-                let engine = dimless.fix(&mut place, &self.disk, &self.dir, dim)?;
+                let engine = dimless.fix(&mut place, &self.dir, dim)?;
                 _ = self.role.set(Role::Writer(engine));
             }
         }

@@ -3,7 +3,7 @@
 use super::{VerifyReport, check_ids, part};
 use crate::config::MAX_ROWS;
 use crate::directory;
-use crate::disk::{Disk, Open};
+use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
 use crate::files::Named;
 use crate::format::Identity;
@@ -15,7 +15,6 @@ use crate::open::read_del;
 use crate::repair::log::{self, Seen};
 use crate::repair::source::{self, Candidate, Look, MAX_DEL, Part};
 use std::path::Path;
-use std::sync::Arc;
 
 const UNKNOWN: &str = "the store does not open; repair leaves this segment out";
 const NO_MANIFEST: &str = "the store does not open; repair finds the segments by the names of their files";
@@ -23,20 +22,16 @@ const DOUBTFUL: &str = "repair cannot tell which rows were deleted, and lists th
 
 /// Checks each segment that MANIFEST names, or, without it, that there are files of. `opening`: why the store does not
 /// open. Also the number of MANIFEST.
-pub(super) fn verify(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    opening: Error,
-) -> Result<(VerifyReport, Option<u64>)> {
+pub(super) fn verify(dir: &Dir, opening: Error) -> Result<(VerifyReport, Option<u64>)> {
     let mut report = VerifyReport::default();
-    let number = match directory::read_manifest(disk.as_ref(), dir) {
+    let number = match directory::read_manifest(dir) {
         Ok(manifest) => {
             report.bytes += manifest.encode().len() as u64;
-            by_manifest(disk, dir, &manifest, &mut report)?;
+            by_manifest(dir, &manifest, &mut report)?;
             Some(manifest.number)
         }
         Err(error) => {
-            let found = source::candidates(disk, dir)?;
+            let found = source::candidates(dir)?;
             match error {
                 // Any directory.
                 Error::NotAStore { .. } if found.iter().all(|candidate| candidate.header.is_none()) => {
@@ -47,7 +42,7 @@ pub(super) fn verify(
                 }
                 error => report.add_error_as(error, NO_MANIFEST)?,
             }
-            found.into_iter().try_for_each(|candidate| by_name(disk, dir, candidate, &mut report))?;
+            found.into_iter().try_for_each(|candidate| by_name(dir, candidate, &mut report))?;
             None
         }
     };
@@ -56,7 +51,7 @@ pub(super) fn verify(
 }
 
 /// Adds why the store does not open, unless that is listed already.
-fn add_opening(opening: Error, dir: &Path, report: &mut VerifyReport) -> Result<()> {
+fn add_opening(opening: Error, dir: &Dir, report: &mut VerifyReport) -> Result<()> {
     let known = |path: &Path| report.damage.iter().any(|damage| damage.path == path);
     let listed = match &opening {
         Error::Corrupt { path, offset, .. } => {
@@ -64,38 +59,33 @@ fn add_opening(opening: Error, dir: &Path, report: &mut VerifyReport) -> Result<
         }
         Error::Io { path, .. } => known(path),
         // No MANIFEST.
-        Error::NotAStore { path, .. } => path == dir && !report.is_ok(),
+        Error::NotAStore { path, .. } => path == dir.path() && !report.is_ok(),
         _ => false,
     };
     if listed { Ok(()) } else { report.add_error(opening) }
 }
 
-fn by_manifest(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    manifest: &Manifest,
-    report: &mut VerifyReport,
-) -> Result<()> {
+fn by_manifest(dir: &Dir, manifest: &Manifest, report: &mut VerifyReport) -> Result<()> {
     let (kind, mut before) = (IdKind::from_byte(manifest.kind), None);
     for entry in &manifest.segments {
         let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
         let header = Header { dim: manifest.dim, element: manifest.element, identity };
         let follows = before.replace(entry.sealed.as_ref()).flatten();
-        let look = match source::look(disk, dir, entry.number) {
+        let look = match source::look(dir, entry.number) {
             Ok(look) => look,
             Err(error) => {
                 report.add_error(error)?;
                 continue;
             }
         };
-        let mut part = open(disk, look, header, report)?;
+        let mut part = open(dir, look, header, report)?;
         part.may_follow(follows);
         let Some(sealed) = &entry.sealed else {
             check_to_the_end(&mut part, &Mask::default(), kind, report)?;
             continue;
         };
         report.bytes += sealed.del.1;
-        let mask = match read_del(disk, dir, entry.number, sealed) {
+        let mask = match read_del(dir, entry.number, sealed) {
             Ok(mask) => mask,
             Err(error) => report.add_error(error).map(|()| Mask::default())?,
         };
@@ -105,18 +95,18 @@ fn by_manifest(
     Ok(())
 }
 
-fn by_name(disk: &Arc<dyn Disk>, dir: &Path, candidate: Candidate, report: &mut VerifyReport) -> Result<()> {
+fn by_name(dir: &Dir, candidate: Candidate, report: &mut VerifyReport) -> Result<()> {
     let Candidate { look, header, dels } = candidate;
     let Some(header) = header else {
         let what = "neither the header nor the FILE record of .idx says what this segment is";
         report.add(&look.stem.with_extension("dat"), 0, what, UNKNOWN);
         return Ok(());
     };
-    let mut part = open(disk, look, header, report)?;
+    let mut part = open(dir, look, header, report)?;
     let mut mask = Mask::default();
     for manifest in dels {
         let path = directory::del_path(dir, header.identity.segment, manifest);
-        let file = disk.open(&path, Open::Read).map_err(|e| Error::io(&path, "open", e));
+        let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e));
         let bytes = file.and_then(|file| Named { path: path.clone(), file }.read_all(MAX_DEL));
         match bytes.map(|bytes| (bytes.len() as u64, Mask::from_roaring(&bytes, MAX_ROWS))) {
             Ok((len, Some(found))) => {
@@ -131,10 +121,10 @@ fn by_name(disk: &Arc<dyn Disk>, dir: &Path, candidate: Candidate, report: &mut 
     check_to_the_end(&mut part, &mask, None, report)
 }
 
-fn open(disk: &Arc<dyn Disk>, look: Look, header: Header, report: &mut VerifyReport) -> Result<Part> {
-    let ids = check_ids(disk, look.stem.with_extension("ids"), &header.identity, report)?;
+fn open(dir: &Dir, look: Look, header: Header, report: &mut VerifyReport) -> Result<Part> {
+    let ids = check_ids(dir, look.stem.with_extension("ids"), &header.identity, report)?;
     let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
-    let mut part = Part::with(disk, look, header, ids)?;
+    let mut part = Part::with(dir, look, header, ids)?;
     part.last_seq = last_seq;
     Ok(part)
 }

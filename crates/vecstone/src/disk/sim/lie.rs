@@ -110,7 +110,7 @@ impl Inode {
 mod tests {
     use super::super::{Image, SimDisk};
     use super::*;
-    use crate::disk::{Disk, DiskFile, Open, read_exact_at, write_all_at};
+    use crate::disk::{Disk, DiskFile, Open, open_file, read_exact_at, write_all_at};
     use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::Arc;
@@ -125,7 +125,7 @@ mod tests {
             dirs: [Path::new("d").to_owned()].into(),
         };
         let disk = SimDisk::new(&image);
-        let file = disk.open(&path, Open::ReadWrite).expect("it is there");
+        let file = open_file(disk.clone(), &path, Open::ReadWrite).expect("it is there");
         (disk, file)
     }
 
@@ -281,25 +281,5 @@ mod tests {
         assert_eq!(disk.killed().image().files[Path::new("d/f")], b"Xbcd");
         file.sync_data().expect("it says so");
         assert_eq!(crashed(&disk), only(b"abcd"));
-    }
-
-    #[test]
-    fn a_link_is_a_change_of_names() {
-        let (disk, file) = disk();
-        disk.link(Path::new("d/f"), Path::new("d/g")).expect("linked");
-        disk.link(Path::new("d/f"), Path::new("d/g")).expect_err("it exists");
-        disk.link(Path::new("d/x"), Path::new("d/h")).expect_err("there is none");
-        disk.link(Path::new("d/f"), Path::new("e/f")).expect_err("no such directory");
-        write(&file, b"X", 0);
-        file.sync_data().expect("synced");
-        assert_eq!(disk.image().files[Path::new("d/g")], b"Xbcd");
-        let names = |choice: usize| disk.crash().image(&[choice, 0]).files.len();
-        assert_eq!((names(0), names(1)), (1, 2));
-        disk.rename(Path::new("d/f"), Path::new("d/g")).expect("nothing to do");
-        assert_eq!(disk.image().files.len(), 2, "as POSIX has it");
-        disk.unlink(Path::new("d/f")).expect("removed");
-        disk.sync_dir(Path::new("d")).expect("synced");
-        let left = disk.crash().image(&[0]).files;
-        assert_eq!(left, [(Path::new("d/g").to_owned(), b"Xbcd".to_vec())].into());
     }
 }
