@@ -67,6 +67,8 @@ pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
             "resident": memory.resident,
         },
         "compaction_error": stats.compaction_error,
+        "lost_documents": stats.lost_documents,
+        "document_error": stats.document_error,
     }))
 }
 
@@ -100,6 +102,9 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
     ]);
     if let Some(error) = &stats.compaction_error {
         table.push(("compaction", format!("failed: {error}")));
+    }
+    if let Some(error) = &stats.document_error {
+        table.push(("documents", format!("{} lost: {error}", stats.lost_documents)));
     }
     table
 }

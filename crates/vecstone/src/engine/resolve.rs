@@ -159,7 +159,7 @@ fn find_kept<'a>(
         let same = |&other: &usize| changes[other].hash == change.hash && changes[other].id == change.id;
         let before = last.find_entry(change.hash, same).map(|entry| entry.remove().0).ok();
         let document = match (change.put, before) {
-            (None, _) if planted::is(Bug::KeepBehindDelete) => stored(view, replaced[n])?,
+            (None, Some(before)) if planted::is(Bug::KeepBehindDelete) => left[before].clone(),
             (None | Some((_, Document::None)), _) => None,
             (Some((_, Document::Json(text))), _) => Some(Kept::Given(text)),
             (Some((_, Document::Keep)), Some(before)) => left[before].clone(),

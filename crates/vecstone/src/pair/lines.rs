@@ -11,7 +11,6 @@ use crate::format::header::Header;
 use crate::ids::Doc;
 use crate::planted::{self, Bug};
 use crate::rows::{NULL_LINE, RowTable};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -206,12 +205,11 @@ impl Out<'_> {
             let (from, len) = (self.bytes.len(), (end - at).min(PIECE_BYTES as u64));
             self.bytes.resize(from + usize::try_from(len).unwrap_or(PIECE_BYTES), 0);
             let piece = &mut self.bytes[from..];
-            jsonl.read(piece, at).map_err(|error| match &error {
-                Error::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
-                    damaged("documents are missing at the end")
-                }
-                _ => error,
-            })?;
+            if let Err(error) = jsonl.read(piece, at) {
+                // A file that is too short is damage; anything else may go well the next time.
+                jsonl.check_end(line, jsonl.len()?)?;
+                return Err(error);
+            }
             before.update(piece);
             after.update(piece);
             at += len;
