@@ -33,7 +33,7 @@ create_exception!(
     vecstone,
     WritingStoppedError,
     Error,
-    "A write or sync failed before; open the store again."
+    "A write or sync failed before; open the store again. `errno` is what the system said then, if it did."
 );
 create_exception!(vecstone, CancelledError, Error, "Broken off as asked; nothing was changed.");
 
@@ -74,10 +74,12 @@ pub(crate) fn raised(error: &E) -> PyErr {
         }
         E::AlreadyExists { path } => already_there(path, "already there; open it, or choose another path"),
         E::OutOfMemory { .. } => PyMemoryError::new_err(text),
-        E::Io { path, source, .. }
-        | E::WriteFailed { path, source, .. }
-        | E::SyncFailed { path, source }
-        | E::NoSpace { path, source } => of_the_system(path, source, text),
+        E::WriteFailed { path, source, .. } | E::SyncFailed { path, source } => {
+            of_the_system(path, source, text)
+        }
+        E::Io { path, kept, source, .. } | E::NoSpace { path, kept, source, .. } => {
+            with_attributes(of_the_system(path, source, text), |error| error.setattr("kept", *kept))
+        }
         E::Locked { pid, .. } => {
             with_attributes(LockedError::new_err(text), |error| error.setattr("pid", *pid))
         }
@@ -89,7 +91,11 @@ pub(crate) fn raised(error: &E) -> PyErr {
         E::Unsupported { .. } => UnsupportedError::new_err(text),
         E::ReadOnly => ReadOnlyError::new_err(text),
         E::Forked => ForkedError::new_err(text),
-        E::Poisoned { .. } => WritingStoppedError::new_err(text),
+        E::Poisoned { .. } | E::Panicked { .. } => {
+            with_attributes(WritingStoppedError::new_err(text), |raised| {
+                raised.setattr("errno", error.errno())
+            })
+        }
         E::Cancelled => CancelledError::new_err(text),
         _ => Error::new_err(text),
     }

@@ -228,7 +228,7 @@ impl Store {
 
     /// Returns when everything written before is durable.
     ///
-    /// OSError: no space (nothing is lost yet; free some and flush again), a failed write or sync.
+    /// OSError: no space (`errno` says which; nothing is lost yet: free some and flush again), a failed write or sync.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, VectorStore::flush)
     }

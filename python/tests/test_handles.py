@@ -56,6 +56,36 @@ def test_another_process_is_locked_out(path: Path, rows: np.ndarray) -> None:
         assert _python(code) == "locked\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
+def test_a_full_disk_tells_its_number_and_what_is_kept(path: Path) -> None:
+    assert _python(f"""
+        import errno, resource
+        import vecstone
+        store = vecstone.open({str(path)!r}, dim=4, flush_interval=1000)
+        store["a"] = [1, 2, 3, 4]
+        store.flush()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+        for write in (
+            lambda: store.put("b", [5, 6, 7, 8], durability="sync"),
+            lambda: store.flush(),
+        ):
+            try:
+                write()
+            except OSError as error:
+                assert (error.errno, error.kept) == (errno.EFBIG, True), error
+            else:
+                raise AssertionError("there was room")
+        try:
+            store.clear()
+        except OSError as error:
+            assert (error.errno, error.kept) == (errno.EFBIG, False), error
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        store.flush()
+        print(len(store))
+    """) == "2\n"
+
+
 def test_what_is_left_open_is_flushed_at_the_end(path: Path) -> None:
     assert _python(f"""
         import vecstone

@@ -131,7 +131,7 @@ TypeError: the filter is a collection of ids of another kind than the store's.""
     def flush(self) -> None:
         """Returns when everything written before is durable.
 
-OSError: no space (nothing is lost yet; free some and flush again), a failed write or sync."""
+OSError: no space (`errno` says which; nothing is lost yet: free some and flush again), a failed write or sync."""
         ...
 
     def get(self, id: _Id, default: _T | None=None) -> _Vector | _T | None:

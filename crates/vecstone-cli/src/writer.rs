@@ -41,12 +41,13 @@ impl Stopped {
             Stopped::Store(error) => {
                 let stays = format!("{} are acknowledged and stay, {go_on}", progress.so_far());
                 match error {
-                    Error::NoSpace { path, source } => {
+                    Error::NoSpace { path, source, .. } => {
                         Failure::file(&path, format!("no space left ({source}); {stays}, after freeing some"))
                     }
                     Error::Io { .. }
                     | Error::WriteFailed { .. }
                     | Error::SyncFailed { .. }
+                    | Error::Panicked { .. }
                     | Error::Poisoned { .. } => Failure::error(format!("{error}; {stays}")),
                     error => error.into(),
                 }

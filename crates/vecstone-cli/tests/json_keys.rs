@@ -63,7 +63,9 @@ fn keys_of_every_command() {
     let copied = place.run(&["backup", "s", "copy", "--json"]).ok().json();
     assert_keys(&copied, &["store", "backup", "files", "bytes", "linked"]);
     let repaired = place.run(&["repair", "s", "repaired", "--json"]).ok().json();
-    assert_keys(&repaired, &["store", "new", "rows", "dropped", "possibly_deleted", "notes"]);
+    let totals = ["whole", "dropped_total", "possibly_deleted_total"];
+    let lists = ["store", "new", "rows", "dropped", "possibly_deleted", "notes"];
+    assert_keys(&repaired, &[&lists[..], &totals].concat());
     let mut old = [&b"OMEN"[..], &1u32.to_le_bytes(), &3u32.to_le_bytes(), &0u64.to_le_bytes()].concat();
     old.resize(256, 0);
     place.write("old.dat", old);

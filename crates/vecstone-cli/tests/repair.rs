@@ -55,7 +55,7 @@ fn damaged_rows_are_listed_and_left_out() {
             .count();
         assert_eq!(named, 1, "{done:#?}");
     }
-    assert!(done.stdout.ends_with("98 rows are kept, 2 things were dropped\n"), "{done:#?}");
+    assert!(done.stdout.ends_with("98 rows are kept; 2 things were dropped\n"), "{done:#?}");
 }
 
 #[test]
@@ -68,14 +68,22 @@ fn what_was_lost_as_a_whole_is_told() {
         .ok();
     place.write("s/MANIFEST", "gone");
     place.run(&["info", "s"]).fails(2, &["MANIFEST"]);
-    let done = place.run(&["repair", "s", "new", "--json"]).ok();
+    let done = place.run(&["repair", "s", "new", "--json"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
     let report = done.json();
     assert_eq!((&report["rows"], &report["dropped"]), (&json!(100), &json!([])));
+    assert_eq!((&report["whole"], &report["possibly_deleted_total"]), (&json!(false), &json!(100)));
     let notes = report["notes"].as_array().unwrap();
     assert!(notes.iter().any(|note| note.as_str().unwrap().contains("MANIFEST")), "{report}");
     assert_eq!(place.exported("new").0, ids);
     assert_eq!(bits(&place.exported("new").1), bits(&rows));
-    let text = place.run(&["repair", "s", "again"]).ok().stdout;
+    let done = place.run(&["repair", "s", "again"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""));
+    let text = done.stdout;
+    assert!(
+        text.ends_with("100 of them may have been deleted or be older; 0 things were dropped\n"),
+        "{text}"
+    );
     for note in notes {
         assert!(text.lines().any(|line| line == note), "{note} is not in {text}");
     }
@@ -108,4 +116,27 @@ fn wrong_places_are_refused() {
     }
     place.run(&["repair", "s"]).fails(2, &["NEW"]);
     assert_eq!([place.files("s"), place.files("t"), place.files("other")], before);
+}
+
+#[test]
+fn a_lost_log_is_told_of() {
+    let place = Place::new();
+    let (ids, _) = place.rows("in", 100, 8);
+    place.run(&["import", "s", "in.npy", "--ids", "in.ids"]).ok();
+    place.run(&["compact", "s"]).ok();
+    place.run(&["delete", "s", &ids[0]]).ok();
+    place.rows("in", 1, 8);
+    place.run(&["import", "s", "in.npy", "--ids", "in.ids"]).ok();
+    let is_log = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "idx");
+    let logs: Vec<_> = place.files("s").into_keys().filter(is_log).collect();
+    for path in logs {
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let new = format!("new-{}", path.file_stem().unwrap().display());
+        let done = place.run(&["repair", "s", &new]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(1), ""), "{done:#?}");
+        assert!(!done.stdout.contains("nothing was dropped"), "{done:#?}");
+        fs::write(&path, bytes).unwrap();
+    }
+    place.run(&["repair", "s", "whole"]).ok();
 }

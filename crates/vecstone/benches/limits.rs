@@ -38,11 +38,12 @@ fn main() {
     let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
     println!("{:<58} {:>14} {:>14} {:>7} {:>7}", "figure", "limit", "ours", "ratio", "target");
-    let groups: [(&str, Group); 8] = [
+    let groups: [(&str, Group); 9] = [
         ("bulk", bulk),
         ("sync", sync),
         ("buffered", buffered),
         ("read", read),
+        ("search", search),
         ("open", open),
         ("killed", killed),
         ("size", size),
@@ -294,6 +295,75 @@ fn read(dir: &Path) -> bool {
         }
         good &= more(&format!("get, checked, 100,000 rows, {name}"), "/s", get_limit, median(gets), 1.0);
         good &= more(&format!("view, unchecked, zero-copy, {name}"), "/s", view_limit, median(views), 1.0);
+    }
+    good
+}
+
+// ---- searching ----
+
+/// Rows that differ enough for their distances to differ.
+fn noise(rows: usize, dim: usize) -> Vec<f32> {
+    let mut state = 88_172_645_463_325_252u64;
+    let mut one = || {
+        // Xorshift (Marsaglia 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..rows * dim).map(|_| one()).collect()
+}
+
+/// Seconds that a loop takes which only reads these bytes.
+fn read_loop(bytes: &[u8]) -> f64 {
+    let start = Instant::now();
+    let mut sums = [0u64; 32];
+    for words in bytes.as_chunks::<256>().0 {
+        for (sum, word) in sums.iter_mut().zip(words.as_chunks::<8>().0) {
+            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+        }
+    }
+    std::hint::black_box(sums);
+    seconds(start)
+}
+
+fn search(dir: &Path) -> bool {
+    const QUERIES: usize = 256;
+    let (ids, vectors) = (ids(0..ROWS), noise(ROWS, DIM));
+    let mut good = true;
+    for metric in [Metric::Cosine, Metric::L2] {
+        let name = format!("{metric:?}").to_lowercase();
+        let path = dir.join(&name);
+        let options = OpenOptions::new().threads(1);
+        let store = VectorStore::create_with(&path, DIM as u32, metric, &options).expect("made");
+        store.put_many(&ids, &vectors).expect("stored");
+        store.flush().expect("flushed");
+        let rows: &[u8] = bytemuck::cast_slice(&vectors);
+        let (mut limit, mut one, mut many) = (Vec::new(), Vec::new(), Vec::new());
+        for turn in 0..=TURNS {
+            let raw = 1.0 / read_loop(rows);
+            let query = &vectors[turn * 1000 * DIM..][..DIM];
+            let start = Instant::now();
+            assert_eq!(store.search(query, 10).expect("found").len(), 10);
+            let our = 1.0 / seconds(start);
+            if turn > 0 {
+                limit.push(raw);
+                one.push(our);
+            }
+        }
+        for turn in 0..=2 {
+            let queries = &vectors[turn * 1000 * DIM..][..QUERIES * DIM];
+            let start = Instant::now();
+            let found = store.search_many(queries, 10, &Default::default()).expect("found");
+            assert_eq!(found.len(), QUERIES);
+            many.push(QUERIES as f64 / seconds(start));
+        }
+        let (limit, one) = (median(limit), median(one));
+        let figure = format!("search {name} 100,000 x 768, one thread (reading the rows)");
+        good &= more(&figure, "/s", limit, one, 0.75);
+        information("the same, 256 queries at once (one by one)", "/s", one, median(many));
+        drop(store);
+        remove(&path);
     }
     good
 }

@@ -5,10 +5,11 @@ use crate::disk::{Dir, Open};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, crc32c};
 use crate::pair::Pair;
+use crate::replace::check_room;
 use crate::snapshot::Snapshot;
 use crate::view::SegmentView;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ pub(crate) fn backup(
     let mut backup = Backup { from, to: &to, made: Vec::new(), report: BackupReport::default() };
     let copied = backup.copy_all(manifest, snapshot);
     if copied.is_err() {
+        // LOCK is held, and there was none before: this call made it.
         _ = to.unlink(&directory::manifest_path(&to));
         for path in &backup.made {
             _ = to.unlink(path);
@@ -58,6 +60,7 @@ impl Backup<'_> {
     fn copy_all(&mut self, manifest: &Manifest, snapshot: &Snapshot) -> Result<BackupReport> {
         let parts = &snapshot.files().segments;
         let kind = snapshot.kind().map_or(0, |kind| kind as u8);
+        check_room(manifest, parts.len() + 1)?;
         // Higher than any number that the copied logs name.
         let number = manifest.number + 1;
         let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };
@@ -76,7 +79,7 @@ impl Backup<'_> {
         }
         self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
         directory::replace_manifest(self.to, &new)?;
-        self.count(new.encode().len() as u64);
+        self.count(new.len());
         Ok(self.report)
     }
 
@@ -158,12 +161,15 @@ impl Backup<'_> {
     /// The empty segment that the copy goes on in.
     fn begin_active(&mut self, new: &mut Manifest, last: &SegmentView) -> Result<()> {
         let number = new.next_segment;
+        if number >= MAX_NUMBER {
+            return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
+        }
         let identity = Identity { uuid: new.uuid, segment: number, salt: random()? };
         let header = Header { dim: new.dim, element: new.element, identity };
         let path = directory::pair_path(self.to, number);
-        self.made.extend([path.with_extension("dat"), path.with_extension("idx")]);
         let file = FileRecord { header, seq: last.end.last_seq, chain: last.end.chain };
         let pair = Pair::create(self.to, &path, file, new.number)?;
+        self.made.extend(pair.made());
         self.count(header.row_start(0));
         self.count(pair.written().idx_end);
         new.next_segment += 1;

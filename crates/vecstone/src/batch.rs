@@ -6,8 +6,12 @@ use crate::crew;
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::id::{AsId, IdHasher, IdKind, IdRef};
+use crate::sync::caught;
+use std::any::Any;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// One change of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,6 +86,37 @@ pub(crate) fn with_lines<'a>(ops: &[Op<'a>], lines: &'a [Document<String>]) -> V
 pub trait RowSource: Sync + std::fmt::Debug {
     /// Copies rows from number `first` on, one after the other, into `out`, which is as long as some whole rows.
     fn copy_rows(&self, first: usize, out: &mut [f32]);
+}
+
+/// The source of a caller, whose panic must not end a commit half-way: rows that it does not give are refused as NaN, and
+/// the panic goes on where the caller is.
+#[derive(Debug)]
+pub(crate) struct Fenced<'a> {
+    source: &'a dyn RowSource,
+    panicked: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl<'a> Fenced<'a> {
+    pub(crate) fn new(source: &'a dyn RowSource) -> Fenced<'a> {
+        Fenced { source, panicked: Mutex::default() }
+    }
+
+    /// What came of using it, or the panic of the caller's.
+    pub(crate) fn end<T>(self, outcome: T) -> T {
+        match self.panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(panic) => resume_unwind(panic),
+            None => outcome,
+        }
+    }
+}
+
+impl RowSource for Fenced<'_> {
+    fn copy_rows(&self, first: usize, out: &mut [f32]) {
+        if let Err(panic) = caught(|| self.source.copy_rows(first, out)) {
+            out.fill(f32::NAN);
+            *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+        }
+    }
 }
 
 /// Bytes of rows that are copied from a source, checked and written at once: they stay in the core's own cache.

@@ -181,9 +181,10 @@ impl Buffer {
         }
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.remove(self.next);
+    /// Forgets everything, whatever state a panic left it in.
+    pub(crate) fn reset(&mut self) {
+        let next = self.next;
+        *self = Buffer { first: next, next, ..Buffer::new(self.dim) };
     }
 
     /// Gives the memory kept for reuse back to the system.

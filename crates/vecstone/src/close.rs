@@ -19,24 +19,29 @@ use std::sync::{Arc, PoisonError};
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
     engine.stop_threads();
-    let untouched = engine.writer().pair.is_clean();
+    engine.guarded(|| close_files(engine))
+}
+
+fn close_files(engine: &Engine) -> Result<()> {
+    engine.hooks.here("close");
+    let untouched = engine.in_writers_place(|writer| Ok(writer.pair.is_clean()))?;
     if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_lost_ids()) {
         engine.index_sealed(false);
     }
-    engine.flush().inspect_err(|error| engine.set_back(error.clone()))?;
-    engine.in_sync_place(|| {
-        let mut writer = engine.writer();
-        engine.write_all(&mut writer)?;
+    let flushed = engine.flush().inspect_err(|error| engine.set_back(error.clone()));
+    // Nobody is left who would try again.
+    flushed.map_err(|error| error.kept(false))?;
+    engine.in_both_places(|writer| {
+        engine.write_all(writer)?;
         let was_clean = writer.pair.is_clean();
-        let closed = writer.pair.close();
-        closed.map_err(|error| engine.failed(&mut writer, error))?;
+        writer.pair.close().map_err(|error| engine.failed(writer, error))?;
         let view = engine.published.load();
         let part = view.active();
         let since = part.rows - part.segment.base().rows + writer.deletes;
         let wanted = (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids();
         if wanted && !std::mem::replace(&mut writer.closed, true) {
             // The next opening reads the log if this fails.
-            _ = write_ids(&engine.dir, part, &kills_of(&writer, &view), writer.manifest.number);
+            _ = write_ids(&engine.dir, part, &kills_of(writer, &view), writer.manifest.number);
         }
         Ok(())
     })
@@ -103,26 +108,33 @@ impl Engine {
             let Ok(renewed) = renewed else { continue };
             let Some(ids) = renewed.ids() else { continue };
             bytes += ids.len();
-            self.renew(renewed);
+            self.hooks.here("index");
+            if self.renew(renewed).is_err() {
+                // Writing stopped; what is on the disk is right all the same.
+                break;
+            }
         }
         bytes
     }
 
     /// Puts another handle of a sealed segment in the place of the one that is there.
-    fn renew(&self, renewed: Segment) {
-        let mut writer = self.writer();
-        let mut view = View::clone(&self.published.load());
-        let Some(place) = view.place_of(renewed.number()) else {
-            // Cleared, or compacted, meanwhile.
-            return self.remove(&[renewed.files().dat.path.with_extension("ids")]);
-        };
-        let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
-        (part.segment, part.dat_map) = (renewed.clone(), None);
-        self.publish(&mut writer, view, None);
-        // The same rows: only the table in memory goes.
-        if writer.falls_back_to_sealed(&renewed) {
-            writer.renew(&renewed);
-        }
+    fn renew(&self, renewed: Segment) -> Result<()> {
+        self.in_writers_place(|writer| {
+            let mut view = View::clone(&self.published.load());
+            let Some(place) = view.place_of(renewed.number()) else {
+                // Cleared, or compacted, meanwhile.
+                self.remove(&[renewed.files().dat.path.with_extension("ids")]);
+                return Ok(());
+            };
+            let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
+            (part.segment, part.dat_map) = (renewed.clone(), None);
+            self.publish(writer, view, None);
+            // The same rows: only the table in memory goes.
+            if writer.falls_back_to_sealed(&renewed) {
+                writer.renew(&renewed);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -154,6 +166,7 @@ fn write_ids(dir: &Dir, part: &SegmentView, kills: &[(u32, u32)], manifest: u64)
     let content = Content { point, row: &row, live, dead: &part.mask.to_roaring(), kills };
     let path = files.dat.path.with_extension("ids.new");
     let target = files.dat.path.with_extension("ids");
+    // In the making, and left so by a process that died: it never has a meaning.
     _ = dir.unlink(&path);
     let file = dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
     let named = Named { path: path.clone(), file };

@@ -11,13 +11,14 @@ use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
-use crate::format::record::{COMMIT_BYTES, FileRecord};
+use crate::format::record::{COMMIT_BYTES, FileRecord, LEAST_LOG_OF_ROW};
 use crate::id::{AsId, Id, IdRef};
 use crate::index::IdxMap;
 use crate::mask::Mask;
 use crate::pair::{Effects, Pair};
+use crate::planted::{self, Bug};
 use crate::recover::Deleted;
-use crate::replace::{Replacement, files_of};
+use crate::replace::{Replacement, check_room, files_of};
 use crate::segment::Segment;
 use crate::sync::{Instant, MutexGuard, thread};
 use crate::view::{SegmentView, View};
@@ -65,8 +66,6 @@ const LEAST_DEAD_BYTES: u64 = 256 << 10;
 
 /// Bytes of log below which it is not worth one by `compact`: the segment that takes its place has some, too.
 const LEAST_LOG_BYTES: u64 = 8 << 10;
-/// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
-const LEAST_LOG_OF_ROW: u64 = 17;
 
 /// How long the background sleeps at most before it looks whether it is to give way.
 const PACE: Duration = Duration::from_millis(20);
@@ -154,8 +153,6 @@ struct Copying<'a> {
     /// What an output may take.
     limits: Space,
     outputs: Vec<Output>,
-    /// Files made so far.
-    made: &'a mut Vec<PathBuf>,
     done: Copied,
 }
 
@@ -193,6 +190,13 @@ impl Picked {
 impl Engine {
     /// Rewrites all segments that have dead rows, and merges small neighbours.
     pub(crate) fn compact(
+        &self,
+        progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
+    ) -> Result<CompactReport> {
+        self.guarded(|| self.compact_all(progress))
+    }
+
+    fn compact_all(
         &self,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
@@ -337,11 +341,10 @@ impl Engine {
 
     /// Seals the active segment if its rows are to be compacted.
     fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
-        self.in_sync_place(|| {
-            let mut writer = self.writer();
-            self.write_all(&mut writer)?;
+        self.in_both_places(|writer| {
+            self.write_all(writer)?;
             let view = self.published.load();
-            if wanted(view.active()) { self.seal(&mut writer) } else { Ok(()) }
+            if wanted(view.active()) { self.seal(writer) } else { Ok(()) }
         })
     }
 
@@ -358,24 +361,26 @@ impl Engine {
         let run = first..first + numbers.len();
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
+        self.in_writers_place(|writer| check_room(&writer.manifest, 1))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         self.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
-            self.in_sync_place(|| {
-                let mut writer = self.writer();
+            self.in_both_places(|writer| {
                 if gone() {
                     return Err(Error::Cancelled);
                 }
-                self.write_all(&mut writer)?;
-                self.settle_all(&mut writer)?;
-                self.swap(&mut writer, &before, run.clone(), outputs, &moved, made.clone())
+                self.write_all(writer)?;
+                self.settle_all(writer)?;
+                self.hooks.here("swap");
+                self.swap(writer, &before, run.clone(), outputs, &moved, made.clone())
             })
         });
         let Ok(after) = outcome else {
             // Nothing names them, unless it is unknown which MANIFEST counts: then writing stopped, and opening decides.
-            if !self.writer().pair.is_poisoned() {
+            let goes_on = self.in_writers_place(|writer| writer.pair.check_writable());
+            if goes_on.is_ok() {
                 self.remove(&made);
             }
             return match outcome {
@@ -406,17 +411,18 @@ impl Engine {
         // A segment that has more rows than one may have now is not cut up for that.
         let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
         let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
-        let mut copy = Copying { view, inputs, limits, outputs: Vec::new(), made, done: Copied::default() };
-        let mut moved = Vec::new();
-        for (input, part) in run.zip(parts) {
+        let mut copy = Copying { view, inputs, limits, outputs: Vec::new(), done: Copied::default() };
+        let copied = run.zip(parts).map(|(input, part)| {
             let to = self.copy_segment(&mut copy, part, tell)?;
-            moved.push(Moved { input, to });
-        }
-        let mut outputs = copy.outputs;
-        for output in &mut outputs {
-            output.pair.end_here()?;
-        }
-        Ok((outputs, moved))
+            Ok(Moved { input, to })
+        });
+        let copied: Result<Vec<Moved>> = copied.collect();
+        let ended = copied.and_then(|moved| {
+            copy.outputs.iter_mut().try_for_each(|output| output.pair.end_here())?;
+            Ok(moved)
+        });
+        made.extend(copy.outputs.iter().flat_map(|output| output.pair.made()));
+        Ok((copy.outputs, ended?))
     }
 
     /// Copies the live rows of a segment behind those that were copied before; returns where each went.
@@ -440,6 +446,7 @@ impl Engine {
             let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
             self.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
             let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
+            self.hooks.here("copy");
             let output = copy.outputs.last_mut().expect("made above, if not before");
             let first = copy_rows(output, copy.view, part, &batch.rows)?;
             for (new, &old) in (first..).zip(&batch.rows) {
@@ -456,16 +463,21 @@ impl Engine {
     }
 
     /// An empty segment for live rows.
-    fn new_output(&self, copy: &mut Copying<'_>) -> Result<Output> {
-        let number = self.take_segment_number();
+    fn new_output(&self, copy: &Copying<'_>) -> Result<Output> {
+        let segments = copy.view.segments.len() - copy.inputs.len() + copy.outputs.len() + 1;
+        if segments as u64 > MAX_SEGMENTS {
+            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
+        }
+        let number = self.take_segment_number()?;
         let path = directory::pair_path(&self.dir, number);
-        copy.made.extend(["dat", "idx", "jsonl", "ids"].map(|suffix| path.with_extension(suffix)));
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
         let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
         let mut pair = Pair::create(&self.dir, &path, file, 0)?;
-        pair.write_base(copy.view.seq, &copy.inputs)?;
-        let segment = Segment::active(&self.dir, pair.files().clone(), header, None)?;
+        let segment = pair
+            .write_base(copy.view.seq, &copy.inputs)
+            .and_then(|()| Segment::active(&self.dir, pair.files().clone(), header, None));
+        let segment = segment.inspect_err(|_| self.remove(&pair.made()))?;
         Ok(Output { pair, segment, rows: 0 })
     }
 
@@ -489,7 +501,9 @@ impl Engine {
             let now = &view.segments[start + input - run.start].mask;
             for row in now.newly_dead(&before.segments[*input].mask) {
                 let (output, row) = to[row as usize];
-                masks[output as usize].kill(row);
+                if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
+                    masks[output as usize].kill(row);
+                }
             }
         }
         let (mut parts, mut entries, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());

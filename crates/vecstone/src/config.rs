@@ -10,8 +10,8 @@ pub const MAX_ID_BYTES: usize = 65_536;
 /// The most bytes that one call may give a batch of rows, of ids and of documents each (1 GiB). Documents that puts
 /// keep do not count.
 pub const MAX_BATCH_BYTES: u64 = 1 << 30;
-/// The longest document, with the newline behind it (1 GiB).
-pub(crate) const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
+/// The most bytes that one document may have, its line break included (1 GiB).
+pub(crate) const MAX_LINE_BYTES: u64 = 1 << 30;
 /// The most puts and deletes that one batch may hold (4,194,304).
 pub const MAX_BATCH_RECORDS: usize = 1 << 22;
 /// The most rows of one segment: row numbers are 32 bits wide.

@@ -7,13 +7,14 @@ use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::open::{How, Opened, open_segments};
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
+use crate::replace::check_room;
 use crate::settings::{OpenOptions, Settings};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, caught};
 use std::sync::{Arc, PoisonError};
 
 /// What a handle that writes needs to fix the dimension.
@@ -64,19 +65,25 @@ impl Dimless {
         }
     }
 
-    /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format.
+    /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format. Where that panics,
+    /// nobody knows how far it came, as after a failed sync.
     pub(crate) fn fix(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
+        caught(|| self.make_first_pair(place, dir, dim)).unwrap_or_else(|panic| {
+            let error = Error::panicked(&*panic);
+            place.failure = Some(Arc::new(error.clone()));
+            Err(error)
+        })
+    }
+
+    fn make_first_pair(&self, place: &mut Place, dir: &Dir, dim: u32) -> Result<Arc<Engine>> {
         // A new number each time: what an earlier try could not remove is not in the way.
+        check_room(&place.manifest, 1)?;
         let segment = place.next_segment;
+        if segment >= MAX_NUMBER {
+            return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
+        }
         place.next_segment += 1;
-        let give_up = |error: Error| {
-            let path = directory::pair_path(dir, segment);
-            for suffix in ["dat", "idx"] {
-                _ = dir.unlink(&path.with_extension(suffix));
-            }
-            error.abandoned()
-        };
-        let (pair, opened) = first_pair(dir, &place.manifest, segment, dim).map_err(give_up)?;
+        let (pair, opened) = first_pair(dir, &place.manifest, segment, dim).map_err(Error::abandoned)?;
         match directory::replace_manifest(dir, &opened.manifest) {
             Ok(()) => Ok(Engine::new(dir.clone(), self.settings.clone(), opened, pair)),
             // From the rename on nobody knows which MANIFEST a crash leaves.
@@ -84,7 +91,10 @@ impl Dimless {
                 place.failure = Some(Arc::new(error.clone()));
                 Err(error)
             }
-            Err(error) => Err(give_up(error)),
+            Err(error) => {
+                pair.made().iter().for_each(|path| _ = dir.unlink(path));
+                Err(error.abandoned())
+            }
         }
     }
 }
@@ -104,10 +114,13 @@ fn first_pair(dir: &Dir, before: &Manifest, segment: u64, dim: u32) -> Result<(P
     let file = FileRecord { header, seq: 0, chain: [0; 16] };
     let pair = Pair::create(dir, &directory::pair_path(dir, segment), file, manifest.number)?;
     let how = How { writable: true, proven_only: false, known: None };
-    let opened = open_segments(dir, manifest, how)?;
-    if !planted::is(Bug::SkipNamesSync) {
-        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
-    }
+    let opened = open_segments(dir, manifest, how).and_then(|opened| {
+        if !planted::is(Bug::SkipNamesSync) {
+            dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+        }
+        Ok(opened)
+    });
+    let opened = opened.inspect_err(|_| pair.made().iter().for_each(|path| _ = dir.unlink(path)))?;
     Ok((pair, opened))
 }
 

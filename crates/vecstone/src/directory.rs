@@ -2,7 +2,7 @@
 
 use crate::config::{Element, Metric};
 use crate::disk::{Dir, Disk, DiskFile, Open, write_all_at};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
 use crate::format::manifest::{self, Manifest};
@@ -36,15 +36,15 @@ pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
 /// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
 fn segment_file(name: &str) -> Option<(u64, &str)> {
     let (stem, suffix) = name.split_once('.')?;
-    let digits = stem.len() >= 8 && stem.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = stem.parse().ok()?;
     let ours = match suffix.split_once('.') {
         None => matches!(suffix, "dat" | "idx" | "jsonl" | "ids" | "codes"),
-        Some((manifest, "del")) => manifest.parse::<u64>().is_ok(),
+        Some((manifest, "del")) => manifest.parse::<u64>().is_ok_and(|number| number.to_string() == manifest),
         Some((suffix, "new")) => matches!(suffix, "ids" | "codes"),
         _ => false,
     };
-    let number = stem.parse().ok()?;
-    (digits && ours).then_some((number, suffix))
+    // As it is written here, and not otherwise: what has another name is not ours to remove.
+    (ours && format!("{number:08}") == stem).then_some((number, suffix))
 }
 
 /// What kind of a store's files has this name: its suffix, or "side"; `None` if it is not ours.
@@ -245,17 +245,23 @@ pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, 
 /// Puts a MANIFEST in the place of the one before, atomically and durably (steps M2 to M4 of the format).
 pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
     let (new, path) = (dir.join(MANIFEST_NEW), dir.join(MANIFEST));
+    let bytes = manifest.encode().map_err(|bad| complain(&new, bad))?;
+    // A file in the making, of no meaning before it has its name: whoever holds LOCK may remove it.
     match dir.unlink(&new) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&new, "remove", e)),
         _ => {}
     }
     let file = dir.open_file(&new, Open::CreateNew).map_err(|e| Error::io(&new, "create", e))?;
-    write_all_at(file.as_ref(), &manifest.encode(), 0).map_err(|e| Error::write(&new, 0, e))?;
+    write_all_at(file.as_ref(), &bytes, 0).map_err(|e| Error::write(&new, 0, e))?;
     if !planted::is(Bug::SkipManifestSync) {
         file.sync_data().map_err(|e| Error::io(&new, "sync", e))?;
     }
     let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
-    dir.rename(&new, &path).map_err(unknown)?;
+    dir.rename(&new, &path).map_err(|e| {
+        // For want of space nothing was renamed, unless it was all the same.
+        let refused = is_full(&e) && dir.open_file(&new, Open::Read).is_ok();
+        if refused { Error::io(&path, "replace", e) } else { unknown(e) }
+    })?;
     if planted::is(Bug::SkipDirSync) || (planted::is(Bug::AppendTooEarly) && manifest.number > 1) {
         return Ok(());
     }

@@ -21,29 +21,36 @@ pub fn reference_distance(metric: Metric, query: &[f32], row: &[f32]) -> f64 {
 }
 
 /// [`reference_distance`] to one query, with what depends on the query alone computed once.
-pub(crate) struct Measure<'q> {
+pub(crate) struct DistanceComputer<'q> {
     metric: Metric,
     query: &'q [f32],
-    query_squared: f64,
+    query_norm_sq: f64,
 }
 
-impl<'q> Measure<'q> {
-    pub(crate) fn new(metric: Metric, query: &'q [f32]) -> Measure<'q> {
-        Measure { metric, query, query_squared: dot(query, query) }
+impl<'q> DistanceComputer<'q> {
+    pub(crate) fn new(metric: Metric, query: &'q [f32]) -> DistanceComputer<'q> {
+        DistanceComputer { metric, query, query_norm_sq: dot(query, query) }
     }
 
-    /// `row_squared`: what [`squared`] says of the row.
-    pub(crate) fn distance(&self, row: &[f32], row_squared: f64) -> f64 {
+    pub(crate) fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    pub(crate) fn query(&self) -> &'q [f32] {
+        self.query
+    }
+
+    /// q·q.
+    pub(crate) fn query_norm_sq(&self) -> f64 {
+        self.query_norm_sq
+    }
+
+    pub(crate) fn distance(&self, row: &[f32]) -> f64 {
         match self.metric {
-            Metric::Cosine => cosine(dot(self.query, row), self.query_squared, row_squared),
+            Metric::Cosine => cosine(dot(self.query, row), self.query_norm_sq, dot(row, row)),
             metric => reference_distance(metric, self.query, row),
         }
     }
-}
-
-/// What depends on the row alone, computed once for all queries.
-pub(crate) fn squared(metric: Metric, row: &[f32]) -> f64 {
-    if metric == Metric::Cosine { dot(row, row) } else { 0.0 }
 }
 
 /// What users see: f32, never NaN, within ±`f32::MAX`, and at least 0 for l2 and cosine.
@@ -54,15 +61,28 @@ pub(crate) fn reported(metric: Metric, distance: f64) -> f32 {
     if distance.is_nan() { f32::MAX } else { (distance as f32).clamp(least, f32::MAX) }
 }
 
+/// The greatest distance that [`reported`] shows as at most `radius`; below every distance if there is none.
+pub(crate) fn bar_of_radius(metric: Metric, radius: f32) -> f64 {
+    if radius >= f32::MAX {
+        return f64::INFINITY;
+    }
+    if radius < reported(metric, f64::NEG_INFINITY) {
+        return f64::NEG_INFINITY;
+    }
+    // Halfway to the next number of f32; whether that is rounded up or down is for the rounding itself to say.
+    let halfway = f64::midpoint(radius.into(), radius.next_up().into());
+    if reported(metric, halfway) <= radius { halfway } else { halfway.next_down() }
+}
+
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     sum_of(a, b, |x, y| x * y)
 }
 
-fn cosine(dot: f64, query_squared: f64, row_squared: f64) -> f64 {
-    if query_squared == 0.0 || row_squared == 0.0 {
+fn cosine(dot: f64, query_norm_sq: f64, row_norm_sq: f64) -> f64 {
+    if query_norm_sq == 0.0 || row_norm_sq == 0.0 {
         return 1.0;
     }
-    1.0 - dot / (query_squared.sqrt() * row_squared.sqrt())
+    1.0 - dot / (query_norm_sq.sqrt() * row_norm_sq.sqrt())
 }
 
 #[inline]
@@ -108,12 +128,37 @@ mod tests {
     }
 
     #[test]
-    fn measure_is_the_reference() {
+    fn the_computer_is_the_reference() {
         let q: Vec<f32> = (0..37u8).map(|i| f32::from(i) * 0.37 - 5.0).collect();
         let x: Vec<f32> = (0..37u8).map(|i| f32::from(i * 5) * 0.11 - 3.0).collect();
         for metric in [Metric::L2, Metric::Ip, Metric::Cosine] {
-            let measured = Measure::new(metric, &q).distance(&x, squared(metric, &x));
-            assert_eq!(measured.to_bits(), reference_distance(metric, &q, &x).to_bits());
+            let computed = DistanceComputer::new(metric, &q).distance(&x);
+            assert_eq!(computed.to_bits(), reference_distance(metric, &q, &x).to_bits());
+        }
+    }
+
+    #[test]
+    fn the_bar_of_a_radius_parts_what_is_reported_within_it() {
+        let tiny = f32::from_bits(1);
+        let some = [0.0, -0.0, tiny, -tiny, 1e-30, 0.1, 1.0, 1.0f32.next_up(), 3.5, 1e30, -1.0, -1e30];
+        let ends = [
+            f32::MAX,
+            f32::MAX.next_down(),
+            -f32::MAX,
+            -f32::MAX.next_down(),
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+        ];
+        for radius in some.into_iter().chain(ends) {
+            for metric in [Metric::L2, Metric::Ip, Metric::Cosine] {
+                let bar = bar_of_radius(metric, radius);
+                if bar > f64::NEG_INFINITY {
+                    assert!(reported(metric, bar) <= radius, "{metric:?} {radius:e}: {bar:e}");
+                }
+                if bar < f64::INFINITY {
+                    assert!(reported(metric, bar.next_up()) > radius, "{metric:?} {radius:e}: {bar:e}");
+                }
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn one_line_each(documents: &[Document<&str>]) -> Result<Vec<Document
 }
 
 /// The same JSON value on one line: a newline can only stand between tokens, where a space means the same.
-fn one_line(row: usize, text: &str) -> Result<String> {
+pub(crate) fn one_line(row: usize, text: &str) -> Result<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_err(|e| Error::InvalidDocument { row, why: e.to_string().into() })?;
     Ok(text.trim().replace(['\n', '\r'], " "))

@@ -10,12 +10,13 @@ use crate::compact::Setbacks;
 use crate::config::Schema;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{MAX_NUMBER, Manifest};
 use crate::id::{IdKind, IdRef};
 use crate::many::{FEW, Missing};
 use crate::mask::Mask;
 use crate::open::Opened;
 use crate::pair::Pair;
+use crate::planted::{self, Bug, Hooks};
 use crate::segment::Segment;
 use crate::settings::Durability;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ use std::time::Duration;
 mod commit;
 mod documents;
 mod erase;
+mod places;
 mod resolve;
 mod sync;
 
@@ -79,6 +81,7 @@ pub(crate) struct Engine {
     pub(crate) stop: AtomicBool,
     /// The process that made this handle, counted in forks.
     generation: u64,
+    pub(crate) hooks: Hooks,
 }
 
 /// What is accepted, written, durable.
@@ -124,9 +127,9 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Goal {
     /// Ops of the buffer, counted over its whole life.
-    ops: u64,
+    pub(crate) ops: u64,
     /// The last batch.
-    seq: u64,
+    pub(crate) seq: u64,
 }
 
 impl Goal {
@@ -247,6 +250,7 @@ impl Engine {
             threads: Mutex::default(),
             stop: AtomicBool::new(false),
             generation: fork::generation(),
+            hooks: Hooks::default(),
         })
     }
 
@@ -259,16 +263,12 @@ impl Engine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     // ---- accepting ----
 
     /// Refuses to write where nothing can be written any more, or could not be a moment ago.
     pub(crate) fn check_writable(&self, state: &State) -> Result<()> {
         self.check_open(state)?;
-        state.setback.clone().map_or(Ok(()), Err)
+        state.setback.clone().map_or(Ok(()), |error| Err(error.kept(false)))
     }
 
     /// Refuses to write where nothing can be written any more.
@@ -347,16 +347,21 @@ impl Engine {
                 let hash = self.schema.hasher().hash(op.id().as_bytes());
                 state.buffer.find(hash, op.id().as_bytes()).map_or(there, |found| found.op.is_put())
             };
-            let Some(kind) = state.kind else { return Ok(0) };
             let found: Vec<Op<'_>> = ops
                 .iter()
                 .zip(there)
-                .filter(|(op, there)| op.id().kind() == kind && is_there((op, *there)))
+                .filter(|(op, there)| state.kind == Some(op.id().kind()) && is_there((op, *there)))
                 .map(|(op, _)| *op)
                 .collect();
-            if found.is_empty() {
-                return Ok(0);
-            }
+            let (Some(kind), false) = (state.kind, found.is_empty()) else {
+                // What made it nothing may still be on its way to the disk.
+                let goal = Goal { ops: state.buffer.next(), seq: view.seq };
+                drop(state);
+                if planted::is(Bug::NothingIsDurable) {
+                    return Ok(0);
+                }
+                return self.settle(goal, durability).map(|()| 0);
+            };
             let changes = Batch::Ops(&found).changes(self.schema.hasher());
             self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
             return Ok(found.len());
@@ -401,13 +406,29 @@ impl Engine {
     /// As [`accept`](Self::accept), with the state locked and room made.
     pub(crate) fn accept_in(
         &self,
-        mut state: MutexGuard<'_, State>,
+        state: MutexGuard<'_, State>,
         kind: IdKind,
         durability: Durability,
         push: impl FnOnce(&mut Buffer),
     ) -> Result<()> {
+        let goal = self.guarded(|| self.take_in(state, kind, durability, push))?;
+        match durability {
+            Durability::Buffered => Ok(()),
+            Durability::Sync => self.wait_for(goal),
+        }
+    }
+
+    /// The state's part of that; returns what has to be durable for the batch to be.
+    fn take_in(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        kind: IdKind,
+        durability: Durability,
+        push: impl FnOnce(&mut Buffer),
+    ) -> Result<Goal> {
         Self::settle_kind(&mut state, kind)?;
         push(&mut state.buffer);
+        self.hooks.here("accept");
         #[cfg(test)]
         state.seen.get_or_insert_with(|| self.published.load_full());
         let goal = Goal { ops: state.buffer.next(), seq: 0 };
@@ -424,11 +445,7 @@ impl Engine {
                 self.work.notify_all();
             }
         }
-        drop(state);
-        match durability {
-            Durability::Buffered => Ok(()),
-            Durability::Sync => self.wait_for(goal),
-        }
+        Ok(goal)
     }
 
     /// Writes a batch that is too large for the buffer from where it lies, after all that was accepted before.
@@ -440,16 +457,16 @@ impl Engine {
             self.start_threads(&mut state);
         }
         let seq = self.write_past_buffer(batch, kind)?;
-        self.settle(seq, durability)
+        self.settle(Goal { ops: 0, seq }, durability)
     }
 
-    /// Returns when a batch that was written past the buffer is durable, or at once.
-    fn settle(&self, seq: u64, durability: Durability) -> Result<()> {
+    /// Returns when what was accepted up to `goal` is durable, or at once.
+    pub(crate) fn settle(&self, goal: Goal, durability: Durability) -> Result<()> {
         if durability == Durability::Sync {
-            return self.wait_for(Goal { ops: 0, seq });
+            return self.wait_for(goal);
         }
         let mut state = self.state();
-        if self.settings.background {
+        if self.settings.background && !goal.is_reached(state.durable) {
             state.dirty_since.get_or_insert_with(Instant::now);
             self.work.notify_all();
         }
@@ -465,6 +482,7 @@ impl Engine {
         id: IdRef<'_>,
         read: impl FnOnce(&buffer::Chunk, &buffer::Op) -> Option<T>,
     ) -> Option<Option<T>> {
+        self.hooks.here("asked");
         if self.buffered.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -484,6 +502,7 @@ impl Engine {
         id: IdRef<'_>,
         read: impl FnOnce(&[f32]),
     ) -> Option<Option<bool>> {
+        self.hooks.here("asked");
         if self.buffered.load(Ordering::Acquire) == 0 {
             return Some(None);
         }
@@ -496,6 +515,7 @@ impl Engine {
     pub(crate) fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {
         let (dim, hasher) = (self.schema.dim as usize, self.schema.hasher());
         let (mut hashes, mut left, mut missing) = ([0; FEW], [false; FEW], 0);
+        let too_early = planted::is(Bug::ViewBeforeBuffer).then(|| self.published.load());
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             hashes[n] = hasher.hash(id.as_bytes());
             let copy = |chunk: &buffer::Chunk, op: &buffer::Op| {
@@ -508,7 +528,7 @@ impl Engine {
             }
         }
         // Loaded after the look at the buffer: what left it before is in here.
-        let view = self.published.load();
+        let view = too_early.unwrap_or_else(|| self.published.load());
         let left = ids.iter().enumerate().filter(|(n, _)| left[*n]);
         view.warm(left.clone().map(|(n, _)| hashes[n]));
         let mut places = [None; FEW];
@@ -525,6 +545,7 @@ impl Engine {
     /// The files and the buffer as they are now, as one unchanging picture: the rows that the buffer replaces or deletes
     /// are dead in the view.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        self.hooks.here("asked");
         let state = self.state();
         let base = self.published.load_full();
         if state.buffer.is_empty() {
@@ -563,9 +584,16 @@ impl Engine {
         self.me.upgrade()
     }
 
-    /// A segment number that was never used.
-    pub(crate) fn take_segment_number(&self) -> u64 {
-        self.next_segment.fetch_add(1, Ordering::Relaxed)
+    /// A segment number that was never used, and behind which there is another one for MANIFEST to name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NumbersUsedUp`].
+    pub(crate) fn take_segment_number(&self) -> Result<u64> {
+        let next = |number| (number < MAX_NUMBER).then_some(number + 1);
+        self.next_segment
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .map_err(|_| Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 })
     }
 
     pub(crate) fn next_segment_number(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! One error type: what happened, where, and what to do about it.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub enum Error {
         path: PathBuf,
         /// What was being done, as in "read" or "rename".
         doing: &'static str,
+        /// As in [`NoSpace`](Error::NoSpace).
+        kept: bool,
         /// The system's own error.
         source: Arc<io::Error>,
     },
@@ -40,10 +43,16 @@ pub enum Error {
         /// The system's own error.
         source: Arc<io::Error>,
     },
-    /// The disk, quota or file size limit is full. Nothing of the batch is stored; free some space and repeat.
+    /// The disk, a quota or the limit on the size of a file is reached. Nothing that was acknowledged is lost, and the
+    /// store goes on once there is room.
     NoSpace {
-        /// The file written to.
+        /// The file or directory the call was about.
         path: PathBuf,
+        /// What was being done, as in "write" or "create".
+        doing: &'static str,
+        /// Whether what the call was to write is accepted all the same: kept in memory, visible to this handle and tried
+        /// again by the background and by [`flush`](crate::VectorStore::flush). Otherwise the call did nothing: repeat it.
+        kept: bool,
         /// The system's own error.
         source: Arc<io::Error>,
     },
@@ -51,6 +60,12 @@ pub enum Error {
     Poisoned {
         /// The failure that stopped writing.
         first: Arc<Error>,
+    },
+    /// Code of this library panicked while it changed the store: a bug. Writing stops until reopen, which finds each batch
+    /// whole or absent; what was durable can still be read.
+    Panicked {
+        /// What the panic said.
+        message: Arc<str>,
     },
     /// Another writer holds the store.
     Locked {
@@ -204,9 +219,20 @@ pub enum Error {
     },
     /// The radius of a search is NaN.
     InvalidRadius,
+    /// The calling thread does not compute as the distances are defined: it rounds otherwise than to the nearest number,
+    /// or takes denormal numbers for zero. Some libraries set that for speed (`-ffast-math`).
+    FloatingPointMode,
     /// A store has as many segments as MANIFEST can name.
     TooManySegments {
         /// The most that there may be.
+        max: u64,
+    },
+    /// A number that counts what a store ever did, and is never used twice, has come to its end. Nothing was changed;
+    /// copy the vectors to a new store.
+    NumbersUsedUp {
+        /// What is counted: "segment numbers", "MANIFEST numbers" or "sequences of batches".
+        what: &'static str,
+        /// The last of them.
         max: u64,
     },
     /// The handle is closed.
@@ -218,32 +244,69 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a panic says, as an error.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Error::Panicked { message: text.unwrap_or("a panic without a message").into() }
+    }
+
+    /// A call that changed nothing: refused, or for want of space.
     pub(crate) fn io(path: &Path, doing: &'static str, source: io::Error) -> Error {
-        Error::Io { path: path.to_owned(), doing, source: Arc::new(source) }
+        Error::refused(path.to_owned(), doing, Arc::new(source))
+    }
+
+    fn refused(path: PathBuf, doing: &'static str, source: Arc<io::Error>) -> Error {
+        let kept = false;
+        // Reading needs no space, whatever the system says.
+        if is_full(&source) && !doing.starts_with("read") {
+            Error::NoSpace { path, doing, kept, source }
+        } else {
+            Error::Io { path, doing, kept, source }
+        }
     }
 
     /// Sorts a failed write by what is known afterwards: a full disk wrote nothing that counts, anything else
     /// leaves the file in an unknown state.
     pub(crate) fn write(path: &Path, offset: u64, source: io::Error) -> Error {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let path = path.to_owned();
-        if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
-            return Error::NoSpace { path, source: Arc::new(source) };
+        if is_full(&source) {
+            return Error::io(path, "write", source);
         }
-        Error::WriteFailed { path, offset, source: Arc::new(source) }
+        Error::WriteFailed { path: path.to_owned(), offset, source: Arc::new(source) }
     }
 
     /// The same failure in making a file that nothing names yet: it goes, and writing goes on.
     pub(crate) fn abandoned(self) -> Error {
         match self {
-            Error::WriteFailed { path, source, .. } => Error::Io { path, doing: "write", source },
-            Error::SyncFailed { path, source } => Error::Io { path, doing: "sync", source },
+            Error::WriteFailed { path, source, .. } => Error::refused(path, "write", source),
+            Error::SyncFailed { path, source } => Error::refused(path, "sync", source),
+            error => error,
+        }
+    }
+
+    /// The same failure, told to a caller whose write is accepted (`true`) or not.
+    pub(crate) fn kept(self, kept: bool) -> Error {
+        match self {
+            Error::NoSpace { path, doing, source, .. } => Error::NoSpace { path, doing, kept, source },
+            Error::Io { path, doing, source, .. } => Error::Io { path, doing, kept, source },
             error => error,
         }
     }
 
     pub(crate) fn corrupt(path: &Path, offset: u64, what: &'static str) -> Error {
         Error::Corrupt { path: path.to_owned(), offset, what }
+    }
+
+    /// The number that the system gave its error, where that is the cause: `errno`, or what Windows has instead.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Io { source, .. }
+            | Error::WriteFailed { source, .. }
+            | Error::SyncFailed { source, .. }
+            | Error::NoSpace { source, .. } => source.raw_os_error(),
+            Error::Poisoned { first } => first.errno(),
+            _ => None,
+        }
     }
 
     /// True where the error says that stored bytes are damaged.
@@ -259,14 +322,28 @@ impl Error {
 
     /// True where writing stops until the store is opened again.
     pub(crate) fn stops_writing(&self) -> bool {
-        matches!(self, Error::WriteFailed { .. } | Error::SyncFailed { .. } | Error::Poisoned { .. })
+        use Error::{Panicked, Poisoned, SyncFailed, WriteFailed};
+        matches!(self, WriteFailed { .. } | SyncFailed { .. } | Poisoned { .. } | Panicked { .. })
     }
+}
+
+/// Whether the system says that there is no room: on the disk, in a quota, below the limit on the size of a file.
+pub(crate) fn is_full(source: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { path, doing, source } => write!(f, "{}: cannot {doing}: {source}", path.display()),
+            Error::Io { path, doing, kept, source } => {
+                write!(f, "{}: cannot {doing}: {source}", path.display())?;
+                if *kept {
+                    write!(f, "; what was accepted is kept in memory and tried again")
+                } else {
+                    Ok(())
+                }
+            }
             Error::WriteFailed { path, offset, source } => write!(
                 f,
                 "{}: write at byte {offset} failed: {source}; writing stops, reopen the store to go on",
@@ -278,10 +355,21 @@ impl fmt::Display for Error {
                  writing stops, reopen the store to see which are there",
                 path.display()
             ),
-            Error::NoSpace { path, source } => write!(
+            Error::NoSpace { path, doing, kept: true, source } => write!(
                 f,
-                "{}: no space left for this batch: {source}; what was acknowledged stays, free some space and repeat",
+                "{}: no space left, cannot {doing}: {source}; what was accepted is kept in memory and tried again, \
+                 free some space and flush",
                 path.display()
+            ),
+            Error::NoSpace { path, doing, kept: false, source } => write!(
+                f,
+                "{}: no space left, cannot {doing}: {source}; this call stored nothing, what was acknowledged stays, \
+                 free some space and repeat",
+                path.display()
+            ),
+            Error::Panicked { message } => write!(
+                f,
+                "vecstone itself failed: {message}; writing stops, reopen the store to go on, and please report this"
             ),
             Error::Poisoned { first } => write!(f, "writing stopped after an earlier failure: {first}"),
             Error::Locked { path, pid: Some(pid) } => {
@@ -374,12 +462,21 @@ impl fmt::Display for Error {
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")
             }
+            Error::FloatingPointMode => write!(
+                f,
+                "this thread rounds numbers otherwise than to the nearest, or takes denormal ones for zero, so distances \
+                 would be other ones; reset its floating-point mode, or search on another thread"
+            ),
             Error::TooManySegments { max } => {
                 write!(
                     f,
                     "the store has {max} segments, more than that cannot be named; compact it to merge them"
                 )
             }
+            Error::NumbersUsedUp { what, max } => write!(
+                f,
+                "the store has used up its {what} (the last one is {max}); copy its vectors to a new store"
+            ),
             Error::Closed => write!(f, "the store is closed; open it again"),
             Error::Forked => write!(
                 f,

@@ -93,6 +93,16 @@ impl Mask {
         bytes
     }
 
+    /// Bytes of an empty list.
+    pub(crate) const LEAST_BYTES: u64 = 8;
+
+    /// The most bytes of a list of so many rows: a cookie and a count; for each container its key, its size, its place, a
+    /// bit that says whether it has runs, and 8 KiB.
+    pub(crate) fn max_bytes(rows: u64) -> u64 {
+        let containers = rows.div_ceil(CHUNK);
+        Self::LEAST_BYTES + containers.div_ceil(8) + containers * (8 + CHUNK / 8)
+    }
+
     /// `None` if the bytes are no bitmap, have something behind it, or name a row at or beyond `rows`.
     pub(crate) fn from_roaring(bytes: &[u8], rows: u64) -> Option<Mask> {
         // The parser allocates for all containers that the header claims: those must fit in the bytes and the segment.

@@ -5,7 +5,7 @@ use crate::disk::Dir;
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
+use crate::format::manifest::{self, Manifest, Sealed, SegmentEntry};
 use crate::format::{Identity, crc32c};
 use crate::id::IdKind;
 use crate::ids::Ids;
@@ -14,6 +14,7 @@ use crate::recover::{self, Recovered, Tip};
 use crate::segment::{Segment, open_ids};
 use crate::view::{SegmentView, View};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A store, read.
@@ -40,16 +41,14 @@ pub(crate) struct How<'a> {
 /// Reads everything that a MANIFEST names, and opens it; writes nothing.
 pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Result<Opened> {
     let (mut segments, mut in_del) = (Vec::new(), HashMap::new());
-    let Some((last, before)) = manifest.segments.split_last().filter(|(last, _)| last.sealed.is_none())
-    else {
+    let mut order = Order { manifest: directory::manifest_path(dir), last_seq: 0, place: 0 };
+    let Some((last, before)) = manifest.segments.split_last() else {
         let what = "MANIFEST names no active segment";
-        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+        return Err(Error::corrupt(&order.manifest, 0, what));
     };
     for entry in before {
-        let Some(sealed) = &entry.sealed else {
-            let what = "MANIFEST names two active segments";
-            return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
-        };
+        // Nothing but the last one is active: decoding has compared that.
+        let Some(sealed) = &entry.sealed else { continue };
         let mask = read_del(dir, entry.number, sealed)?;
         in_del.insert(entry.number, mask.clone());
         let known = how.known.and_then(|view| known_segment(view, entry.number, sealed));
@@ -57,9 +56,11 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
             Some(segment) => segment,
             None => Arc::new(open_sealed(dir, &manifest, entry, sealed)?),
         };
+        order.check(&segment.files().idx, Some(sealed))?;
         segments.push(SegmentView { segment, rows: sealed.rows, mask, dat_map: None, end: sealed.clone() });
     }
     let (files, header) = open_pair(dir, &manifest, last, how.writable)?;
+    order.check(&files.idx, None)?;
     let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest)?;
     if active.manifest > manifest.number {
         let what = "the log knows a newer MANIFEST: this one is an old copy";
@@ -76,6 +77,32 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     let mut view = View { segments, kind, seq: active.tip.seq };
     apply_kills(&mut view, &active, &files)?;
     Ok(Opened { manifest, view, files, active, in_del })
+}
+
+/// Whether segments stand in MANIFEST in the order of writing, as their sequences tell.
+struct Order {
+    manifest: PathBuf,
+    /// The last sequence of the segments so far that no compaction made: those count for themselves.
+    last_seq: u64,
+    place: usize,
+}
+
+impl Order {
+    /// Takes the next segment: its log, and where that ends if it is sealed.
+    fn check(&mut self, idx: &Named, sealed: Option<&Sealed>) -> Result<()> {
+        let place = self.place;
+        self.place += 1;
+        let (first, compacted) = recover::first_seq(idx)?;
+        let last = sealed.map_or(first, |sealed| sealed.last_seq);
+        if last < first || (!compacted && first < self.last_seq) {
+            let what = "the sequences of the segments are not in the order of writing";
+            return Err(Error::corrupt(&self.manifest, manifest::last_seq_at(place), what));
+        }
+        if !compacted {
+            self.last_seq = last;
+        }
+        Ok(())
+    }
 }
 
 /// Kills the rows of sealed segments that the log names.
@@ -127,10 +154,6 @@ fn open_pair(
 
 fn open_sealed(dir: &Dir, manifest: &Manifest, entry: &SegmentEntry, sealed: &Sealed) -> Result<Segment> {
     let (mut files, header) = open_pair(dir, manifest, entry, false)?;
-    if header.row_start(sealed.rows) != sealed.dat_len {
-        let what = "rows and length of a segment contradict each other";
-        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
-    }
     if sealed.jsonl_len == 0 {
         files.jsonl = None;
     } else if files.jsonl.is_none() {

@@ -9,6 +9,7 @@ use crate::disk::{Dir, Open};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::files::{Files, Named, sync_at_once, with_suffix, write_again};
+use crate::format::MAX_SEQ;
 use crate::format::header::Header;
 use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS, FileRecord};
 use crate::id::{IdHasher, IdKind, half};
@@ -71,23 +72,42 @@ pub(crate) struct Pending {
 const WRITEBACK_BYTES: u64 = 16 << 20;
 
 impl Pair {
-    /// Makes both files and syncs them; the directory is the caller's to sync. `before`: sequence and chain of the
-    /// segment before.
+    /// Makes both files and syncs them; the directory is the caller's to sync. If it fails, those that it has made are
+    /// removed, and no others.
     pub(crate) fn create(dir: &Dir, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
-        let create = |path: PathBuf| match dir.open_file(&path, Open::CreateNew) {
-            Ok(file) => Ok(Named { path, file }),
+        let mut made = Vec::new();
+        let mut create = |path: PathBuf| match dir.open_file(&path, Open::CreateNew) {
+            Ok(file) => {
+                made.push(path.clone());
+                Ok(Named { path, file })
+            }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { path }),
             Err(e) => Err(Error::io(&path, "create", e)),
         };
-        let (dat, idx) = (create(with_suffix(path, ".dat"))?, create(with_suffix(path, ".idx"))?);
-        dat.write(&file.header.encode(), 0)?;
-        idx.write(&file.encode(), 0)?;
-        if !planted::is(Bug::SkipPairSync) {
-            sync_at_once(dir, &[&dat, &idx])?;
+        let written = create(with_suffix(path, ".dat")).and_then(|dat| {
+            let idx = create(with_suffix(path, ".idx"))?;
+            dat.write(&file.header.encode(), 0)?;
+            idx.write(&file.encode(), 0)?;
+            if !planted::is(Bug::SkipPairSync) {
+                sync_at_once(dir, &[&dat, &idx])?;
+            }
+            Ok(Files { dat, idx, jsonl: None })
+        });
+        if written.is_err() && planted::is(Bug::RemoveOthersFiles) {
+            made = vec![with_suffix(path, ".dat"), with_suffix(path, ".idx")];
         }
+        let files = written.inspect_err(|_| made.iter().for_each(|path| _ = dir.unlink(path)))?;
         let tip = Tip::start(&file);
-        let files = Files { dat, idx, jsonl: None };
         Ok(Self::at(dir, files, file.header, tip.clone(), tip, manifest))
+    }
+
+    /// The files of a pair that this handle has made.
+    pub(crate) fn made(&self) -> Vec<PathBuf> {
+        let mut made = vec![self.files.dat.path.clone(), self.files.idx.path.clone()];
+        if self.tried_documents.load(Ordering::Relaxed) {
+            made.push(self.files.dat.path.with_extension("jsonl"));
+        }
+        made
     }
 
     fn at(dir: &Dir, files: Files, header: Header, written: Tip, durable: Tip, manifest: u64) -> Pair {
@@ -141,7 +161,7 @@ impl Pair {
         self.durable = self.written.clone();
         self.written.epoch = self.written.epoch.saturating_add(1);
         self.noted = 0;
-        if let Some(mark) = self.note(&Ok(self.durable.seq))
+        if let Ok(Some(mark)) = self.note(&Ok(self.durable.seq))
             && !planted::is(Bug::ForgetProof)
         {
             self.noted(self.durable.seq, &mark);
@@ -200,8 +220,12 @@ impl Pair {
             rows.push(Row { idx_at, crc: 0, hash });
             with_documents |= matches!(document, Document::Json(_));
         }
-        if rows.end() > MAX_ROWS {
+        // A COMMIT is a record, too.
+        if rows.end() > MAX_ROWS || at.idx_end + log.len() as u64 > u32::MAX.into() {
             return Err(self.full(rows.end()));
+        }
+        if at.seq >= MAX_SEQ {
+            return Err(Error::NumbersUsedUp { what: "sequences of batches", max: MAX_SEQ });
         }
         let mut crcs = Vec::with_capacity(batch.len());
         self.write_rows(batch, &mut crcs)?;
@@ -360,16 +384,17 @@ impl Pair {
     }
 
     /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
-    /// takes it for proof. Returns the record; `None` if it could not be written (the next COMMIT says the same).
-    pub(crate) fn note(&self, synced: &Result<u64>) -> Option<Vec<u8>> {
-        let seq = *synced.as_ref().ok()?;
+    /// takes it for proof. Returns the record, if there is anything to say. Where it cannot be written nothing is lost:
+    /// the next COMMIT says the same.
+    pub(crate) fn note(&self, synced: &Result<u64>) -> Result<Option<Vec<u8>>> {
+        let Ok(seq) = *synced else { return Ok(None) };
         if self.check_writable().is_err() || seq <= self.noted {
-            return None;
+            return Ok(None);
         }
         let mut mark = Vec::new();
         record::push_durable(&mut mark, self.written.epoch, seq, &self.header.identity);
-        self.files.idx.write(&mark, self.written.idx_end).ok()?;
-        Some(mark)
+        self.files.idx.write(&mark, self.written.idx_end).map_err(Error::abandoned)?;
+        Ok(Some(mark))
     }
 
     /// The memory's part of [`commit`](Self::commit).
@@ -394,7 +419,7 @@ impl Pair {
     pub(crate) fn commit(&mut self) -> Result<()> {
         let Some(pending) = self.pending()? else { return Ok(()) };
         let synced = pending.sync();
-        let noted = self.note(&synced);
+        let noted = self.note(&synced).unwrap_or_default();
         self.finish(pending, synced, noted)
     }
 
@@ -438,6 +463,7 @@ impl Pair {
         let wrote = self.files.idx.write(&mark, self.written.idx_end);
         wrote.map_err(|error| self.failed(error))?;
         self.passed(&mark);
+        // Made by a batch of this handle that failed.
         if self.files.jsonl.is_none() && self.tried_documents.load(Ordering::Relaxed) {
             _ = self.dir.unlink(&self.files.dat.path.with_extension("jsonl"));
         }
@@ -462,11 +488,9 @@ impl Pair {
         self.commit()?;
         if self.noted < self.durable.seq {
             // A list of dead rows must not show what a reader takes for unproven.
-            let Some(mark) = self.note(&Ok(self.durable.seq)) else {
-                let why = io::Error::other("the mark of durability could not be written");
-                return Err(Error::io(&self.files.idx.path, "write", why));
-            };
-            self.noted(self.durable.seq, &mark);
+            if let Some(mark) = self.note(&Ok(self.durable.seq))? {
+                self.noted(self.durable.seq, &mark);
+            }
         }
         let ended =
             self.write_marks_again().and_then(|()| self.cut_to_written()).and_then(|()| self.sync_all());

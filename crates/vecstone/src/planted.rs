@@ -65,8 +65,72 @@ pub(crate) enum Bug {
     KeepAtPut,
     /// A put that keeps its document after a delete in the same batch gets it back.
     KeepBehindDelete,
+    /// Making a pair fails, and what was there under its names is removed.
+    RemoveOthersFiles,
+    /// Numbers in MANIFEST are not compared with each other.
+    UncheckedManifest,
     /// A read does not check its checksum.
     UncheckedRead,
+    /// A durable delete that finds nothing does not wait for what made it nothing.
+    NothingIsDurable,
+    /// A read that does not wait finds rows behind the version that it looks at.
+    TryBehindVersion,
+    /// A read loads the files' version before it looks at the buffer.
+    ViewBeforeBuffer,
+    /// A delete in the writer's place does not write what was accepted before it.
+    TurnWithoutBuffer,
+    /// A delete of what a filter selects ends when its first batch is full.
+    OneBatchOnly,
+    /// A compaction drops only those rows that died meanwhile which went to its first output.
+    KillsOfFirstOutput,
+}
+
+/// Places of the engine at which a test has something happen, whatever thread comes there.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    #[cfg(test)]
+    planted: std::sync::Mutex<Option<(&'static str, Happening)>>,
+}
+
+#[cfg(test)]
+type Happening = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
+impl Hooks {
+    /// What a test planted here happens, once.
+    #[cfg(test)]
+    pub(crate) fn here(&self, place: &str) {
+        let planted = self.planted().take_if(|(planted, _)| *planted == place);
+        if let Some((_, happen)) = planted {
+            happen();
+        }
+    }
+
+    /// Nothing happens outside of tests.
+    #[cfg(not(test))]
+    #[inline]
+    pub(crate) const fn here(&self, _: &str) {}
+
+    #[cfg(test)]
+    pub(crate) fn plant(&self, place: &'static str, happen: impl FnOnce() + Send + 'static) {
+        *self.planted() = Some((place, Box::new(happen)));
+    }
+
+    /// Whether it is still to come.
+    #[cfg(test)]
+    pub(crate) fn is_planted(&self) -> bool {
+        self.planted().is_some()
+    }
+
+    #[cfg(test)]
+    fn planted(&self) -> std::sync::MutexGuard<'_, Option<(&'static str, Happening)>> {
+        self.planted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]

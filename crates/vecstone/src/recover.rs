@@ -72,7 +72,7 @@ pub(crate) fn complain(path: &Path, bad: Bad) -> Error {
         Bad::Unsupported(what, found, supported) => {
             Error::Unsupported { path: path.to_owned(), what, found, supported }
         }
-        Bad::Damaged(what) => Error::corrupt(path, 0, what),
+        Bad::Damaged(at, what) => Error::corrupt(path, at, what),
     }
 }
 
@@ -274,6 +274,17 @@ pub(crate) fn read_headers(
         return Err(Error::corrupt(&idx.path, 0, what));
     }
     Ok((header, file))
+}
+
+/// The sequence that a log goes on from, and whether a compaction made it: then that is 0, and it counts for itself.
+/// Callers have compared its FILE record with the header.
+pub(crate) fn first_seq(idx: &Named) -> Result<(u64, bool)> {
+    let mut bytes = [0; record::FILE_BYTES + 5];
+    let present = usize::try_from(idx.len()?).unwrap_or(usize::MAX).min(bytes.len());
+    idx.read(&mut bytes[..present], 0)?;
+    let file = FileRecord::decode(&bytes).map_err(|bad| complain(&idx.path, bad))?;
+    let next = bytes.last_chunk().is_some_and(record::starts_base);
+    Ok((file.seq, file.seq == 0 && next))
 }
 
 /// Whether the rows of `range` in `.dat` match their checksums. Reads 1 MiB at a time.

@@ -10,11 +10,11 @@ pub(crate) mod source;
 use crate::config::check_finite;
 use crate::directory;
 use crate::disk::{Dir, Disk, DiskFile};
-use crate::document::Document;
+use crate::document::{Document, one_line};
 use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
-use crate::id::{Id, IdKind};
+use crate::id::{AsId, Id, IdKind};
 use crate::ids::Doc;
 use crate::rows::NULL_LINE;
 use crate::settings::OpenOptions;
@@ -23,15 +23,16 @@ use log::Seen;
 use source::{Part, Source};
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes of vectors and documents that are copied as one batch.
+/// Bytes of ids, vectors and documents that are copied as one batch.
 const BATCH_BYTES: usize = 8 << 20;
 /// Ids that are copied as one batch, at most.
 const BATCH_IDS: usize = 100_000;
-/// Rows without an id that are listed one by one: a log may be lost with millions.
-pub(crate) const MOST_LISTED: u64 = 100_000;
+/// So many things are listed one by one: a log may be lost with millions.
+pub(crate) const MOST_LISTED: usize = 100_000;
 
 /// What a repair wrote and what it could not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,12 +40,38 @@ pub(crate) const MOST_LISTED: u64 = 100_000;
 pub struct RepairReport {
     /// Ids in the new store.
     pub rows: u64,
-    /// What is not in it because its bytes are damaged, in the order of writing.
+    /// What is not in it because its bytes are damaged or lost, in the order of writing: the first 100,000.
     pub dropped: Vec<Dropped>,
-    /// Ids that are in it and that may have been deleted: the list of what was deleted is lost.
+    /// How much is not in it, listed or not.
+    pub dropped_total: u64,
+    /// Ids that are in it and that may have been deleted, or may have had a newer vector, since what would say so is
+    /// lost: the first 100,000.
     pub possibly_deleted: Vec<Id>,
+    /// How many ids may have been deleted or be older, listed or not.
+    pub possibly_deleted_total: u64,
     /// What was found damaged or missing as a whole.
     pub notes: Vec<String>,
+}
+
+impl RepairReport {
+    /// Whether the new store holds all that the old one held, and nothing else.
+    pub fn is_whole(&self) -> bool {
+        self.dropped_total == 0 && self.possibly_deleted_total == 0
+    }
+
+    fn drop(&mut self, id: Option<Id>, path: PathBuf, offset: u64, what: impl Into<String>) {
+        self.dropped_total += 1;
+        if self.dropped.len() < MOST_LISTED {
+            self.dropped.push(Dropped { id, path, offset, what: what.into() });
+        }
+    }
+
+    fn doubt(&mut self, id: &Id) {
+        self.possibly_deleted_total += 1;
+        if self.possibly_deleted.len() < MOST_LISTED {
+            self.possibly_deleted.push(id.clone());
+        }
+    }
 }
 
 /// A vector or document that a repair left out.
@@ -80,7 +107,7 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
         dim => VectorStore::create_on(disk, to, dim, metric, identity, &options)?,
     };
     let report = RepairReport { notes: source.notes.clone(), ..RepairReport::default() };
-    let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default(), nameless: 0 };
+    let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default() };
     copier.run()?;
     copier.store.flush()?;
     if let Some(engine) = copier.store.engine()? {
@@ -182,8 +209,6 @@ struct Copier<'a> {
     newest: Newest,
     report: RepairReport,
     batch: Batch,
-    /// Rows that seem to be alive and whose ids are lost.
-    nameless: u64,
 }
 
 impl Copier<'_> {
@@ -194,14 +219,36 @@ impl Copier<'_> {
                 damaged += u64::from(matches!(seen, Seen::Damaged { .. }));
                 self.see(number, part, &seen)
             })?;
+            if part.idx.is_none() {
+                self.lose_log(part);
+            }
         }
         source.check_same(damaged)?;
-        if self.nameless > MOST_LISTED {
-            let what =
-                format!("the ids of {} rows are lost; {MOST_LISTED} of them are listed", self.nameless);
-            self.report.notes.push(what);
-        }
         self.write()
+    }
+
+    /// Lists what a log that is missing told of.
+    fn lose_log(&mut self, part: &Part) {
+        let before = self.report.dropped_total;
+        let rows = part.sealed_rows.unwrap_or_default().max(part.rows_in_dat());
+        self.lose_rows(part, 0..rows, "the id of this row is lost: its log is missing");
+        if self.report.dropped_total == before && part.sealed_rows.is_none() {
+            self.report.drop(None, part.path("idx"), 0, "the log is missing: nobody knows what it told of");
+        }
+    }
+
+    /// Lists rows without an id, those that are not known to be dead.
+    fn lose_rows(&mut self, part: &Part, rows: Range<u64>, what: &str) {
+        let dead = part.dead.dead_rows().filter(|row| rows.contains(&u64::from(*row))).count() as u64;
+        let report = &mut self.report;
+        let room = MOST_LISTED.saturating_sub(report.dropped.len());
+        let path = part.path("dat");
+        let listed = part.dead.live_in(rows.clone()).take(room).map(|row| {
+            let offset = part.header.row_start(row);
+            Dropped { id: None, path: path.clone(), offset, what: what.to_owned() }
+        });
+        report.dropped.extend(listed);
+        report.dropped_total += rows.end - rows.start - dead;
     }
 
     fn see(&mut self, number: usize, part: &Part, seen: &Seen<'_>) -> Result<()> {
@@ -219,12 +266,20 @@ impl Copier<'_> {
                 Ok(())
             }
             Seen::Lost { row } if part.dead.is_live(row) => {
-                self.nameless += 1;
-                if self.nameless <= MOST_LISTED {
-                    let (path, offset) = (part.path("dat"), part.header.row_start(row.into()));
-                    let what = "the id of this row is lost".to_owned();
-                    self.report.dropped.push(Dropped { id: None, path, offset, what });
-                }
+                let offset = part.header.row_start(row.into());
+                self.report.drop(None, part.path("dat"), offset, "the id of this row is lost");
+                Ok(())
+            }
+            Seen::Unlogged(ref rows) if part.sealed_rows.is_none() => {
+                let what = "no batch tells of this row: a crash cut its write short, or its log is lost";
+                self.lose_rows(part, rows.clone(), what);
+                Ok(())
+            }
+            Seen::Torn { at, bytes, written: true } if part.sealed_rows.is_none() => {
+                let what = format!(
+                    "the last {bytes} bytes are not a whole batch: a crash cut a write short, or a log was cut"
+                );
+                self.report.drop(None, part.path("idx"), at, what);
                 Ok(())
             }
             Seen::Deleted { id, at, sure: false } => {
@@ -250,7 +305,7 @@ impl Copier<'_> {
             what += &format!("; an older version is row {row} of {name}");
         }
         let id = self.source.kind.and_then(|kind| Id::from_bytes(kind, id));
-        self.report.dropped.push(Dropped { id, path, offset, what });
+        self.report.drop(id, path, offset, what);
     }
 
     /// Copies the newest row of an id, if it is intact and alive.
@@ -293,13 +348,14 @@ impl Copier<'_> {
             }
         };
         if part.doubtful {
-            self.report.possibly_deleted.push(known.clone());
+            self.report.doubt(&known);
         }
         self.push(known, &vector, document)
     }
 
     fn push(&mut self, id: Id, vector: &[f32], document: Option<String>) -> Result<()> {
-        let bytes = size_of_val(vector) + document.as_ref().map_or(0, String::len);
+        let bytes =
+            size_of_val(vector) + document.as_ref().map_or(0, String::len) + id.as_id().as_bytes().len();
         if self.batch.bytes + bytes > BATCH_BYTES || self.batch.ids.len() == BATCH_IDS {
             self.write()?;
         }
@@ -356,5 +412,5 @@ fn read_document(part: &Part, row: u32, doc: Doc) -> Result<Option<String>, Stri
     }
     line.pop();
     let text = String::from_utf8(line).map_err(|_| "the document is not UTF-8; its vector is kept")?;
-    Ok(Some(text))
+    one_line(0, &text).map(Some).map_err(|_| "the document is not JSON; its vector is kept".to_owned())
 }

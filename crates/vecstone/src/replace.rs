@@ -8,7 +8,7 @@ use crate::files::{Named, random};
 use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
-use crate::format::{Identity, crc32c};
+use crate::format::{Identity, MAX_SEQ, crc32c};
 use crate::mask::Mask;
 use crate::pair::Pair;
 use crate::planted::{self, Bug};
@@ -17,7 +17,7 @@ use crate::segment::Segment;
 use crate::snapshot::Snapshot;
 use crate::view::{SegmentView, View};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) struct Replacement {
     pub(crate) manifest: Manifest,
     /// What readers see then.
     pub(crate) view: View,
-    /// Files made for it: removed if it does not come to pass.
+    /// Files that were made for it, and by nobody else: removed if it does not come to pass.
     pub(crate) made: Vec<PathBuf>,
     /// Files that it no longer names: removed once it is durable.
     pub(crate) obsolete: Vec<PathBuf>,
@@ -39,7 +39,6 @@ struct Next {
     pair: Pair,
     entry: SegmentEntry,
     part: SegmentView,
-    made: Vec<PathBuf>,
 }
 
 /// All files that a segment can have but for the list of its dead rows.
@@ -55,12 +54,11 @@ impl Engine {
     ///
     /// [`Error::NoSpace`] and others that leave the store as it was; [`Error::SyncFailed`] stops writing.
     pub(crate) fn seal(&self, writer: &mut Writer) -> Result<()> {
-        if writer.manifest.segments.len() as u64 >= MAX_SEGMENTS {
-            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
-        }
+        check_room(&writer.manifest, writer.manifest.segments.len() + 1)?;
         self.settle_all(writer)?;
+        self.hooks.here("seal");
         let sealed = writer.pair.written().sealed(writer.pair.header());
-        let Next { pair, entry, part, made } = self.next_segment(writer)?;
+        let Next { pair, entry, part } = self.next_segment(writer)?;
         let mut view = View::clone(&self.published.load());
         view.active_mut().end = sealed.clone();
         let mut manifest = writer.manifest.clone();
@@ -68,7 +66,7 @@ impl Engine {
         manifest.segments.last_mut().expect("an active segment").sealed = Some(sealed);
         manifest.segments.push(entry);
         view.segments.push(part);
-        let new = Replacement { manifest, view, made, obsolete: Vec::new(), clears: false };
+        let new = Replacement { manifest, view, made: pair.made(), obsolete: Vec::new(), clears: false };
         self.replace(writer, new)?;
         writer.pair = pair;
         writer.deletes = 0;
@@ -81,12 +79,12 @@ impl Engine {
     ///
     /// As [`seal`](Self::seal).
     pub(crate) fn clear(&self) -> Result<()> {
-        self.in_sync_place(|| {
-            let mut writer = self.writer();
+        self.in_both_places(|writer| {
             // What could not be written is to go: that is no reason to refuse.
             self.check_open(&self.state())?;
+            check_room(&writer.manifest, 1)?;
             // M1 has nothing to sync: what is in the old log counts with it, or not at all.
-            let Next { pair, entry, part, made } = self.next_segment(&writer)?;
+            let Next { pair, entry, part } = self.next_segment(writer)?;
             let mut obsolete = Vec::new();
             for SegmentEntry { number, sealed, .. } in &writer.manifest.segments {
                 obsolete.extend(files_of(&self.dir, *number));
@@ -98,7 +96,8 @@ impl Engine {
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
             let view = View { seq: part.end.last_seq, segments: vec![part], kind: None };
             let clears = !planted::is(Bug::ClearFilesOnly);
-            self.replace(&mut writer, Replacement { manifest, view, made, obsolete, clears })?;
+            let made = pair.made();
+            self.replace(writer, Replacement { manifest, view, made, obsolete, clears })?;
             writer.pair = pair;
             writer.deletes = 0;
             Ok(())
@@ -107,33 +106,27 @@ impl Engine {
 
     /// Makes the pair of the next active segment, synced. If that fails nothing of it is left.
     fn next_segment(&self, writer: &Writer) -> Result<Next> {
-        let number = self.take_segment_number();
+        let number = self.take_segment_number()?;
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
         let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
         let tip = writer.pair.written();
         let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
         let path = directory::pair_path(&self.dir, number);
-        let made = vec![path.with_extension("dat"), path.with_extension("idx")];
-        let created = Pair::create(&self.dir, &path, file, writer.manifest.number + 1).and_then(|pair| {
-            let segment = Segment::active(&self.dir, pair.files().clone(), header, None)?;
-            Ok((pair, Arc::new(segment)))
-        });
-        let (pair, segment) = created.map_err(|error| {
-            self.remove(&made);
-            error.abandoned()
-        })?;
+        let pair = Pair::create(&self.dir, &path, file, writer.manifest.number + 1);
+        let pair = pair.map_err(Error::abandoned)?;
+        let segment = Segment::active(&self.dir, pair.files().clone(), header, None);
+        let segment = Arc::new(segment.inspect_err(|_| self.remove(&pair.made()))?);
         let end = Tip::start(&file).sealed(&header);
         let part = SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end };
         let entry = SegmentEntry { number, salt: identity.salt, sealed: None };
-        Ok(Next { pair, entry, part, made })
+        Ok(Next { pair, entry, part })
     }
 
     /// Everything accepted until now, in the files and durable, with the MANIFEST that it is under.
     pub(crate) fn durable_snapshot(&self) -> Result<(Manifest, Snapshot)> {
-        self.in_sync_place(|| {
-            let mut writer = self.writer();
-            self.write_all(&mut writer)?;
-            self.settle_all(&mut writer)?;
+        self.in_both_places(|writer| {
+            self.write_all(writer)?;
+            self.settle_all(writer)?;
             let view = self.published.load_full();
             let snapshot = Snapshot::new(self.schema, view.kind, view);
             Ok((writer.manifest.clone(), snapshot))
@@ -184,6 +177,7 @@ impl Engine {
                 return Err(error.abandoned());
             }
         }
+        self.hooks.here("replace");
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
         self.publish(writer, new.view, new.clears.then_some(EVERYTHING));
@@ -209,8 +203,7 @@ impl Engine {
             let path = directory::del_path(&self.dir, entry.number, new.manifest.number);
             let bytes = part.mask.to_roaring();
             sealed.del = (new.manifest.number, bytes.len() as u64, crc32c(&bytes));
-            new.made.push(path.clone());
-            write_new(self, path, &bytes)?;
+            write_new(self, &path, &bytes, &mut new.made)?;
         }
         Ok(in_del)
     }
@@ -223,12 +216,25 @@ impl Engine {
     }
 }
 
-/// Writes a file under a name of its own and syncs it.
-fn write_new(engine: &Engine, path: PathBuf, bytes: &[u8]) -> Result<()> {
-    // A name is used once: what is there was left by a replacement that did not come to pass.
-    _ = engine.dir.unlink(&path);
-    let file = engine.dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
-    let named = Named { path, file };
+/// Refuses a MANIFEST of so many segments whose number nobody could read, before anything is made for it.
+pub(crate) fn check_room(manifest: &Manifest, segments: usize) -> Result<()> {
+    if segments as u64 > MAX_SEGMENTS {
+        return Err(Error::TooManySegments { max: MAX_SEGMENTS });
+    }
+    if manifest.number >= MAX_SEQ {
+        return Err(Error::NumbersUsedUp { what: "MANIFEST numbers", max: MAX_SEQ });
+    }
+    Ok(())
+}
+
+/// Writes a file under a name of its own and syncs it; adds it to those that were made.
+fn write_new(engine: &Engine, path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
+    // Its number is that of a MANIFEST that there is not yet, and none names a list with a higher one: what is there was
+    // left by a replacement that did not come to pass.
+    _ = engine.dir.unlink(path);
+    let file = engine.dir.open_file(path, Open::CreateNew).map_err(|e| Error::io(path, "create", e))?;
+    made.push(path.to_owned());
+    let named = Named { path: path.to_owned(), file };
     named.write(bytes, 0)?;
     named.file.sync_data().map_err(|e| Error::io(&named.path, "sync", e))
 }

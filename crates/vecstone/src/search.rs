@@ -1,18 +1,12 @@
-//! Exact search: a scan of the live rows by [`reference_distance`](crate::reference_distance), on every core.
+//! What a search is asked for, what it looks through and what it finds.
 
 use crate::buffer;
-use crate::config::Metric;
-use crate::crew;
-use crate::distance::{Measure, reported, squared};
-use crate::error::Result;
 use crate::filter::Filter;
 use crate::id::Id;
 use crate::view::{At, View};
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{self, AtomicUsize};
 
 /// Which rows a search is about, and what it gives back beside ids and distances.
 #[derive(Debug, Clone, Default)]
@@ -163,133 +157,4 @@ impl Rows<'_> {
     pub(crate) fn len(&self) -> u64 {
         self.view.live() + self.puts.len() as u64
     }
-}
-
-/// What a search looks for.
-pub(crate) struct Wanted<'a> {
-    pub(crate) metric: Metric,
-    pub(crate) dim: usize,
-    /// One query after the other.
-    pub(crate) queries: &'a [f32],
-    /// At most so many for each query.
-    pub(crate) k: usize,
-    pub(crate) radius: Option<f32>,
-}
-
-/// The nearest candidates so far.
-struct Best {
-    k: usize,
-    heap: BinaryHeap<Candidate>,
-}
-
-impl Best {
-    fn offer(&mut self, candidate: Candidate) {
-        if self.heap.len() < self.k {
-            self.heap.push(candidate);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && candidate < *worst
-        {
-            *worst = candidate;
-        }
-    }
-}
-
-/// Components below which a second thread costs more than it saves.
-const COMPONENTS_PER_THREAD: u64 = 1 << 18;
-
-/// Bytes of rows that a thread takes at a time.
-const TURN_BYTES: u64 = 256 << 10;
-
-/// Bytes of rows that are measured against all queries before the next ones: they stay in the fastest cache.
-const TILE_BYTES: usize = 16 << 10;
-
-/// Some rows, live or not, that one thread scans.
-struct Turn {
-    /// `BUFFER`: the rows are places in the list of puts.
-    segment: usize,
-    rows: Range<u64>,
-}
-
-/// For each query the rows nearest to it, nearest first. The rows are walked through once. O(queries * rows * dim) on up
-/// to `limit` threads.
-pub(crate) fn nearest(rows: &Rows<'_>, wanted: &Wanted<'_>, limit: usize) -> Result<Vec<Vec<Candidate>>> {
-    let queries = wanted.queries.chunks_exact(wanted.dim);
-    let measures: Vec<_> = queries.map(|query| Measure::new(wanted.metric, query)).collect();
-    let turns = turns(rows, wanted.dim);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let none = || Best { k: wanted.k, heap: BinaryHeap::new() };
-        let mut best: Vec<Best> = measures.iter().map(|_| none()).collect();
-        while let Some(turn) = turns.get(next.fetch_add(1, atomic::Ordering::Relaxed)) {
-            scan(rows, turn, wanted, &measures, &mut best)?;
-        }
-        Ok(best)
-    };
-    let components = rows.len().saturating_mul(wanted.queries.len() as u64);
-    let mut found = vec![Vec::new(); measures.len()];
-    for best in crew::together(components / COMPONENTS_PER_THREAD, limit, work) {
-        found.iter_mut().zip(best?).for_each(|(found, best)| found.extend(best.heap));
-    }
-    for found in &mut found {
-        found.sort_unstable();
-        found.truncate(wanted.k);
-    }
-    Ok(found)
-}
-
-/// All rows, in pieces for one thread each.
-fn turns(rows: &Rows<'_>, dim: usize) -> Vec<Turn> {
-    let at_once = (TURN_BYTES / (dim as u64 * 4)).max(1);
-    let segments = rows.view.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
-    let all = segments.chain([(BUFFER, rows.puts.len() as u64)]);
-    let pieces = |(segment, end)| {
-        let starts = (0..end).step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
-        starts.map(move |start| Turn { segment, rows: start..end.min(start + at_once) })
-    };
-    all.flat_map(pieces).collect()
-}
-
-/// Measures the live rows of a turn against all queries.
-fn scan(
-    rows: &Rows<'_>,
-    turn: &Turn,
-    wanted: &Wanted<'_>,
-    measures: &[Measure<'_>],
-    best: &mut [Best],
-) -> Result<()> {
-    // Each row with its number and what of its distance does not depend on the query.
-    let mut tile: Vec<(u64, &[f32], f64)> = Vec::new();
-    let full = (TILE_BYTES / (wanted.dim * 4)).max(1);
-    let mut offer = |tile: &mut Vec<(u64, &[f32], f64)>| {
-        for (measure, best) in measures.iter().zip(best.iter_mut()) {
-            for &(row, vector, squared) in tile.iter() {
-                let distance = measure.distance(vector, squared);
-                if wanted.radius.is_none_or(|radius| reported(wanted.metric, distance) <= radius) {
-                    best.offer(Candidate { distance, segment: turn.segment, row });
-                }
-            }
-        }
-        tile.clear();
-    };
-    let mut add = |row: u64, vector| {
-        tile.push((row, vector, squared(wanted.metric, vector)));
-        if tile.len() == full {
-            offer(&mut tile);
-        }
-    };
-    if turn.segment == BUFFER {
-        let places = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
-        for &number in &rows.puts[places(turn.rows.start)..places(turn.rows.end)] {
-            let (chunk, op) = rows.buffered.op(number);
-            chunk.vector(op).into_iter().for_each(|vector| add(number, vector));
-        }
-    } else {
-        let part = &rows.view.segments[turn.segment];
-        let map = part.dat_map()?;
-        for row in part.mask.live_in(turn.rows.clone()) {
-            add(row, part.row_in(map, row)?);
-        }
-    }
-    offer(&mut tile);
-    Ok(())
 }

@@ -11,6 +11,7 @@ use crate::ids::{Damaged, Doc, Ids, Point, RowEntry};
 use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
 use crate::many::FEW;
 use crate::mask::Mask;
+use crate::planted::{self, Bug};
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
 use crate::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -242,6 +243,7 @@ impl Segment {
     ) -> Result<Option<Option<u32>>> {
         if below > self.base.rows {
             let Ok(heap) = self.heap.try_read() else { return Ok(None) };
+            let below = if planted::is(Bug::TryBehindVersion) { u64::MAX } else { below };
             if let Some(row) = heap.find(hash, id, below) {
                 return Ok(Some(Some(row)));
             }

@@ -1,5 +1,6 @@
 //! How a store is opened, and how it behaves while it is open.
 
+use crate::config::MAX_BATCH_RECORDS;
 use crate::directory;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// Records in the log since the last `.ids` from which closing writes a new one.
     pub(crate) ids_after: u64,
+    /// Ids that a filter deletes in one batch.
+    pub(crate) erase_at_once: usize,
 }
 
 /// Where a segment is sealed and the next one begins.
@@ -61,6 +64,7 @@ impl Default for Settings {
             compact_speed: 256 << 20,
             limits: Limits { records: 1_000_000, dat: 4 << 30, idx: 256 << 20, jsonl: 4 << 30 },
             ids_after: 1000,
+            erase_at_once: MAX_BATCH_RECORDS,
         }
     }
 }

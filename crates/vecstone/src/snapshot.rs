@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::id::{AsId, Id, IdKind, IdRef};
 use crate::many::{self, FEW, Missing, check_rows};
-use crate::search::{self, Candidate, Hits, Neighbor, Rows, SearchOptions, Wanted};
+use crate::scan::{SearchRequest, nearest};
+use crate::search::{Candidate, Hits, Neighbor, Rows, SearchOptions};
 use crate::select::select;
 use crate::view::{At, View, check_len};
 use std::borrow::Cow;
@@ -327,8 +328,8 @@ impl Snapshot {
         }
         let rows = self.select(options.filter.as_ref())?;
         let k = k.min(usize::try_from(rows.len()).unwrap_or(usize::MAX));
-        let wanted = Wanted { metric: self.metric(), dim, queries, k, radius: options.radius };
-        let found = search::nearest(&rows, &wanted, crew::limit(self.threads))?;
+        let request = SearchRequest { metric: self.metric(), dim, queries, k, radius: options.radius };
+        let found = nearest(&rows, &request, crew::limit(self.threads))?;
         let hits = |found: Vec<Candidate>| {
             let hits = found.into_iter().map(|candidate| self.neighbor(candidate, options));
             Ok(Hits { hits: hits.collect::<Result<_>>()?, rows_read: rows.len(), ..none })

@@ -67,7 +67,8 @@ impl VectorStorage {
                 return Err(Error::AlreadyExists { path });
             }
         }
-        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 0)?;
+        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 0)
+            .map_err(Error::abandoned)?;
         dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
         Self::assemble(pair, RowTable::default(), RecoveryReport::default(), true)
     }

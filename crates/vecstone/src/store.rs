@@ -20,9 +20,11 @@ use crate::recover::RecoveryReport;
 use crate::repair::{self, RepairReport};
 use crate::settings::OpenOptions;
 use crate::snapshot::Snapshot;
+use crate::sync::caught;
 use crate::verify::{self, VerifyReport, as_damage};
 use crate::{close, directory};
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -198,7 +200,8 @@ impl VectorStore {
             ..directory::first_manifest(identity.uuid, metric)
         };
         let path = directory::pair_path(&dir, identity.segment);
-        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)?;
+        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)
+            .map_err(Error::abandoned)?;
         dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
         directory::replace_manifest(&dir, &manifest)?;
         let how = How { writable: true, proven_only: false, known: None };
@@ -334,7 +337,16 @@ impl VectorStore {
         &self,
         mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        self.engine()?.map_or(Ok(CompactReport::default()), |engine| engine.compact(&mut progress))
+        let Some(engine) = self.engine()? else { return Ok(CompactReport::default()) };
+        // A panic of the caller's ends the compaction as a break does, and goes on from here.
+        let mut panicked = None;
+        let done = engine.compact(&mut |step| {
+            caught(|| progress(step)).unwrap_or_else(|panic| {
+                panicked = Some(panic);
+                ControlFlow::Break(())
+            })
+        });
+        panicked.map_or(done, |panic| resume_unwind(panic))
     }
 
     /// As [`compact_with`](Self::compact_with), without progress.

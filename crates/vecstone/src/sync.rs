@@ -13,6 +13,14 @@ pub(crate) use {
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use scheduled::*;
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `work`; a panic of it is returned instead of going on.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(work))
+}
+
 /// What the scheduler of the tests knows, and what it does not: time, and values swapped without a lock.
 #[cfg(all(test, feature = "shuttle"))]
 mod scheduled {

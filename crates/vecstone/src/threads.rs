@@ -32,7 +32,10 @@ impl Engine {
             [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
         for (name, job) in jobs {
             let engine = engine.clone();
-            match thread::Builder::new().name(name.into()).spawn(fork::between_forks(move || job(&engine))) {
+            match thread::Builder::new()
+                .name(name.into())
+                .spawn(fork::between_forks(move || run(&engine, job)))
+            {
                 Ok(thread) => threads.push(thread),
                 Err(_) => state.alone = true,
             }
@@ -67,6 +70,14 @@ impl Engine {
     }
 }
 
+/// Does a job until the store closes. Where it panics, all who wait for it are told.
+fn run(engine: &Engine, job: Job) {
+    _ = engine.guarded(|| {
+        job(engine);
+        Ok(())
+    });
+}
+
 /// Writes the buffer when it is half full.
 fn write(engine: &Engine) {
     let half = engine.settings.buffer_bytes / 2;
@@ -77,6 +88,7 @@ fn write(engine: &Engine) {
             continue;
         }
         drop(state);
+        engine.hooks.here("write thread");
         if let Err(error) = engine.drain() {
             engine.set_back(error);
             thread::sleep(RETRY);
@@ -109,6 +121,7 @@ fn flush(engine: &Engine) {
             continue;
         }
         state.urgent = false;
+        engine.hooks.here("flush thread");
         drop(state);
         if let Err(error) = engine.flush() {
             engine.set_back(error);
@@ -131,6 +144,7 @@ fn tidy(engine: &Engine) {
             state.untidy |= engine.has_just_lost_ids();
             continue;
         }
+        engine.hooks.here("tidy thread");
         drop(state);
         // What fails here is tried again later; `stats` and `compact` say why.
         engine.index_in_background();

@@ -84,7 +84,7 @@ impl VerifyReport {
     }
 
     fn list(&mut self, damage: Damage) {
-        if (self.damage.len() as u64) < MOST_LISTED {
+        if self.damage.len() < MOST_LISTED {
             self.damage.push(damage);
         } else {
             self.unlisted += 1;
@@ -101,7 +101,7 @@ impl VerifyReport {
             Error::Corrupt { path, offset, what } => self.add(&path, offset, what, consequence),
             Error::NotAStore { path, why } => self.add(&path, 0, why, consequence),
             error if !is_of_content(&error) => return Err(error),
-            Error::Io { path, doing, source } => {
+            Error::Io { path, doing, source, .. } => {
                 self.add(&path, 0, format!("cannot {doing}: {source}"), consequence);
             }
             error => return Err(error),
@@ -171,7 +171,7 @@ fn check_lists(dir: &Dir, report: &mut VerifyReport) -> Result<()> {
             Ok(manifest) => manifest,
             Err(error) => return report.add_error(error),
         };
-        let mut found = VerifyReport { bytes: manifest.encode().len() as u64, ..VerifyReport::default() };
+        let mut found = VerifyReport { bytes: manifest.len(), ..VerifyReport::default() };
         for (entry, sealed) in manifest.segments.iter().filter_map(|e| Some((e, e.sealed.as_ref()?))) {
             found.bytes += sealed.del.1;
             if let Err(error) = read_del(dir, entry.number, sealed) {

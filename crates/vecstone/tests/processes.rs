@@ -395,7 +395,8 @@ mod unix {
         limit_files(16 << 10);
         put(&store, 50..5000, 2);
         let full = store.flush().expect_err("no room");
-        assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+        assert!(matches!(full, Error::NoSpace { kept: true, .. }), "{full:?}");
+        assert_eq!(full.errno(), Some(libc::EFBIG));
         // Accepted is accepted: there is room again.
         limit_files(libc::RLIM_INFINITY);
         store.flush().expect("flushed");
@@ -421,7 +422,7 @@ mod unix {
             }
             thread::yield_now();
         };
-        assert!(matches!(refused, Error::NoSpace { .. }), "{refused:?}");
+        assert!(matches!(refused, Error::NoSpace { kept: false, .. }), "{refused:?}");
         limit_files(libc::RLIM_INFINITY);
         store.flush().expect("flushed");
         store.put(9999u64, &row(DIM, 9999, 1)).expect("stored");
@@ -434,7 +435,7 @@ mod unix {
         limit_files(16 << 10);
         put(&store, 20_000..20_100, 1);
         let full = store.close().expect_err("no room");
-        assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+        assert!(matches!(full, Error::NoSpace { kept: false, .. }), "{full:?}");
         limit_files(libc::RLIM_INFINITY);
         let store = VectorStore::open(path).expect("the lock is free");
         assert_eq!(versions(&store), expected);

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Repair, output: &mut Output) -> Result<u8> {
     } else {
         print(args, &report, output)?;
     }
-    Ok(u8::from(!report.dropped.is_empty()))
+    Ok(u8::from(!report.is_whole()))
 }
 
 fn as_json(args: &Repair, report: &RepairReport) -> Value {
@@ -30,8 +30,11 @@ fn as_json(args: &Repair, report: &RepairReport) -> Value {
         "store": args.store.display().to_string(),
         "new": args.new.display().to_string(),
         "rows": report.rows,
+        "whole": report.is_whole(),
         "dropped": report.dropped.iter().map(dropped).collect::<Vec<_>>(),
+        "dropped_total": report.dropped_total,
         "possibly_deleted": report.possibly_deleted.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "possibly_deleted_total": report.possibly_deleted_total,
         "notes": report.notes,
     })
 }
@@ -42,14 +45,24 @@ fn print(args: &Repair, report: &RepairReport, output: &mut Output) -> Result<()
         output.line(shown(&format!("dropped: {}: byte {offset}: {what}{id}", path.display())))?;
     }
     for id in &report.possibly_deleted {
-        output.line(shown(&format!("kept, but possibly deleted before: {id}")))?;
+        output.line(shown(&format!("kept, but possibly deleted or older: {id}")))?;
     }
     for note in &report.notes {
         output.line(shown(note))?;
     }
-    let (rows, new) = (report.rows, args.new.display());
-    match report.dropped.len() {
-        0 => output.line(format!("repaired into {new}: {rows} rows, nothing was dropped")),
-        n => output.line(format!("repaired into {new}: {rows} rows are kept, {n} things were dropped")),
+    let (dropped, doubtful) = (report.dropped_total, report.possibly_deleted_total);
+    let unlisted = dropped + doubtful - (report.dropped.len() + report.possibly_deleted.len()) as u64;
+    if unlisted > 0 {
+        output.line(format!("{unlisted} more are not listed"))?;
     }
+    let (rows, new) = (report.rows, args.new.display());
+    if report.is_whole() {
+        return output.line(format!("repaired into {new}: {rows} rows, nothing was dropped"));
+    }
+    let doubts = match doubtful {
+        0 => String::new(),
+        n => format!(", {n} of them may have been deleted or be older"),
+    };
+    let things = if dropped == 1 { "1 thing was" } else { &format!("{dropped} things were") };
+    output.line(format!("repaired into {new}: {rows} rows are kept{doubts}; {things} dropped"))
 }

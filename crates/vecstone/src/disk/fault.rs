@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum Fault {
     /// Returns this error of the operating system.
     Os(i32),
+    /// Panics, as no disk does: a bug at that point of whoever called it.
+    Panic,
     /// A read or write transfers only so many bytes; other calls work.
     Short(usize),
     /// A read or write transfers half of its bytes; other calls work.
@@ -40,14 +42,17 @@ struct Counter {
     seen: Mutex<Vec<&'static str>>,
 }
 
+/// Calls that change nothing.
+#[cfg(feature = "shuttle")]
+const LOOKS: [&str; 10] =
+    ["open_dir", "open", "list", "identity", "read_at", "read_cached", "len", "allocated", "try_lock", "map"];
+
 impl Counter {
     /// Counts a call; the fault that hits it.
     fn hit(&self, call: &'static str) -> Option<Fault> {
         // In the tests of interleavings others may go on before each change.
         #[cfg(feature = "shuttle")]
-        if !["open_dir", "open", "list", "identity", "read_at", "len", "allocated", "try_lock", "map"]
-            .contains(&call)
-        {
+        if !LOOKS.contains(&call) {
             crate::sync::switch();
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -69,6 +74,7 @@ impl Counter {
     fn check(&self, call: &'static str) -> io::Result<()> {
         match self.hit(call) {
             Some(Fault::Os(code)) => Err(io::Error::from_raw_os_error(code)),
+            Some(Fault::Panic) => panic!("planted: {call}"),
             _ => Ok(()),
         }
     }
@@ -77,6 +83,7 @@ impl Counter {
     fn transfer(&self, call: &'static str, len: usize) -> io::Result<usize> {
         match self.hit(call) {
             None => Ok(len),
+            Some(Fault::Panic) => panic!("planted: {call}"),
             Some(Fault::Os(code)) => Err(io::Error::from_raw_os_error(code)),
             Some(Fault::Short(most)) => Ok(len.min(most)),
             Some(Fault::Half | Fault::HalfThen(_)) => Ok(len / 2),
@@ -205,13 +212,29 @@ struct FaultFile {
     bad: Option<Range<u64>>,
 }
 
+impl FaultFile {
+    fn is_bad(&self, offset: u64, len: usize) -> bool {
+        self.bad.as_ref().is_some_and(|bad| offset < bad.end && bad.start < offset + len as u64)
+    }
+}
+
 impl DiskFile for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = self.counter.transfer("read_at", buf.len())?;
-        if self.bad.as_ref().is_some_and(|bad| offset < bad.end && bad.start < offset + buf.len() as u64) {
+        if self.is_bad(offset, buf.len()) {
             return Err(io::Error::from_raw_os_error(5));
         }
         self.inner.read_at(&mut buf[..len], offset)
+    }
+
+    /// The system's call does not tell why it has no answer.
+    fn read_cached(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let Ok(len) = self.counter.transfer("read_cached", buf.len()) else { return Ok(None) };
+        if self.is_bad(offset, buf.len()) {
+            Ok(None)
+        } else {
+            self.inner.read_cached(&mut buf[..len], offset)
+        }
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {

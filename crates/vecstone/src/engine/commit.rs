@@ -32,19 +32,20 @@ impl Engine {
     /// a segment alone would never find one empty.
     pub(super) fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
         loop {
-            let mut writer = self.writer();
-            if let Some(done) = write(&mut writer)? {
+            let mut full = 0;
+            let done = self.in_writers_place(|writer| {
+                full = writer.pair.header().identity.segment;
+                write(writer)
+            })?;
+            if let Some(done) = done {
                 return Ok(done);
             }
-            let full = writer.pair.header().identity.segment;
-            drop(writer);
-            let done = self.in_sync_place(|| {
-                let mut writer = self.writer();
+            let done = self.in_both_places(|writer| {
                 // Somebody else may have sealed it meanwhile.
                 if writer.pair.header().identity.segment == full {
-                    self.seal(&mut writer)?;
+                    self.seal(writer)?;
                 }
-                write(&mut writer)
+                write(writer)
             })?;
             if let Some(done) = done {
                 return Ok(done);
@@ -132,6 +133,7 @@ impl Engine {
         if let Err(error) = writer.pair.publish(&written) {
             return Err(self.failed(writer, error));
         }
+        self.hooks.here("write");
         let (appended, (dat_map, idx_map)) = (written?, maps?);
         let part = view.active_mut();
         let segment = part.segment.clone();
@@ -154,6 +156,7 @@ impl Engine {
         let changed = (before.segments.len(), dead(&before)) != (view.segments.len(), dead(&view));
         let mut state = self.state();
         self.published.store(Arc::new(view));
+        self.hooks.here("publish");
         if let Some(ops) = ops {
             if ops == EVERYTHING {
                 // There is no id any more.

@@ -1,7 +1,7 @@
 //! Documents that change without vectors, and those that were lost.
 
 use super::commit::Outcome;
-use super::{Engine, Writer};
+use super::{Engine, Goal, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_BYTES;
 use crate::document::{Document, is_object, merge};
@@ -44,6 +44,7 @@ impl Lost {
 impl Engine {
     /// What the buffer says of the document of an id; `Keep`: that it has the one in the files.
     pub(crate) fn document_in_buffer(&self, hash: u64, id: IdRef<'_>) -> Option<Document<String>> {
+        self.hooks.here("asked");
         if self.buffered.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -83,7 +84,7 @@ impl Engine {
             let changed = self.changed(&view, ids, documents, merges)?;
             self.write_changed(writer, &view, &changed)
         })?;
-        self.settle(seq, durability)
+        self.settle(Goal { ops: 0, seq }, durability)
     }
 
     /// What a call makes of the documents in the files; of an id that comes twice the last counts, or both are merged.

@@ -6,13 +6,14 @@
 //! buffer after that comes behind the batch.
 
 use super::commit::Outcome;
-use super::{Engine, Writer};
+use super::{Engine, Goal, Writer};
 use crate::batch::{Batch, Op};
-use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
+use crate::config::MAX_BATCH_BYTES;
 use crate::crew;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::id::{AsId, Id, IdRef};
+use crate::planted::{self, Bug};
 use crate::select::select;
 use crate::settings::Durability;
 use crate::view::View;
@@ -21,10 +22,10 @@ use std::sync::Arc;
 /// Looks without the writer's place, at most: each one looks at what was written during the one before.
 pub(super) const LOOKS: usize = 4;
 
-/// A batch of deletes.
+/// A batch of deletes; none, if nothing matched.
 struct Erased {
     ids: usize,
-    /// Its sequence.
+    /// Its sequence, or that of the last batch that was looked at.
     seq: u64,
     /// There was no room for others that match.
     full: bool,
@@ -54,21 +55,16 @@ impl Engine {
             known = Some(select(filter, &view, self.schema.hasher(), known.as_ref(), limit)?);
             seen = Some(view);
         }
-        let (mut deleted, mut last) = (0, None);
+        let mut deleted = 0;
         loop {
             let ops = self.state().buffer.next();
-            let Some(erased) = self.in_turn(|writer| self.erase(writer, ops, filter, &mut known, limit))?
-            else {
-                break;
-            };
+            let erased = self.in_turn(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
             deleted += erased.ids;
-            last = Some(erased.seq);
-            if !erased.full {
-                break;
+            if !erased.full || planted::is(Bug::OneBatchOnly) {
+                self.settle(Goal { ops: 0, seq: erased.seq }, durability)?;
+                return Ok(deleted);
             }
         }
-        last.map_or(Ok(()), |seq| self.settle(seq, durability))?;
-        Ok(deleted)
     }
 
     /// Writes what was accepted up to `ops`, then one batch that deletes what matches, if anything does. `known`: what
@@ -80,17 +76,17 @@ impl Engine {
         filter: &Filter,
         known: &mut Option<View>,
         limit: usize,
-    ) -> Result<Option<Option<Erased>>> {
+    ) -> Result<Option<Erased>> {
         let Some(view) = self.written_to(writer, ops)? else { return Ok(None) };
         let selected = known.insert(select(filter, &view, self.schema.hasher(), known.as_ref(), limit)?);
-        let (ids, full) = some_ids(selected)?;
+        let (ids, full) = some_ids(selected, self.settings.erase_at_once)?;
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
         let written = self.write_deletes(writer, &view, &ops)?;
-        Ok(written.map(|seq| seq.map(|seq| Erased { ids: ids.len(), seq, full })))
+        Ok(written.map(|seq| Erased { ids: ids.len(), seq, full }))
     }
 
     /// Deletes those of different ids that are there; returns how many.
-    pub(super) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
+    pub(crate) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
         let accepted = self.state().buffer.next();
         let (deleted, seq) = self.in_turn(|writer| {
             let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
@@ -102,7 +98,7 @@ impl Engine {
             }
             Ok(self.write_deletes(writer, &view, &there)?.map(|seq| (there.len(), seq)))
         })?;
-        seq.map_or(Ok(()), |seq| self.settle(seq, durability))?;
+        self.settle(Goal { ops: 0, seq }, durability)?;
         Ok(deleted)
     }
 
@@ -114,25 +110,31 @@ impl Engine {
     /// Writes what was accepted up to `ops`; then the files, which nobody changes as long as the writer's place is held.
     /// `None`: the segment has to be sealed first.
     pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
+        // Where writing stopped, what is durable may not have what was accepted: nothing is found by looking there.
+        writer.pair.check_writable()?;
+        if planted::is(Bug::TurnWithoutBuffer) {
+            return Ok(Some(self.published.load_full()));
+        }
         let written = self.write_until(writer, ops)? == Outcome::Written;
         Ok(written.then(|| self.published.load_full()))
     }
 
-    /// Writes a batch of deletes, if there are any, and tells its sequence. `None`: the segment has to be sealed first.
-    fn write_deletes(&self, writer: &mut Writer, view: &View, ops: &[Op<'_>]) -> Result<Option<Option<u64>>> {
-        let (Some(kind), false) = (view.kind, ops.is_empty()) else { return Ok(Some(None)) };
+    /// Writes a batch of deletes, if there are any; tells the last sequence that what was looked at needs, for the rows
+    /// that are gone too. `None`: the segment has to be sealed first.
+    fn write_deletes(&self, writer: &mut Writer, view: &View, ops: &[Op<'_>]) -> Result<Option<u64>> {
+        let (Some(kind), false) = (view.kind, ops.is_empty()) else { return Ok(Some(view.seq)) };
         let outcome = self.write_batch(writer, Batch::Ops(ops), kind, None)?;
-        Ok((outcome == Outcome::Written).then(|| Some(writer.pair.written().seq)))
+        Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
     }
 }
 
-/// The ids of the live rows, as many as fit in a batch; true if there are more.
-fn some_ids(view: &View) -> Result<(Vec<Id>, bool)> {
+/// The ids of the live rows, as many as fit in a batch of `most`; true if there are more.
+fn some_ids(view: &View, most: usize) -> Result<(Vec<Id>, bool)> {
     let (mut ids, mut bytes) = (Vec::new(), 0);
     for at in view.live_rows() {
         let id = view.id(at)?;
         bytes += id.as_id().as_bytes().len() as u64;
-        if ids.len() == MAX_BATCH_RECORDS || bytes > MAX_BATCH_BYTES {
+        if ids.len() == most || bytes > MAX_BATCH_BYTES {
             return Ok((ids, true));
         }
         ids.push(id);

@@ -1,8 +1,9 @@
 //! Making durable what is written, for all who wait for it at once.
 
+use super::places::SyncPlace;
 use super::{Engine, Goal, State, Writer};
 use crate::error::{Error, Result};
-use crate::sync::{Instant, MutexGuard};
+use crate::sync::{Instant, MutexGuard, caught};
 use crate::view::View;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -10,18 +11,18 @@ use std::task::Waker;
 use std::time::Duration;
 
 impl Engine {
-    /// What has to be durable for everything accepted until now to be.
-    pub(crate) fn goal(&self) -> Goal {
+    /// What has to be durable for everything accepted until now to be, unless writing stopped.
+    pub(crate) fn goal(&self) -> Result<Goal> {
         let state = self.state();
-        Goal { ops: state.buffer.next(), seq: self.published.load().seq }
+        match &state.failure {
+            Some(first) => Err(Error::Poisoned { first: first.clone() }),
+            None => Ok(Goal { ops: state.buffer.next(), seq: self.published.load().seq }),
+        }
     }
 
     /// Returns when everything accepted until now is durable.
     pub(crate) fn flush(&self) -> Result<()> {
-        if let Some(first) = &self.state().failure {
-            return Err(Error::Poisoned { first: first.clone() });
-        }
-        self.wait_for(self.goal())
+        self.wait_for(self.goal()?)
     }
 
     /// Returns when `goal` is durable: leads a sync, or waits for the one that is under way.
@@ -42,18 +43,25 @@ impl Engine {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            state.syncing = true;
-            state = self.wait_for_company(state);
-            let served = std::mem::take(&mut state.arrived);
-            drop(state);
-            let round = self.round();
+            // What it could not write stays in the buffer, and this caller's write with it.
+            self.lead(state).map_err(|error| error.kept(true))?;
             state = self.state();
-            state.syncing = false;
-            // All of them may come back before the next sync.
-            state.company = served + state.arrived;
-            self.changed.notify_all();
-            round?;
         }
+    }
+
+    /// Takes the sync place, which is free, and makes a round for all who are waiting.
+    fn lead(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
+        state.syncing = true;
+        let _place = SyncPlace(self);
+        let mut state = self.wait_for_company(state);
+        let served = std::mem::take(&mut state.arrived);
+        drop(state);
+        let round = self.guarded(|| self.round());
+        let mut state = self.state();
+        // All of them may come back before the next sync.
+        state.company = served + state.arrived;
+        drop(state);
+        round
     }
 
     /// A leader that had company in the last sync gives it a moment to come back: at most a quarter of that sync.
@@ -71,45 +79,33 @@ impl Engine {
         state
     }
 
-    /// Waits for the sync place and runs `work` in it.
-    pub(crate) fn in_sync_place<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        while state.syncing {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.syncing = true;
-        drop(state);
-        let done = work();
-        self.state().syncing = false;
-        self.changed.notify_all();
-        done
-    }
-
     /// Writes what is accepted and syncs what is written; in the sync place.
     fn round(&self) -> Result<()> {
-        let mut writer = self.writer();
-        self.write_all(&mut writer)?;
-        let pending = match writer.pair.pending() {
-            Ok(pending) => pending,
-            Err(error) => return Err(self.failed(&mut writer, error)),
-        };
-        let (view, ops) = (self.published.load_full(), writer.ops);
+        let written = self.in_writers_place(|writer| {
+            self.write_all(writer)?;
+            let pending = writer.pair.pending().map_err(|error| self.failed(writer, error))?;
+            let (view, ops) = (self.published.load_full(), writer.ops);
+            let Some(pending) = pending else {
+                self.became_durable(writer, view, ops, Duration::ZERO);
+                return Ok(None);
+            };
+            Ok(Some((pending, view, ops)))
+        })?;
+        let Some((pending, view, ops)) = written else { return Ok(()) };
         let start = Instant::now();
-        if let Some(pending) = pending {
-            drop(writer);
-            let synced = pending.sync();
-            writer = self.writer();
-            let noted = writer.pair.note(&synced);
-            if let Err(error) = writer.pair.finish(pending, synced, noted) {
-                return Err(self.failed(&mut writer, error));
-            }
-        }
-        self.became_durable(&mut writer, view, ops, start.elapsed());
-        Ok(())
+        let synced = pending.sync();
+        self.hooks.here("sync");
+        self.in_writers_place(|writer| {
+            let noted = writer.pair.note(&synced).unwrap_or_default();
+            writer.pair.finish(pending, synced, noted).map_err(|error| self.failed(writer, error))?;
+            self.became_durable(writer, view, ops, start.elapsed());
+            Ok(())
+        })
     }
 
     pub(crate) fn became_durable(&self, writer: &mut Writer, view: Arc<View>, ops: u64, took: Duration) {
         let mut state = self.state();
+        self.hooks.here("durable");
         state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
         writer.durable_view = view;
         state.last_sync = took;
@@ -126,7 +122,7 @@ impl Engine {
             .collect();
         drop(state);
         // Those who wait without a future are woken when the sync place is free.
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     /// Whether everything accepted is durable.
@@ -142,7 +138,7 @@ impl Engine {
         let mut state = self.state();
         if state.failure.is_none() {
             state.failure = Some(Arc::new(error.clone()));
-            state.buffer.clear();
+            state.buffer.reset();
             self.buffered.store(0, Ordering::Release);
             self.published.store(writer.durable_view.clone());
         }
@@ -150,7 +146,7 @@ impl Engine {
         drop(state);
         self.room.notify_all();
         self.changed.notify_all();
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
         error
     }
 
@@ -164,7 +160,7 @@ impl Engine {
             return Some(Err(Error::Poisoned { first: first.clone() }));
         }
         if let Some(error) = &state.setback {
-            return Some(Err(error.clone()));
+            return Some(Err(error.clone().kept(true)));
         }
         self.start_threads(&mut state);
         if state.alone {
@@ -188,6 +184,13 @@ impl Engine {
     /// Wakes all who wait for durability in a future: after a setback they see it.
     pub(crate) fn wake_all(&self) {
         let woken: Vec<Waker> = self.state().wakers.drain(..).map(|(_, waker)| waker).collect();
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
+    }
+}
+
+/// Wakers are code of the caller's: a panic of theirs is not the store's.
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        _ = caught(|| waker.wake());
     }
 }

@@ -25,8 +25,8 @@ pub(crate) enum Bad {
     NotOurs(&'static str),
     /// A newer format: what, the number found, the largest known.
     Unsupported(&'static str, u64, u64),
-    /// Of this format, but not as written.
-    Damaged(&'static str),
+    /// Of this format, but not as written: where, and what.
+    Damaged(u64, &'static str),
 }
 
 impl Header {
@@ -58,7 +58,7 @@ impl Header {
         if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
             return Err(Bad::NotOurs("the file does not begin with VECSTONE"));
         }
-        let cut = Bad::Damaged("the header is cut short");
+        let cut = Bad::Damaged(0, "the header is cut short");
         let mut fields = Fields(bytes.get(..HEADER_LEN).ok_or(cut)?);
         let covered = &fields.0[..CRC_AT];
         let mut crc = Fields(&fields.0[CRC_AT..]);
@@ -67,7 +67,7 @@ impl Header {
         let version = fields.u32().ok_or(cut)?;
         // Every version keeps magic, version and checksum in their places, so that damage is not taken for news.
         if !intact || version == 0 {
-            return Err(Bad::Damaged("the header does not match its checksum"));
+            return Err(Bad::Damaged(0, "the header does not match its checksum"));
         }
         if version > VERSION {
             return Err(Bad::Unsupported("format version", version.into(), VERSION.into()));
@@ -90,7 +90,7 @@ impl Header {
             return Err(Bad::Unsupported("header flag", flag.into(), 0));
         }
         if dim == 0 || dim > MAX_DIM {
-            return Err(Bad::Damaged("the dimension is out of range"));
+            return Err(Bad::Damaged(0, "the dimension is out of range"));
         }
         Ok(Header { dim, element, identity })
     }

@@ -2,7 +2,13 @@
 
 use super::header::Bad;
 use super::{Chain, Fields, VERSION, crc32c};
-use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM, MAX_ROWS, Metric, Schema};
+use crate::config::{ELEMENT_NEWEST, Element, Metric, Schema};
+use crate::planted::{self, Bug};
+
+mod rules;
+
+pub(crate) use rules::last_seq_at;
+use rules::{entry, entry_at, head};
 
 const MAGIC: [u8; 8] = *b"VECMANIF";
 const HEAD_LEN: usize = 64;
@@ -12,8 +18,8 @@ const CRC_LEN: usize = 4;
 pub(crate) const MAX_SEGMENTS: u64 = 4096;
 /// No MANIFEST is longer.
 pub(crate) const MAX_BYTES: u64 = HEAD_LEN as u64 + MAX_SEGMENTS * ENTRY_LEN as u64 + CRC_LEN as u64;
-/// Kills name segments with 32 bits.
-const MAX_NUMBER: u64 = u32::MAX as u64;
+/// Kills name segments with 32 bits. The number of the next segment is at most this, so no segment has it.
+pub(crate) const MAX_NUMBER: u64 = u32::MAX as u64;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +64,21 @@ impl Manifest {
         Schema { uuid: self.uuid, dim: self.dim, element: self.element, metric: self.metric }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// Length of the file.
+    pub(crate) fn len(&self) -> u64 {
+        (HEAD_LEN + self.segments.len() * ENTRY_LEN + CRC_LEN) as u64
+    }
+
+    /// The bytes of the file; refuses what [`decode`](Self::decode) would refuse.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, Bad> {
+        if !planted::is(Bug::UncheckedManifest) {
+            self.check()?;
+        }
+        Ok(self.to_bytes())
+    }
+
+    /// The bytes of the file, whatever it says.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD_LEN + self.segments.len() * ENTRY_LEN + CRC_LEN);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -81,7 +101,7 @@ impl Manifest {
         if !bytes.starts_with(&MAGIC) {
             return Err(Bad::NotOurs("MANIFEST does not begin with VECMANIF"));
         }
-        let damaged = Bad::Damaged("MANIFEST does not match its checksum");
+        let damaged = Bad::Damaged(0, "MANIFEST does not match its checksum");
         let (covered, crc) = bytes.split_last_chunk::<CRC_LEN>().ok_or(damaged)?;
         if u32::from_le_bytes(*crc) != crc32c(covered) {
             return Err(damaged);
@@ -91,7 +111,12 @@ impl Manifest {
         if version != VERSION {
             return Err(Bad::Unsupported("format version", version.into(), VERSION.into()));
         }
-        Self::decode_fields(fields).unwrap_or(Err(Bad::Damaged("MANIFEST is cut short")))
+        let manifest =
+            Self::decode_fields(fields).unwrap_or(Err(Bad::Damaged(0, "MANIFEST is cut short")))?;
+        if !planted::is(Bug::UncheckedManifest) {
+            manifest.check()?;
+        }
+        Ok(manifest)
     }
 
     fn decode_fields(mut fields: Fields<'_>) -> Option<Result<Manifest, Bad>> {
@@ -113,19 +138,14 @@ impl Manifest {
         if flag != 0 || unused != [0; 8] {
             return Some(Err(Bad::Unsupported("MANIFEST flag", flag.into(), 0)));
         }
-        if number >= 1 << 63 || next_segment > MAX_NUMBER {
-            return Some(Err(Bad::Damaged("a number in MANIFEST is out of range")));
+        if fields.0.len() as u64 != u64::from(count) * ENTRY_LEN as u64 {
+            let what = "the number of segments and the length of MANIFEST contradict each other";
+            return Some(Err(Bad::Damaged(head::COUNT, what)));
         }
-        let one_without_the_other = (dim == 0) != (count == 0);
-        if dim > MAX_DIM
-            || one_without_the_other
-            || fields.0.len() != (count as usize).checked_mul(ENTRY_LEN)?
-        {
-            return Some(Err(Bad::Damaged("MANIFEST contradicts itself")));
-        }
+        // As many as there are bytes for.
         let mut segments = Vec::with_capacity(count as usize);
-        for _ in 0..count {
-            match SegmentEntry::decode(&mut fields)? {
+        for place in 0..count as usize {
+            match SegmentEntry::decode(&mut fields, entry_at(place))? {
                 Ok(segment) => segments.push(segment),
                 Err(bad) => return Some(Err(bad)),
             }
@@ -151,7 +171,8 @@ impl SegmentEntry {
         out.extend_from_slice(&[0; 8]);
     }
 
-    fn decode(fields: &mut Fields<'_>) -> Option<Result<SegmentEntry, Bad>> {
+    /// `at`: where it starts.
+    fn decode(fields: &mut Fields<'_>, at: u64) -> Option<Result<SegmentEntry, Bad>> {
         let number = fields.u64()?;
         let salt = fields.array()?;
         let state = fields.u64()?;
@@ -162,14 +183,18 @@ impl SegmentEntry {
             jsonl_len: fields.u64()?,
             last_seq: fields.u64()?,
             chain: fields.array()?,
-            del: (fields.u64()?, fields.u64()?, u32::try_from(fields.u64()?).ok()?),
+            del: (fields.u64()?, fields.u64()?, 0),
         };
-        let flag = fields.u64()?;
-        if number > MAX_NUMBER || sealed.rows > MAX_ROWS {
-            return Some(Err(Bad::Damaged("a segment in MANIFEST is out of range")));
-        }
+        let (crc, flag) = (fields.u64()?, fields.u64()?);
+        let Ok(crc) = u32::try_from(crc) else {
+            return Some(Err(Bad::Damaged(at + entry::DEL_CRC, "a checksum is out of range")));
+        };
+        let sealed = Sealed { del: (sealed.del.0, sealed.del.1, crc), ..sealed };
         if state > 1 || flag != 0 {
             return Some(Err(Bad::Unsupported("segment flag", state.max(flag), 1)));
+        }
+        if state == 0 && sealed != Sealed::default() {
+            return Some(Err(Bad::Damaged(at + entry::ROWS, "MANIFEST says where the active segment ends")));
         }
         Some(Ok(SegmentEntry { number, salt, sealed: (state == 1).then_some(sealed) }))
     }
@@ -178,11 +203,12 @@ impl SegmentEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::MAX_SEQ;
 
     fn manifest() -> Manifest {
         let sealed = Sealed {
             rows: 10,
-            dat_len: 4096,
+            dat_len: 256 + 10 * 384 * 4,
             idx_len: 999,
             jsonl_len: 0,
             last_seq: 4,
@@ -204,24 +230,37 @@ mod tests {
         }
     }
 
+    fn encoded(manifest: &Manifest) -> Vec<u8> {
+        manifest.encode().expect("it keeps the rules")
+    }
+
+    /// Neither written nor read, and the field is named.
+    fn refused(manifest: &Manifest, at: u64) {
+        for found in [manifest.encode().map(drop), Manifest::decode(&manifest.to_bytes()).map(drop)] {
+            assert!(
+                matches!(found, Err(Bad::Damaged(place, _)) if place == at),
+                "{at}: {found:?}, {manifest:?}"
+            );
+        }
+    }
+
     #[test]
     fn round_trip() {
-        assert_eq!(Manifest::decode(&manifest().encode()), Ok(manifest()));
-        assert_eq!(manifest().encode().len(), HEAD_LEN + 2 * ENTRY_LEN + CRC_LEN);
+        assert_eq!(Manifest::decode(&encoded(&manifest())), Ok(manifest()));
+        assert_eq!(encoded(&manifest()).len(), HEAD_LEN + 2 * ENTRY_LEN + CRC_LEN);
     }
 
     #[test]
     fn a_dimension_and_a_segment_come_together() {
         let none = Manifest { number: 1, dim: 0, kind: 0, segments: Vec::new(), ..manifest() };
-        assert_eq!(Manifest::decode(&none.encode()), Ok(none.clone()));
-        let contradiction = Err(Bad::Damaged("MANIFEST contradicts itself"));
-        assert_eq!(Manifest::decode(&Manifest { dim: 3, ..none }.encode()), contradiction);
-        assert_eq!(Manifest::decode(&Manifest { dim: 0, ..manifest() }.encode()), contradiction);
+        assert_eq!(Manifest::decode(&encoded(&none)), Ok(none.clone()));
+        refused(&Manifest { dim: 3, ..none }, head::COUNT);
+        refused(&Manifest { dim: 0, kind: 0, ..manifest() }, head::COUNT);
     }
 
     #[test]
     fn every_flipped_byte_and_every_cut_is_found() {
-        let good = manifest().encode();
+        let good = encoded(&manifest());
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x40;
@@ -232,11 +271,78 @@ mod tests {
 
     #[test]
     fn a_count_beyond_the_bytes_allocates_nothing() {
-        let mut bytes = manifest().encode();
+        let mut bytes = encoded(&manifest());
         bytes[44..48].copy_from_slice(&u32::MAX.to_le_bytes());
         let end = bytes.len() - CRC_LEN;
         let crc = crc32c(&bytes[..end]);
         bytes[end..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Manifest::decode(&bytes), Err(Bad::Damaged("MANIFEST contradicts itself")));
+        assert!(matches!(Manifest::decode(&bytes), Err(Bad::Damaged(head::COUNT, _))));
+    }
+
+    #[test]
+    fn numbers_of_the_store_contradict_nothing() {
+        let with = |change: &dyn Fn(&mut Manifest)| {
+            let mut manifest = manifest();
+            change(&mut manifest);
+            manifest
+        };
+        refused(&with(&|m| m.number = 0), head::NUMBER);
+        refused(&with(&|m| m.number = 1 << 63), head::NUMBER);
+        refused(&with(&|m| m.dim = 65_537), head::DIM);
+        refused(&with(&|m| m.kind = 0), head::KIND);
+        refused(&with(&|m| m.next_segment = 0), head::NEXT);
+        refused(&with(&|m| m.next_segment = 1 << 32), head::NEXT);
+        // The next segment at a live number, and below one.
+        refused(&with(&|m| m.next_segment = 2), entry_at(1));
+        refused(&with(&|m| m.next_segment = 1), entry_at(0));
+        refused(&with(&|m| m.segments[0].number = 0), entry_at(0));
+        refused(&with(&|m| m.segments[1].number = 1), entry_at(1));
+        refused(&with(&|m| m.segments[0].sealed = None), entry_at(0) + entry::STATE);
+        refused(&with(&|m| m.segments[1].sealed = m.segments[0].sealed.clone()), entry_at(1) + entry::STATE);
+        let many = |m: &mut Manifest| {
+            let sealed = Sealed { dat_len: 256, idx_len: 304, ..Sealed::default() };
+            let entry = |number| SegmentEntry { number, salt: [0; 16], sealed: Some(sealed.clone()) };
+            m.next_segment = 10_000;
+            m.segments.splice(0..1, (3..3 + MAX_SEGMENTS).map(entry));
+        };
+        refused(&with(&many), head::COUNT);
+        let unknown = with(&|m| m.kind = 4).to_bytes();
+        assert_eq!(Manifest::decode(&unknown), Err(Bad::Unsupported("id kind", 4, 3)));
+        let largest = with(&|m| (m.next_segment, m.segments[0].number) = (MAX_NUMBER, MAX_NUMBER - 1));
+        assert_eq!(Manifest::decode(&encoded(&largest)), Ok(largest));
+        let last = with(&|m| m.number = MAX_SEQ);
+        assert_eq!(Manifest::decode(&encoded(&last)), Ok(last));
+    }
+
+    #[test]
+    fn numbers_of_a_segment_contradict_nothing() {
+        let check = |change: &dyn Fn(&mut Sealed), at: u64| {
+            let mut manifest = manifest();
+            change(manifest.segments[0].sealed.as_mut().expect("sealed"));
+            refused(&manifest, entry_at(0) + at);
+        };
+        check(&|s| s.rows = 1 << 32, entry::ROWS);
+        check(&|s| s.rows = 11, entry::DAT_LEN);
+        check(&|s| s.dat_len += 4, entry::DAT_LEN);
+        check(&|s| s.idx_len = 304 + 10 * 17 + 103, entry::IDX_LEN);
+        check(&|s| s.idx_len = (1 << 32) + (80 << 20) + 1000, entry::IDX_LEN);
+        check(&|s| s.idx_len = u64::MAX, entry::IDX_LEN);
+        check(&|s| s.jsonl_len = 19, entry::JSONL_LEN);
+        check(&|s| s.jsonl_len = u64::MAX, entry::JSONL_LEN);
+        check(&|s| s.last_seq = 1 << 63, entry::LAST_SEQ);
+        check(&|s| s.last_seq = u64::MAX, entry::LAST_SEQ);
+        check(&|s| s.del.0 = 4, entry::DEL);
+        check(&|s| s.del.0 = 0, entry::DEL_LEN);
+        check(&|s| s.del = (0, 0, 1), entry::DEL_LEN);
+        check(&|s| s.del.1 = 7, entry::DEL_LEN);
+        check(&|s| s.del.1 = 1 << 30, entry::DEL_LEN);
+        check(&|s| s.del.1 = u64::MAX, entry::DEL_LEN);
+        let mut active = manifest().to_bytes();
+        let at = usize::try_from(entry_at(1) + entry::ROWS).expect("small");
+        active[at] = 1;
+        let end = active.len() - CRC_LEN;
+        let crc = crc32c(&active[..end]);
+        active[end..].copy_from_slice(&crc.to_le_bytes());
+        assert!(matches!(Manifest::decode(&active), Err(Bad::Damaged(place, _)) if place == at as u64));
     }
 }

@@ -9,6 +9,9 @@ use crc_fast::CrcAlgorithm::Crc32Iscsi;
 /// The format version this release writes, in `.dat` headers and MANIFEST.
 pub(crate) const VERSION: u32 = 1;
 
+/// The largest sequence of a batch, and the largest number of a MANIFEST.
+pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
+
 /// A position in the log's hash chain.
 pub(crate) type Chain = [u8; 16];
 

@@ -1,7 +1,7 @@
 //! The records of `.idx`.
 
 use super::header::{Bad, Header};
-use super::{Chain, Fields, Identity, chain_of, crc32c};
+use super::{Chain, Fields, Identity, MAX_SEQ, chain_of, crc32c};
 use crate::config::{MAX_BATCH_RECORDS, MAX_ID_BYTES};
 
 /// The offset that marks a deleted id.
@@ -30,11 +30,17 @@ pub(crate) const NEWEST: u8 = BASE;
 pub(crate) const FLAG_DOCUMENTS: u16 = 1;
 
 const FILE_LEN: usize = 292;
+/// Where the sequence stands in a FILE record.
+pub(crate) const FILE_SEQ_AT: u64 = 4 + 264;
 const COMMIT_HEAD_LEN: usize = 92;
 const COMMIT_CHAIN_AT: usize = 72;
 const COMMIT_CRC_AT: usize = 88;
 /// The longest control record: a COMMIT of a full batch, each row with a document and a kill.
 const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 20 * MAX_BATCH_RECORDS;
+/// No log of a pair is longer: a record starts below 2^32. What a file has behind that is no record.
+pub(crate) const MAX_LOG_BYTES: u64 = u32::MAX as u64 + (FRAME_BYTES + MAX_CONTROL_LEN) as u64;
+/// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
+pub(crate) const LEAST_LOG_OF_ROW: u64 = (FRAME_BYTES + 1 + 4) as u64;
 const DURABLE_LEN: usize = 20;
 const CLOSE_LEN: usize = 36;
 
@@ -125,7 +131,7 @@ impl FileRecord {
     pub(crate) fn decode(bytes: &[u8]) -> Result<FileRecord, Bad> {
         let not_ours = Bad::NotOurs("the file does not begin with a FILE record");
         let Next::Record(Record::Control { payload }, _) = next(bytes) else { return Err(not_ours) };
-        let damaged = Bad::Damaged("the FILE record does not match its checksum");
+        let damaged = Bad::Damaged(0, "the FILE record does not match its checksum");
         if payload.len() != FILE_LEN {
             return Err(not_ours);
         }
@@ -140,8 +146,8 @@ impl FileRecord {
         let header = Header::decode(fields.bytes(256).ok_or(damaged)?)?;
         let seq = fields.u64().ok_or(damaged)?;
         let chain = fields.array().ok_or(damaged)?;
-        if seq >= 1 << 63 {
-            return Err(Bad::Damaged("the sequence in the FILE record is out of range"));
+        if seq > MAX_SEQ {
+            return Err(Bad::Damaged(FILE_SEQ_AT, "the sequence in the FILE record is out of range"));
         }
         Ok(FileRecord { header, seq, chain })
     }
@@ -468,6 +474,11 @@ pub(crate) fn push_close(
     identity: &Identity,
 ) {
     push_mark(out, CLOSE, epoch, &[seq, manifest, rows_end], identity);
+}
+
+/// Whether the record that starts with these bytes says that the segment was made by compaction.
+pub(crate) fn starts_base(bytes: &[u8; 5]) -> bool {
+    bytes[4] == BASE
 }
 
 /// Bytes at the start of a COMMIT record, up to the end of its head.

@@ -2,10 +2,10 @@
 
 use super::Pair;
 use crate::batch::{Batch, PIECE_BYTES};
-use crate::config::MAX_DOCUMENT_BYTES;
+use crate::config::MAX_LINE_BYTES;
 use crate::disk::Open;
 use crate::document::Document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_full};
 use crate::files::{Named, sync_at_once};
 use crate::format::header::Header;
 use crate::ids::Doc;
@@ -110,9 +110,9 @@ impl Pair {
 
     /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
     fn create_jsonl(&self) -> Result<Named> {
-        self.tried_documents.store(true, Ordering::Relaxed);
         let path = self.files.dat.path.with_extension("jsonl");
         let file = self.dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
+        self.tried_documents.store(true, Ordering::Relaxed);
         let jsonl = Named { path, file };
         if jsonl.len()? > 0 {
             // Left by a batch that failed.
@@ -126,12 +126,23 @@ impl Pair {
             jsonl.write(&piece, row * NULL_LINE.len() as u64)?;
             row += lines;
         }
-        sync_at_once(&self.dir, &[&jsonl])?;
-        if !planted::is(Bug::SkipJsonlDirSync) {
-            let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
-            self.dir.sync().map_err(failed)?;
+        match self.sync_jsonl(&jsonl) {
+            // No COMMIT names it: without room it is made anew from nothing.
+            Err(Error::SyncFailed { path, source }) if is_full(&source) => {
+                _ = self.dir.unlink(&jsonl.path);
+                Err(Error::SyncFailed { path, source }.abandoned())
+            }
+            synced => synced.map(|()| jsonl),
         }
-        Ok(jsonl)
+    }
+
+    fn sync_jsonl(&self, jsonl: &Named) -> Result<()> {
+        sync_at_once(&self.dir, &[jsonl])?;
+        if planted::is(Bug::SkipJsonlDirSync) {
+            return Ok(());
+        }
+        let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
+        self.dir.sync().map_err(failed)
     }
 }
 
@@ -195,7 +206,7 @@ impl Out<'_> {
     fn copy_checked(&mut self, stored: &StoredLine<'_>) -> Result<u32> {
         let StoredLine { jsonl, header, row, line } = *stored;
         let damaged = |what| Error::corrupt(&jsonl.path, line.at, what);
-        if u64::from(line.len) > MAX_DOCUMENT_BYTES {
+        if u64::from(line.len) > MAX_LINE_BYTES {
             return Err(damaged("the document is longer than any can be"));
         }
         let mut before = header.identity.line_crc_of_pieces(row);

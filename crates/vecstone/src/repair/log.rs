@@ -33,8 +33,11 @@ pub(crate) enum Seen<'a> {
     Base(Vec<u64>),
     /// Bytes of `.idx` that do not hold, and the rows that they told of.
     Damaged { bytes: Range<u64>, rows: Range<u64> },
-    /// Bytes at the end that are no whole batch, and nothing says that one was there.
-    Torn(u64),
+    /// Bytes from there to the end that are no whole batch, and nothing says that one was there. `written`: nothing says
+    /// that it was never durable, either.
+    Torn { at: u64, bytes: u64, written: bool },
+    /// Rows of `.dat` behind the last batch: of a write that was cut short, or of a log that was.
+    Unlogged(Range<u64>),
     /// Bytes that the disk cannot read; told last.
     Unreadable(Range<u64>),
 }
@@ -65,6 +68,11 @@ pub(crate) fn scan(part: &Part, see: See<'_>) -> Result<()> {
     if log.seq < part.last_seq {
         let rows = log.rows..part.rows_in_dat().max(log.rows);
         log.tell_damaged(log.at..log.at, rows, see)?;
+    } else if part.rows_in_dat() > log.rows {
+        see(Seen::Unlogged(log.rows..part.rows_in_dat()))?;
+    }
+    if part.cut > 0 {
+        log.tell_torn(part.idx_len..part.idx_len + part.cut, see)?;
     }
     log.window.unreadable().try_for_each(|bytes| see(Seen::Unreadable(bytes)))
 }
@@ -211,12 +219,30 @@ impl Log<'_> {
         }
         self.at = end;
         if proof <= self.seq {
-            return see(Seen::Torn(end - from));
+            return self.tell_torn(from..end, see);
         }
         let rows = self.rows..self.part.rows_in_dat().max(self.rows);
-        self.tell_damaged(from..end, rows, see)?;
-        self.seq = proof;
+        self.tell_damaged(from..end, rows.clone(), see)?;
+        (self.seq, self.rows) = (proof, rows.end);
         Ok(())
+    }
+
+    /// Rows are written before the records that name them, and all is synced together: a put whose row `.dat` does not have
+    /// was never durable.
+    fn tell_torn(&self, bytes: Range<u64>, see: See<'_>) -> Result<()> {
+        let (mut at, mut written) = (bytes.start, true);
+        if let Some(idx) = &self.part.idx {
+            let mut tail = Window::past_errors(idx, bytes.end);
+            while let Some((record, len)) = tail.record(at, bytes.end)? {
+                match record {
+                    Record::Put { offset, .. } if offset >= self.part.dat_len => written = false,
+                    Record::Control { .. } => break,
+                    _ => {}
+                }
+                at += len as u64;
+            }
+        }
+        see(Seen::Torn { at: bytes.start, bytes: bytes.end - bytes.start, written })
     }
 
     /// Tells what can be known of damaged bytes that told of these rows. Returns the chain that the next batch goes on

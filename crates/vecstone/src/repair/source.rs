@@ -9,7 +9,7 @@ use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
-use crate::format::record::{FILE_BYTES, FileRecord};
+use crate::format::record::{self, FILE_BYTES, FileRecord};
 use crate::id::IdKind;
 use crate::ids::Ids;
 use crate::mask::Mask;
@@ -22,8 +22,10 @@ use std::path::{Path, PathBuf};
 
 /// The longest list of dead rows: a bitmap of all row numbers.
 pub(crate) const MAX_DEL: u64 = (1 << 30) + 8;
+/// What it means that something is lost which could say that a row is dead.
+const MAY_BE_OLD: &str = "rows that are kept may have been deleted, or be older versions: they are listed";
 /// Where sequence and chain stand in a FILE record.
-const FILE_SEQ_AT: usize = 4 + 264;
+const FILE_SEQ_AT: usize = record::FILE_SEQ_AT as usize;
 
 /// One segment, or what is left of it.
 pub(crate) struct Part {
@@ -41,8 +43,14 @@ pub(crate) struct Part {
     /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
     pub(crate) last_seq: u64,
     pub(super) dead: Mask,
-    /// The list of its dead rows is lost.
+    /// Its rows may have been deleted, or be older versions: what says so is lost.
     pub(super) doubtful: bool,
+    /// Rows that MANIFEST says it has, if it does not change any more.
+    pub(super) sealed_rows: Option<u64>,
+    /// Bytes behind `idx_len` that recovery would drop.
+    pub(super) cut: u64,
+    /// Its log is not all there, or does not end as it did when it was closed.
+    lost_log: bool,
     /// Its place in the order of writing is known.
     pub(super) ordered: bool,
     stem: PathBuf,
@@ -165,6 +173,9 @@ impl Part {
             last_seq,
             dead: Mask::default(),
             doubtful: false,
+            sealed_rows: None,
+            cut: 0,
+            lost_log: false,
             ordered: true,
             stem,
         })
@@ -278,13 +289,24 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
     let manifest = match directory::read_manifest(dir) {
         Ok(manifest) => Some(manifest),
         Err(error @ Error::Unsupported { .. }) => return Err(error),
-        Err(Error::Io { path, doing, source }) if doing != "read" => {
-            return Err(Error::Io { path, doing, source });
+        Err(error @ Error::Io { doing, .. }) if doing != "read" => {
+            return Err(error);
         }
         Err(error) => {
             notes.push(format!("{error}; segments were found by the names of their files"));
             None
         }
+    };
+    let (manifest, foreign) = match manifest {
+        Some(manifest) if is_foreign(&manifest, &candidates(dir)?) => {
+            let path = directory::manifest_path(dir);
+            notes.push(format!(
+                "{}: {FOREIGN}; segments were found by the names of their files",
+                path.display()
+            ));
+            (None, true)
+        }
+        manifest => (manifest, false),
     };
     if let Some(manifest) = &manifest {
         let mut source = by_manifest(dir, manifest)?;
@@ -294,14 +316,22 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
             unlisted => unlisted.is_ok(),
         };
         if unlisted && newest <= manifest.number {
+            source.doubt_what_the_active_log_lost();
             return Ok(source);
         }
         notes.push("MANIFEST is an old copy; segments were found by the names of their files".to_owned());
     }
-    let mut source = by_name(dir, manifest.as_ref(), notes)?;
+    let metric = match &manifest {
+        Some(manifest) => manifest.metric,
+        None => guess_metric(dir, foreign, &mut notes)?,
+    };
+    let mut source = by_name(dir, manifest.as_ref(), metric, notes)?;
     source.leave_out_cleared();
     source.survey()?;
     source.sort();
+    let what =
+        "without a MANIFEST that fits nothing says whether a segment or a list of dead rows is missing";
+    source.doubt(what);
     Ok(source)
 }
 
@@ -348,8 +378,29 @@ pub(crate) fn candidates(dir: &Dir) -> Result<Vec<Candidate>> {
     numbers(dir)?.into_iter().map(candidate).collect()
 }
 
-/// The segments that there are files of and that belong to the store that most of them belong to.
-fn by_name(dir: &Dir, old: Option<&Manifest>, notes: Vec<String>) -> Result<Source> {
+pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
+
+/// Whether a MANIFEST is of another store: there are segments, and none is of the one that it names.
+pub(crate) fn is_foreign(manifest: &Manifest, found: &[Candidate]) -> bool {
+    let mut uuids = found.iter().filter_map(|candidate| Some(candidate.header?.identity.uuid)).peekable();
+    uuids.peek().is_some() && uuids.all(|uuid| uuid != manifest.uuid)
+}
+
+/// The metric stands in MANIFEST only.
+fn guess_metric(dir: &Dir, foreign: bool, notes: &mut Vec<String>) -> Result<Metric> {
+    let mut bytes = [0; 42];
+    let manifest = open(dir, directory::manifest_path(dir))?.filter(|_| !foreign);
+    let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
+    let found = if read { Metric::from_byte(bytes[41]) } else { None };
+    let metric = found.unwrap_or_default();
+    let why = if found.is_some() { "a damaged MANIFEST says so" } else { "nothing says what it was" };
+    notes.push(format!("the metric is {} now, because {why}: check that", metric.name()));
+    Ok(metric)
+}
+
+/// The segments that there are files of and that belong to the store that most of them belong to. `old`: a MANIFEST of
+/// it that is not the last.
+fn by_name(dir: &Dir, old: Option<&Manifest>, metric: Metric, notes: Vec<String>) -> Result<Source> {
     let found = candidates(dir)?;
     let mut votes: BTreeMap<[u8; 16], (usize, u32)> = BTreeMap::new();
     for header in found.iter().filter_map(|candidate| candidate.header) {
@@ -363,12 +414,8 @@ fn by_name(dir: &Dir, old: Option<&Manifest>, notes: Vec<String>) -> Result<Sour
         let what = "neither MANIFEST nor any segment says what the store is";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
     };
-    let (metric, parts) = (Metric::default(), Vec::new());
+    let parts = Vec::new();
     let mut source = Source { dim, metric, kind: None, parts, lost: true, damaged: 0, notes };
-    source.metric = match old {
-        Some(old) => old.metric,
-        None => source.guess_metric(dir)?,
-    };
     for Candidate { look, header, dels } in found {
         match header {
             Some(header) if header.identity.uuid == uuid && header.dim == dim => {
@@ -409,10 +456,7 @@ impl Source {
         }
         let len = part.idx_len;
         part.cut_to_what_counts()?;
-        if part.idx_len < len {
-            let (path, bytes) = (part.path("idx"), len - part.idx_len);
-            self.notes.push(format!("{}: the last {bytes} bytes are not a whole batch", path.display()));
-        }
+        part.cut = len - part.idx_len;
         self.parts.push(part);
         Ok(())
     }
@@ -431,13 +475,13 @@ impl Source {
     /// What MANIFEST says of a segment that no longer changes.
     fn add_sealed(&mut self, dir: &Dir, entry: &SegmentEntry, part: &mut Part) {
         let Some(sealed) = &entry.sealed else { return };
-        part.idx_len = part.idx_len.min(sealed.idx_len);
-        part.last_seq = sealed.last_seq;
+        part.end_at(sealed);
+        part.sealed_rows = Some(sealed.rows);
         match read_del(dir, entry.number, sealed) {
             Ok(mask) => mask.dead_rows().for_each(|row| _ = part.dead.kill(row)),
             Err(error) => {
                 part.doubtful = true;
-                self.notes.push(format!("{error}; what it says was deleted may be there again"));
+                self.notes.push(format!("{error}; {MAY_BE_OLD}"));
             }
         }
     }
@@ -454,9 +498,8 @@ impl Source {
                 }
                 None => {
                     part.doubtful = true;
-                    let what =
-                        "the list of dead rows is damaged; what it says was deleted may be there again";
-                    self.notes.push(format!("{}: {what}", path.display()));
+                    let path = path.display();
+                    self.notes.push(format!("{path}: the list of dead rows is damaged; {MAY_BE_OLD}"));
                 }
             }
         }
@@ -489,18 +532,6 @@ impl Source {
         });
     }
 
-    /// The metric stands in MANIFEST only.
-    fn guess_metric(&mut self, dir: &Dir) -> Result<Metric> {
-        let mut bytes = [0; 42];
-        let manifest = open(dir, directory::manifest_path(dir))?;
-        let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
-        let found = if read { Metric::from_byte(bytes[41]) } else { None };
-        let metric = found.unwrap_or_default();
-        let why = if found.is_some() { "a damaged MANIFEST says so" } else { "nothing says what it was" };
-        self.notes.push(format!("the metric is {} now, because {why}: check that", metric.name()));
-        Ok(metric)
-    }
-
     /// Reads the logs for dead rows, damage and the kind of the ids; returns the largest number of a MANIFEST in them.
     fn survey(&mut self) -> Result<u64> {
         let rows: HashMap<u64, u64> =
@@ -513,8 +544,10 @@ impl Source {
             }
         };
         let (mut newest, mut notes, mut damaged, mut kind) = (0, Vec::new(), 0, self.kind);
-        for part in &self.parts {
+        let mut lost_log = vec![false; self.parts.len()];
+        for (part, lost_log) in self.parts.iter().zip(&mut lost_log) {
             let path = part.path("idx");
+            *lost_log = part.idx.is_none();
             let kills = part.ids.as_ref().and_then(|ids| ids.kills().ok()).unwrap_or_default();
             kills.into_iter().for_each(|(segment, row)| kill(segment, row));
             log::scan(part, &mut |seen| {
@@ -526,20 +559,23 @@ impl Source {
                     }
                     Seen::Damaged { bytes, rows } => {
                         damaged += 1;
+                        *lost_log = true;
                         notes.push(note_damage(&path, &bytes, &rows));
                     }
-                    Seen::Torn(bytes) => {
-                        notes.push(format!(
-                            "{}: the last {bytes} bytes are not a whole batch",
-                            path.display()
-                        ));
+                    Seen::Torn { written: true, .. } | Seen::Unlogged(_) if part.sealed_rows.is_none() => {
+                        *lost_log = true;
+                    }
+                    Seen::Torn { bytes, .. } => {
+                        let what = format!("the last {bytes} bytes are not a whole batch");
+                        notes.push(format!("{}: {what}", path.display()));
                     }
                     _ => {}
                 }
                 Ok(())
             })?;
         }
-        for part in &mut self.parts {
+        for (part, lost_log) in self.parts.iter_mut().zip(lost_log) {
+            part.lost_log = lost_log;
             if let Some(dead) = dead.get(&part.header.identity.segment) {
                 dead.dead_rows().for_each(|row| _ = part.dead.kill(row));
             }
@@ -549,6 +585,23 @@ impl Source {
         self.lost |= damaged > 0;
         self.notes.append(&mut notes);
         Ok(newest)
+    }
+
+    /// What a sealed log did to rows before it stands in their lists, too. What the active log did stands nowhere else.
+    fn doubt_what_the_active_log_lost(&mut self) {
+        let active = self.parts.last().filter(|part| part.sealed_rows.is_none() && part.lost_log);
+        if let Some(path) = active.map(|part| part.path("idx")) {
+            self.doubt(&format!(
+                "{}: some of the log is lost, or a crash cut its last write short",
+                path.display()
+            ));
+        }
+    }
+
+    /// Nothing is left that could tell of each row that it was not deleted or replaced.
+    fn doubt(&mut self, why: &str) {
+        self.parts.iter_mut().for_each(|part| part.doubtful = true);
+        self.notes.push(format!("{why}; {MAY_BE_OLD}"));
     }
 
     /// The order of writing without MANIFEST: that of the numbers, but what was made from others stands where they do.

@@ -1,7 +1,7 @@
 //! What changes a store.
 
 use super::{Role, VectorStore};
-use crate::batch::{self, Batch, Op, RowSource, copy_in_pieces};
+use crate::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
 use crate::config::check_dim;
 use crate::crew;
 use crate::document::{Document, one_line_each};
@@ -94,10 +94,11 @@ impl VectorStore {
     /// # Errors
     ///
     /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::IdKind`],
-    /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`]: what was accepted is kept in the
-    /// buffer and tried again; a call that only finds an earlier failure of the background is not accepted, one with
-    /// [`Durability::Sync`] that fails itself is.
-    /// [`Error::WriteFailed`], [`Error::SyncFailed`] and [`Error::Poisoned`]: writing stops, reopen the store.
+    /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`] and [`Error::Io`]: `kept` says whether
+    /// the batch is accepted, kept in the buffer and tried again. A call that only finds an earlier failure of the
+    /// background is not accepted; one with [`Durability::Sync`] that fails itself mostly is.
+    /// [`Error::WriteFailed`], [`Error::SyncFailed`], [`Error::Panicked`] and [`Error::Poisoned`]: writing stops, reopen
+    /// the store.
     pub fn put_many(&self, ids: &[impl AsId], vectors: &[f32]) -> Result<()> {
         self.put_many_with(ids, vectors, &[], None)
     }
@@ -138,6 +139,19 @@ impl VectorStore {
         &self,
         ids: &[IdRef<'_>],
         source: &dyn RowSource,
+        dim: usize,
+        documents: &[Document<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        let source = Fenced::new(source);
+        let outcome = self.put_fenced_rows(ids, &source, dim, documents, durability);
+        source.end(outcome)
+    }
+
+    fn put_fenced_rows(
+        &self,
+        ids: &[IdRef<'_>],
+        source: &Fenced<'_>,
         dim: usize,
         documents: &[Document<&str>],
         durability: Option<Durability>,
@@ -280,13 +294,16 @@ impl VectorStore {
             // Deletes, of what is not there.
             (None, None) => return batch.check(0, None),
         };
+        let durability = durability.unwrap_or(engine.settings.durability);
         let Some(kind) = batch.kind() else {
-            return engine.check_writable(&engine.state());
+            engine.check_writable(&engine.state())?;
+            return engine.settle(engine.goal()?, durability);
         };
-        engine.write(batch, kind, durability.unwrap_or(engine.settings.durability))
+        engine.write(batch, kind, durability)
     }
 
-    /// Deletes an id; `false` if it was not there, and nothing is written then.
+    /// Deletes an id; `false` if it was not there, and nothing is written then. With [`Durability::Sync`] it returns when
+    /// that is durable: what deleted the id before may still be on its way to the disk.
     ///
     /// # Errors
     ///
@@ -346,7 +363,8 @@ impl VectorStore {
     /// A future that ends when everything accepted before this call is durable. It needs no particular runtime: the
     /// store's own threads do the work. Dropping it cancels nothing.
     pub fn flush_async(&self) -> Flush {
-        Flush { engine: self.engine().map(|engine| Some((engine?.clone(), engine?.goal()))) }
+        let goal = |engine: &Arc<Engine>| engine.goal().map(|goal| (engine.clone(), goal));
+        Flush { engine: self.engine().and_then(|engine| engine.map(goal).transpose()) }
     }
 }
 

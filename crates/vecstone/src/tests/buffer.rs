@@ -185,7 +185,7 @@ fn as_a_list_of_changes() {
                     groups.clear();
                     _ = (random.below(4) == 0).then(|| buffer.release());
                     if random.below(4) == 0 {
-                        buffer.clear();
+                        buffer.remove(buffer.next());
                         model.first = model.ops.len();
                     }
                 }
@@ -210,7 +210,7 @@ fn a_replaced_change_shows_in_earlier_views_only() {
     let three = buffer.view();
     buffer.remove(2);
     let four = buffer.view();
-    buffer.clear();
+    buffer.remove(buffer.next());
     check_view(&one, &[(0, put(1.0))]);
     check_view(&two, &[(1, put(2.0))]);
     check_view(&three, &[(2, delete.clone())]);
@@ -308,7 +308,7 @@ fn large_changes() {
         assert_eq!(found.chunk.vector(found.op), Some(&row[..]));
         assert_eq!(found.chunk.document(found.op), Document::Json(&document[..]));
     }
-    buffer.clear();
+    buffer.remove(buffer.next());
     assert!(buffer.heap() < 1 << 20, "a chunk with a large document is not kept");
 }
 
@@ -365,7 +365,7 @@ fn time_of_a_put() {
             let sum: f32 =
                 view.latest().filter_map(|(_, chunk, op)| chunk.vector(op)).map(|row| row[0]).sum();
             let scanned = each(start);
-            buffer.clear();
+            buffer.remove(buffer.next());
             eprintln!(
                 "warm {warm}, round {round}: put {put:.0} ns, find {find:.0}, remove {removed:.0}, \
                  prepare {prepared:.0}, link {linked:.0}, scan {scanned:.1} ({sum}), heap {} MiB",

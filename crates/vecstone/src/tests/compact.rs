@@ -1,6 +1,7 @@
 //! Compaction has bounds: in extra space on the disk, in speed, in how long somebody waits for it, and in what damage
 //! stops.
 
+use super::ask::{self, DELETES};
 use super::model::{DIM, DIR, identity, root};
 use crate::disk::sim::{Image, SimDisk};
 use crate::engine::Engine;
@@ -172,6 +173,69 @@ fn a_row_beyond_the_limits_is_copied_too() {
     case.check();
 }
 
+/// One batch is cut into several outputs; at each step of the copy each row dies, deleted by each entry point or replaced.
+pub(super) fn what_dies_meanwhile_stays_dead() -> Result<(), String> {
+    let limits = Limits { dat: 256 + 2 * u64::from(DIM) * 4, ..LIMITS };
+    let options = OpenOptions::new().without_background().limits(limits).buffer_bytes(0);
+    let ids: Vec<String> = (0..8).map(|n| format!("{n}")).collect();
+    for step in 0..5 {
+        for way in 0..=DELETES.len() {
+            let Case { disk, store, .. } = Case::new(&options);
+            let rows = vec![1.0; ids.len() * DIM as usize];
+            store.put_many(&ids, &rows).expect("stored");
+            store.delete("0").and_then(|_| store.flush()).expect("deleted");
+            let mut steps = 0;
+            let (first, second) = (["1", "4", "6"], ["3", "7"]);
+            let compacted = store.compact_with(|_| {
+                if steps == step {
+                    for ids in [&first[..], &second[..]] {
+                        match way {
+                            way if way < DELETES.len() => {
+                                _ = ask::delete(&store, ids, way, None).expect("deleted")
+                            }
+                            _ => ids.iter().for_each(|id| store.put(*id, &[2.0; 4]).expect("replaced")),
+                        }
+                    }
+                }
+                steps += 1;
+                ControlFlow::Continue(())
+            });
+            compacted.map_err(|error| error.to_string())?;
+            if steps < 4 {
+                return Err(format!("{steps} steps: too few outputs"));
+            }
+            let died = step < steps;
+            let expected: BTreeMap<&str, f32> = ids[1..]
+                .iter()
+                .filter_map(|id| match first.iter().chain(&second).any(|dies| dies == id) {
+                    true if died => (way == DELETES.len()).then_some((id.as_str(), 2.0)),
+                    _ => Some((id.as_str(), 1.0)),
+                })
+                .collect();
+            store.flush().expect("flushed");
+            disk.kill(store);
+            let again =
+                VectorStore::open_on(Arc::new(disk.killed()), Path::new(DIR), &options).expect("opens");
+            for id in &ids {
+                let found = ask::get(&again, id.as_str()).map_err(|error| error.to_string())?;
+                if found.as_ref().map(|row| row[0]) != expected.get(id.as_str()).copied() {
+                    return Err(format!("step {step}, way {way}: {id} is {found:?}"));
+                }
+            }
+            let len = again.len().expect("known");
+            if len != expected.len() || !again.verify().expect("readable").is_ok() {
+                return Err(format!("step {step}, way {way}: {len} rows, not {}", expected.len()));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_dies_while_it_is_copied_dies_in_each_output() {
+    what_dies_meanwhile_stays_dead().unwrap_or_else(|why| panic!("{why}"));
+}
+
 /// The engine of a store that has a dimension.
 fn engine(store: &VectorStore) -> Arc<Engine> {
     store.engine().expect("a writer").expect("a dimension").clone()
@@ -213,13 +277,13 @@ fn fill(store: &VectorStore, stay: usize, document: usize) {
 }
 
 /// Runs `work` and fails where it does not come back.
-fn soon<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn soon<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || _ = done.send(work()));
     wait.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{what} does not come back"))
 }
 
-fn until(what: &str, is: impl Fn() -> bool) {
+pub(super) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
         assert!(start.elapsed() < Duration::from_secs(60), "{what}");

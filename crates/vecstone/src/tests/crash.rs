@@ -214,7 +214,7 @@ pub(super) const DIMLESS: [Workload; 9] = [
 ];
 
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
-pub(super) const SEGMENTS: [Workload; 30] = [
+pub(super) const SEGMENTS: [Workload; 31] = [
     ("seal", |run| {
         run.segments_of(2).create()?;
         run.put(&["a", "b"])?;
@@ -288,6 +288,15 @@ pub(super) const SEGMENTS: [Workload; 30] = [
         run.flush()?;
         run.compact_beside(&["b", "f"], &["d", "c"])?;
         run.put(&["g"])?;
+        run.flush()
+    }),
+    ("compact_to_several_outputs", |run| {
+        run.rows_of(2).create()?;
+        run.put_documents(&["a", "b", "c", "d", "e", "f", "g"])?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.compact_beside(&["c", "f"], &["d", "g"])?;
+        run.put(&["h"])?;
         run.flush()
     }),
     ("compact_twice", |run| {

@@ -1,13 +1,14 @@
 //! Each call of each workload fails with each error, once and for ever: the store says so, loses nothing that was
 //! acknowledged, and goes on where the promise says that it does.
 
+use super::ask;
 use super::crash::{self, DIMLESS, WORKLOADS, Workload, check_image};
 use super::model::{Model, Run, look, root};
 use crate::disk::Disk;
 use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::{Lie, SimDisk};
 use crate::error::Error;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// EIO, ENOSPC, EDQUOT, EFBIG, EINTR, ESTALE, EACCES, and transfers cut short.
@@ -28,7 +29,7 @@ const FAULTS: [Fault; 13] = [
 ];
 
 /// Workloads that do not kill (which would lose the faulty door) and so can run behind one.
-fn workloads() -> impl Iterator<Item = Workload> {
+pub(super) fn workloads() -> impl Iterator<Item = Workload> {
     crash::workloads().filter(|(name, _)| !name.contains("killed") && !name.contains("torn"))
 }
 
@@ -65,6 +66,7 @@ pub(super) fn fail_each_call(workload: Workload, seen: &mut BTreeSet<&'static st
 fn one_fault(workload: Workload, plan: Plan) -> Result<(), String> {
     let (sim, faulty, mut run, outcome) = run(workload, Some(plan));
     let stopped = outcome.as_ref().is_err_and(Error::stops_writing);
+    check_full(plan, faulty.seen().get(plan.call).copied().unwrap_or_default(), &outcome)?;
     if matches!(plan.fault, Fault::Short(1..) | Fault::Half | Fault::AllButOne) && !plan.for_ever {
         outcome.as_ref().map_err(|e| format!("a short transfer is no error: {e}"))?;
     }
@@ -94,13 +96,34 @@ fn one_fault(workload: Workload, plan: Plan) -> Result<(), String> {
         if !expected {
             return Err(format!("shows {seen:?} after the fault"));
         }
+        let ids: BTreeSet<&String> = run.model.states.iter().flat_map(BTreeMap::keys).collect();
+        for id in ids {
+            let found = ask::get(store, id.as_str()).map_err(|e| format!("reading after the fault: {e}"))?;
+            if found.is_some() != seen.contains_key(id) {
+                return Err(format!("{id} is {found:?} after the fault"));
+            }
+        }
     }
     sim.kill(run.store.take());
     after_crash(&sim, &run.model)
 }
 
+/// A full disk, quota or file is one error, wherever it shows but in a sync, and its number is not lost.
+fn check_full(plan: Plan, call: &str, outcome: &Result<(), Error>) -> Result<(), String> {
+    let (Fault::Os(code @ (28 | 122 | 27)), Err(error)) = (plan.fault, outcome) else { return Ok(()) };
+    if error.errno() != Some(code) {
+        return Err(format!("the number of the system is lost: {error:?}"));
+    }
+    let writes = ["open", "create_dir", "rename", "unlink", "write_at", "set_len"].contains(&call);
+    // What fails for ever may first matter in a sync.
+    if writes && !plan.for_ever && !matches!(error, Error::NoSpace { .. }) {
+        return Err(format!("no want of space: {error:?}"));
+    }
+    Ok(())
+}
+
 /// The process dies, and then the power goes, with everything unsynced lost or kept.
-fn after_crash(sim: &SimDisk, model: &Model) -> Result<(), String> {
+pub(super) fn after_crash(sim: &SimDisk, model: &Model) -> Result<(), String> {
     check_image(&sim.image(), model)?;
     let crash = sim.crash();
     let lost = vec![0; crash.options().len()];

@@ -1,12 +1,14 @@
 //! Random sequences of calls, crashes and faults beside a plain map: what the store, its readers, snapshots and backups
 //! show is what the map says. A failure prints the shortest sequence that was found to fail.
 
+use super::ask::{self, DELETES};
 use super::model::{Content, DIM, DIR, Model, Random, Row, content, identity, options, root, row};
 use crate::disk::Disk;
 use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::SimDisk;
 use crate::distance::reported;
 use crate::error::{Error, Result};
+use crate::settings::Durability;
 use crate::{
     Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance,
 };
@@ -30,15 +32,19 @@ type Case = (OpenOptions, Metric, bool, Failing, Vec<Step>);
 /// The random numbers of a power cut; without them the process dies, and what it wrote stays in the page cache.
 type Power = Option<u64>;
 
+/// The durability that a call asks for.
+type Wish = Option<Durability>;
+
 #[derive(Debug, Clone)]
 enum Step {
-    /// Ids by number, each with what becomes of its document.
-    Put(Vec<(usize, Document<()>)>),
-    Delete(Vec<usize>),
+    /// Ids by number, each with what becomes of its document; with a durability of its own, or the store's.
+    Put(Vec<(usize, Document<()>)>, Wish),
     /// Documents of ids by number, without vectors; merged or replaced.
-    Change(Vec<(usize, Document<()>)>, bool),
+    Change(Vec<(usize, Document<()>)>, bool, Wish),
+    /// By which entry point.
+    Delete(Vec<usize>, usize, Wish),
     /// Those with a document whose version is one of the last so many.
-    DeleteWhere(u16),
+    DeleteWhere(u16, Wish),
     Flush,
     Clear,
     /// With a put and a delete in the middle; broken off there, or not.
@@ -67,6 +73,10 @@ fn failing() -> impl Strategy<Value = Failing> {
     prop_oneof![2 => Just(None), 1 => (0..150usize, code).prop_map(Some)]
 }
 
+fn wish() -> impl Strategy<Value = Wish> {
+    prop_oneof![3 => Just(None), 1 => Just(Some(Durability::Buffered)), 2 => Just(Some(Durability::Sync))]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let few = || vec(0..IDS.len(), 0..3);
     let power = || prop::option::of(any::<u64>());
@@ -74,10 +84,12 @@ fn step() -> impl Strategy<Value = Step> {
         || prop_oneof![3 => Just(Document::Keep), 1 => Just(Document::None), 3 => Just(Document::Json(()))];
     let query = [-2..7i8, -1..2i8, -2..7i8, -1..2i8];
     prop_oneof![
-        12 => vec((0..IDS.len(), document()), 1..=4).prop_map(Step::Put),
-        3 => (vec((0..IDS.len(), document()), 1..=3), any::<bool>()).prop_map(|(ids, merge)| Step::Change(ids, merge)),
-        5 => vec(0..IDS.len(), 1..=3).prop_map(Step::Delete),
-        3 => (0..8u16).prop_map(Step::DeleteWhere),
+        12 => (vec((0..IDS.len(), document()), 0..=4), wish()).prop_map(|(ids, wish)| Step::Put(ids, wish)),
+        3 => (vec((0..IDS.len(), document()), 0..=3), any::<bool>(), wish())
+            .prop_map(|(ids, merge, wish)| Step::Change(ids, merge, wish)),
+        5 => (vec(0..IDS.len(), 0..=3), 0..DELETES.len(), wish())
+            .prop_map(|(ids, way, wish)| Step::Delete(ids, way, wish)),
+        3 => (0..8u16, wish()).prop_map(|(newest, wish)| Step::DeleteWhere(newest, wish)),
         4 => Just(Step::Flush),
         1 => Just(Step::Clear),
         4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
@@ -99,7 +111,15 @@ fn step() -> impl Strategy<Value = Step> {
 fn case() -> impl Strategy<Value = Case> {
     let records = prop_oneof![4 => 1..=5u64, 1 => Just(1_000_000)];
     let buffer = prop_oneof![Just(0), Just(1 << 20)];
-    let options = (records, buffer).prop_map(|(n, bytes)| options().segment_records(n).buffer_bytes(bytes));
+    // With room for two rows a compaction cuts what one batch of four wrote.
+    let rows = prop_oneof![3 => Just(None), 1 => Just(Some(2u64))];
+    let options = (records, rows, buffer).prop_map(|(records, rows, bytes)| {
+        let mut options = options().segment_records(records).buffer_bytes(bytes);
+        if let Some(rows) = rows {
+            options.settings.limits.dat = 256 + rows * u64::from(DIM) * 4;
+        }
+        options
+    });
     let metric = prop_oneof![Just(Metric::L2), Just(Metric::Ip), Just(Metric::Cosine)];
     (options, metric, any::<bool>(), failing(), vec(step(), 1..40))
 }
@@ -120,6 +140,8 @@ fn excused(what: &str, failed: Option<&str>, error: &Error) -> Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Went {
     Well,
+    /// What was to be written is accepted, and the store goes on.
+    Kept,
     /// Nothing happened, and the store goes on.
     Refused,
     /// Nobody knows: writing stopped, or the process died.
@@ -358,7 +380,11 @@ impl Machine {
             return Ok(Went::Stopped);
         }
         excused(what, failed, error)?;
-        Ok(if error.stops_writing() { Went::Stopped } else { Went::Refused })
+        Ok(match error {
+            error if error.stops_writing() => Went::Stopped,
+            error if ask::is_kept(error) => Went::Kept,
+            _ => Went::Refused,
+        })
     }
 
     /// As [`judge`](Self::judge), for a call that makes durable what was accepted before.
@@ -379,17 +405,28 @@ impl Machine {
     }
 
     /// How a batch went that leads to the last state.
-    fn settle<T>(&mut self, what: &str, outcome: &Result<T>, calls: usize, written: bool) -> Outcome<Went> {
+    fn settle<T>(
+        &mut self,
+        what: &str,
+        outcome: &Result<T>,
+        calls: usize,
+        written: bool,
+        wish: Wish,
+    ) -> Outcome<Went> {
         let went = self.judge(what, outcome, calls)?;
         match went {
-            Went::Well if written && self.unnoted.is_some() => self.unnoted = Some(true),
+            Went::Well | Went::Kept if written && self.unnoted.is_some() => self.unnoted = Some(true),
             Went::Refused => _ = self.model.states.pop(),
-            Went::Well | Went::Stopped => {}
+            Went::Well | Went::Kept | Went::Stopped => {}
+        }
+        if went == Went::Well && wish == Some(Durability::Sync) {
+            // With all that was accepted before it, if it changed nothing too.
+            self.acknowledged();
         }
         Ok(went)
     }
 
-    fn put(&mut self, store: &VectorStore, ids: &[(usize, Document<()>)]) -> Outcome<Went> {
+    fn put(&mut self, store: &VectorStore, ids: &[(usize, Document<()>)], wish: Wish) -> Outcome<Went> {
         let mut content = self.last().clone();
         let (mut names, mut rows, mut documents) = (Vec::new(), Vec::new(), Vec::new());
         for &(id, document) in ids {
@@ -405,11 +442,17 @@ impl Machine {
         self.model.states.push(content);
         let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
         let calls = self.door().calls();
-        let outcome = store.put_many_with(&names, &rows, &documents, None);
-        self.settle("put", &outcome, calls, true)
+        let outcome = store.put_many_with(&names, &rows, &documents, wish);
+        self.settle("put", &outcome, calls, !ids.is_empty(), wish)
     }
 
-    fn change(&mut self, store: &VectorStore, ids: &[(usize, Document<()>)], merge: bool) -> Outcome<Went> {
+    fn change(
+        &mut self,
+        store: &VectorStore,
+        ids: &[(usize, Document<()>)],
+        merge: bool,
+        wish: Wish,
+    ) -> Outcome<Went> {
         let (mut content, mut unknown) = (self.last().clone(), false);
         let (mut names, mut documents) = (Vec::new(), Vec::new());
         for &(id, document) in ids {
@@ -429,9 +472,9 @@ impl Machine {
         let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
         let calls = self.door().calls();
         let outcome = if merge {
-            store.update_documents(&names, &documents, None)
+            store.update_documents(&names, &documents, wish)
         } else {
-            store.put_documents(&names, &documents, None)
+            store.put_documents(&names, &documents, wish)
         };
         if unknown {
             if matches!(outcome, Err(Error::UnknownIds { .. })) {
@@ -442,25 +485,26 @@ impl Machine {
         }
         self.model.states.push(content);
         let written = documents.iter().any(|document| *document != Document::Keep);
-        self.settle("change documents", &outcome, calls, written)
+        self.settle("change documents", &outcome, calls, written, wish)
     }
 
-    fn delete(&mut self, store: &VectorStore, ids: &[usize]) -> Outcome<Went> {
+    fn delete(&mut self, store: &VectorStore, ids: &[usize], way: usize, wish: Wish) -> Outcome<Went> {
         let names: Vec<&str> = ids.iter().map(|&id| IDS[id]).collect();
         let mut content = self.last().clone();
         content.retain(|id, _| !names.contains(&id.as_str()));
         let there = self.last().len() - content.len();
         self.model.states.push(content);
         let calls = self.door().calls();
-        let outcome = store.delete_many(&names);
+        let outcome = ask::delete(store, &names, way, wish);
         if let Ok(deleted) = outcome {
-            prop_assert_eq!(deleted, there, "deleted");
+            prop_assert_eq!(deleted, there, "deleted by {}", DELETES[way].0);
         }
-        // Nothing is written for ids that are not there.
-        self.settle("delete", &outcome, calls, there > 0)
+        // Nothing is written for ids that are not there, but by who writes deletes.
+        let written = there > 0 || (DELETES[way].0 == "write" && !ids.is_empty());
+        self.settle("delete", &outcome, calls, written, wish)
     }
 
-    fn delete_where(&mut self, store: &VectorStore, newest: u16) -> Outcome<Went> {
+    fn delete_where(&mut self, store: &VectorStore, newest: u16, wish: Wish) -> Outcome<Went> {
         let before = self.version.saturating_sub(newest);
         let filter = newer_than(before).map_err(fail("filter"))?;
         let mut content = self.last().clone();
@@ -468,22 +512,18 @@ impl Machine {
         let there = self.last().len() - content.len();
         self.model.states.push(content);
         let calls = self.door().calls();
-        let outcome = store.delete_where(&filter, None);
+        let outcome = store.delete_where(&filter, wish);
         if let Ok(deleted) = outcome {
             prop_assert_eq!(deleted, there, "deleted where {:?}", filter);
         }
-        self.settle("delete_where", &outcome, calls, there > 0)
+        self.settle("delete_where", &outcome, calls, there > 0, wish)
     }
 
     fn clear(&mut self, store: &VectorStore) -> Outcome<Went> {
         self.model.states.push(Content::new());
         let calls = self.door().calls();
         let outcome = store.clear();
-        let went = self.settle("clear", &outcome, calls, false)?;
-        if went == Went::Well {
-            self.acknowledged();
-        }
-        Ok(went)
+        self.settle("clear", &outcome, calls, false, Some(Durability::Sync))
     }
 
     /// Compacts, with a put and a delete in the middle.
@@ -493,9 +533,9 @@ impl Machine {
         let calls = self.door().calls();
         let compacted = store.compact_with(|_| {
             if !std::mem::replace(&mut busy, true) {
-                beside = self.put(store, &put).and_then(|went| match went {
+                beside = self.put(store, &put, None).and_then(|went| match went {
                     Went::Stopped => Ok(went),
-                    Went::Well | Went::Refused => self.delete(store, delete),
+                    _ => self.delete(store, delete, delete.len() % DELETES.len(), None),
                 });
             }
             if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -512,10 +552,10 @@ impl Machine {
         let store = self.store.take().expect("open between steps");
         let calls = self.door().calls();
         let went = match step {
-            Step::Put(ids) => self.put(&store, ids)?,
-            Step::Change(ids, merge) => self.change(&store, ids, *merge)?,
-            Step::Delete(ids) => self.delete(&store, ids)?,
-            Step::DeleteWhere(newest) => self.delete_where(&store, *newest)?,
+            Step::Put(ids, wish) => self.put(&store, ids, *wish)?,
+            Step::Change(ids, merge, wish) => self.change(&store, ids, *merge, *wish)?,
+            Step::Delete(ids, way, wish) => self.delete(&store, ids, *way, *wish)?,
+            Step::DeleteWhere(newest, wish) => self.delete_where(&store, *newest, *wish)?,
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
             Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
             Step::Clear => self.clear(&store)?,
@@ -561,6 +601,10 @@ impl Machine {
     fn look(&self, query: &[f32], k: usize) -> Outcome {
         let seen = self.door().read("look", || content(self.store()))?;
         prop_assert_eq!(&seen, self.last(), "what the writer shows");
+        for id in IDS {
+            let found = self.door().read("get", || ask::get(self.store(), id))?;
+            prop_assert_eq!(found.is_some(), seen.contains_key(id), "{}", id);
+        }
         self.door().read("search", || check_snapshot(&self.store().snapshot()?, self.last(), query, k))?
     }
 
@@ -646,10 +690,11 @@ impl Machine {
         let outcomes = [
             self.store().put("a", &[0.0; 4]),
             self.store().flush(),
-            self.store().delete("a").map(drop),
             self.store().compact().map(drop),
+            self.store().clear(),
         ];
-        for outcome in outcomes {
+        let deletes = (0..DELETES.len()).map(|way| ask::delete(self.store(), &["a"], way, None).map(drop));
+        for outcome in outcomes.into_iter().chain(deletes) {
             prop_assert!(matches!(outcome, Err(Error::Poisoned { .. })), "after a stop: {:?}", outcome);
         }
         self.store = None;

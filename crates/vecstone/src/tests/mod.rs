@@ -3,14 +3,18 @@
 //! The promise: after any crash, a reopen shows exactly the batches up to some point, none of those that a flush
 //! returned for is missing, and what was seen once never goes.
 
+mod ask;
 mod buffer;
 mod compact;
 mod corrupt;
 mod crash;
 mod fault;
+mod hostile;
 mod kept;
+mod lost;
 mod machine;
-mod model;
+pub(crate) mod model;
+mod panic;
 mod planted;
 mod repair;
 #[cfg(feature = "shuttle")]

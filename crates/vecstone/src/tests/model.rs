@@ -1,5 +1,6 @@
 //! A store beside a plain map of what it should hold.
 
+use super::ask;
 use crate::disk::Disk;
 use crate::disk::sim::{Image, SimDisk};
 use crate::error::{Error, Result};
@@ -30,10 +31,10 @@ fn kept(content: &Content, id: &str) -> Option<String> {
 
 /// Small, seeded random numbers (SplitMix64, Steele et al. 2014).
 #[derive(Debug, Clone)]
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -86,6 +87,8 @@ pub(super) struct Run {
     /// How it is opened.
     pub(super) options: OpenOptions,
     version: u8,
+    /// Deletes so far: each takes the next of the entry points.
+    deletes: usize,
 }
 
 pub(super) fn identity() -> Identity {
@@ -111,7 +114,7 @@ impl Run {
         // The same run writes the same bytes.
         crate::files::seed_random(1);
         let door = Arc::new(disk.clone());
-        Run { door, disk, model: Model::new(), store: None, options: options(), version: 0 }
+        Run { door, disk, model: Model::new(), store: None, options: options(), version: 0, deletes: 0 }
     }
 
     pub(super) fn create(&mut self) -> Result<()> {
@@ -152,6 +155,12 @@ impl Run {
     /// Segments of so many records.
     pub(super) fn segments_of(&mut self, records: u64) -> &mut Run {
         self.options = self.options.clone().segment_records(records);
+        self
+    }
+
+    /// Compactions make segments of so many rows at most; a batch that is larger has one of its own.
+    pub(super) fn rows_of(&mut self, rows: u64) -> &mut Run {
+        self.options.settings.limits.dat = 256 + rows * u64::from(DIM) * 4;
         self
     }
 
@@ -212,13 +221,14 @@ impl Run {
         let mut content = self.model.states.last().expect("never empty").clone();
         content.retain(|id, _| !ids.contains(&id.as_str()));
         self.model.states.push(content);
-        let deleted = self.store().delete_many(ids).map(drop);
+        self.deletes += 1;
+        let deleted = ask::delete(self.store(), ids, self.deletes, None).map(drop);
         self.settle(deleted)
     }
 
     /// A batch that was refused with the store going on never happened.
     fn settle(&mut self, outcome: Result<()>) -> Result<()> {
-        if outcome.as_ref().is_err_and(|error| !error.stops_writing()) {
+        if outcome.as_ref().is_err_and(|error| !error.stops_writing() && !ask::is_kept(error)) {
             self.model.states.pop();
         }
         outcome
@@ -262,7 +272,8 @@ impl Run {
         self.settle(written)?;
         content.retain(|id, _| !delete.contains(&id.as_str()));
         self.model.states.push(content);
-        let deleted = store.delete_many(delete).map(drop);
+        self.deletes += 1;
+        let deleted = ask::delete(store, delete, self.deletes, None).map(drop);
         self.settle(deleted)
     }
 
@@ -334,8 +345,7 @@ pub(super) fn content(store: &VectorStore) -> Result<Content> {
     let mut content = Content::new();
     for item in store.iter()? {
         let (id, vector) = item?;
-        assert_eq!(store.get(&id)?.as_ref(), Some(&vector), "get and iter differ for {id}");
-        assert!(store.contains(&id)?);
+        assert_eq!(ask::get(store, &id)?.as_ref(), Some(&vector), "get and iter differ for {id}");
         let document = store.get_document(&id)?;
         content.insert(id.to_string(), (row(&vector).0, document));
     }

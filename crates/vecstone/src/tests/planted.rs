@@ -35,7 +35,7 @@ fn kept_documents_catch(bug: Bug) -> bool {
 
 /// Whether the fault injection fails with this bug planted.
 fn faults_catch(bug: Bug) -> bool {
-    ["put", "two_batches_one_flush", "close"].into_iter().any(|name| {
+    ["put", "two_batches_one_flush", "close", "batch_then_put"].into_iter().any(|name| {
         let workload = WORKLOADS.into_iter().find(|workload| workload.0 == name).expect("a workload");
         with(bug, || fails(|| fail_each_call(workload, &mut BTreeSet::new()).map(drop)))
     })
@@ -55,6 +55,31 @@ fn readers_catch(bug: Bug) -> bool {
 /// Whether syncs that lie make a test fail with this bug planted.
 fn lies_catch(bug: Bug) -> bool {
     with(bug, || fails(|| super::fault::lie_at_each_sync().map(drop)))
+}
+
+/// Whether a test of all entry points, or of compactions, fails with this bug planted.
+fn caught_by(bug: Bug, test: fn() -> Result<(), String>) -> bool {
+    with(bug, || fails(test))
+}
+
+fn deletes_catch(bug: Bug) -> bool {
+    caught_by(bug, super::ask::what_is_there_is_deleted)
+}
+
+fn durable_deletes_catch(bug: Bug) -> bool {
+    caught_by(bug, super::ask::nothing_found_is_waited_for)
+}
+
+fn moves_catch(bug: Bug) -> bool {
+    caught_by(bug, super::ask::what_moves_meanwhile_is_found)
+}
+
+fn full_batches_catch(bug: Bug) -> bool {
+    caught_by(bug, super::ask::a_filter_deletes_more_than_a_batch)
+}
+
+fn compactions_catch(bug: Bug) -> bool {
+    caught_by(bug, super::compact::what_dies_meanwhile_stays_dead)
 }
 
 /// A test fails by its result or by a panic.
@@ -102,8 +127,17 @@ caught! {
     a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
     a_short_write_taken_for_whole_is_caught: IgnoreShortWrite by faults_catch;
     an_append_behind_a_failed_one_is_caught: AppendAfterFailure by faults_catch;
+    a_durable_delete_that_does_not_wait_is_caught: NothingIsDurable by durable_deletes_catch;
+    a_read_behind_its_version_is_caught: TryBehindVersion by faults_catch;
+    a_version_loaded_before_the_buffer_is_caught: ViewBeforeBuffer by moves_catch;
+    a_delete_that_overtakes_the_buffer_is_caught: TurnWithoutBuffer by deletes_catch;
+    a_delete_that_ends_with_a_full_batch_is_caught: OneBatchOnly by full_batches_catch;
+    kills_of_the_first_output_only_are_caught: KillsOfFirstOutput by compactions_catch;
+    kills_of_the_first_output_only_are_caught_after_crashes: KillsOfFirstOutput by segments_catch;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
+    numbers_of_a_manifest_taken_as_they_are_are_caught: UncheckedManifest by super::hostile::contradictions_catch;
+    a_clean_up_of_others_files_is_caught: RemoveOthersFiles by super::hostile::files_of_others_catch;
     a_store_started_over_is_caught: StartOverWithCommits by super::corrupt::a_store_is_started_over;
 }
 

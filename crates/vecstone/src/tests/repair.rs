@@ -14,8 +14,8 @@ use std::sync::Arc;
 const TO: &str = "/r";
 
 /// The bits of a vector, and its document.
-type Value = (Vec<u32>, Option<String>);
-type Content = BTreeMap<Id, Value>;
+pub(super) type Value = (Vec<u32>, Option<String>);
+pub(super) type Content = BTreeMap<Id, Value>;
 
 /// A store of small segments in the making.
 struct Make {
@@ -29,9 +29,9 @@ struct Make {
 }
 
 /// A closed store.
-struct Made {
-    image: Image,
-    now: Content,
+pub(super) struct Made {
+    pub(super) image: Image,
+    pub(super) now: Content,
     ever: BTreeMap<Id, Vec<Value>>,
 }
 
@@ -100,29 +100,29 @@ impl Make {
     }
 }
 
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
 }
 
-fn without(made: &Made, names: &[&str]) -> Image {
+pub(super) fn without(made: &Made, names: &[&str]) -> Image {
     let mut image = made.image.clone();
     names.iter().for_each(|name| assert!(image.files.remove(&file(name)).is_some(), "there is no {name}"));
     image
 }
 
-fn without_ids(image: &Image) -> Image {
+pub(super) fn without_ids(image: &Image) -> Image {
     let mut image = image.clone();
     image.files.retain(|path, _| path.extension().is_none_or(|suffix| suffix != "ids"));
     image
 }
 
-fn changed(image: &Image, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Image {
+pub(super) fn changed(image: &Image, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Image {
     let mut image = image.clone();
     change(image.files.get_mut(&file(name)).unwrap_or_else(|| panic!("there is no {name}")));
     image
 }
 
-fn flipped(image: &Image, name: &str, at: usize) -> Image {
+pub(super) fn flipped(image: &Image, name: &str, at: usize) -> Image {
     changed(image, name, |bytes| bytes[at] ^= 0x10)
 }
 
@@ -151,7 +151,7 @@ fn repaired(image: &Image) -> Result<(RepairReport, Content)> {
 }
 
 /// As [`repaired`], and nothing is there that never was.
-fn check(made: &Made, image: &Image) -> (RepairReport, Content) {
+pub(super) fn check(made: &Made, image: &Image) -> (RepairReport, Content) {
     let (report, content) = repaired(image).expect("repaired");
     for (id, (vector, document)) in &content {
         let held = made.ever.get(id).unwrap_or_else(|| panic!("{id} was never stored"));
@@ -161,7 +161,7 @@ fn check(made: &Made, image: &Image) -> (RepairReport, Content) {
     (report, content)
 }
 
-fn lists(report: &RepairReport, id: &str) -> bool {
+pub(super) fn lists(report: &RepairReport, id: &str) -> bool {
     report.dropped.iter().any(|dropped| dropped.id == Some(Id::from(id)))
 }
 
@@ -186,7 +186,7 @@ fn check_all_but(made: &Made, image: &Image, ids: &[&str], what: &str) -> Repair
 }
 
 /// Three segments (1 and 2 sealed), upserts and deletes across them, no compaction.
-fn plain() -> Made {
+pub(super) fn plain() -> Made {
     let mut make = Make::new();
     make.put(&["a", "b", "c", "d"]);
     make.put(&["e", "f"]).put(&["a", "g"]);
@@ -195,7 +195,7 @@ fn plain() -> Made {
 }
 
 /// Documents, and a segment made from others.
-fn rich() -> Made {
+pub(super) fn rich() -> Made {
     let mut make = Make::new();
     make.put_with(&["a", "b", "c", "d"], true);
     make.put_with(&["e", "f"], true).put_with(&["a", "g"], true);
@@ -204,7 +204,7 @@ fn rich() -> Made {
     make.close()
 }
 
-fn names(image: &Image, suffix: &str) -> Vec<String> {
+pub(super) fn names(image: &Image, suffix: &str) -> Vec<String> {
     let ours = image.files.keys().filter(|path| path.starts_with(DIR));
     let names = ours.filter_map(|path| path.file_name()?.to_str()).filter(|name| name.ends_with(suffix));
     names.map(str::to_owned).collect()
@@ -306,7 +306,7 @@ fn a_lost_list_of_dead_rows_makes_its_rows_doubtful() {
 }
 
 /// A delete in a log that compaction replaced since: only `.del` knows of it.
-fn deleted_in_del_only() -> Made {
+pub(super) fn deleted_in_del_only() -> Made {
     // Rows so long that one dead one is worth a compaction, if it is more than three in ten.
     let mut make = Make::with(65_536, &small().compact_at(0.3));
     make.put(&["a", "b", "c", "d"]).put(&["e", "f"]).delete(&["a"]).put(&["e"]);

@@ -2,11 +2,13 @@
 //! who goes on. `VECSTONE_SCHEDULES` says how many schedules each test tries, half of them at random, half with few
 //! preemptions at random places (PCT). A failure prints its schedule; `shuttle::replay` runs it again.
 
+use super::ask::{self, DELETES, GETS};
 use super::model::{DIM, DIR, identity, look, options, root};
 use crate::close::close;
 use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::{Image, Lie, SimDisk};
 use crate::error::{Error, Result};
+use crate::id::AsId;
 use crate::settings::Durability::{Buffered, Sync};
 use crate::snapshot::Snapshot;
 use crate::{Document, Metric, OpenOptions, VectorStore};
@@ -41,6 +43,10 @@ fn below(n: usize) -> usize {
     thread_rng().gen_range(0..n)
 }
 
+fn any_durability() -> crate::Durability {
+    [Buffered, Sync][below(2)]
+}
+
 /// Options with the threads in the background and no timer.
 fn background() -> OpenOptions {
     let mut options = options().buffer_bytes(1 << 20).flush_interval(Duration::from_secs(3600));
@@ -66,6 +72,17 @@ impl Shared {
 
     fn put(&self, id: &str, version: u8, durability: crate::Durability) -> Result<()> {
         self.store.put_with(id, &vector(version), Some(durability))
+    }
+
+    /// The vector of an id, by any of the entry points.
+    fn get(&self, id: &str) -> Option<Vec<f32>> {
+        let (name, get) = GETS[below(GETS.len())];
+        get(&self.store, id.as_id()).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Deletes an id, by any of the entry points.
+    fn delete(&self, id: &str, durability: crate::Durability) -> Result<usize> {
+        ask::delete(&self.store, &[id], below(DELETES.len()), Some(durability))
     }
 
     /// What a power cut now leaves with everything lost that may be lost.
@@ -163,25 +180,25 @@ fn publish_and_read(options: &OpenOptions) {
         for version_now in 2..6 {
             put_batch(&shared.store, version_now);
             for id in BATCH {
-                let row = shared.store.get(id).expect("get").expect("there");
+                let row = shared.get(id).expect("there");
                 assert_eq!(version(&row), version_now, "own writes are read");
             }
         }
     });
     let deletes = shared.spawn(|shared| {
         for version_now in 1..4 {
-            shared.put("d", version_now, Buffered).expect("put");
-            let row = shared.store.get("d").expect("get").expect("there");
+            shared.put("d", version_now, any_durability()).expect("put");
+            let row = shared.get("d").expect("there");
             assert_eq!(version(&row), version_now, "own writes are read");
-            assert!(shared.store.delete("d").expect("delete"), "own writes are deleted");
-            assert!(shared.store.get("d").expect("get").is_none(), "own deletes are read");
+            assert_eq!(shared.delete("d", any_durability()).expect("delete"), 1, "own writes are deleted");
+            assert!(shared.get("d").is_none(), "own deletes are read");
             assert!(!shared.store.contains("d").expect("contains"), "own deletes are read");
         }
     });
     let gets = shared.spawn(|shared| {
         let mut last = [0; 3];
         for at in [0, 1, 2, 1, 0, 2] {
-            let row = shared.store.get(BATCH[at]).expect("get");
+            let row = shared.get(BATCH[at]);
             let now = version(&row.unwrap_or_else(|| panic!("{} is missing", BATCH[at])));
             assert!(now >= last[at], "{now} after {}", last[at]);
             last[at] = now;
@@ -266,6 +283,52 @@ fn each_caller_returns_after_a_sync_that_covers_it() {
         }
         shared.check_goes_on();
         shared.check_acked();
+    });
+}
+
+#[test]
+fn a_durable_delete_is_durable_whoever_deletes_what_it_does_not_find() {
+    check(|| {
+        let base = if below(2) == 0 { background() } else { options().buffer_bytes(1 << 20) };
+        let shared = Shared::new(&base.segment_records([4, 1000][below(2)]));
+        put_batch(&shared.store, 1);
+        let deletes = |_| {
+            shared.spawn(|shared| {
+                let mut gone: Vec<(&str, Image)> = Vec::new();
+                for id in BATCH {
+                    let durability = any_durability();
+                    shared.delete(id, durability).expect("no fault");
+                    if durability == Sync {
+                        gone.push((id, shared.durable()));
+                    }
+                }
+                gone
+            })
+        };
+        for (id, image) in join((0..3).map(deletes)).concat() {
+            let (_, content) = look(&SimDisk::new(&image), true).expect("opens").expect("a store");
+            assert!(!content.contains_key(id), "{id} was deleted durably: {content:?}");
+        }
+    });
+}
+
+#[test]
+fn a_panic_reaches_each_caller() {
+    check(|| {
+        let threads = below(2) == 0;
+        let base = if threads { background() } else { options().buffer_bytes(1 << 20) };
+        let shared = Shared::new(&base.segment_records([4, 1000][below(2)]));
+        let engine = shared.store.engine().expect("writable").expect("a dimension").clone();
+        let place = ["accept", "write", "publish", "sync", "durable", "seal", "replace"][below(7)];
+        engine.hooks.plant(place, || panic!("planted"));
+        group_commit(&shared, threads);
+        if !engine.hooks.is_planted() {
+            assert!(matches!(shared.put("later", 1, Sync), Err(Error::Poisoned { .. })));
+            assert!(matches!(shared.store.flush(), Err(Error::Poisoned { .. })));
+            assert!(matches!(close(&engine), Err(Error::Poisoned { .. })));
+        }
+        shared.check_acked();
+        shared.store.iter().expect("iter").for_each(|row| _ = row.expect("reads"));
     });
 }
 

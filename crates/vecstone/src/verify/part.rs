@@ -175,12 +175,12 @@ impl Checker<'_> {
                 let consequence = if self.mask.is_live(row) { NAMELESS } else { DEAD };
                 self.report.add(&path, at, format!("the id of row {row} is lost"), consequence);
             }
-            Seen::Torn(bytes) => self.report.tail_bytes += bytes,
+            Seen::Torn { bytes, .. } => self.report.tail_bytes += bytes,
             Seen::Unreadable(ref bytes) => {
                 let what = format!("{} bytes cannot be read", bytes.end - bytes.start);
                 self.in_log(bytes.start, None, what, IN_LOG);
             }
-            Seen::Deleted { .. } | Seen::Kill { .. } | Seen::Base(_) => {}
+            Seen::Deleted { .. } | Seen::Kill { .. } | Seen::Base(_) | Seen::Unlogged(_) => {}
         }
         Ok(())
     }
@@ -210,8 +210,12 @@ impl Checker<'_> {
         let Some((named, window)) = &mut self.dat else { return Ok(()) };
         let header = &self.part.header;
         let start = header.row_start(row.into());
-        let holds = |bytes: &[u8]| header.identity.row_crc(row.into(), bytes) == crc;
-        let wrong = wrong(window, start..start + header.stride(), holds)?;
+        let check = |bytes: &[u8]| match header.identity.row_crc(row.into(), bytes) == crc {
+            true if is_finite(bytes) => None,
+            true => Some("holds what is not a finite number"),
+            false => Some(NO_MATCH),
+        };
+        let wrong = wrong(window, start..start + header.stride(), check)?;
         let named = *named;
         if let Some(wrong) = wrong {
             let consequence = if self.mask.is_live(row) { LOST } else { DEAD };
@@ -227,11 +231,13 @@ impl Checker<'_> {
         let null = NULL_LINE.len() as u64;
         let (start, len) =
             if doc.len == 0 { (u64::from(row) * null, null) } else { (doc.at, doc.len.into()) };
-        let holds = |bytes: &[u8]| match doc.len {
-            0 => bytes == NULL_LINE,
-            _ => identity.line_crc(row.into(), bytes) == doc.crc,
+        let check = |bytes: &[u8]| match doc.len {
+            0 => (bytes != NULL_LINE).then_some(NO_MATCH),
+            _ if identity.line_crc(row.into(), bytes) != doc.crc => Some(NO_MATCH),
+            _ if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err() => Some("is not JSON"),
+            _ => None,
         };
-        let wrong = wrong(window, start..start.saturating_add(len), holds)?;
+        let wrong = wrong(window, start..start.saturating_add(len), check)?;
         let named = *named;
         match wrong {
             None => {}
@@ -255,22 +261,23 @@ impl Checker<'_> {
 
 const NO_MATCH: &str = "does not match its checksum";
 
+/// Whether no component of a row is NaN or infinite: what a put refuses.
+fn is_finite(row: &[u8]) -> bool {
+    const EXPONENT: u32 = 0x7F80_0000;
+    let (components, _) = row.as_chunks::<4>();
+    components.iter().all(|bytes| u32::from_le_bytes(*bytes) & EXPONENT != EXPONENT)
+}
+
 /// What is wrong with these bytes of a file, if anything is.
 fn wrong(
     window: &mut Window<'_>,
     range: Range<u64>,
-    holds: impl Fn(&[u8]) -> bool,
+    check: impl Fn(&[u8]) -> Option<&'static str>,
 ) -> Result<Option<&'static str>> {
     if range.end > window.len {
         return Ok(Some("is missing: the file ends before it"));
     }
     let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-    let holds = window.at_least(range.start, len)?.get(..len).is_some_and(holds);
-    Ok(if window.is_unreadable(&range) {
-        Some("cannot be read")
-    } else if holds {
-        None
-    } else {
-        Some(NO_MATCH)
-    })
+    let found = window.at_least(range.start, len)?.get(..len).map_or(Some(NO_MATCH), check);
+    Ok(if window.is_unreadable(&range) { Some("cannot be read") } else { found })
 }

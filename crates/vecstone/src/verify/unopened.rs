@@ -25,8 +25,14 @@ const DOUBTFUL: &str = "repair cannot tell which rows were deleted, and lists th
 pub(super) fn verify(dir: &Dir, opening: Error) -> Result<(VerifyReport, Option<u64>)> {
     let mut report = VerifyReport::default();
     let number = match directory::read_manifest(dir) {
+        Ok(manifest) if source::is_foreign(&manifest, &source::candidates(dir)?) => {
+            report.add(&directory::manifest_path(dir), 0, source::FOREIGN, NO_MANIFEST);
+            let found = source::candidates(dir)?;
+            found.into_iter().try_for_each(|candidate| by_name(dir, candidate, &mut report))?;
+            return Ok((report, Some(manifest.number)));
+        }
         Ok(manifest) => {
-            report.bytes += manifest.encode().len() as u64;
+            report.bytes += manifest.len();
             by_manifest(dir, &manifest, &mut report)?;
             Some(manifest.number)
         }
