@@ -44,8 +44,8 @@ class ForkedError(Error):
     ...
 
 class WritingStoppedError(Error):
-    """A write or sync failed before; open the store again."""
-    ...
+    """A write or sync failed before; open the store again. `errno` is what the system said then, if it did."""
+    errno: int | None
 
 class CancelledError(Error):
     """Broken off as asked; nothing was changed."""

@@ -38,7 +38,6 @@ mod resolve;
 mod sync;
 
 use documents::Lost;
-use erase::LOOKS;
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -326,47 +325,6 @@ impl Engine {
             buffer.push(std::iter::once(change))
         })
         .map(Some)
-    }
-
-    /// Deletes those of the ids that are there now, in one batch; returns how many.
-    pub(crate) fn delete(&self, mut ops: Vec<Op<'_>>, durability: Durability) -> Result<usize> {
-        ops.sort_unstable_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
-        ops.dedup_by(|a, b| a.id().as_bytes() == b.id().as_bytes());
-        for _ in 0..LOOKS {
-            // Looked up without the lock; what happens meanwhile makes it look again.
-            let view = self.published.load_full();
-            let mut there = Vec::new();
-            for op in &ops {
-                there.push(self.is_in(&view, *op.id())?);
-            }
-            let state = self.room(Batch::Ops(&ops).bytes())?;
-            if !Arc::ptr_eq(&view, &self.published.load()) {
-                continue;
-            }
-            let is_there = |(op, there): (&Op<'_>, bool)| {
-                let hash = self.schema.hasher().hash(op.id().as_bytes());
-                state.buffer.find(hash, op.id().as_bytes()).map_or(there, |found| found.op.is_put())
-            };
-            let found: Vec<Op<'_>> = ops
-                .iter()
-                .zip(there)
-                .filter(|(op, there)| state.kind == Some(op.id().kind()) && is_there((op, *there)))
-                .map(|(op, _)| *op)
-                .collect();
-            let (Some(kind), false) = (state.kind, found.is_empty()) else {
-                // What made it nothing may still be on its way to the disk.
-                let goal = Goal { ops: state.buffer.next(), seq: view.seq };
-                drop(state);
-                if planted::is(Bug::NothingIsDurable) {
-                    return Ok(0);
-                }
-                return self.settle(goal, durability).map(|()| 0);
-            };
-            let changes = Batch::Ops(&found).changes(self.schema.hasher());
-            self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
-            return Ok(found.len());
-        }
-        self.delete_in_turn(&ops, durability)
     }
 
     /// Takes a checked batch of `bytes` bytes into the buffer, waiting for room; returns when it is visible, or durable.

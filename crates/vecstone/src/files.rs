@@ -208,7 +208,9 @@ pub(crate) fn random() -> Result<[u8; 16]> {
         }));
     }
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|e| Error::io(Path::new("the system's random source"), "read", io::Error::other(e)))?;
+    getrandom::fill(&mut bytes).map_err(|e| {
+        let source = e.raw_os_error().map_or_else(|| io::Error::other(e), io::Error::from_raw_os_error);
+        Error::io(Path::new("the system's random source"), "read", source)
+    })?;
     Ok(bytes)
 }

@@ -1,5 +1,5 @@
-//! Deleting in the writer's place, as one batch at one place in the order of writing: what a filter selects, and ids
-//! whose look-up others always overtake.
+//! Deleting: ids that are looked up first; in the writer's place, as one batch at one place in the order of writing, what
+//! a filter selects, and ids whose look-up others always overtake.
 //!
 //! Reading documents takes long, and nothing may change between the last look and the batch. So most of the looking is
 //! done while others write; then, in the writer's place, only at what they wrote meanwhile. What is accepted into the
@@ -20,7 +20,7 @@ use crate::view::View;
 use std::sync::Arc;
 
 /// Looks without the writer's place, at most: each one looks at what was written during the one before.
-pub(super) const LOOKS: usize = 4;
+const LOOKS: usize = 4;
 
 /// A batch of deletes; none, if nothing matched.
 struct Erased {
@@ -32,6 +32,47 @@ struct Erased {
 }
 
 impl Engine {
+    /// Deletes those of the ids that are there now, in one batch; returns how many.
+    pub(crate) fn delete(&self, mut ops: Vec<Op<'_>>, durability: Durability) -> Result<usize> {
+        ops.sort_unstable_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
+        ops.dedup_by(|a, b| a.id().as_bytes() == b.id().as_bytes());
+        for _ in 0..LOOKS {
+            // Looked up without the lock; what happens meanwhile makes it look again.
+            let view = self.published.load_full();
+            let mut there = Vec::new();
+            for op in &ops {
+                there.push(self.is_in(&view, *op.id())?);
+            }
+            let state = self.room(Batch::Ops(&ops).bytes())?;
+            if !Arc::ptr_eq(&view, &self.published.load()) {
+                continue;
+            }
+            let is_there = |(op, there): (&Op<'_>, bool)| {
+                let hash = self.schema.hasher().hash(op.id().as_bytes());
+                state.buffer.find(hash, op.id().as_bytes()).map_or(there, |found| found.op.is_put())
+            };
+            let found: Vec<Op<'_>> = ops
+                .iter()
+                .zip(there)
+                .filter(|(op, there)| state.kind == Some(op.id().kind()) && is_there((op, *there)))
+                .map(|(op, _)| *op)
+                .collect();
+            let (Some(kind), false) = (state.kind, found.is_empty()) else {
+                // What made it nothing may still be on its way to the disk.
+                let goal = Goal { ops: state.buffer.next(), seq: view.seq };
+                drop(state);
+                if planted::is(Bug::NothingIsDurable) {
+                    return Ok(0);
+                }
+                return self.settle(goal, durability).map(|()| 0);
+            };
+            let changes = Batch::Ops(&found).changes(self.schema.hasher());
+            self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
+            return Ok(found.len());
+        }
+        self.delete_in_turn(&ops, durability)
+    }
+
     /// Deletes the ids that a filter selects; returns how many. `threads`: how many may look, 0: not said.
     pub(crate) fn delete_where(
         &self,
@@ -102,7 +143,7 @@ impl Engine {
         Ok(deleted)
     }
 
-    pub(super) fn is_in(&self, view: &View, id: IdRef<'_>) -> Result<bool> {
+    fn is_in(&self, view: &View, id: IdRef<'_>) -> Result<bool> {
         let bytes = id.as_bytes();
         Ok(view.kind == Some(id.kind()) && view.find(self.schema.hasher().hash(bytes), bytes)?.is_some())
     }

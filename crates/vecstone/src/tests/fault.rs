@@ -256,12 +256,18 @@ fn after_a_failed_sync_reads_show_the_durable_state_and_writes_say_why() {
         assert!(matches!(run.flush(), Err(Error::SyncFailed { .. })), "{:?}", faulty.seen());
         let store = run.store.take().expect("open");
         assert!(
-            !store.contains("b").expect("readable") && store.contains("a").expect("readable"),
+            ask::get(&store, "b").expect("readable").is_none()
+                && ask::get(&store, "a").expect("readable").is_some(),
             "only what is durable"
         );
         assert!(matches!(store.put("c", &[0.0; 4]), Err(Error::Poisoned { .. })));
         assert!(matches!(store.flush(), Err(Error::Poisoned { .. })));
-        assert!(matches!(store.delete("a"), Err(Error::Poisoned { .. })));
+        for (way, (name, _)) in ask::DELETES.iter().enumerate() {
+            for id in ["a", "b"] {
+                let refused = ask::delete(&store, &[id], way, None);
+                assert!(matches!(refused, Err(Error::Poisoned { .. })), "{name}: {refused:?}");
+            }
+        }
         let text = store.close().expect_err("close says it too").to_string();
         assert!(text.contains("sync failed"), "{text}");
         after_crash(&sim, &run.model).unwrap_or_else(|why| panic!("{why}"));

@@ -133,7 +133,6 @@ caught! {
     a_delete_that_overtakes_the_buffer_is_caught: TurnWithoutBuffer by deletes_catch;
     a_delete_that_ends_with_a_full_batch_is_caught: OneBatchOnly by full_batches_catch;
     kills_of_the_first_output_only_are_caught: KillsOfFirstOutput by compactions_catch;
-    kills_of_the_first_output_only_are_caught_after_crashes: KillsOfFirstOutput by segments_catch;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
     numbers_of_a_manifest_taken_as_they_are_are_caught: UncheckedManifest by super::hostile::contradictions_catch;

@@ -438,7 +438,7 @@ fn what_is_held_stays_while_segments_are_replaced() {
                     put_batch(&shared.store, version);
                     shared.put("e", version, Buffered).expect("put");
                     shared.store.flush().expect("flush");
-                    assert!(shared.store.delete("e").expect("delete"));
+                    assert_eq!(shared.delete("e", any_durability()).expect("delete"), 1);
                 }
             }),
         ];
@@ -541,9 +541,9 @@ fn a_clear_is_seen_at_one_moment() {
             assert_eq!((snapshot.len(), there.len()), (there.len(), snapshot.iter().count()));
         });
         shared.store.clear().expect("clear");
-        assert_eq!(shared.store.get("a").expect("get"), None);
+        assert_eq!(shared.get("a"), None);
         join([writes, large, compacts, reads]);
-        assert_eq!(shared.store.get("a").expect("get"), None, "it came back");
+        assert_eq!(shared.get("a"), None, "it came back");
         let rows = shared.store.len().expect("len");
         close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
         let (store, _) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
@@ -569,7 +569,7 @@ fn a_full_buffer_lets_writers_go_on() {
         });
         join([writer("x"), writer("y"), writer("z"), large]);
         assert_eq!(shared.store.len().expect("len"), 18);
-        assert_eq!(version(&shared.store.get("a").expect("get").expect("there")), 2);
+        assert_eq!(version(&shared.get("a").expect("there")), 2);
         shared.ack("z4", shared.store.flush()).expect("flush");
         shared.check_acked();
     });
