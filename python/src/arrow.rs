@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use vecstone::IdRef;
+use vecstone::{Document, IdRef};
 use vecstone_arrow::arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, reader_of, rows_of};
 
@@ -148,7 +148,7 @@ pub(crate) fn unchanged<'py>(
     snapshot: &vecstone::Snapshot,
     ids: &Ids,
     vectors: &Bound<'_, PyAny>,
-    lines: &[Option<String>],
+    lines: &[Document<String>],
 ) -> PyResult<Bound<'py, PyArray1<bool>>> {
     let (vectors, dim) = vectors::copy_rows(vectors, ids.len())?;
     if snapshot.dim() == 0 || ids.len() == 0 {
@@ -163,8 +163,12 @@ pub(crate) fn unchanged<'py>(
         let mut one = |row: usize, id: IdRef<'_>, vector: &[f32]| -> vecstone::Result<bool> {
             let there = snapshot.get_into(id, &mut stored)?;
             let same = there && stored.iter().zip(vector).all(|(a, b)| a.to_bits() == b.to_bits());
-            let line = lines.get(row).and_then(Option::as_deref);
-            Ok(same && same_document(snapshot.get_document(id)?.as_deref(), line))
+            Ok(same
+                && match lines.get(row).map(Document::as_deref).unwrap_or_default() {
+                    Document::Keep => true,
+                    Document::None => snapshot.get_document(id)?.is_none(),
+                    Document::Json(line) => same_document(snapshot.get_document(id)?.as_deref(), line),
+                })
         };
         let rows = ids.refs().into_iter().zip(vectors.chunks_exact(dim)).enumerate();
         rows.map(|(row, (id, vector))| one(row, id, vector)).collect::<vecstone::Result<Vec<bool>>>()
@@ -172,12 +176,11 @@ pub(crate) fn unchanged<'py>(
     Ok(PyArray1::from_vec(py, same.or_raise()?))
 }
 
-/// Whether two JSON texts say the same.
-fn same_document(stored: Option<&str>, line: Option<&str>) -> bool {
-    let line = line.filter(|line| *line != "null");
-    stored == line
-        || stored.zip(line).is_some_and(|(stored, line)| {
+/// Whether the stored document says what this one does; `null` says nothing.
+fn same_document(stored: Option<&str>, line: &str) -> bool {
+    line == "null"
+        || stored.is_some_and(|stored| {
             let parse = |text| serde_json::from_str::<serde_json::Value>(text).ok();
-            parse(stored).is_some() && parse(stored) == parse(line)
+            stored == line || (parse(stored).is_some() && parse(stored) == parse(line))
         })
 }

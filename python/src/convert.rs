@@ -5,15 +5,36 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use std::collections::HashSet;
+use vecstone::Document;
 
-/// A document as JSON text; `None` for Python's None.
-pub(crate) fn to_json(document: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+/// What `vecstone.NO_DOCUMENT` is: in the place of a document it says that there is none from then on.
+#[pyclass(frozen, module = "vecstone")]
+pub(crate) struct NoDocument;
+
+#[pymethods]
+impl NoDocument {
+    fn __repr__(&self) -> &'static str {
+        "vecstone.NO_DOCUMENT"
+    }
+
+    /// Copies and pickles are the constant.
+    fn __reduce__(&self) -> &'static str {
+        "NO_DOCUMENT"
+    }
+}
+
+/// What a call says of a document: None, that the stored one stays; `NO_DOCUMENT`, that there is none; else the value as
+/// JSON text.
+pub(crate) fn to_json(document: &Bound<'_, PyAny>) -> PyResult<Document<String>> {
     if document.is_none() {
-        return Ok(None);
+        return Ok(Document::Keep);
+    }
+    if document.is_instance_of::<NoDocument>() {
+        return Ok(Document::None);
     }
     let text = encoder(document.py())?.call1((document,))?;
     check_keys(document)?;
-    Ok(Some(text.cast::<PyString>()?.to_str()?.to_owned()))
+    Ok(Document::Json(text.cast::<PyString>()?.to_str()?.to_owned()))
 }
 
 /// Refuses objects of which two keys become the same: JSON's are strings, and Python makes strings of some others. Not
@@ -47,8 +68,27 @@ fn check_unlike(keys: &Bound<'_, PyList>) -> PyResult<()> {
     Ok(())
 }
 
-/// The documents of a batch, each JSON text or none.
-pub(crate) fn many_to_json(documents: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Option<String>>> {
+/// A document that is JSON text already.
+pub(crate) struct Line(pub(crate) Document<String>);
+
+impl<'py> FromPyObject<'_, 'py> for Line {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Line> {
+        if object.is_instance_of::<NoDocument>() {
+            return Ok(Line(Document::None));
+        }
+        Ok(Line(Document::given(object.extract()?)))
+    }
+}
+
+/// The same of several documents that are JSON text already.
+pub(crate) fn lines_of(lines: Option<Vec<Line>>) -> Vec<Document<String>> {
+    lines.unwrap_or_default().into_iter().map(|line| line.0).collect()
+}
+
+/// The documents of a batch.
+pub(crate) fn many_to_json(documents: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Document<String>>> {
     let Some(documents) = documents else { return Ok(Vec::new()) };
     let py = documents.py();
     let mut lines = Vec::new();

@@ -1,13 +1,16 @@
 //! Errors of the library as Python's: built-in exceptions where Python has the word.
 
+use crate::ids::to_python;
 use pyo3::exceptions::{
-    PyException, PyFileExistsError, PyFileNotFoundError, PyMemoryError, PyOSError, PyTypeError, PyValueError,
+    PyException, PyFileExistsError, PyFileNotFoundError, PyKeyError, PyMemoryError, PyOSError, PyTypeError,
+    PyValueError,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use pyo3::{Python, create_exception};
 use std::io;
 use std::path::Path;
-use vecstone::Error as E;
+use vecstone::{Error as E, Id};
 
 create_exception!(vecstone, Error, PyException, "What Python has no word for; the base of the others here.");
 create_exception!(
@@ -65,12 +68,14 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::BatchTooLarge { .. }
         | E::InvalidDim { .. }
         | E::InvalidDocument { .. }
+        | E::NotAnObject { .. }
         | E::InvalidFilter { .. }
         | E::InvalidRadius
         | E::NoSuchRow { .. }
         | E::InItself { .. }
         | E::Closed => PyValueError::new_err(text),
         E::IdKind { .. } => PyTypeError::new_err(text),
+        E::UnknownIds { ids } => unknown(ids),
         E::NotFound { path } => {
             let text = "no store there; check the path, or create one";
             PyFileNotFoundError::new_err((ENOENT, text, path.clone()))
@@ -105,6 +110,15 @@ pub(crate) fn raised(error: &E) -> PyErr {
         E::Cancelled => CancelledError::new_err(text),
         _ => Error::new_err(text),
     }
+}
+
+/// `KeyError` with all of the ids.
+fn unknown(ids: &[Id]) -> PyErr {
+    Python::attach(|py| {
+        let ids = ids.iter().map(|id| to_python(py, id)).collect::<PyResult<Vec<_>>>();
+        let args = ids.and_then(|ids| PyTuple::new(py, ids));
+        args.map_or_else(|error| error, |args| PyKeyError::new_err(args.unbind()))
+    })
 }
 
 /// As `errno` of Python has them, everywhere.

@@ -4,20 +4,22 @@
 //! have to wait. No call waits for a lock of ours while it holds the interpreter, and none takes the interpreter while it
 //! holds one.
 
+use crate::convert;
 use crate::error::{OrRaise, raised};
 use crate::ids::{Ids, OneId};
 use crate::iterate::{Gives, RowIter};
 use crate::open::{self, Mode};
-use crate::reading::of_kind;
+use crate::reading::{all_of_kind, of_kind};
 use crate::shared::Shared;
 use crate::vectors;
 use numpy::PyArray1;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use vecstone::{AsId, Durability, Error, Op, VectorStore};
+use vecstone::{AsId, Document, Durability, Error, Op, VectorStore};
 
 /// A handle of a store.
 #[pyclass(subclass, frozen, module = "vecstone._core")]
@@ -37,6 +39,15 @@ fn with_row<R>(take: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     let taken = take(&mut row);
     ROW.set(row);
     taken
+}
+
+/// Refuses documents that are not as many as their ids.
+pub(crate) fn check_count(ids: usize, documents: usize) -> PyResult<()> {
+    if ids == documents {
+        return Ok(());
+    }
+    let text = format!("{ids} ids, but {documents} documents; give one for each id");
+    Err(PyValueError::new_err(text))
 }
 
 impl Store {
@@ -96,7 +107,7 @@ impl Store {
         py: Python<'_>,
         id: &OneId<'_>,
         vector: &Bound<'_, PyAny>,
-        document: Option<&str>,
+        document: Document<&str>,
         durability: Durability,
     ) -> PyResult<()> {
         with_row(|row| {
@@ -110,17 +121,39 @@ impl Store {
         })
     }
 
+    pub(crate) fn change_documents(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        documents: &Bound<'_, PyAny>,
+        durability: Option<&str>,
+        merges: bool,
+    ) -> PyResult<()> {
+        let durability = Some(self.durability_of(durability)?);
+        let (ids, lines) = (Ids::of(ids)?, convert::many_to_json(Some(documents))?);
+        check_count(ids.len(), lines.len())?;
+        self.with(py, |store| {
+            let ids = ids.refs();
+            all_of_kind(store.kind(), &ids)?;
+            let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
+            match merges {
+                false => store.put_documents(&ids, &lines, durability),
+                true => store.update_documents(&ids, &lines, durability),
+            }
+        })
+    }
+
     pub(crate) fn write_many(
         &self,
         py: Python<'_>,
         ids: &Ids,
         vectors: &Bound<'_, PyAny>,
-        lines: &[Option<String>],
+        lines: &[Document<String>],
         durability: Durability,
     ) -> PyResult<()> {
         vectors::with_rows(vectors, ids.len(), |source, dim| {
             self.with(py, |store| {
-                let lines: Vec<_> = lines.iter().map(Option::as_deref).collect();
+                let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
                 store.put_rows(&ids.refs(), source, dim, &lines, Some(durability))
             })
         })

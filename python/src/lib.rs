@@ -24,6 +24,8 @@ mod _core {
     #[pymodule_export]
     use super::arrow::Rows;
     #[pymodule_export]
+    use super::convert::NoDocument;
+    #[pymodule_export]
     use super::handle::Store;
     #[pymodule_export]
     use super::iterate::RowIter;
@@ -58,6 +60,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("NO_DOCUMENT", super::convert::NoDocument)?;
         super::shared::init();
         super::error::add_to(module)
     }

@@ -35,7 +35,7 @@ impl Chosen {
     /// From a dict over documents, or a collection of ids.
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Chosen> {
         if object.cast::<PyMapping>().is_ok() {
-            let text = convert::to_json(object)?.unwrap_or_default();
+            let text = convert::to_json(object)?.json().unwrap_or_default();
             return Ok(Chosen { filter: Filter::parse(&text).or_raise()?, kind: None });
         }
         if object.is_callable() || object.try_iter().is_err() {

@@ -1,9 +1,9 @@
 //! What a store answers to Python, call by call; `handle` says how it gets to the engine.
 
 use crate::arrow;
-use crate::convert;
+use crate::convert::{self, Line};
 use crate::error::OrRaise;
-use crate::handle::Store;
+use crate::handle::{Store, check_count};
 use crate::ids::{self, Ids};
 use crate::iterate::{Gives, RowIter};
 use crate::numbers;
@@ -13,12 +13,12 @@ use crate::segments::Segment;
 use crate::shared::Wishes;
 use crate::vectors;
 use numpy::PyArray1;
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use vecstone::{AsId, VectorStore};
+use vecstone::{AsId, Document, VectorStore};
 
 #[pymethods]
 impl Store {
@@ -53,10 +53,11 @@ impl Store {
 
     // ---- writing ----
 
-    /// Stores a vector under an id, or replaces vector and document of a stored id.
+    /// Stores a vector under an id, or replaces the vector of a stored id.
     ///
-    /// `vector`: shape (dim,), any real dtype, rounded to float32; NaN and infinity are refused. `document`: any JSON value;
-    /// without one, a stored document goes. Keys that are int, float, bool or None become strings, as `json.dumps` has it.
+    /// `vector`: shape (dim,), any real dtype, rounded to float32; NaN and infinity are refused. `document`: any JSON value.
+    /// None keeps the document that is stored, `vecstone.NO_DOCUMENT` removes it. Keys that are int, float, bool or None
+    /// become strings, as `json.dumps` has it.
     /// `durability`: "buffered" returns when the write is accepted (this handle sees it at once, the background flushes it),
     /// "sync" when it survives a power cut; None is what `open` was told.
     ///
@@ -73,7 +74,7 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        let (id, document) = (ids::one(id)?, document.map_or(Ok(None), convert::to_json)?);
+        let (id, document) = (ids::one(id)?, document.map_or(Ok(Document::Keep), convert::to_json)?);
         self.write_one(py, &id, vector, document.as_deref(), durability)
     }
 
@@ -85,8 +86,8 @@ impl Store {
     ///
     /// `ids`: n of str, int (0 to 2**64 - 2, numpy integers too) or uuid.UUID, all of one kind. `vectors`: array or nested list
     /// of shape (n, dim), any real dtype, byte order and strides. An array is copied and rounded a mebibyte at a time, so
-    /// memory stays small; a list, and a long double, becomes an array as a whole first. `documents`: n JSON values, None
-    /// where there is none. Everything is checked before the first byte is written. Up to 1 GiB of vectors and 4,194,304
+    /// memory stays small; a list, and a long double, becomes an array as a whole first. `documents`: n JSON values; None
+    /// keeps the document that is stored, `vecstone.NO_DOCUMENT` removes it. Everything is checked before the first byte is written. Up to 1 GiB of vectors and 4,194,304
     /// rows are one batch; more become consecutive ones. Errors as of `put`.
     #[pyo3(signature = (ids, vectors, documents=None, *, durability=None))]
     fn put_many(
@@ -99,11 +100,8 @@ impl Store {
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
         let (ids, lines) = (Ids::of(ids)?, convert::many_to_json(documents)?);
-        if documents.is_some() && lines.len() != ids.len() {
-            let (ids, documents) = (ids.len(), lines.len());
-            return Err(PyValueError::new_err(format!(
-                "{ids} ids, but {documents} documents; give one for each id"
-            )));
+        if documents.is_some() {
+            check_count(ids.len(), lines.len())?;
         }
         self.write_many(py, &ids, vectors, &lines, durability)
     }
@@ -114,11 +112,11 @@ impl Store {
         py: Python<'_>,
         ids: &Bound<'_, PyAny>,
         vectors: &Bound<'_, PyAny>,
-        lines: Option<Vec<Option<String>>>,
+        lines: Option<Vec<Line>>,
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        self.write_many(py, &Ids::of(ids)?, vectors, &lines.unwrap_or_default(), durability)
+        self.write_many(py, &Ids::of(ids)?, vectors, &convert::lines_of(lines), durability)
     }
 
     /// Which of the rows are stored already, with the same bytes and the same document: bool of shape (n,).
@@ -127,10 +125,63 @@ impl Store {
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
         vectors: &Bound<'py, PyAny>,
-        lines: Option<Vec<Option<String>>>,
+        lines: Option<Vec<Line>>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
-        let (ids, lines, snapshot) = (Ids::of(ids)?, lines.unwrap_or_default(), self.snapshot_now(py)?);
+        let (ids, lines, snapshot) = (Ids::of(ids)?, convert::lines_of(lines), self.snapshot_now(py)?);
         arrow::unchanged(py, &snapshot, &ids, vectors, &lines)
+    }
+
+    /// Replaces the document of an id, and not its vector; None or `vecstone.NO_DOCUMENT` removes it.
+    ///
+    /// KeyError: the id is not there. Else errors as of `put`.
+    #[pyo3(signature = (id, document, *, durability=None))]
+    fn put_document(
+        &self,
+        py: Python<'_>,
+        id: &Bound<'_, PyAny>,
+        document: &Bound<'_, PyAny>,
+        durability: Option<&str>,
+    ) -> PyResult<()> {
+        let (id, durability) = (ids::one(id)?, Some(self.durability_of(durability)?));
+        let document = match convert::to_json(document)? {
+            Document::Keep => Document::None,
+            document => document,
+        };
+        self.with(py, |store| {
+            store.put_documents(&[of_kind(store.kind(), id.as_id())?], &[document.as_deref()], durability)
+        })
+    }
+
+    /// Replaces the documents of n ids, and not their vectors: one batch, all of it or nothing.
+    ///
+    /// `documents`: n JSON values; None keeps what is stored, `vecstone.NO_DOCUMENT` removes it. Of an id that comes twice
+    /// the last one counts. KeyError: with all ids that are not there. Else errors as of `put`.
+    #[pyo3(signature = (ids, documents, *, durability=None))]
+    fn put_documents(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        documents: &Bound<'_, PyAny>,
+        durability: Option<&str>,
+    ) -> PyResult<()> {
+        self.change_documents(py, ids, documents, durability, false)
+    }
+
+    /// Merges JSON objects into the documents of n ids, as RFC 7396 says: one batch, all of it or nothing.
+    ///
+    /// Members that are given take the place of those stored, None as the value of a member removes it, objects are merged
+    /// in turn, anything else is replaced as a whole. An id without a document has an empty object. `documents`: n JSON
+    /// values; None keeps what is stored, `vecstone.NO_DOCUMENT` removes it. KeyError: with all ids that are not there.
+    /// ValueError: a stored document that is no object. Else errors as of `put`.
+    #[pyo3(signature = (ids, documents, *, durability=None))]
+    fn update_documents(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        documents: &Bound<'_, PyAny>,
+        durability: Option<&str>,
+    ) -> PyResult<()> {
+        self.change_documents(py, ids, documents, durability, true)
     }
 
     /// Deletes an id; False if it was not there.

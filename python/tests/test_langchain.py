@@ -346,3 +346,8 @@ def test_indexing_api(empty: VecstoneVectorStore) -> None:
     assert run(["a", "b"])["num_added"] == 2
     assert run(["b", "c"]) == {"num_added": 1, "num_updated": 0, "num_skipped": 1, "num_deleted": 1}
     assert sorted(contents(empty.similarity_search("a", k=9))) == ["b", "c"]
+
+
+def test_a_document_added_again_with_fewer_keys_has_only_the_new_ones(rocks: VecstoneVectorStore) -> None:
+    rocks.add_documents([Document("basalt", metadata={"year": 1}), Document("chalk")], ids=IDS[:2])
+    assert [found.metadata for found in rocks.get_by_ids(IDS[:2])] == [{"year": 1}, {}]

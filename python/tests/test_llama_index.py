@@ -458,3 +458,11 @@ async def test_an_index_on_top(tmp_path: Path) -> None:
             retriever = index.as_retriever(similarity_top_k=5, filters=not_rock, vector_store_query_mode=mode)
             for found in (retriever.retrieve("granite"), await retriever.aretrieve("granite")):
                 assert {hit.node.metadata["kind"] for hit in found} == {"gas", "wood"}
+
+
+def test_a_node_added_again_with_fewer_keys_has_only_the_new_ones(tmp_path: Path) -> None:
+    with VecstoneVectorStore(tmp_path / "s") as store:
+        store.add([TextNode(id_="n", text="t", metadata={"a": 1, "b": 2}, embedding=[1.0] * DIM)])
+        store.add([TextNode(id_="n", text="t", metadata={"b": 3}, embedding=[1.0] * DIM)])
+        (node,) = store.get_nodes(["n"])
+        assert node.metadata == {"b": 3}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -28,6 +29,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
+DOCUMENT = JSON | st.just(vecstone.NO_DOCUMENT)
+
+
+def left(before: Any, document: Any) -> Any:
+    """The document after a put."""
+    if document is None:
+        return before
+    return None if document is vecstone.NO_DOCUMENT else document
 
 
 def distances(metric: str, rows: np.ndarray, query: list[float]) -> Any:
@@ -52,16 +61,29 @@ class Model(RuleBasedStateMachine):
         self.model: dict[Any, tuple[list[float], Any]] = {}
 
     def note(self, id: Any, vector: list[float], document: Any) -> None:
-        self.model.pop(id, None)
-        self.model[id] = (vector, document)
+        before = self.model.pop(id, (None, None))[1]
+        self.model[id] = (vector, left(before, document))
 
-    @rule(at=IDS, vector=VECTORS, document=JSON, durable=st.booleans())
+    @rule(at=IDS, document=DOCUMENT)
+    def put_documents(self, at: int, document: Any) -> None:
+        id = self.ids[at]
+        if id not in self.model:
+            with pytest.raises(KeyError):
+                self.store.put_documents([id], [document])
+            return
+        self.store.put_documents([id], [document])
+        vector, before = self.model[id]
+        if document is not None:
+            del self.model[id]  # its row is written again
+        self.model[id] = (vector, left(before, document))
+
+    @rule(at=IDS, vector=VECTORS, document=DOCUMENT, durable=st.booleans())
     def put(self, at: int, vector: list[float], document: Any, durable: bool) -> None:
         id = self.ids[at]
         self.store.put(id, vector, document, durability="sync" if durable else None)
         self.note(id, vector, document)
 
-    @rule(rows=st.lists(st.tuples(IDS, VECTORS, JSON), max_size=8))
+    @rule(rows=st.lists(st.tuples(IDS, VECTORS, DOCUMENT), max_size=8))
     def put_many(self, rows: list[tuple[int, list[float], Any]]) -> None:
         rows = [(self.ids[at], vector, document) for at, vector, document in rows]
         ids, vectors, documents = zip(*rows) if rows else ((), (), ())

@@ -174,6 +174,8 @@ def test_documents(store: vecstone.Store, rows: np.ndarray) -> None:
         assert [store.get_document(f"id-{n}") for n in range(len(values))] == values
     assert store.get_document("id-0", "none") == "none" and store.get_document("nope", 5) == 5
     store.put("id-1", rows[1])
+    assert store.get_document("id-1") == values[1]
+    store.put("id-1", rows[1], vecstone.NO_DOCUMENT)
     assert store.get_document("id-1") is None
     bad: Any
     for bad in (float("nan"), {1, 2}, object(), b"x", "\ud800"):

@@ -16,11 +16,13 @@ import atexit as _atexit
 from typing import TYPE_CHECKING
 
 from ._core import (
+    NO_DOCUMENT,
     CancelledError,
     CorruptError,
     Error,
     ForkedError,
     LockedError,
+    NoDocument,
     NotAStoreError,
     ReadOnlyError,
     Segment,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ._ingest import Ingested, ingest
 
 __all__ = [
+    "NO_DOCUMENT",
     "CancelledError",
     "CorruptError",
     "Error",
@@ -45,6 +48,7 @@ __all__ = [
     "Ingested",
     "LockedError",
     "Neighbors",
+    "NoDocument",
     "NotAStoreError",
     "ReadOnlyError",
     "Segment",

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._core import NoDocument
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -104,10 +106,10 @@ def check_finite(vectors: npt.NDArray[np.float32], place: Place) -> None:
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def json_line(document: Any, place: Callable[[], str]) -> str | None:
-    """A document as JSON; None for None. TypeError or ValueError for what JSON cannot hold."""
-    if document is None:
-        return None
+def json_line(document: Any, place: Callable[[], str]) -> str | NoDocument | None:
+    """A document as JSON; None and NO_DOCUMENT as they are. TypeError or ValueError for what JSON cannot hold."""
+    if document is None or isinstance(document, NoDocument):
+        return document
     try:
         text = _encode(document)
     except (TypeError, ValueError) as error:

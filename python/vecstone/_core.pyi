@@ -55,6 +55,12 @@ class CancelledError(Error):
     """Broken off as asked; nothing was changed."""
     ...
 
+@final
+class NoDocument:
+    """What `vecstone.NO_DOCUMENT` is: in the place of a document it says that there is none from then on."""
+    ...
+NO_DOCUMENT: NoDocument
+
 @disjoint_base
 class Store:
     """A handle of a store."""
@@ -63,10 +69,11 @@ class Store:
         ...
 
     def put(self, id: _Id, vector: npt.ArrayLike, document: Any=None, *, durability: _Durability | None=None) -> None:
-        """Stores a vector under an id, or replaces vector and document of a stored id.
+        """Stores a vector under an id, or replaces the vector of a stored id.
 
-`vector`: shape (dim,), any real dtype, rounded to float32; NaN and infinity are refused. `document`: any JSON value;
-without one, a stored document goes. Keys that are int, float, bool or None become strings, as `json.dumps` has it.
+`vector`: shape (dim,), any real dtype, rounded to float32; NaN and infinity are refused. `document`: any JSON value.
+None keeps the document that is stored, `vecstone.NO_DOCUMENT` removes it. Keys that are int, float, bool or None
+become strings, as `json.dumps` has it.
 `durability`: "buffered" returns when the write is accepted (this handle sees it at once, the background flushes it),
 "sync" when it survives a power cut; None is what `open` was told.
 
@@ -80,9 +87,31 @@ space, I/O), WritingStoppedError."""
 
 `ids`: n of str, int (0 to 2**64 - 2, numpy integers too) or uuid.UUID, all of one kind. `vectors`: array or nested list
 of shape (n, dim), any real dtype, byte order and strides. An array is copied and rounded a mebibyte at a time, so
-memory stays small; a list, and a long double, becomes an array as a whole first. `documents`: n JSON values, None
-where there is none. Everything is checked before the first byte is written. Up to 1 GiB of vectors and 4,194,304
+memory stays small; a list, and a long double, becomes an array as a whole first. `documents`: n JSON values; None
+keeps the document that is stored, `vecstone.NO_DOCUMENT` removes it. Everything is checked before the first byte is written. Up to 1 GiB of vectors and 4,194,304
 rows are one batch; more become consecutive ones. Errors as of `put`."""
+        ...
+
+    def put_document(self, id: _Id, document: Any, *, durability: _Durability | None=None) -> None:
+        """Replaces the document of an id, and not its vector; None or `vecstone.NO_DOCUMENT` removes it.
+
+KeyError: the id is not there. Else errors as of `put`."""
+        ...
+
+    def put_documents(self, ids: _Ids, documents: Iterable[Any], *, durability: _Durability | None=None) -> None:
+        """Replaces the documents of n ids, and not their vectors: one batch, all of it or nothing.
+
+`documents`: n JSON values; None keeps what is stored, `vecstone.NO_DOCUMENT` removes it. Of an id that comes twice
+the last one counts. KeyError: with all ids that are not there. Else errors as of `put`."""
+        ...
+
+    def update_documents(self, ids: _Ids, documents: Iterable[Any], *, durability: _Durability | None=None) -> None:
+        """Merges JSON objects into the documents of n ids, as RFC 7396 says: one batch, all of it or nothing.
+
+Members that are given take the place of those stored, None as the value of a member removes it, objects are merged
+in turn, anything else is replaced as a whole. An id without a document has an empty object. `documents`: n JSON
+values; None keeps what is stored, `vecstone.NO_DOCUMENT` removes it. KeyError: with all ids that are not there.
+ValueError: a stored document that is no object. Else errors as of `put`."""
         ...
 
     def delete(self, id: _Id) -> bool:
@@ -237,10 +266,10 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def _rows(self, with_ids: bool) -> Iterator[Any]:
         ...
 
-    def _put_lines(self, ids: Any, vectors: Any, lines: Sequence[str | None] | None, durability: str | None) -> None:
+    def _put_lines(self, ids: Any, vectors: Any, lines: Sequence[str | NoDocument | None] | None, durability: str | None) -> None:
         ...
 
-    def _unchanged(self, ids: Any, vectors: Any, lines: Sequence[str | None] | None) -> npt.NDArray[np.bool_]:
+    def _unchanged(self, ids: Any, vectors: Any, lines: Sequence[str | NoDocument | None] | None) -> npt.NDArray[np.bool_]:
         ...
 
     def _stats(self) -> str:

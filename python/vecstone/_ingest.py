@@ -47,7 +47,9 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
 
     `document_columns`: a name or a list of names; the document of a row is the object of these columns, but if the only
     one is called "document", its value (text in it is JSON, but in JSON lines it is text). None: a column "document", if
-    there is one; "*": all columns but ids and vectors; []: no documents.
+    there is one; "*": all columns but ids and vectors; []: no documents. What is null or missing keeps the document that
+    is stored; `vecstone.NO_DOCUMENT` in its place removes it. Rows of another store are copied whole: where it has no
+    document, the copy has none.
 
     `resume`: a row that is stored with the same bytes and the same document is not written again, so that after a crash
     the same call goes on. Of an id that comes twice the last row counts.
@@ -155,7 +157,7 @@ def _new_and_moved(store: Store, rows: Batch, text_column: str) -> tuple[list[in
     for n, document in enumerate(store.get_documents(rows.ids)):
         if not (isinstance(document, dict) and document.get(text_column) == texts[n]):
             new.append(n)
-        elif document != json.loads(lines[n] or "null"):
+        elif isinstance(line := lines[n], str) and document != json.loads(line):
             moved.append(n)
     return new, moved
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import check_finite
+from ._core import NoDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +40,8 @@ class Batch(NamedTuple):
     ids: Sequence[Any]
     vectors: npt.NDArray[np.float32] | None
     """Shape (n, dim); None where they are yet to be made."""
-    lines: list[str | None] | None
-    """Documents as JSON."""
+    lines: list[str | NoDocument | None] | None
+    """Documents as JSON; None keeps the stored one."""
     texts: list[str | None] | None
     place: str = ""
     """Where the rows are counted, for messages: a file, a batch of an iterator, nothing."""
@@ -57,7 +58,8 @@ class Batch(NamedTuple):
     def bytes(self) -> int:
         """Of vectors, documents and texts, about."""
         size = 0 if self.vectors is None else self.vectors.nbytes
-        return size + sum(len(text) for column in (self.lines, self.texts) for text in column or () if text)
+        columns: tuple[Sequence[Any] | None, ...] = (self.lines, self.texts)
+        return size + sum(len(text) for column in columns for text in column or () if isinstance(text, str))
 
     def pick(self, rows: list[int]) -> Batch:
         """Some of the rows. Their numbers are lost."""
@@ -68,9 +70,16 @@ class Batch(NamedTuple):
         return Batch(of(self.ids), vectors, of(self.lines), of(self.texts))
 
     def last_of_each(self) -> Batch:
-        """Of an id that comes twice the last row counts, and the first is neither compared nor embedded."""
+        """Of an id that comes twice the last row counts, and the first is neither compared nor embedded. A document that the
+        last one does not give is that of the one before."""
         last = {id: n for n, id in enumerate(self.ids)}
-        return self if len(last) == len(self.ids) else self.pick(sorted(last.values()))
+        if len(last) == len(self.ids):
+            return self
+        if self.lines is None:
+            return self.pick(sorted(last.values()))
+        given = {id: line for id, line in zip(self.ids, self.lines, strict=True) if line is not None}
+        rows = self.pick(sorted(last.values()))
+        return rows._replace(lines=[given.get(id) for id in rows.ids])
 
     def check_vectors(self, dim: int | None) -> None:
         """ValueError for vectors of another length than the store's (None: not fixed yet), NaN and infinity."""

@@ -20,7 +20,10 @@ def open_source(source: Any, columns: Columns, rows: int | None) -> tuple[int | 
     if isinstance(source, (str, os.PathLike)):
         return _file(os.fspath(source), columns, rows)
     if hasattr(source, "__arrow_c_stream__"):
-        return _length(source), in_pieces(_native(_open(source, columns), columns, ""), rows)
+        found = _native(_open(source, columns), columns, "")
+        if isinstance(source, (_core.Store, _core.Snapshot)):
+            found = map(_whole_documents, found)
+        return _length(source), in_pieces(found, rows)
     if hasattr(source, "with_format") and hasattr(source, "iter"):  # Hugging Face datasets
         table = source.with_format("arrow")
         rows = rows or rows_at_once(next(_each(table.iter(batch_size=_SAMPLE), columns, _SAMPLE), None))
@@ -30,6 +33,13 @@ def open_source(source: Any, columns: Columns, rows: int | None) -> tuple[int | 
     if isinstance(source, (bytes, str)) or not isinstance(source, Iterable):
         raise TypeError(f"cannot read rows from {type(source).__name__}; give a path, an Arrow table, or batches")
     return None, _each(source, columns, rows)
+
+
+def _whole_documents(batch: Batch) -> Batch:
+    """The rows of another store: where it has no document, the copy has none."""
+    if batch.lines is None:
+        return batch
+    return batch._replace(lines=[_core.NO_DOCUMENT if line is None else line for line in batch.lines])
 
 
 def _length(source: Any) -> int | None:
@@ -226,14 +236,16 @@ def _same_length(column: list[Any], name: str, batch: Batch) -> list[Any]:
     return column
 
 
-def _whole(value: Any, place: Callable[[], str]) -> str | None:
+def _whole(value: Any, place: Callable[[], str]) -> str | _core.NoDocument | None:
     """A document by itself; text is JSON, which is what `to_arrow` and `to_pandas` write."""
     return json_text(value, place) if isinstance(value, str) else json_line(value, place)
 
 
-def _lines(members: Mapping[str, list[Any]], at: Callable[[int, str], str]) -> list[str | None]:
+def _lines(
+    members: Mapping[str, list[Any]], at: Callable[[int, str], str]
+) -> list[str | _core.NoDocument | None]:
     """Objects of columns."""
-    def one(row: int, values: tuple[Any, ...]) -> str | None:
+    def one(row: int, values: tuple[Any, ...]) -> str | _core.NoDocument | None:
         document = dict(zip(members, values, strict=True))
         return json_line(document, lambda: at(row, _culprit(document)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from . import _core
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ._core import _Filter, _Vector
+    from ._core import _Durability, _Filter, _Id, _Ids, _Vector
 
 
 class Hit:
@@ -205,6 +205,26 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         import asyncio  # slow to import, and there already where this is called
 
         await asyncio.to_thread(self.flush)
+
+    async def aput_document(self, id: _Id, document: Any, *, durability: _Durability | None = None) -> None:
+        """As `put_document`, for asyncio."""
+        import asyncio
+
+        await asyncio.to_thread(self.put_document, id, document, durability=durability)
+
+    async def aput_documents(self, ids: _Ids, documents: Iterable[Any], *, durability: _Durability | None = None) -> None:
+        """As `put_documents`, for asyncio."""
+        import asyncio
+
+        await asyncio.to_thread(self.put_documents, ids, documents, durability=durability)
+
+    async def aupdate_documents(
+        self, ids: _Ids, documents: Iterable[Any], *, durability: _Durability | None = None
+    ) -> None:
+        """As `update_documents`, for asyncio."""
+        import asyncio
+
+        await asyncio.to_thread(self.update_documents, ids, documents, durability=durability)
 
     def stats(self) -> dict[str, Any]:
         """Rows, bytes on the disk and bytes in memory: the object of `vecstone info --json`."""

@@ -2,7 +2,7 @@
 
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::ScalarBuffer;
-use vecstone::Id;
+use vecstone::{Document, Id};
 
 use crate::columns::{Columns, Documents};
 use crate::error::{Error, Result};
@@ -29,8 +29,8 @@ pub struct Rows {
 impl Rows {
     /// The documents as [`put_many_with`](vecstone::VectorStore::put_many_with) takes them: one for each row, or none at
     /// all.
-    pub fn document_refs(&self) -> Vec<Option<&str>> {
-        self.documents.iter().flatten().map(Option::as_deref).collect()
+    pub fn document_refs(&self) -> Vec<Document<&str>> {
+        self.documents.iter().flatten().map(|text| Document::given(text.as_deref())).collect()
     }
 }
 

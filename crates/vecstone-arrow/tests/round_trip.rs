@@ -29,7 +29,7 @@ fn document(row: usize) -> Option<String> {
 fn store(dir: &tempfile::TempDir, kind: IdKind) -> VectorStore {
     let store = VectorStore::create(dir.path().join(kind.name()), 3, Metric::L2).unwrap();
     let put = |row: usize| match document(row) {
-        Some(document) => store.put_document(id(kind, row), &row_of(row, 3), &document).unwrap(),
+        Some(document) => store.put_with_document(id(kind, row), &row_of(row, 3), &document).unwrap(),
         None => store.put(id(kind, row), &row_of(row, 3)).unwrap(),
     };
     store.put(id(kind, 1), &[9.0; 3]).unwrap();

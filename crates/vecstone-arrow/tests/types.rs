@@ -225,7 +225,7 @@ fn texts_without_vectors() {
     assert_eq!(rows.texts, Some(vec![Some("one".to_owned()), None]));
     assert_eq!((rows.dim, rows.vectors.len()), (0, 0));
     let documents = [r#"{"text":"one","year":1}"#, r#"{"text":null,"year":2}"#];
-    assert_eq!(rows.document_refs(), documents.map(Some));
+    assert_eq!(rows.document_refs(), documents.map(vecstone::Document::Json));
     let columns = Columns { text: Some("year".to_owned()), ..columns };
     refused(rows_of(&batch, &columns, 0), &["\"year\" for the texts", "Int8", "strings"]);
 }

@@ -159,15 +159,17 @@ pub(crate) struct Import {
     /// --ids, ids of kind u64 are the row numbers 0, 1, ...
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) id_kind: Option<IdKind>,
-    /// Documents, one JSON value a line (null: none), as many as FILE has rows. Without it, rows that are written
-    /// have none.
+    /// Documents, one JSON value a line, as many as FILE has rows. null keeps the document that is stored.
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) documents: Option<PathBuf>,
+    /// Rows for which FILE has no document lose the one that is stored, which otherwise stays.
+    #[arg(long)]
+    pub(crate) remove_documents: bool,
     /// How distance is measured, for a new store [default: cosine]
     #[arg(long, value_enum)]
     pub(crate) metric: Option<Metric>,
-    /// Write only what is missing: skip rows whose id already holds the same bytes and, with
-    /// --documents, the same document.
+    /// Write only what is missing: skip rows whose id already holds the same bytes and, if one is given, the same
+    /// document.
     #[arg(long)]
     pub(crate) resume: bool,
     /// Without --ids: replace rows that are stored under these names.

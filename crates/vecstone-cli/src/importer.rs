@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use vecstone::{Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore};
+use vecstone::{Document, Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore};
 
 use crate::failure::{Failure, Result};
 use crate::repeats::Repeats;
@@ -80,6 +80,8 @@ pub(crate) struct Importer<'a> {
     pub(crate) file: &'a Path,
     pub(crate) store: &'a VectorStore,
     pub(crate) dim: usize,
+    /// What becomes of the stored document of a row that has none here.
+    pub(crate) otherwise: Document<&'static str>,
     /// Set for `--resume`.
     pub(crate) repeats: Option<Repeats>,
     /// Rows put so far.
@@ -132,7 +134,7 @@ impl Importer<'_> {
         if kept.is_empty() {
             return Ok(());
         }
-        let documents: Vec<Option<&str>> = batch.documents.iter().map(Option::as_deref).collect();
+        let documents: Vec<_> = (0..batch.ids.len()).map(|at| self.document(batch, at)).collect();
         let put = self.store.put_many_with(&batch.ids, &batch.vectors, &documents, None);
         put.map_err(|error| match error {
             Error::NonFinite { row, component } => {
@@ -145,6 +147,12 @@ impl Importer<'_> {
         Ok(())
     }
 
+    /// What is to become of the document of a row.
+    fn document<'b>(&self, batch: &'b Batch, at: usize) -> Document<&'b str> {
+        let given = batch.documents.get(at).and_then(Option::as_deref);
+        given.map_or(self.otherwise, Document::Json)
+    }
+
     /// Under `--resume`: which rows of the batch are to be written.
     fn choose(&self, batch: &Batch, repeats: &Repeats) -> Result<Vec<usize>, Stopped> {
         let snapshot = self.store.snapshot()?;
@@ -152,9 +160,12 @@ impl Importer<'_> {
         let mut chosen = HashSet::with_capacity(batch.ids.len());
         for (at, id) in batch.ids.iter().enumerate() {
             let stored = !chosen.contains(id) && snapshot.contains(id)?;
-            // A stored row needs no writing if a later row replaces it anyway, or if it is the same.
+            // A stored row needs no writing if a later row replaces it anyway, or if it is the same. The later row may keep
+            // the document that this one gives.
             if stored
-                && (repeats.superseded(batch.first + at as u64, id) || self.is_same(&snapshot, batch, at)?)
+                && self.has_document(&snapshot, batch, at)?
+                && (repeats.superseded(batch.first + at as u64, id)
+                    || self.has_vector(&snapshot, batch, at)?)
             {
                 continue;
             }
@@ -164,15 +175,15 @@ impl Importer<'_> {
         Ok(kept)
     }
 
-    fn is_same(&self, snapshot: &Snapshot, batch: &Batch, at: usize) -> Result<bool, Stopped> {
+    fn has_vector(&self, snapshot: &Snapshot, batch: &Batch, at: usize) -> Result<bool, Stopped> {
         let (id, vector) = (&batch.ids[at], &batch.vectors[at * self.dim..][..self.dim]);
-        if !snapshot.get(id)?.is_some_and(|stored| same_bytes(&stored, vector)) {
-            return Ok(false);
-        }
-        match batch.documents.get(at) {
-            Some(document) => Ok(snapshot.get_document(id)? == *document),
-            None => Ok(true),
-        }
+        Ok(snapshot.get(id)?.is_some_and(|stored| same_bytes(&stored, vector)))
+    }
+
+    /// Whether the stored document is what this row leaves.
+    fn has_document(&self, snapshot: &Snapshot, batch: &Batch, at: usize) -> Result<bool, Stopped> {
+        let document = self.document(batch, at);
+        Ok(document == Document::Keep || snapshot.get_document(&batch.ids[at])?.as_deref() == document.json())
     }
 
     fn not_finite(&self, row: u64, column: usize, first: u64) -> Failure {

@@ -113,12 +113,36 @@ fn resume_writes_rows_whose_document_differs() {
     assert_eq!(counts(&place.run(&without).ok().json()), json!([0, 4, 0, 4]));
     assert_eq!(place.files("s"), before);
     place.write("in.jsonl", DOCUMENTS.replace("null", "{}").replace("\"d\"", "null"));
-    assert_eq!(counts(&place.run(&resume).ok().json()), json!([2, 2, 2, 4]));
-    let found = place.run(&["get", "s", "c", "d", "--document", "--json"]).ok().json_lines();
-    assert_eq!(found, [json!({ "id": "c", "document": {} }), json!({ "id": "d", "document": null })]);
-    // A row that is written without a document has none.
+    assert_eq!(counts(&place.run(&resume).ok().json()), json!([1, 3, 1, 4]));
+    let found = || place.run(&["get", "s", "c", "d", "--document", "--json"]).ok().json_lines();
+    // null is no document that was given: the stored one stays, as it does where there are none at all.
+    assert_eq!(found(), [json!({ "id": "c", "document": {} }), json!({ "id": "d", "document": "d" })]);
     place.run(&["import", "s", "in.npy", "--ids", "in.ids"]).ok();
+    assert_eq!(found(), [json!({ "id": "c", "document": {} }), json!({ "id": "d", "document": "d" })]);
+    let remove = [&resume[..], &["--remove-documents"]].concat();
+    assert_eq!(counts(&place.run(&remove).ok().json()), json!([1, 3, 1, 4]));
+    assert_eq!(found(), [json!({ "id": "c", "document": {} }), json!({ "id": "d", "document": null })]);
+    place.run(&["import", "s", "in.npy", "--ids", "in.ids", "--remove-documents"]).ok();
     assert_eq!(place.run(&["get", "s", "a", "--document", "--json"]).ok().json()["document"], json!(null));
+}
+
+/// JSON lines say what they say: a member that is null or missing keeps the stored document.
+#[test]
+fn lines_without_a_document_keep_the_stored_one() {
+    let place = Place::new();
+    let rows = |second: &str| {
+        format!("{{\"id\":\"a\",\"vector\":[1,2]}}\n{{\"id\":\"b\",\"vector\":[3,4]{second}}}\n")
+    };
+    place.write("first.jsonl", rows(",\"document\":{\"n\":1}"));
+    place.run(&["import", "s", "first.jsonl"]).ok();
+    let document = || place.run(&["get", "s", "b", "--document", "--json"]).ok().json()["document"].clone();
+    for second in ["", ",\"document\":null"] {
+        place.write("next.jsonl", rows(second));
+        place.run(&["import", "s", "next.jsonl"]).ok();
+        assert_eq!(document(), json!({ "n": 1 }), "{second}");
+    }
+    place.run(&["import", "s", "next.jsonl", "--remove-documents"]).ok();
+    assert_eq!(document(), json!(null));
 }
 
 #[test]

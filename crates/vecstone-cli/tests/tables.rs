@@ -23,7 +23,7 @@ fn store(place: &Place, name: &str, kind: IdKind) {
     for (row, vector) in vectors(30, 3).chunks(3).enumerate() {
         match row % 3 {
             0 => store.put(id(kind, row), vector).unwrap(),
-            _ => store.put_document(id(kind, row), vector, &format!("{{\"row\": {row}.00}}")).unwrap(),
+            _ => store.put_with_document(id(kind, row), vector, &format!("{{\"row\": {row}.00}}")).unwrap(),
         }
     }
     store.close().unwrap();

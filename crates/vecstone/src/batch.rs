@@ -3,6 +3,7 @@
 use crate::buffer::{Change, Group};
 use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_finite};
 use crate::crew;
+use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::id::{AsId, IdHasher, IdKind, IdRef};
 use crate::sync::caught;
@@ -21,8 +22,8 @@ pub enum Op<'a> {
         id: IdRef<'a>,
         /// `dim` finite components.
         vector: &'a [f32],
-        /// A JSON value.
-        document: Option<&'a str>,
+        /// What becomes of the document.
+        document: Document<&'a str>,
     },
     /// Deletes `id`.
     Delete {
@@ -32,9 +33,9 @@ pub enum Op<'a> {
 }
 
 impl<'a> Op<'a> {
-    /// A put without a document.
+    /// A put that says nothing of a document.
     pub fn put<I: AsId + ?Sized>(id: &'a I, vector: &'a [f32]) -> Op<'a> {
-        Op::Put { id: id.as_id(), vector, document: None }
+        Op::Put { id: id.as_id(), vector, document: Document::Keep }
     }
 
     /// A delete.
@@ -52,11 +53,31 @@ impl<'a> Op<'a> {
     pub(crate) fn change(&self, hasher: IdHasher) -> Change<'_> {
         let id = self.id().as_bytes();
         let put = match *self {
-            Op::Put { vector, document, .. } => Some((vector, document.map(str::as_bytes))),
+            Op::Put { vector, document, .. } => Some((vector, document)),
             Op::Delete { .. } => None,
         };
         Change { id, hash: hasher.hash(id), put }
     }
+}
+
+/// The documents of some changes, checked, each on one line.
+pub(crate) fn lines_of(ops: &[Op<'_>]) -> Result<Vec<Document<String>>> {
+    let line = |(row, op): (usize, &Op<'_>)| match op {
+        Op::Put { document, .. } => document.one_line(row),
+        Op::Delete { .. } => Ok(Document::None),
+    };
+    ops.iter().enumerate().map(line).collect()
+}
+
+/// The same changes with these documents.
+pub(crate) fn with_lines<'a>(ops: &[Op<'a>], lines: &'a [Document<String>]) -> Vec<Op<'a>> {
+    let mut ops = ops.to_vec();
+    for (op, line) in ops.iter_mut().zip(lines) {
+        if let Op::Put { document, .. } = op {
+            *document = line.as_deref();
+        }
+    }
+    ops
 }
 
 /// Rows that lie where somebody else may change them meanwhile, or as another type: a large batch is never taken from
@@ -169,11 +190,12 @@ impl RowSource for Behind<'_> {
 }
 
 /// Cuts rows into as few batches as may hold them.
-pub(crate) fn parts(ids: &[IdRef<'_>], lines: &[Option<&str>], dim: usize) -> Result<Vec<Range<usize>>> {
+pub(crate) fn parts(ids: &[IdRef<'_>], lines: &[Document<&str>], dim: usize) -> Result<Vec<Range<usize>>> {
     let most = usize::try_from(MAX_BATCH_BYTES).unwrap_or(usize::MAX);
     let (mut parts, mut first, mut id_bytes, mut line_bytes) = (Vec::new(), 0, 0, 0);
     for (row, id) in ids.iter().enumerate() {
-        let line = lines.get(row).copied().flatten().map_or(0, |line| line.len() + 1);
+        let line = line_len(lines.get(row).copied().unwrap_or_default());
+        let line = usize::try_from(line).unwrap_or(usize::MAX);
         if line > most {
             let (found, max) = (line as u64, MAX_BATCH_BYTES);
             return Err(Error::BatchTooLarge { what: "bytes of documents", found, max });
@@ -196,13 +218,18 @@ pub(crate) fn parts(ids: &[IdRef<'_>], lines: &[Option<&str>], dim: usize) -> Re
     Ok(parts)
 }
 
+/// Bytes of the line that a document becomes, if it is given.
+fn line_len(document: Document<&str>) -> u64 {
+    document.json().map_or(0, |text| text.len() as u64 + 1)
+}
+
 /// The changes of one commit, all or nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Batch<'a> {
     /// Puts whose rows lie one after the other: they are written from where they are.
-    Rows { ids: &'a [IdRef<'a>], vectors: &'a [f32], documents: &'a [Option<&'a str>], dim: usize },
+    Rows { ids: &'a [IdRef<'a>], vectors: &'a [f32], documents: &'a [Document<&'a str>], dim: usize },
     /// The same, but the rows are copied from their source piece by piece, as they are written.
-    Copied { ids: &'a [IdRef<'a>], source: &'a dyn RowSource, documents: &'a [Option<&'a str>], dim: usize },
+    Copied { ids: &'a [IdRef<'a>], source: &'a dyn RowSource, documents: &'a [Document<&'a str>], dim: usize },
     /// Any changes.
     Ops(&'a [Op<'a>]),
     /// Changes that were accepted before.
@@ -221,11 +248,11 @@ impl<'a> Batch<'a> {
 
     /// Bytes that the batch takes in the buffer, about.
     pub(crate) fn bytes(&self) -> u64 {
-        let one = |id: &IdRef<'_>, document: Option<&str>| {
-            (id.as_bytes().len() + document.map_or(0, str::len) + 32) as u64
+        let one = |id: &IdRef<'_>, document: Document<&str>| {
+            (id.as_bytes().len() + document.json().map_or(0, str::len) + 32) as u64
         };
-        let rows = |ids: &[IdRef<'_>], documents: &[Option<&str>]| {
-            let document = |row: usize| documents.get(row).copied().flatten();
+        let rows = |ids: &[IdRef<'_>], documents: &[Document<&str>]| {
+            let document = |row: usize| documents.get(row).copied().unwrap_or_default();
             ids.iter().enumerate().map(|(row, id)| one(id, document(row))).sum::<u64>() + self.row_bytes()
         };
         match self {
@@ -234,7 +261,7 @@ impl<'a> Batch<'a> {
                 .iter()
                 .map(|op| match op {
                     Op::Put { id, vector, document } => one(id, *document) + size_of_val(*vector) as u64,
-                    Op::Delete { id } => one(id, None),
+                    Op::Delete { id } => one(id, Document::None),
                 })
                 .sum(),
             Batch::Group(group) => group.bytes,
@@ -255,13 +282,13 @@ impl<'a> Batch<'a> {
             Batch::Rows { ids, vectors, documents, dim } => {
                 let rows = ids.iter().zip(vectors.chunks_exact(dim)).enumerate();
                 Box::new(rows.map(move |(row, (id, vector))| {
-                    let (id, document) = (id.as_bytes(), documents.get(row).copied().flatten());
-                    Change { id, hash: hasher.hash(id), put: Some((vector, document.map(str::as_bytes))) }
+                    let (id, document) = (id.as_bytes(), documents.get(row).copied().unwrap_or_default());
+                    Change { id, hash: hasher.hash(id), put: Some((vector, document)) }
                 }))
             }
             Batch::Copied { ids, documents, .. } => Box::new(ids.iter().enumerate().map(move |(row, id)| {
-                let (id, document) = (id.as_bytes(), documents.get(row).copied().flatten());
-                Change { id, hash: hasher.hash(id), put: Some((&[], document.map(str::as_bytes))) }
+                let (id, document) = (id.as_bytes(), documents.get(row).copied().unwrap_or_default());
+                Change { id, hash: hasher.hash(id), put: Some((&[], document)) }
             })),
             Batch::Ops(ops) => Box::new(ops.iter().map(move |op| op.change(hasher))),
             Batch::Group(group) => Box::new(group.parts.iter().flat_map(|(chunk, ops)| {
@@ -337,8 +364,8 @@ impl<'a> Batch<'a> {
             id.check(row)?;
             if id.kind() == expected { Ok(()) } else { Err(Error::IdKind { expected, found: id.kind() }) }
         };
-        let mut check_put = |row: usize, vector: &[f32], document: Option<&str>| {
-            documents += document.map_or(0, |document| document.len() as u64 + 1);
+        let mut check_put = |row: usize, vector: &[f32], document: Document<&str>| {
+            documents += line_len(document);
             if vector.len() == dim {
                 check_finite(row, vector)
             } else {
@@ -353,13 +380,13 @@ impl<'a> Batch<'a> {
             Batch::Rows { ids, vectors, documents, .. } => {
                 for (row, (id, vector)) in ids.iter().zip(vectors.chunks_exact(dim)).enumerate() {
                     check(row, id)?;
-                    check_put(row, vector, documents.get(row).copied().flatten())?;
+                    check_put(row, vector, documents.get(row).copied().unwrap_or_default())?;
                 }
             }
             // Its rows are checked when they are copied.
             Batch::Copied { ids, documents: lines, .. } => {
                 ids.iter().enumerate().try_for_each(|(row, id)| check(row, id))?;
-                documents += lines.iter().flatten().map(|line| line.len() as u64 + 1).sum::<u64>();
+                documents += lines.iter().copied().map(line_len).sum::<u64>();
             }
             Batch::Ops(ops) => {
                 for (row, op) in ops.iter().enumerate() {
@@ -393,10 +420,10 @@ mod tests {
         let rows = (1 << 30) / (100 * 4);
         assert_eq!(two(parts(&ids[..rows + 1], &[], 100)), (0..rows, rows..rows + 1));
         let line = "x".repeat((1 << 30) / 3);
-        let lines = vec![Some(line.as_str()); 3];
+        let lines = vec![Document::Json(line.as_str()); 3];
         assert_eq!(two(parts(&ids[..3], &lines, 1)), (0..2, 2..3));
-        assert_eq!(parts(&ids[..1], &[None], 1).expect("fits"), vec![0..1]);
+        assert_eq!(parts(&ids[..1], &[Document::Keep], 1).expect("fits"), vec![0..1]);
         let long = "x".repeat(1 << 30);
-        assert!(matches!(parts(&ids[..1], &[Some(&long)], 1), Err(Error::BatchTooLarge { .. })));
+        assert!(matches!(parts(&ids[..1], &[Document::Json(&long)], 1), Err(Error::BatchTooLarge { .. })));
     }
 }

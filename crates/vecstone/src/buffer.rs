@@ -3,11 +3,17 @@
 //! It lies behind its owner's mutex. What is handed out — views for searches, groups for the writer — shares the chunks:
 //! a chunk is appended to only while nobody else holds it, so that what was handed out never changes.
 
+use crate::document::Document;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+
+mod chunk;
+
+use chunk::Slot;
+pub(crate) use chunk::{Change, Chunk, Op};
 
 /// Bytes of rows in a full chunk; neither its ids, its documents nor its ops take more, but for a single larger one.
 const FULL: usize = 1 << 20;
@@ -18,203 +24,11 @@ const FEW: usize = 16;
 /// Bytes of chunks kept for reuse. Fresh memory costs a page fault every 4 KiB, more than the copy itself.
 const POOL: u64 = 64 << 20;
 const OP_BYTES: usize = size_of::<Op>();
-const DELETE: u32 = u32::MAX;
-
-/// A change to append; it is valid already.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Change<'a> {
-    pub(crate) hash: u64,
-    pub(crate) id: &'a [u8],
-    /// Row and document; `None`: a delete.
-    pub(crate) put: Option<(&'a [f32], Option<&'a [u8]>)>,
-}
-
-/// One change in a chunk. The chunk tells its id, row and document.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Op {
-    pub(crate) hash: u64,
-    id_at: u32,
-    id_len: u32,
-    /// Row within the chunk, or `DELETE`.
-    row: u32,
-    doc_at: u32,
-    /// 0: no document.
-    doc_len: u32,
-}
-
-impl Op {
-    pub(crate) fn is_put(&self) -> bool {
-        self.row != DELETE
-    }
-
-    /// Its row's number within the chunk.
-    pub(crate) fn row(&self) -> Option<usize> {
-        self.is_put().then_some(self.row as usize)
-    }
-}
-
-/// Consecutive changes: at most about 1 MiB of rows. Unchanging while anyone but the buffer holds it.
-#[derive(Debug, Default)]
-pub(crate) struct Chunk {
-    ops: Vec<Op>,
-    ids: Vec<u8>,
-    vectors: Vec<f32>,
-    documents: Vec<u8>,
-    /// Number of the first op, counted over the buffer's whole life.
-    first: u64,
-    dim: usize,
-    /// Bytes that each of the arrays may take.
-    limit: usize,
-}
-
-impl Chunk {
-    fn new(dim: usize, limit: usize) -> Chunk {
-        Chunk { dim, limit, ..Chunk::default() }
-    }
-
-    /// Its changes, in order.
-    pub(crate) fn ops(&self) -> &[Op] {
-        &self.ops
-    }
-
-    pub(crate) fn id(&self, op: &Op) -> &[u8] {
-        &self.ids[range(op.id_at, op.id_len)]
-    }
-
-    /// The row of a put.
-    pub(crate) fn vector(&self, op: &Op) -> Option<&[f32]> {
-        let row = op.row()?;
-        Some(&self.vectors[row * self.dim..(row + 1) * self.dim])
-    }
-
-    pub(crate) fn document(&self, op: &Op) -> Option<&[u8]> {
-        (op.doc_len > 0).then(|| &self.documents[range(op.doc_at, op.doc_len)])
-    }
-
-    /// The rows of some of its ops, one after the other.
-    pub(crate) fn vectors_of(&self, ops: Range<usize>) -> &[f32] {
-        let mut rows = self.ops[ops].iter().filter_map(Op::row);
-        let Some(first) = rows.next() else { return &[] };
-        let last = rows.next_back().unwrap_or(first);
-        &self.vectors[first * self.dim..(last + 1) * self.dim]
-    }
-
-    fn end(&self) -> u64 {
-        self.first + self.ops.len() as u64
-    }
-
-    /// Whether a change fits, if its arrays may take `limit` bytes. An empty chunk has room for any.
-    fn has_room(&self, change: &Change<'_>, limit: usize) -> bool {
-        let (vector, document) = change.put.unwrap_or_default();
-        let document = document.map_or(0, <[u8]>::len);
-        self.ops.is_empty()
-            || (self.ops.len() + 1) * OP_BYTES <= limit
-                && self.vectors.len() + vector.len() <= rows(self.dim, limit) * self.dim
-                && self.ids.len() + change.id.len() <= limit
-                && (document == 0 || self.documents.len() + document <= limit)
-    }
-
-    /// Appends a change and returns its bytes, or `None` if it has no room for it.
-    fn append(&mut self, change: &Change<'_>) -> Option<u64> {
-        if !self.has_room(change, self.limit) {
-            return None;
-        }
-        let (vector, document) = change.put.unwrap_or_default();
-        let document = document.unwrap_or_default();
-        if self.ops.is_empty() {
-            self.ops.reserve(rows(self.dim, self.limit));
-        }
-        let mut row = DELETE;
-        if change.put.is_some() {
-            debug_assert_eq!(vector.len(), self.dim);
-            if self.vectors.is_empty() {
-                // At once: growing would copy rows again.
-                self.vectors.reserve_exact(rows(self.dim, self.limit) * self.dim);
-            }
-            row = int(self.vectors.len() / self.dim);
-            self.vectors.extend_from_slice(vector);
-        }
-        self.ops.push(Op {
-            hash: change.hash,
-            id_at: int(self.ids.len()),
-            id_len: int(change.id.len()),
-            row,
-            doc_at: int(self.documents.len()),
-            doc_len: int(document.len()),
-        });
-        self.ids.extend_from_slice(change.id);
-        self.documents.extend_from_slice(document);
-        Some((size_of_val(vector) + change.id.len() + document.len()) as u64)
-    }
-
-    /// A copy that may be appended to, up to `limit`.
-    fn copy(&self, limit: usize) -> Chunk {
-        let mut vectors = Vec::with_capacity(rows(self.dim, limit) * self.dim);
-        vectors.extend_from_slice(&self.vectors);
-        let (ops, ids, documents) = (self.ops.clone(), self.ids.clone(), self.documents.clone());
-        Chunk { ops, ids, vectors, documents, limit, ..*self }
-    }
-
-    fn clear(&mut self) {
-        self.ops.clear();
-        self.ids.clear();
-        self.vectors.clear();
-        self.documents.clear();
-    }
-
-    /// Bytes of the fullest of its arrays.
-    fn used(&self) -> usize {
-        let (ops, floats) = (self.ops.len() * OP_BYTES, self.vectors.len() * 4);
-        ops.max(floats).max(self.ids.len()).max(self.documents.len())
-    }
-
-    fn heap(&self) -> u64 {
-        let floats = self.vectors.capacity() * 4;
-        (self.ops.capacity() * OP_BYTES + self.ids.capacity() + floats + self.documents.capacity()) as u64
-    }
-}
-
-/// A chunk in its place.
-#[derive(Debug, Clone)]
-struct Slot {
-    chunk: Arc<Chunk>,
-    /// One bit an op: a later op has the same id. Beside the chunk, because a shared chunk must not change; a copy of it
-    /// for each chunk, because it is copied when it changes after a view was taken.
-    superseded: Option<Arc<Vec<u64>>>,
-}
-
-impl Slot {
-    fn is_superseded(&self, at: usize) -> bool {
-        let word = self.superseded.as_ref().and_then(|bits| bits.get(at / 64));
-        word.is_some_and(|word| word >> (at % 64) & 1 == 1)
-    }
-
-    fn supersede(&mut self, at: usize) {
-        let bits = Arc::make_mut(self.superseded.get_or_insert_default());
-        if bits.len() <= at / 64 {
-            bits.resize(at / 64 + 1, 0);
-        }
-        bits[at / 64] |= 1 << (at % 64);
-    }
-
-    /// The places of its ops with a number in `numbers`.
-    fn places(&self, numbers: &Range<u64>) -> Range<usize> {
-        let (first, end) = (self.chunk.first, self.chunk.end());
-        let place = |number: u64| index(number.clamp(first, end) - first);
-        place(numbers.start)..place(numbers.end)
-    }
-
-    /// The newest changes of their ids, among `numbers`.
-    fn latest(&self, numbers: Range<u64>) -> impl Iterator<Item = (u64, &Chunk, &Op)> {
-        let chunk = &*self.chunk;
-        let places = self.places(&numbers).filter(|&at| !self.is_superseded(at));
-        places.map(move |at| (chunk.first + at as u64, chunk, &chunk.ops[at]))
-    }
-}
 
 /// The newest change of an id: a put or a delete.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'a> {
+    pub(crate) number: u64,
     pub(crate) chunk: &'a Chunk,
     pub(crate) op: &'a Op,
 }
@@ -265,7 +79,7 @@ impl Buffer {
                 Some(bytes) => bytes,
                 None => self.append_to_new(&change),
             };
-            self.link(change.hash, change.id, change.put.is_some());
+            self.link();
         }
         self.end_batch(bytes);
     }
@@ -277,10 +91,9 @@ impl Buffer {
         self.table.reserve(ops, |&number| locate(slots, number).1.hash);
         for mut chunk in batch.chunks {
             Arc::get_mut(&mut chunk).expect("a prepared chunk is not shared").first = self.next;
-            self.slots.push_back(Slot { chunk: Arc::clone(&chunk), superseded: None });
-            for op in &chunk.ops {
-                self.link(op.hash, chunk.id(op), op.is_put());
-            }
+            let ops = chunk.ops.len();
+            self.slots.push_back(Slot { chunk, superseded: None });
+            (0..ops).for_each(|_| self.link());
         }
         self.end_batch(batch.bytes);
         batch.spare.0.into_iter().for_each(|chunk| self.keep(chunk));
@@ -316,6 +129,11 @@ impl Buffer {
         find(&self.table, &self.slots, hash, id)
     }
 
+    /// The document that a change here leaves its id; `Keep`: that of the files. O(1).
+    pub(crate) fn document(&self, number: u64) -> Document<&str> {
+        document(&self.slots, self.first, number)
+    }
+
     /// All there is now, unchanging. O(chunks).
     pub(crate) fn view(&self) -> View {
         let Buffer { first, next, puts, .. } = *self;
@@ -327,17 +145,19 @@ impl Buffer {
     pub(crate) fn group(&self, max_bytes: u64, max_ops: u64) -> Option<Group> {
         let mut batches = self.batches.iter();
         let Batch { mut next, mut bytes } = *batches.next()?;
+        let mut several = false;
         for batch in batches {
             if bytes + batch.bytes > max_bytes || batch.next - self.first > max_ops {
                 break;
             }
             bytes += batch.bytes;
             next = batch.next;
+            several = true;
         }
         let numbers = self.first..next;
         let slots = self.slots.iter().take_while(|slot| slot.chunk.first < next);
         let parts = slots.map(|slot| (Arc::clone(&slot.chunk), slot.places(&numbers))).collect();
-        Some(Group { parts, next, bytes })
+        Some(Group { parts, next, bytes, several })
     }
 
     /// Removes the ops before `next`, the end of a group. Memory still held elsewhere is used again later.
@@ -407,24 +227,50 @@ impl Buffer {
         bytes
     }
 
-    /// Gives the op that was appended its number and makes it the newest of its id.
-    fn link(&mut self, hash: u64, id: &[u8], put: bool) {
+    /// Gives the op behind the last one its number and makes it the newest of its id. Its chunk is the last one, and not
+    /// shared yet.
+    fn link(&mut self) {
+        let number = self.next;
         let slots = &self.slots;
-        let same = |&number: &u64| is(slots, number, hash, id);
+        let chunk = &slots.back().expect("an op was appended").chunk;
+        let op = chunk.ops[index(number - chunk.first)];
+        let same = |&number: &u64| is(slots, number, op.hash, chunk.id(&op));
         let rehash = |&number: &u64| locate(slots, number).1.hash;
-        match self.table.entry(hash, same, rehash) {
-            Entry::Vacant(slot) => _ = slot.insert(self.next),
+        match self.table.entry(op.hash, same, rehash) {
+            Entry::Vacant(slot) => _ = slot.insert(number),
             Entry::Occupied(mut slot) => {
-                let old = std::mem::replace(slot.get_mut(), self.next);
+                let old = std::mem::replace(slot.get_mut(), number);
                 let at = place(slots, old);
                 let slot = &mut self.slots[at];
                 let at = index(old - slot.chunk.first);
-                self.puts -= u64::from(slot.chunk.ops[at].is_put());
+                let earlier = slot.chunk.ops[at];
+                self.puts -= u64::from(earlier.is_put());
                 slot.supersede(at);
+                if op.keeps_document() {
+                    self.set_before(number, old, earlier);
+                }
             }
         }
-        self.puts += u64::from(put);
+        self.puts += u64::from(op.is_put());
         self.next += 1;
+    }
+
+    /// Notes for the last put, which keeps its document, who says what that is: `old`, the change of its id before it, or
+    /// if that keeps it, too, whoever says it for that one.
+    fn set_before(&mut self, number: u64, old: u64, earlier: Op) {
+        let source = match (earlier.keeps_document(), u64::from(earlier.before)) {
+            (true, 0) => return,
+            (true, before) => old - before,
+            (false, _) => old,
+        };
+        // What has left the buffer is in the files.
+        if source < self.first {
+            return;
+        }
+        let chunk = &mut self.slots.back_mut().expect("an op was appended").chunk;
+        let chunk = Arc::get_mut(chunk).expect("a chunk that was just appended to is not shared");
+        let at = index(number - chunk.first);
+        chunk.ops[at].before = u32::try_from(number - source).expect("a buffer has fewer ops");
     }
 
     fn unlink(&mut self, numbers: Range<u64>) {
@@ -525,6 +371,11 @@ impl View {
         self.next
     }
 
+    /// The document that a change here leaves its id; `Keep`: that of the files. O(1).
+    pub(crate) fn document(&self, number: u64) -> Document<&str> {
+        document(&self.slots, self.first, number)
+    }
+
     /// An op that [`latest`](Self::latest) named.
     pub(crate) fn op(&self, number: u64) -> (&Chunk, &Op) {
         locate(&self.slots, number)
@@ -552,6 +403,8 @@ pub(crate) struct Group {
     pub(crate) next: u64,
     /// Rows, ids and documents.
     pub(crate) bytes: u64,
+    /// More than one batch.
+    pub(crate) several: bool,
 }
 
 /// Rows of a chunk with arrays of `limit` bytes.
@@ -576,6 +429,17 @@ fn locate(slots: &VecDeque<Slot>, number: u64) -> (&Chunk, &Op) {
     (chunk, &chunk.ops[index(number - chunk.first)])
 }
 
+/// `first`: the first op that is still there.
+fn document(slots: &VecDeque<Slot>, first: u64, number: u64) -> Document<&str> {
+    let (chunk, op) = locate(slots, number);
+    let source = number - u64::from(op.before);
+    if op.before > 0 && source >= first {
+        let (chunk, op) = locate(slots, source);
+        return chunk.document(op);
+    }
+    chunk.document(op)
+}
+
 fn is(slots: &VecDeque<Slot>, number: u64, hash: u64, id: &[u8]) -> bool {
     let (chunk, op) = locate(slots, number);
     op.hash == hash && chunk.id(op) == id
@@ -584,7 +448,7 @@ fn is(slots: &VecDeque<Slot>, number: u64, hash: u64, id: &[u8]) -> bool {
 fn find<'a>(table: &HashTable<u64>, slots: &'a VecDeque<Slot>, hash: u64, id: &[u8]) -> Option<Found<'a>> {
     let number = *table.find(hash, |&number| is(slots, number, hash, id))?;
     let (chunk, op) = locate(slots, number);
-    Some(Found { chunk, op })
+    Some(Found { number, chunk, op })
 }
 
 fn range(at: u32, len: u32) -> Range<usize> {

@@ -4,6 +4,7 @@
 
 use crate::batch::Batch;
 use crate::directory;
+use crate::document::Document;
 use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
@@ -14,7 +15,7 @@ use crate::format::record::{COMMIT_BYTES, FileRecord, LEAST_LOG_OF_ROW};
 use crate::id::{AsId, Id, IdRef};
 use crate::index::IdxMap;
 use crate::mask::Mask;
-use crate::pair::Pair;
+use crate::pair::{Effects, Pair};
 use crate::planted::{self, Bug};
 use crate::recover::Deleted;
 use crate::replace::{Replacement, check_room, files_of};
@@ -575,10 +576,10 @@ fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64])
         documents.push(part.segment.document(row)?);
     }
     let ids: Vec<IdRef<'_>> = ids.iter().map(Id::as_id).collect();
-    let documents: Vec<Option<&str>> = documents.iter().map(Option::as_deref).collect();
+    let documents: Vec<_> = documents.iter().map(|text| Document::whole(text.as_deref())).collect();
     let first = output.rows;
     let batch = Batch::Rows { ids: &ids, vectors: &vectors, documents: &documents, dim };
-    let written = output.pair.write(batch, kind, &[]);
+    let written = output.pair.write(batch, kind, &Effects::default());
     output.pair.publish(&written)?;
     let appended = written?;
     let end = appended.tip.idx_end;

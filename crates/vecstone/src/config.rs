@@ -7,7 +7,8 @@ use crate::id::IdHasher;
 pub const MAX_DIM: u32 = 65_536;
 /// The longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 65_536;
-/// The most bytes of rows that one batch may hold (1 GiB).
+/// The most bytes that one call may give a batch of rows, of ids and of documents each (1 GiB). Documents that puts
+/// keep do not count.
 pub const MAX_BATCH_BYTES: u64 = 1 << 30;
 /// The most bytes that one document may have, its line break included (1 GiB).
 pub(crate) const MAX_LINE_BYTES: u64 = 1 << 30;

@@ -57,7 +57,7 @@ impl Dimless {
 
     /// The store as it is until then.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::new(None, self.shown.clone(), Default::default())
+        Snapshot::new(None, self.shown.clone())
     }
 
     /// The place of whoever fixes the dimension.

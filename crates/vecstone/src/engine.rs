@@ -34,9 +34,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 mod commit;
+mod documents;
 mod erase;
 mod places;
+mod resolve;
 mod sync;
+
+use documents::Lost;
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -69,6 +73,8 @@ pub(crate) struct Engine {
     pub(crate) setbacks: Mutex<Setbacks>,
     /// What `.ids` was dropped for.
     pub(crate) ids_error: Mutex<Option<Error>>,
+    /// Documents that were to be kept and are damaged.
+    lost: Mutex<Lost>,
     /// Bytes on the heap of the compaction that is under way, about.
     pub(crate) copying: AtomicU64,
     /// Held by whoever indexes; sealed segments whose log is damaged.
@@ -244,6 +250,7 @@ impl Engine {
             hurried: AtomicU64::new(0),
             setbacks: Mutex::default(),
             ids_error: Mutex::default(),
+            lost: Mutex::default(),
             copying: AtomicU64::new(0),
             indexing: Mutex::default(),
             next_segment,
@@ -444,7 +451,7 @@ impl Engine {
 
     // ---- reading ----
 
-    /// What the buffer says of an id: nothing, that it is deleted, or its newest vector and document.
+    /// What the buffer says of an id: nothing, that it is deleted, or what `read` takes from its newest put.
     pub(crate) fn in_buffer<T>(
         &self,
         hash: u64,
@@ -518,7 +525,7 @@ impl Engine {
         let state = self.state();
         let base = self.published.load_full();
         if state.buffer.is_empty() {
-            return Ok(Snapshot::new(base.kind, base, buffer::View::default()));
+            return Ok(Snapshot::new(base.kind, base));
         }
         let kind = state.kind;
         let buffered = state.buffer.view();
@@ -540,10 +547,10 @@ impl Engine {
         let mut state = self.state();
         // What is no longer shown must not keep its files.
         if Arc::ptr_eq(&base, &self.published.load()) {
-            state.overlay = Some(Overlay { base, next, view: view.clone() });
+            state.overlay = Some(Overlay { base: base.clone(), next, view: view.clone() });
         }
         drop(state);
-        Ok(Snapshot::new(kind, view, buffered))
+        Ok(Snapshot::with_buffer(kind, base, view, buffered))
     }
 
     // ---- for the other parts of the engine ----

@@ -237,6 +237,16 @@ pub enum Error {
         /// What the JSON parser says.
         why: Arc<str>,
     },
+    /// Documents of ids that are not there were to change. Nothing of the call is stored.
+    UnknownIds {
+        /// All of them.
+        ids: Arc<[crate::Id]>,
+    },
+    /// A document that is no JSON object was to be merged with another one. Nothing of the call is stored.
+    NotAnObject {
+        /// Whose document it is.
+        id: crate::Id,
+    },
     /// A filter is not JSON, or asks for something that there is not.
     InvalidFilter {
         /// What is wrong, with the key or the operator.
@@ -518,6 +528,14 @@ impl fmt::Display for Error {
             Error::InvalidDocument { row, why } => {
                 write!(f, "row {row}: the document is not one JSON value: {why}; give valid JSON text")
             }
+            Error::UnknownIds { ids } => {
+                let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                write!(f, "not in the store: {}; put vectors under these ids first", names.join(", "))
+            }
+            Error::NotAnObject { id } => write!(
+                f,
+                "the document of {id} is no JSON object, so nothing can be merged into it; replace it as a whole"
+            ),
             Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")

@@ -154,11 +154,6 @@ impl HeapIndex {
         &self.idx
     }
 
-    /// Whether any row of an id is here.
-    pub(crate) fn has(&self, hash: u64, id: &[u8]) -> bool {
-        self.find(hash, id, u64::MAX).is_some()
-    }
-
     pub(crate) fn set_idx(&mut self, idx: IdxMap) {
         self.idx = idx;
     }

@@ -68,6 +68,7 @@ pub use batch::{Op, RowSource};
 pub use compact::{CompactProgress, CompactReport};
 pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
 pub use distance::reference_distance;
+pub use document::Document;
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use id::{AsId, Id, IdKind, IdRef, Uuid};

@@ -4,9 +4,10 @@
 //! that publishes the outcome and never waits, so that readers go on during the first.
 
 use crate::batch::{Batch, PIECE_BYTES, copy_in_pieces, rows_in_piece};
-use crate::config::{MAX_BATCH_BYTES, MAX_ROWS};
+use crate::config::MAX_ROWS;
 use crate::disk::{Dir, Open};
-use crate::error::{Error, Result, is_full};
+use crate::document::Document;
+use crate::error::{Error, Result};
 use crate::files::{Files, Named, sync_at_once, with_suffix, write_again};
 use crate::format::MAX_SEQ;
 use crate::format::header::Header;
@@ -14,11 +15,15 @@ use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS, FileRecord};
 use crate::id::{IdHasher, IdKind, half};
 use crate::planted::{self, Bug};
 use crate::recover::{Deleted, Recovered, Tip};
-use crate::rows::{NULL_LINE, Row, RowTable};
+use crate::rows::{Row, RowTable};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+mod lines;
+
+pub(crate) use lines::{Effects, Kept, StoredLine};
 
 /// The writer's end of a pair: where the next batch goes, and what is known to be durable.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub(crate) struct Appended {
     pub(crate) deletes: Vec<Deleted>,
     /// The documents' file, if this batch made it.
     jsonl: Option<Named>,
+    /// Where documents that were to be kept are damaged: they have none now.
+    pub(crate) lost: Vec<Error>,
 }
 
 /// What a sync is to prove durable, and the files to sync for it.
@@ -59,9 +66,6 @@ pub(crate) struct Pending {
     files: Files,
     dir: Dir,
 }
-
-/// Length and checksum of the line of each row of a batch.
-type Lines = Vec<(u32, u32)>;
 
 /// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
 /// gives it room in one piece, small enough that the sync at the end has little left to do.
@@ -195,14 +199,14 @@ impl Pair {
     // ---- writing: one screen ----
 
     /// The disk's part of an append: rows to `.dat` and documents to `.jsonl`, then records and COMMIT to `.idx`, at the
-    /// ends of what is published. If it fails nothing moved, and the next batch goes to the same place. `kills`: rows of
-    /// sealed segments that the batch makes dead.
-    pub(crate) fn write(&self, batch: Batch<'_>, kind: IdKind, kills: &[(u32, u32)]) -> Result<Appended> {
+    /// ends of what is published. If it fails nothing moved, and the next batch goes to the same place. `effects`: what
+    /// the batch does to rows that are there, and takes from them.
+    pub(crate) fn write(&self, batch: Batch<'_>, kind: IdKind, effects: &Effects<'_>) -> Result<Appended> {
         self.check_writable()?;
         self.write_marks_again()?;
         let at = &self.written;
         let (mut rows, mut deletes) = (RowTable::from_row(at.rows), Vec::new());
-        let (mut log, mut with_documents) = (Vec::new(), at.docs_end > 0);
+        let (mut log, mut with_documents) = (Vec::new(), at.docs_end > 0 || !effects.kept.is_empty());
         for change in batch.changes(self.hasher) {
             let idx_at = at.idx_end + log.len() as u64;
             let idx_at = u32::try_from(idx_at).map_err(|_| self.full(rows.end()))?;
@@ -214,7 +218,7 @@ impl Pair {
             let hash = half(change.hash);
             record::push_put(&mut log, change.id, self.header.row_start(rows.end()));
             rows.push(Row { idx_at, crc: 0, hash });
-            with_documents |= document.is_some();
+            with_documents |= matches!(document, Document::Json(_));
         }
         // A COMMIT is a record, too.
         if rows.end() > MAX_ROWS || at.idx_end + log.len() as u64 > u32::MAX.into() {
@@ -228,14 +232,17 @@ impl Pair {
         for (row, crc) in (at.rows..).zip(&crcs) {
             rows.set_crc(row, *crc);
         }
-        let (lines, jsonl) =
-            if with_documents { self.write_lines(batch, &mut rows)? } else { Default::default() };
-        let arrays = Arrays { row_crcs: &crcs, documents: &lines, kills };
+        let documents = if with_documents {
+            self.write_lines(batch, &effects.kept, &mut rows)?
+        } else {
+            lines::Written::default()
+        };
+        let arrays = Arrays { row_crcs: &crcs, documents: &documents.lines, kills: &effects.kills };
         let tip = self.seal(&mut log, batch.len(), kind, with_documents, arrays);
         for (piece, bytes) in log.chunks(PIECE_BYTES).enumerate() {
             self.files.idx.write(bytes, at.idx_end + (piece * PIECE_BYTES) as u64)?;
         }
-        Ok(Appended { tip, rows, deletes, jsonl })
+        Ok(Appended { tip, rows, deletes, jsonl: documents.made, lost: documents.lost })
     }
 
     /// The CLOSE that was found may be in the page cache only, if its sync failed: what is built upon it is written
@@ -342,85 +349,6 @@ impl Pair {
             self.dir.disk().start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
         }
         Ok(())
-    }
-
-    /// Writes one line for each put behind the lines that are there; returns their lengths and checksums, and the file
-    /// if it is new.
-    fn write_lines(&self, batch: Batch<'_>, rows: &mut RowTable) -> Result<(Lines, Option<Named>)> {
-        let at = &self.written;
-        let made = if at.docs_end == 0 { Some(self.create_jsonl()?) } else { None };
-        let jsonl =
-            made.as_ref().or(self.files.jsonl.as_ref()).expect("a pair with documents has their file");
-        let (mut lines, mut bytes, mut start) = (Vec::new(), Vec::new(), at.lines_start());
-        let (mut row, mut total) = (at.rows, 0u64);
-        for (_, document) in batch.changes(self.hasher).filter_map(|change| change.put) {
-            let from = bytes.len();
-            match document {
-                Some(document) => {
-                    bytes.extend_from_slice(document);
-                    bytes.push(b'\n');
-                }
-                None => bytes.extend_from_slice(NULL_LINE),
-            }
-            let line = &bytes[from..];
-            total += line.len() as u64;
-            if total > MAX_BATCH_BYTES {
-                return Err(Error::BatchTooLarge {
-                    what: "bytes of documents",
-                    found: total,
-                    max: MAX_BATCH_BYTES,
-                });
-            }
-            let len = u32::try_from(line.len()).expect("below 1 GiB");
-            let crc = self.header.identity.line_crc(row, line);
-            rows.push_line(row, at.lines_start(), len, crc);
-            lines.push((len, crc));
-            row += 1;
-            if bytes.len() >= PIECE_BYTES {
-                jsonl.write(&bytes, start)?;
-                start += bytes.len() as u64;
-                bytes.clear();
-            }
-        }
-        jsonl.write(&bytes, start)?;
-        Ok((lines, made))
-    }
-
-    /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
-    fn create_jsonl(&self) -> Result<Named> {
-        let path = self.files.dat.path.with_extension("jsonl");
-        let file = self.dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
-        self.tried_documents.store(true, Ordering::Relaxed);
-        let jsonl = Named { path, file };
-        if jsonl.len()? > 0 {
-            // Left by a batch that failed.
-            jsonl.file.set_len(0).map_err(|e| Error::io(&jsonl.path, "cut", e))?;
-        }
-        let lines_per_piece = (PIECE_BYTES / NULL_LINE.len()) as u64;
-        let mut row = 0;
-        while row < self.written.rows {
-            let lines = lines_per_piece.min(self.written.rows - row);
-            let piece = NULL_LINE.repeat(usize::try_from(lines).expect("at most a piece"));
-            jsonl.write(&piece, row * NULL_LINE.len() as u64)?;
-            row += lines;
-        }
-        match self.sync_jsonl(&jsonl) {
-            // No COMMIT names it: without room it is made anew from nothing.
-            Err(Error::SyncFailed { path, source }) if is_full(&source) => {
-                _ = self.dir.unlink(&jsonl.path);
-                Err(Error::SyncFailed { path, source }.abandoned())
-            }
-            synced => synced.map(|()| jsonl),
-        }
-    }
-
-    fn sync_jsonl(&self, jsonl: &Named) -> Result<()> {
-        sync_at_once(&self.dir, &[jsonl])?;
-        if planted::is(Bug::SkipJsonlDirSync) {
-            return Ok(());
-        }
-        let failed = |e| Error::SyncFailed { path: self.dir.path().to_owned(), source: Arc::new(e) };
-        self.dir.sync().map_err(failed)
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {

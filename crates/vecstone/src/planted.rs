@@ -75,6 +75,13 @@ pub(crate) enum Bug {
     /// What is put is not looked at: so tests make rows and documents that nobody can put.
     #[cfg(test)]
     UncheckedInput,
+    /// A document that a put keeps is copied without a look at its checksum.
+    UncheckedKeep,
+    /// What a put keeps is that of the row that was there when it was accepted.
+    #[cfg(test)]
+    KeepAtPut,
+    /// A put that keeps its document after a delete in the same batch gets it back.
+    KeepBehindDelete,
     /// Making a pair fails, and what was there under its names is removed.
     RemoveOthersFiles,
     /// What `.ids` says of dead rows and kills is not compared with the log.

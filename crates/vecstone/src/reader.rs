@@ -71,7 +71,7 @@ impl Reader {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let view = self.published.load_full();
-        Snapshot::new(view.kind, view, Default::default())
+        Snapshot::new(view.kind, view)
     }
 
     /// What is shown, and the MANIFEST that it is under.

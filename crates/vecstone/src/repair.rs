@@ -10,7 +10,7 @@ pub(crate) mod source;
 use crate::config::{MAX_LINE_BYTES, check_finite};
 use crate::directory;
 use crate::disk::{Dir, Disk, is_no_file};
-use crate::document::one_line;
+use crate::document::{Document, one_line};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
 use crate::format::Identity;
@@ -379,9 +379,7 @@ impl Copier<'_> {
 
     fn write(&mut self) -> Result<()> {
         let Batch { ids, vectors, documents, .. } = std::mem::take(&mut self.batch);
-        let some = documents.iter().any(Option::is_some);
-        let documents: Vec<Option<&str>> =
-            if some { documents.iter().map(Option::as_deref).collect() } else { Vec::new() };
+        let documents: Vec<_> = documents.iter().map(|text| Document::whole(text.as_deref())).collect();
         self.store.put_many_with(&ids, &vectors, &documents, None)?;
         self.report.rows += ids.len() as u64;
         Ok(())

@@ -133,7 +133,7 @@ impl Engine {
             self.settle_all(writer)?;
             self.confirm(writer)?;
             let view = self.published.load_full();
-            let snapshot = Snapshot::new(view.kind, view, Default::default());
+            let snapshot = Snapshot::new(view.kind, view);
             Ok((writer.manifest.clone(), snapshot))
         })
     }

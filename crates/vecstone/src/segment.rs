@@ -20,6 +20,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
+mod stored;
+
 /// The rows of a pair. Those below `base.rows` never change and are found through `.ids`, or a table built from `.idx`
 /// if that is absent or damaged; those behind are in a table in memory that grows with the segment.
 #[derive(Debug)]

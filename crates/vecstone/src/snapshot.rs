@@ -4,6 +4,7 @@ use crate::buffer;
 use crate::config::{Metric, Schema};
 use crate::crew;
 use crate::distance::reported;
+use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::id::{AsId, Id, IdKind, IdRef};
@@ -12,6 +13,7 @@ use crate::scan::{SearchRequest, nearest};
 use crate::search::{Candidate, Hits, Neighbor, Rows, SearchOptions};
 use crate::select::select;
 use crate::view::{At, View, check_len};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// An unchanging view of a store. Later writes, compaction, and closing the store do not touch it; the files it reads
@@ -22,6 +24,8 @@ pub struct Snapshot {
     kind: Option<IdKind>,
     /// Rows that the buffer replaces or deletes are dead in it.
     view: Arc<View>,
+    /// The same without regard to the buffer: puts in there may keep documents of rows that they replace.
+    base: Arc<View>,
     buffered: buffer::View,
     /// As [`OpenOptions::threads`](crate::OpenOptions::threads) says.
     threads: usize,
@@ -29,14 +33,24 @@ pub struct Snapshot {
 
 /// Where a row of a snapshot is.
 enum Place<'a> {
-    Buffer(&'a buffer::Chunk, &'a buffer::Op),
+    Buffer(u64, &'a buffer::Chunk, &'a buffer::Op),
     File(At),
 }
 
 impl Snapshot {
     /// `kind`: that of the store's ids, which the buffer may know before the files do.
-    pub(crate) fn new(kind: Option<IdKind>, view: Arc<View>, buffered: buffer::View) -> Snapshot {
-        Snapshot { schema: view.schema, kind, view, buffered, threads: 0 }
+    pub(crate) fn new(kind: Option<IdKind>, view: Arc<View>) -> Snapshot {
+        Self::with_buffer(kind, view.clone(), view, buffer::View::default())
+    }
+
+    /// `base`: the files; `view`: without the rows that the buffer replaces or deletes.
+    pub(crate) fn with_buffer(
+        kind: Option<IdKind>,
+        base: Arc<View>,
+        view: Arc<View>,
+        buffered: buffer::View,
+    ) -> Snapshot {
+        Snapshot { schema: view.schema, kind, view, base, buffered, threads: 0 }
     }
 
     /// With so many threads for each search; 0: as many as the process may have.
@@ -90,7 +104,7 @@ impl Snapshot {
         if !self.buffered.is_empty()
             && let Some(found) = self.buffered.find(hash, bytes)
         {
-            return Ok(found.op.is_put().then_some(Place::Buffer(found.chunk, found.op)));
+            return Ok(found.op.is_put().then_some(Place::Buffer(found.number, found.chunk, found.op)));
         }
         Ok(self.view.find(hash, bytes)?.map(Place::File))
     }
@@ -103,7 +117,7 @@ impl Snapshot {
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
         match self.find(id)? {
             None => Ok(None),
-            Some(Place::Buffer(chunk, op)) => Ok(chunk.vector(op).map(<[f32]>::to_vec)),
+            Some(Place::Buffer(_, chunk, op)) => Ok(chunk.vector(op).map(<[f32]>::to_vec)),
             Some(Place::File(at)) => self.view.read(at).map(Some),
         }
     }
@@ -118,7 +132,7 @@ impl Snapshot {
         check_len(self.dim(), out)?;
         match self.find(id)? {
             None => return Ok(false),
-            Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
+            Some(Place::Buffer(_, chunk, op)) => match chunk.vector(op) {
                 Some(vector) => out.copy_from_slice(vector),
                 None => return Ok(false),
             },
@@ -165,7 +179,7 @@ impl Snapshot {
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             match self.find_hashed(*id, hashes[n])? {
                 None => missing |= 1 << n,
-                Some(Place::Buffer(chunk, op)) => match chunk.vector(op) {
+                Some(Place::Buffer(_, chunk, op)) => match chunk.vector(op) {
                     Some(vector) => out.copy_from_slice(vector),
                     None => missing |= 1 << n,
                 },
@@ -184,7 +198,7 @@ impl Snapshot {
     pub fn view(&self, id: impl AsId) -> Result<Option<&[f32]>> {
         match self.find(id)? {
             None => Ok(None),
-            Some(Place::Buffer(chunk, op)) => Ok(chunk.vector(op)),
+            Some(Place::Buffer(_, chunk, op)) => Ok(chunk.vector(op)),
             Some(Place::File(at)) => {
                 let part = &self.view.segments[at.segment];
                 part.row_in(part.dat_map()?, at.row.into()).map(Some)
@@ -200,7 +214,7 @@ impl Snapshot {
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
         match self.find(id)? {
             None => Ok(None),
-            Some(Place::Buffer(chunk, op)) => Ok(document_of(chunk, op).map(str::to_owned)),
+            Some(Place::Buffer(number, ..)) => Ok(self.buffered_document(number)?.map(Cow::into_owned)),
             Some(Place::File(at)) => self.view.segments[at.segment].segment.document(at.row.into()),
         }
     }
@@ -249,8 +263,7 @@ impl Snapshot {
             let document = match at {
                 Next::File(at) => rows.snapshot.view.segments[at.segment].segment.document(at.row.into()),
                 Next::Buffer(number) => {
-                    let (chunk, op) = rows.snapshot.buffered.op(number);
-                    Ok(document_of(chunk, op).map(str::to_owned))
+                    rows.snapshot.buffered_document(number).map(|document| document.map(Cow::into_owned))
                 }
             };
             Some(rows.read(at)?.and_then(|(id, vector)| Ok((id, vector, document?))))
@@ -352,9 +365,11 @@ impl Snapshot {
                 row: puts.len(),
                 why: error.to_string().into(),
             };
-            if filter.takes_id(kind, chunk.id(op))
-                && filter.takes_document(document_of(chunk, op)).map_err(not_json)?
-            {
+            if !filter.takes_id(kind, chunk.id(op)) {
+                continue;
+            }
+            let document = if filter.reads_documents() { self.buffered_document(number)? } else { None };
+            if filter.takes_document(document.as_deref()).map_err(not_json)? {
                 puts.push(number);
             }
         }
@@ -367,7 +382,8 @@ impl Snapshot {
             let (chunk, op) = self.buffered.op(candidate.row);
             let id = self.buffered_id(chunk, op);
             let vector = chunk.vector(op).filter(|_| options.vectors).map(<[f32]>::to_vec);
-            let document = document_of(chunk, op).filter(|_| options.documents).map(str::to_owned);
+            let document = if options.documents { self.buffered_document(candidate.row)? } else { None };
+            let document = document.map(Cow::into_owned);
             return Ok(Neighbor { id, distance, vector, document });
         };
         let (part, row) = (&self.view.segments[at.segment], u64::from(at.row));
@@ -378,16 +394,23 @@ impl Snapshot {
         Ok(Neighbor { id: self.view.id(at)?, distance, vector, document })
     }
 
+    /// The document of a buffered put: what the buffer says, else that of the row that it replaces.
+    fn buffered_document(&self, number: u64) -> Result<Option<Cow<'_, str>>> {
+        match self.buffered.document(number) {
+            Document::Json(text) => return Ok(Some(Cow::Borrowed(text))),
+            Document::None => return Ok(None),
+            Document::Keep => {}
+        }
+        let (chunk, op) = self.buffered.op(number);
+        let Some(at) = self.base.find(op.hash, chunk.id(op))? else { return Ok(None) };
+        let document = self.base.segments[at.segment].segment.document(at.row.into())?;
+        Ok(document.map(Cow::Owned))
+    }
+
     fn buffered_id(&self, chunk: &buffer::Chunk, op: &buffer::Op) -> Id {
         let kind = self.kind().expect("a buffer with ops has a kind");
         Id::from_bytes(kind, chunk.id(op)).expect("ids are checked before they are accepted")
     }
-}
-
-/// The document of a buffered put.
-pub(crate) fn document_of<'a>(chunk: &'a buffer::Chunk, op: &buffer::Op) -> Option<&'a str> {
-    let bytes = chunk.document(op).filter(|bytes| *bytes != b"null")?;
-    Some(std::str::from_utf8(bytes).expect("documents are checked before they are accepted"))
 }
 
 /// Ids and vectors of a snapshot, in the order of writing.

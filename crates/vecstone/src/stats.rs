@@ -52,6 +52,12 @@ pub struct Stats {
     pub unsteady_inodes: bool,
     /// Which `.ids` of the active segment said something else than the log, and was dropped by this handle.
     pub ids_error: Option<String>,
+    /// Documents that puts were to keep, and that were found damaged: their ids have none now. Counted since this handle
+    /// was opened. What is left of them stays in the old rows until these are compacted;
+    /// [`repair`](crate::VectorStore::repair) reads them.
+    pub lost_documents: u64,
+    /// File and place of the last of them.
+    pub document_error: Option<String>,
 }
 
 /// One segment.
@@ -148,7 +154,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         memory.mapped += mapped;
         memory.resident += resident;
     }
-    let (mut compaction_error, mut ids_error) = (None, None);
+    let (mut compaction_error, mut ids_error, mut lost) = (None, None, (0, None));
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
         memory.other += engine.copying.load(Ordering::Relaxed);
@@ -160,6 +166,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         drop(differed);
         let mut setbacks = engine.setbacks();
         compaction_error = setbacks.error(&engine.published.load()).map(ToString::to_string);
+        lost = engine.lost().told();
     }
     memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
     Ok(Stats {
@@ -180,6 +187,8 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         compaction_error,
         unsteady_inodes: engine.is_some_and(Engine::is_unsteady),
         ids_error,
+        lost_documents: lost.0,
+        document_error: lost.1,
     })
 }
 

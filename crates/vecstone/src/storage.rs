@@ -1,6 +1,6 @@
 //! One pair of files, `NAME.dat` and `NAME.idx` (and `NAME.jsonl`, if some row has a document), for those who need no more.
 
-use crate::batch::{Batch, Op};
+use crate::batch::{Batch, Op, lines_of, with_lines};
 use crate::config::{Element, check_dim};
 use crate::disk::{Dir, Disk, Mapping, Open, OsDisk};
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::format::Identity;
 use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::record::{self, FileRecord, Next, Record};
 use crate::id::{Id, IdKind};
-use crate::pair::Pair;
+use crate::pair::{Effects, Pair};
 use crate::recover::{self, RecoveryReport};
 use crate::rows::RowTable;
 use crate::verify::{VerifyReport, verify_pair};
@@ -113,7 +113,8 @@ impl VectorStorage {
     }
 
     /// Appends one batch: all of it counts, or nothing. Visible at once; durable after [`commit`](Self::commit).
-    /// Returns the row number of the first put. O(bytes of the batch).
+    /// Returns the row number of the first put. O(bytes of the batch). A pair does not look for the row that a put
+    /// replaces: what keeps its document has none here.
     ///
     /// # Errors
     ///
@@ -126,23 +127,9 @@ impl VectorStorage {
         let batch = Batch::Ops(ops);
         let Some(kind) = self.kind().or(batch.kind()) else { return Ok(first) };
         batch.check(self.dim(), Some(kind))?;
-        let documents =
-            ops.iter().filter_map(|op| if let Op::Put { document, .. } = op { *document } else { None });
-        let checked: Vec<String> = documents
-            .enumerate()
-            .map(|(row, text)| crate::document::one_line(row, text))
-            .collect::<Result<_>>()?;
-        let mut checked = checked.iter();
-        let ops: Vec<Op<'_>> = ops
-            .iter()
-            .map(|op| match *op {
-                Op::Put { id, vector, document: Some(_) } => {
-                    Op::Put { id, vector, document: checked.next().map(String::as_str) }
-                }
-                op => op,
-            })
-            .collect();
-        let written = self.pair.write(Batch::Ops(&ops), kind, &[]).and_then(|appended| {
+        let lines = lines_of(ops)?;
+        let ops = with_lines(ops, &lines);
+        let written = self.pair.write(Batch::Ops(&ops), kind, &Effects::default()).and_then(|appended| {
             let dat_end = self.pair.header().row_start(appended.tip.rows);
             remap(&self.pair.files().dat, &mut self.dat_map, dat_end)?;
             remap(&self.pair.files().idx, &mut self.idx_map, appended.tip.idx_end)?;

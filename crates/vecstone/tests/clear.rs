@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use vecstone::{Durability, Error, Id, IdKind, Metric, OpenOptions, VectorStore};
+use vecstone::{Document, Durability, Error, Id, IdKind, Metric, OpenOptions, VectorStore};
 
 const DIM: usize = 8;
 
@@ -22,7 +22,7 @@ fn made(path: &Path, options: &OpenOptions) -> VectorStore {
 
 fn fill(store: &VectorStore, ids: std::ops::Range<u64>) {
     for id in ids {
-        store.put_document(id, &row(DIM, id, 1), "{\"kept\":true}").expect("stored");
+        store.put_with_document(id, &row(DIM, id, 1), "{\"kept\":true}").expect("stored");
     }
 }
 
@@ -55,7 +55,9 @@ fn everything_before_is_gone_and_everything_after_stays() {
     // Another kind of ids, as in a new store.
     store.put("a", &row(DIM, 1, 2)).expect("stored");
     assert!(matches!(store.put(1u64, &row(DIM, 1, 2)), Err(Error::IdKind { .. })));
-    store.put_many_with(&["b"], &row(DIM, 2, 2), &[Some("1")], Some(Durability::Sync)).expect("stored");
+    store
+        .put_many_with(&["b"], &row(DIM, 2, 2), &[Document::Json("1")], Some(Durability::Sync))
+        .expect("stored");
     // What was taken before is what it was.
     assert_eq!((before.len(), before.kind()), (38, Some(IdKind::U64)));
     for item in before.iter() {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Barrier;
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use vecstone::{Durability, Error, MAX_DIM, Metric, Op, OpenOptions, SearchOptions, VectorStore};
+use vecstone::{Document, Durability, Error, MAX_DIM, Metric, Op, OpenOptions, SearchOptions, VectorStore};
 
 type Write = fn(&VectorStore, &[f32]) -> Result<(), Error>;
 
@@ -113,7 +113,7 @@ fn every_kind_of_write_fixes_it() {
     let writes: [Write; 6] = [
         |store, vector| store.put("a", vector),
         |store, vector| store.put_with("a", vector, Some(Durability::Sync)),
-        |store, vector| store.put_document("a", vector, "{}"),
+        |store, vector| store.put_with_document("a", vector, "{}"),
         |store, vector| store.put_many(&["a", "b"], &[vector, vector].concat()),
         |store, vector| store.write(&[Op::delete("b"), Op::put("a", vector)], None),
         |store, vector| store.set_dim(3).and_then(|()| store.put("a", vector)),
@@ -176,14 +176,14 @@ fn a_first_batch_that_is_refused_fixes_nothing() {
         store.put(long.as_str(), &[1.0]),
         store.put("a", &[]),
         store.put("a", &wide),
-        store.put_document("a", &[1.0], "{"),
+        store.put_with_document("a", &[1.0], "{"),
         store.put_many(&["a", "b"], &[1.0, 2.0, 3.0]),
         store.put_many(&["a"], &[]),
         store.put_many(&[] as &[&str], &[1.0]),
         store.put_many(&["a", "b"], &[1.0, f32::INFINITY]),
         store.put_many(&["a", ""], &[1.0, 2.0]),
-        store.put_many_with(&["a", "b"], &[1.0, 2.0], &[Some("1")], None),
-        store.put_many_with(&["a", "b"], &[1.0, 2.0], &[Some("1"), Some("[")], None),
+        store.put_many_with(&["a", "b"], &[1.0, 2.0], &[Document::Json("1")], None),
+        store.put_many_with(&["a", "b"], &[1.0, 2.0], &[Document::Json("1"), Document::Json("[")], None),
         store.write(&[Op::put("a", &[1.0]), Op::put("b", &[1.0, 2.0])], None),
         store.write(&[Op::put("a", &[1.0]), Op::put(&7u64, &[1.0])], None),
         store.write(&[Op::put("a", &[1.0]), Op::delete("")], None),

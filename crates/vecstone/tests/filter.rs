@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vecstone::{
-    Durability, Error, Filter, Hits, Id, MAX_BATCH_RECORDS, Metric, OpenOptions, SearchOptions, Snapshot,
-    VectorStore, reference_distance,
+    Document, Durability, Error, Filter, Hits, Id, MAX_BATCH_RECORDS, Metric, OpenOptions, SearchOptions,
+    Snapshot, VectorStore, reference_distance,
 };
 
 const DIM: usize = 5;
@@ -81,7 +81,7 @@ fn write_some(store: &VectorStore, model: &mut Model, dice: &mut Dice) {
         }
         let (vector, document) = (vector(dice), (!dice.one_in(3)).then(|| dice.below(1000)));
         match document {
-            Some(n) => store.put_document(id, &vector, &self::document(n)).expect("stored"),
+            Some(n) => store.put_with_document(id, &vector, &self::document(n)).expect("stored"),
             None => store.put(id, &vector).expect("stored"),
         }
         model.put(id, vector, document);
@@ -189,8 +189,8 @@ fn many_rows_and_long_documents() {
     let vectors: Vec<f32> = (0..30_000u16).map(f32::from).collect();
     for part in (0..30_000usize).step_by(2_000) {
         let ids: Vec<u64> = (part as u64..part as u64 + 2_000).collect();
-        let documents: Vec<Option<&str>> =
-            documents[part..part + 2_000].iter().map(Option::as_deref).collect();
+        let documents: Vec<_> =
+            documents[part..part + 2_000].iter().map(|text| Document::given(text.as_deref())).collect();
         store.put_many_with(&ids, &vectors[part..part + 2_000], &documents, None).expect("stored");
     }
     for round in 0..2 {
@@ -227,7 +227,7 @@ fn several_queries_are_as_many_searches() {
         for n in 0..3u64 {
             let ids: Vec<u64> = (n * 400..n * 400 + 800).collect();
             let documents: Vec<String> = ids.iter().map(|&id| document(id)).collect();
-            let documents: Vec<_> = documents.iter().map(|text| Some(text.as_str())).collect();
+            let documents: Vec<_> = documents.iter().map(|text| Document::Json(text.as_str())).collect();
             store.put_many_with(&ids, &random(800), &documents, None).expect("stored");
         }
         let queries = random(40);
@@ -283,7 +283,7 @@ fn a_radius_is_inclusive_and_a_number() {
 fn made(path: &Path) -> VectorStore {
     let store = VectorStore::create(path, 1, Metric::L2).expect("a new store");
     for n in 0..10u8 {
-        store.put_document(u64::from(n), &[f32::from(n)], &document(n.into())).expect("stored");
+        store.put_with_document(u64::from(n), &[f32::from(n)], &document(n.into())).expect("stored");
     }
     store
 }
@@ -331,8 +331,8 @@ fn a_filter_may_select_more_than_a_batch_holds() {
     for ids in ids.chunks(MAX_BATCH_RECORDS) {
         store.put_many(ids, &vec![1.0; ids.len()]).expect("stored");
     }
-    store.put_document(5u64, &[1.0], "{}").expect("stored");
-    store.put_document(6u64, &[1.0], r#"{"kept": true}"#).expect("stored");
+    store.put_with_document(5u64, &[1.0], "{}").expect("stored");
+    store.put_with_document(6u64, &[1.0], r#"{"kept": true}"#).expect("stored");
     let gone = filter(r#"{"kept": {"$exists": false}}"#);
     assert_eq!(store.delete_where(&gone, Some(Durability::Sync)).expect("deleted"), ids.len() - 1);
     assert_eq!(store.ids_where(&filter("{}")).expect("readable"), [Id::from(6)]);
@@ -356,7 +356,7 @@ fn a_row_replaced_meanwhile_is_not_deleted_for_what_it_was() {
         for round in 0..1500u64 {
             let id = thread * 100 + dice.below(20);
             let document = |keep: bool| format!(r#"{{"keep": {keep}, "round": {round}}}"#);
-            store.put_document(id, &[1.0, 2.0], &document(false)).expect("stored");
+            store.put_with_document(id, &[1.0, 2.0], &document(false)).expect("stored");
             if dice.one_in(3) {
                 std::thread::yield_now();
             }
@@ -365,7 +365,7 @@ fn a_row_replaced_meanwhile_is_not_deleted_for_what_it_was() {
             }
             let durability = dice.one_in(40).then_some(Durability::Sync);
             let kept = document(true);
-            store.put_many_with(&[id], &[3.0, 4.0], &[Some(&kept)], durability).expect("stored");
+            store.put_many_with(&[id], &[3.0, 4.0], &[Document::Json(&kept)], durability).expect("stored");
             for _ in 0..dice.below(6) {
                 let found = store.get_document(id).expect("readable");
                 assert_eq!(found.as_deref(), Some(kept.as_str()), "id {id} was to be kept");

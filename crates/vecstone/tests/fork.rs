@@ -86,7 +86,7 @@ fn filled(path: &Path, options: &OpenOptions) -> Leaked {
         let rows: Vec<f32> = ids.iter().flat_map(|&id| row(DIM, id, 1)).collect();
         store.put_many(&ids, &rows).expect("stored");
     }
-    store.put_document(5u64, &row(DIM, 5, 2), DOCUMENT).expect("stored");
+    store.put_with_document(5u64, &row(DIM, 5, 2), DOCUMENT).expect("stored");
     store.flush().expect("flushed");
     check_rows(&store);
     Leaked::new(store)
@@ -121,7 +121,7 @@ fn check_refused(store: &VectorStore) {
     let forked = |outcome: Result<(), Error>| assert!(matches!(outcome, Err(Error::Forked)), "{outcome:?}");
     forked(store.put(1u64, &vector));
     forked(store.put_with(1u64, &vector, Some(Durability::Sync)));
-    forked(store.put_document(1u64, &vector, "1"));
+    forked(store.put_with_document(1u64, &vector, "1"));
     forked(store.put_many(&[1u64], &vector));
     forked(store.write(&[Op::put(&1u64, &vector)], None));
     forked(store.delete(1u64).map(drop));

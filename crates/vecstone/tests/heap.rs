@@ -93,7 +93,7 @@ fn reported_heap_is_what_the_allocator_saw() {
     for (from, document) in [(0, None), (20_000, Some("7"))] {
         for id in from..from + 20_000u64 {
             let put = match document {
-                Some(document) => store.put_document(id, &[0.5; 8], document),
+                Some(document) => store.put_with_document(id, &[0.5; 8], document),
                 None => store.put(id, &[0.5; 8]),
             };
             put.expect("stored");

@@ -35,7 +35,7 @@ fn make(path: &Path) {
     let store = VectorStore::create_with(path, 2, Metric::L2, &options()).expect("made");
     for n in 0..10u8 {
         let id = format!("id{}", n % 7);
-        store.put_document(&id, &[f32::from(n), 1.0], "{\"n\": 1}").expect("stored");
+        store.put_with_document(&id, &[f32::from(n), 1.0], "{\"n\": 1}").expect("stored");
         store.flush().expect("flushed");
     }
     store.delete("id6").expect("deleted");
@@ -112,7 +112,7 @@ fn in_the_place_of_a_coming_file_it_is_passed_over() {
         let store =
             VectorStore::open_with(&dir, &options()).unwrap_or_else(|error| panic!("{kind}: {error}"));
         for n in 0..20u8 {
-            store.put_document(&format!("more{n}"), &[f32::from(n), 2.0], "1").expect("stored");
+            store.put_with_document(&format!("more{n}"), &[f32::from(n), 2.0], "1").expect("stored");
             store.flush().expect("flushed");
         }
         store.compact().expect("compacted");

@@ -103,7 +103,7 @@ fn a_store_of_links_is_read_and_not_written() {
     let options = OpenOptions::new().segment_records(2);
     let store = VectorStore::create_with(&from, 2, Metric::L2, &options).expect("made");
     for id in ["a", "b", "c"] {
-        store.put_document(id, &ROW, "{}").expect("stored");
+        store.put_with_document(id, &ROW, "{}").expect("stored");
     }
     store.close().expect("closed");
     let path = linked(place.path(), &from);

@@ -27,7 +27,7 @@ fn make(path: &Path, dim: u32, metric: Metric, rows: u64, x: f32) {
 fn put(store: &VectorStore, ids: std::ops::Range<u64>, x: f32) {
     for id in ids {
         let vector = vec![x + id as f32; store.dim()];
-        store.put_document(id, &vector, &format!("{{\"x\":{x}}}")).expect("put");
+        store.put_with_document(id, &vector, &format!("{{\"x\":{x}}}")).expect("put");
     }
     store.flush().expect("flushed");
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_precision_loss, reason = "a test")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vecstone::{AsId, Durability, Error, IdRef, Metric, OpenOptions, RowSource, VectorStore};
+use vecstone::{AsId, Document, Durability, Error, IdRef, Metric, OpenOptions, RowSource, VectorStore};
 
 const DIM: usize = 64;
 
@@ -49,15 +49,16 @@ fn rows_of_a_source_are_stored_small_and_large() {
         let path = dir.path().join(format!("{rows}-{documents}"));
         let store = VectorStore::create_with(&path, 64, Metric::L2, &options).unwrap();
         let (ids, text) = (ids(rows), r#"{"a": 1}"#);
-        let documents: Vec<_> =
-            (0..if documents { rows } else { 0 }).map(|n| (n % 2 == 0).then_some(text)).collect();
+        let documents: Vec<_> = (0..if documents { rows } else { 0 })
+            .map(|n| Document::whole((n % 2 == 0).then_some(text)))
+            .collect();
         store.put_rows(&refs(&ids), &Numbers::good(), DIM, &documents, Some(Durability::Sync)).unwrap();
         drop(store);
         let store = VectorStore::open(&path).unwrap();
         assert_eq!(store.len().unwrap(), rows);
         for (row, id) in ids.iter().enumerate() {
             assert_eq!(store.get(id).unwrap(), Some(vec![row as f32; DIM]));
-            let document = documents.get(row).copied().flatten().map(str::to_owned);
+            let document = documents.get(row).and_then(|document| document.json()).map(str::to_owned);
             assert_eq!(store.get_document(id).unwrap(), document);
         }
         assert!(store.verify().unwrap().damage.is_empty());
@@ -131,13 +132,13 @@ fn what_does_not_fit_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = VectorStore::create(dir.path().join("s"), 64, Metric::L2).unwrap();
     let ids = ids(3);
-    let put = |ids: &[IdRef<'_>], dim, documents: &[Option<&str>]| {
+    let put = |ids: &[IdRef<'_>], dim, documents: &[Document<&str>]| {
         store.put_rows(ids, &Numbers::good(), dim, documents, None)
     };
     assert!(matches!(put(&refs(&ids), 32, &[]), Err(Error::DimensionMismatch { expected: 64, found: 32 })));
-    assert!(matches!(put(&refs(&ids), 64, &[None]), Err(Error::CountMismatch { .. })));
+    assert!(matches!(put(&refs(&ids), 64, &[Document::Keep]), Err(Error::CountMismatch { .. })));
     assert!(matches!(
-        put(&refs(&ids), 64, &[None, Some("{"), None]),
+        put(&refs(&ids), 64, &[Document::Keep, Document::Json("{"), Document::Keep]),
         Err(Error::InvalidDocument { row: 1, .. })
     ));
     let mixed = [7u64.as_id(), "a".as_id()];
@@ -186,8 +187,9 @@ fn calls_that_do_not_wait() {
     let options = OpenOptions::new().buffer_bytes(4096).without_background();
     let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
     let (vector, mut out) = ([1.5; DIM], [0.0; DIM]);
-    let put =
-        |id: &str| store.try_write(&Op::Put { id: id.as_id(), vector: &vector, document: Some("[1,\n2]") });
+    let put = |id: &str| {
+        store.try_write(&Op::Put { id: id.as_id(), vector: &vector, document: Document::Json("[1,\n2]") })
+    };
     assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(false));
     assert_eq!(put("a").unwrap(), Some(()));
     assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(true));
@@ -203,7 +205,7 @@ fn calls_that_do_not_wait() {
     assert_eq!(store.try_write(&Op::delete("a")).unwrap(), Some(()));
     assert_eq!(store.try_get_into("a", &mut out).unwrap(), Some(false));
     assert!(matches!(store.try_get_into("a", &mut out[1..]), Err(Error::DimensionMismatch { .. })));
-    let short = Op::Put { id: "b".as_id(), vector: &vector[1..], document: None };
+    let short = Op::Put { id: "b".as_id(), vector: &vector[1..], document: Document::Keep };
     assert!(matches!(store.try_write(&short), Err(Error::DimensionMismatch { .. })));
     assert!(matches!(store.try_write(&Op::delete(&7u64)), Err(Error::IdKind { .. })));
     store.close().unwrap();

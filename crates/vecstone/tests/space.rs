@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use vecstone::{Metric, OpenOptions, VectorStore};
+use vecstone::{Document, Metric, OpenOptions, VectorStore};
 
 const DIM: usize = 768;
 const ROWS: usize = 8_000;
@@ -168,7 +168,7 @@ fn bytes_are_those_of_the_file_system() {
     let options = OpenOptions::new().segment_records(2_000).without_background();
     let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
     churn(&store, 2);
-    store.put_document("with", &vector(0, 0), "{\"a\": 1}").expect("stored");
+    store.put_with_document("with", &vector(0, 0), "{\"a\": 1}").expect("stored");
     store.flush().expect("flushed");
     let stats = store.stats().expect("known");
     assert_eq!((stats.bytes.total, stats.bytes.allocated), on_disk(&path));
@@ -224,4 +224,31 @@ fn resident_bytes_are_those_of_the_kernel() {
     };
     let pages = 3 * 4096;
     assert!(memory.resident.abs_diff(seen) <= pages, "{memory:?}, the kernel says {seen}");
+}
+
+/// What puts keep does not count in what a call may give: one batch keeps 100,000 documents of more than 1 GiB together.
+#[test]
+#[ignore = "writes 2.4 GB"]
+fn a_batch_keeps_more_documents_than_a_call_may_give() {
+    let dir = tempfile::tempdir().expect("made");
+    let store = VectorStore::create(dir.path().join("s"), 2, Metric::L2).expect("made");
+    let json = |id: u64| format!("{{\"id\":{id},\"text\":\"{}\"}}", "x".repeat(11_500));
+    let ids: Vec<u64> = (0..100_000).collect();
+    for ids in ids.chunks(10_000) {
+        let texts: Vec<String> = ids.iter().map(|&id| json(id)).collect();
+        let documents: Vec<_> = texts.iter().map(|text| Document::Json(text.as_str())).collect();
+        store.put_many_with(ids, &vec![1.0; 20_000], &documents, None).expect("stored");
+    }
+    store.put_many(&ids, &vec![2.0; 200_000]).expect("stored");
+    store.flush().expect("flushed");
+    let stats = store.stats().expect("known");
+    assert!(stats.bytes.jsonl > 2 << 30, "{}", stats.bytes.jsonl);
+    assert_eq!(stats.lost_documents, 0);
+    for id in [0, 1, 50_000, 99_999] {
+        assert_eq!(store.get_document(id).expect("readable"), Some(json(id)));
+    }
+    assert!(store.verify().expect("verified").is_ok());
+    store.close().expect("closed");
+    let store = VectorStore::open(dir.path().join("s")).expect("opened");
+    assert_eq!(store.get_document(7u64).expect("readable"), Some(json(7)));
 }

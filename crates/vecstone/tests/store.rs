@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vecstone::{
-    AsId, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions, SearchOptions,
-    Uuid, VectorStorage, VectorStore, reference_distance,
+    AsId, Document, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions,
+    SearchOptions, Uuid, VectorStorage, VectorStore, reference_distance,
 };
 
 const DIM: usize = 12;
@@ -371,8 +371,8 @@ fn documents_go_with_their_rows() {
     let store = made(&path);
     let document = |store: &VectorStore, id: &str| store.get_document(id).expect("readable");
     store.put("a", &vector(0)).expect("stored");
-    store.put_document("b", &vector(1), " {\"n\":\n1} ").expect("stored");
-    let documents = [Some("[2]"), None, Some("null")];
+    store.put_with_document("b", &vector(1), " {\"n\":\n1} ").expect("stored");
+    let documents = [Document::Json("[2]"), Document::None, Document::Json("null")];
     let vectors = [vector(2), vector(3), vector(4)].concat();
     store.put_many_with(&["c", "d", "e"], &vectors, &documents, None).expect("stored");
     let check = |store: &VectorStore| {
@@ -388,17 +388,18 @@ fn documents_go_with_their_rows() {
     };
     check(&store);
     for text in ["", "{", "1 2", "nul"] {
-        let error = store.put_document("b", &vector(5), text).expect_err("no JSON");
+        let error = store.put_with_document("b", &vector(5), text).expect_err("no JSON");
         assert!(matches!(error, Error::InvalidDocument { .. }), "{error}");
     }
-    let error = store.put_many_with(&["b"], &vector(5), &[None, None], None).expect_err("one too many");
+    let error =
+        store.put_many_with(&["b"], &vector(5), &[Document::Keep; 2], None).expect_err("one too many");
     assert!(matches!(error, Error::CountMismatch { .. }), "{error}");
     store.flush().expect("flushed");
     check(&store);
     check(&VectorStore::open_read_only(&path).expect("opens"));
     let before = store.snapshot().expect("readable");
     store.put("b", &vector(6)).expect("replaced");
-    store.put_document("a", &vector(0), "0").expect("replaced");
+    store.put_with_document("a", &vector(0), "0").expect("replaced");
     assert!(store.delete("c").expect("deleted"));
     assert_eq!(before.get_document("b").expect("readable").as_deref(), Some("{\"n\": 1}"));
     store.compact().expect("compacted");
@@ -588,7 +589,7 @@ fn a_backup_is_a_store_of_its_own() {
     let options = OpenOptions::new().without_background().segment_records(100);
     let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
     for n in 0..250u64 {
-        store.put_document(n, &vector(n as usize), &n.to_string()).expect("stored");
+        store.put_with_document(n, &vector(n as usize), &n.to_string()).expect("stored");
     }
     store.delete(7u64).expect("deleted");
     let content = |store: &VectorStore| {

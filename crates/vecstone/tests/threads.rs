@@ -663,7 +663,7 @@ fn dropping_a_store_keeps_what_was_accepted() {
         store.put(id, &row(16, id, 1)).expect("stored");
     }
     store.delete(7u64).expect("deleted");
-    store.put_document(8u64, &row(16, 8, 2), "{\"a\":1}").expect("stored");
+    store.put_with_document(8u64, &row(16, 8, 2), "{\"a\":1}").expect("stored");
     assert!(VectorStore::open_read_only(&path).expect("opens").is_empty().expect("readable"));
     drop(store);
     let store = VectorStore::open(&path).expect("opens");

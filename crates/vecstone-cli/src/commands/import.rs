@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use serde_json::json;
-use vecstone::{Error, IdKind, Metric, OpenOptions, VectorStore};
+use vecstone::{Document, Error, IdKind, Metric, OpenOptions, VectorStore};
 
 use crate::args::Import;
 use crate::failure::{Failure, Result};
@@ -38,7 +38,9 @@ pub(crate) fn run(args: &Import, output: &mut Output) -> Result<u8> {
     let before = store.len()? as u64;
     let dim = store.dim();
     let progress = Progress::new(input.rows(), dim);
-    let mut importer = Importer { file: &args.file, store: &store, dim, repeats, written: 0, skipped: 0 };
+    let otherwise = if args.remove_documents { Document::None } else { Document::Keep };
+    let mut importer =
+        Importer { file: &args.file, store: &store, dim, otherwise, repeats, written: 0, skipped: 0 };
     const GO_ON: &str = "run the same import again with --resume to go on";
     acknowledge(&store, &progress, |acknowledger| importer.stream(input, acknowledger))
         .map_err(|stopped| stopped.explain(&progress, GO_ON))?;

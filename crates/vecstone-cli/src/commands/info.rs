@@ -68,6 +68,8 @@ pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
         },
         "compaction_error": stats.compaction_error,
         "ids_error": stats.ids_error,
+        "lost_documents": stats.lost_documents,
+        "document_error": stats.document_error,
     }))
 }
 
@@ -101,6 +103,9 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
     ]);
     if let Some(error) = &stats.compaction_error {
         table.push(("compaction", format!("failed: {error}")));
+    }
+    if let Some(error) = &stats.document_error {
+        table.push(("documents", format!("{} lost: {error}", stats.lost_documents)));
     }
     table
 }

@@ -2,14 +2,13 @@
 
 use super::{EVERYTHING, Engine, Writer};
 use crate::batch::Batch;
-use crate::buffer;
 use crate::config::MAX_BATCH_RECORDS;
 use crate::disk::Mapping;
-use crate::error::{Error, Result};
-use crate::id::IdKind;
+use crate::error::Result;
+use crate::id::{IdHasher, IdKind};
 use crate::index::IdxMap;
+use crate::pair::Effects;
 use crate::recover::Tip;
-use crate::segment::Segment;
 use crate::view::View;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,15 +16,14 @@ use std::sync::atomic::Ordering;
 /// How much of the buffer one commit takes.
 const GROUP_BYTES: u64 = 8 << 20;
 
-/// How many ids are looked up side by side.
-const AHEAD: usize = 32;
-
 /// Whether a batch was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Written,
     /// The active segment has to be sealed before.
     SealFirst,
+    /// With the documents that it keeps it is too long for one commit: so many changes are not.
+    Shorten(u64),
 }
 
 impl Engine {
@@ -86,14 +84,16 @@ impl Engine {
 
     /// Writes groups until those up to `ops` are written.
     pub(super) fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Outcome> {
-        let most = self.settings.limits.records.min(MAX_BATCH_RECORDS as u64);
+        let mut most = self.settings.limits.records.min(MAX_BATCH_RECORDS as u64);
         while writer.ops < ops {
             let state = self.state();
             let Some(kind) = state.kind else { break };
             let Some(group) = state.buffer.group(GROUP_BYTES, most) else { break };
             drop(state);
-            if self.write_batch(writer, Batch::Group(&group), kind, Some(group.next))? == Outcome::SealFirst {
-                return Ok(Outcome::SealFirst);
+            match self.write_batch(writer, Batch::Group(&group), kind, Some(group.next))? {
+                Outcome::Written => {}
+                Outcome::SealFirst => return Ok(Outcome::SealFirst),
+                Outcome::Shorten(changes) => most = changes,
             }
         }
         Ok(Outcome::Written)
@@ -112,8 +112,17 @@ impl Engine {
             return Ok(Outcome::SealFirst);
         }
         let mut view = View::clone(&self.published.load());
-        let kills = self.resolve(&mut view, batch)?;
-        let mut written = writer.pair.write(batch, kind, &kills);
+        let effects = self.resolve(&mut view, batch)?;
+        if let Batch::Group(group) = batch
+            && group.several
+            && let Some(changes) = changes_within(&effects, batch, GROUP_BYTES)
+        {
+            return Ok(Outcome::Shorten(changes));
+        }
+        if self.documents_are_over_with(writer, &effects) {
+            return Ok(Outcome::SealFirst);
+        }
+        let mut written = writer.pair.write(batch, kind, &effects);
         let maps = match &written {
             Ok(appended) => self.maps_for(&view, writer, &appended.tip),
             Err(error) => Err(error.clone()),
@@ -135,6 +144,7 @@ impl Engine {
         (view.kind, view.seq) = (Some(kind), appended.tip.seq);
         segment.set_jsonl(writer.pair.files());
         writer.deletes += appended.deletes.len() as u64;
+        self.lost().add(appended.lost);
         self.publish(writer, view, ops);
         Ok(Outcome::Written)
     }
@@ -171,77 +181,6 @@ impl Engine {
         }
     }
 
-    /// The rows of sealed segments that a batch makes dead, for its COMMIT; these and those of the active segment's
-    /// base are killed in `view` too. Decided here, in the order of writing, never when the batch was accepted.
-    fn resolve(&self, view: &mut View, batch: Batch<'_>) -> Result<Vec<(u32, u32)>> {
-        let changes: Vec<_> = batch.changes(self.schema.hasher()).collect();
-        #[cfg(test)]
-        if crate::planted::is(crate::planted::Bug::KillAtPut) {
-            return self.resolve_as_accepted(view, &changes);
-        }
-        let active = view.active().segment.clone();
-        // An id that the active segment has in its table has no live row anywhere else.
-        let left: Vec<_> = {
-            let heap = active.heap();
-            changes.iter().filter(|change| !heap.has(change.hash, change.id)).collect()
-        };
-        let mut kills = Vec::new();
-        let last = view.segments.len() - 1;
-        for (place, part) in view.segments.iter_mut().enumerate().rev() {
-            let segment = part.segment.clone();
-            let filter = segment.filter(place == last);
-            let may_have = |hash| filter.is_none_or(|ids| ids.may_have(hash).unwrap_or(true));
-            // All first looks before the first search: they do not wait for each other's memory.
-            let mut likely: Vec<&buffer::Change<'_>> = Vec::new();
-            for few in left.chunks(AHEAD) {
-                if let Some(ids) = filter {
-                    ids.warm(few.iter().map(|change| change.hash));
-                }
-                likely.extend(few.iter().filter(|change| may_have(change.hash)));
-            }
-            for change in likely {
-                let found = if place == last {
-                    segment.find_in_base(change.hash, change.id)
-                } else {
-                    segment.find(change.hash, change.id, part.rows)
-                };
-                let row = match found {
-                    Ok(Some(row)) => row,
-                    Ok(None) => continue,
-                    // A row whose id is not to be read any more has no id that could be replaced.
-                    Err(error) if error.is_corrupt() => continue,
-                    Err(error) => return Err(error),
-                };
-                if part.mask.kill(row) && place != last {
-                    kills.push((segment_number(&segment)?, row));
-                }
-            }
-        }
-        Ok(kills)
-    }
-
-    /// The planted bug: what a put replaces is what it would have replaced when it was accepted.
-    #[cfg(test)]
-    fn resolve_as_accepted(
-        &self,
-        view: &mut View,
-        changes: &[buffer::Change<'_>],
-    ) -> Result<Vec<(u32, u32)>> {
-        let seen = self.state().seen.take().unwrap_or_else(|| self.published.load_full());
-        let mut kills = Vec::new();
-        for change in changes {
-            let Some(at) = seen.find(change.hash, change.id)? else { continue };
-            let segment = &seen.segments[at.segment].segment;
-            let place = view.place_of(segment.number());
-            if at.segment + 1 < seen.segments.len()
-                && place.is_none_or(|place| view.segments[place].mask.kill(at.row))
-            {
-                kills.push((segment_number(segment)?, at.row));
-            }
-        }
-        Ok(kills)
-    }
-
     /// Mappings that reach the end of a batch that was just written.
     fn maps_for(&self, view: &View, writer: &Writer, tip: &Tip) -> Result<(Arc<Mapping>, Arc<Mapping>)> {
         let files = writer.pair.files();
@@ -276,10 +215,33 @@ impl Engine {
             || records + batch.len() as u64 > limits.records
             || writer.pair.header().row_start(tip.rows) + batch.row_bytes() > limits.dat
     }
+
+    /// Whether the documents that a batch keeps do not fit in the active segment. A segment's first batch always does.
+    fn documents_are_over_with(&self, writer: &Writer, effects: &Effects<'_>) -> bool {
+        let kept: u64 = effects.kept.iter().map(|(_, kept)| kept.len()).sum();
+        let tip = writer.pair.written();
+        kept > 0 && tip.rows + writer.deletes > 0 && tip.lines_start() + kept > self.settings.limits.jsonl
+    }
 }
 
-/// The number of a segment as kills name it.
-fn segment_number(segment: &Segment) -> Result<u32> {
-    let number = segment.number();
-    u32::try_from(number).map_err(|_| Error::Full { rows: number, max: u32::MAX.into() })
+/// How many of the first changes of a batch have at most `most` bytes with the documents that they keep, at least one;
+/// `None` if all.
+fn changes_within(effects: &Effects<'_>, batch: Batch<'_>, most: u64) -> Option<u64> {
+    let kept: u64 = effects.kept.iter().map(|(_, kept)| kept.len()).sum();
+    if kept == 0 || batch.bytes() + kept <= most {
+        return None;
+    }
+    let mut kept = effects.kept.iter().peekable();
+    let mut bytes = 0;
+    for (n, change) in batch.changes(IdHasher::new(&[0; 16])).enumerate() {
+        let given = change
+            .put
+            .map_or(0, |(vector, document)| size_of_val(vector) + document.json().map_or(0, str::len));
+        bytes += (change.id.len() + given) as u64;
+        bytes += kept.next_if(|(of, _)| *of == n).map_or(0, |(_, kept)| kept.len());
+        if bytes > most {
+            return Some((n as u64).max(1));
+        }
+    }
+    None
 }

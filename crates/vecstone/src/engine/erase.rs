@@ -150,7 +150,7 @@ impl Engine {
 
     /// Writes what was accepted up to `ops`; then the files, which nobody changes as long as the writer's place is held.
     /// `None`: the segment has to be sealed first.
-    fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
+    pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
         // Where writing stopped, what is durable may not have what was accepted: nothing is found by looking there.
         writer.pair.check_writable()?;
         if planted::is(Bug::TurnWithoutBuffer) {

@@ -24,12 +24,30 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
 
 /// CRC32C of `seed` (little-endian) followed by `bytes`.
 fn crc32c_seeded(seed: u64, bytes: &[u8]) -> u32 {
-    let mut digest = crc_fast::Digest::new(Crc32Iscsi);
-    digest.update(&seed.to_le_bytes());
-    digest.update(bytes);
-    #[expect(clippy::cast_possible_truncation, reason = "a 32-bit checksum in a 64-bit return type")]
-    let crc = digest.finalize() as u32;
-    crc
+    let mut crc = Crc::seeded(seed);
+    crc.update(bytes);
+    crc.finish()
+}
+
+/// A CRC32C that is taken piece by piece.
+pub(crate) struct Crc(crc_fast::Digest);
+
+impl Crc {
+    fn seeded(seed: u64) -> Crc {
+        let mut digest = crc_fast::Digest::new(Crc32Iscsi);
+        digest.update(&seed.to_le_bytes());
+        Crc(digest)
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "a 32-bit checksum in a 64-bit return type")]
+        let crc = self.0.finalize() as u32;
+        crc
+    }
 }
 
 /// What makes one pair of files different from every other: all its checksums depend on it.
@@ -53,6 +71,11 @@ impl Identity {
     /// The checksum of a line of `.jsonl`, its newline included; depends on the row as that of a row does.
     pub(crate) fn line_crc(&self, row: u64, line: &[u8]) -> u32 {
         crc32c_seeded(self.seed().rotate_left(32) ^ row, line)
+    }
+
+    /// The same, of a line that is handed over piece by piece.
+    pub(crate) fn line_crc_of_pieces(&self, row: u64) -> Crc {
+        Crc::seeded(self.seed().rotate_left(32) ^ row)
     }
 
     /// The checksum of a control record's head.

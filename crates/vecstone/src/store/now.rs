@@ -23,9 +23,9 @@ impl VectorStore {
         let Some(engine) = self.engine()? else { return Ok(None) };
         let (ops, line);
         let op = match *op {
-            Op::Put { id, vector, document: Some(document) } => {
-                line = crate::document::one_line(0, document)?;
-                Op::Put { id, vector, document: Some(&line) }
+            Op::Put { id, vector, document } => {
+                line = document.one_line(0)?;
+                Op::Put { id, vector, document: line.as_deref() }
             }
             op => op,
         };

@@ -4,13 +4,14 @@ use super::{Role, VectorStore};
 use crate::buffer::{self, Chunk};
 use crate::config::Metric;
 use crate::crew;
+use crate::document::Document;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::id::{AsId, Id, IdKind, IdRef};
 use crate::many::{self, check_rows};
 use crate::recover::RecoveryReport;
 use crate::search::{Hits, SearchOptions};
-use crate::snapshot::{self, Iter, Snapshot};
+use crate::snapshot::{Iter, Snapshot};
 use crate::stats::{self, Stats};
 use crate::sync::ArcSwap;
 use crate::verify::{self, VerifyReport};
@@ -53,7 +54,7 @@ impl VectorStore {
         }
         let view = published.load_full();
         let view = view.detached()?;
-        let snapshot = Snapshot::new(view.kind, Arc::new(view), Default::default());
+        let snapshot = Snapshot::new(view.kind, Arc::new(view));
         Ok(self.forked.get_or_init(|| snapshot).clone())
     }
 
@@ -174,11 +175,22 @@ impl VectorStore {
     /// As [`get`](Self::get).
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
         let id = id.as_id();
-        match self.look_up(id, |chunk, op| snapshot::document_of(chunk, op).map(str::to_owned))? {
-            Looked::Buffer(found) => Ok(found),
-            Looked::Files(view, at) => view.segments[at.segment].segment.document(at.row.into()),
-            Looked::Ask(snapshot) => snapshot.get_document(id),
+        let engine = match self.role.get() {
+            Some(Role::Writer(engine)) if !engine.is_forked() => engine,
+            _ => return self.snapshot()?.get_document(id),
+        };
+        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        match engine.document_in_buffer(hash, id) {
+            None | Some(Document::Keep) => {}
+            Some(document) => return Ok(document.json()),
         }
+        // Loaded after the look at the buffer: what left it before is in here.
+        let view = engine.published.load();
+        if view.kind != Some(id.kind()) {
+            return Ok(None);
+        }
+        let Some(at) = view.find(hash, bytes)? else { return Ok(None) };
+        view.segments[at.segment].segment.document(at.row.into())
     }
 
     /// Whether an id is there. O(segments).

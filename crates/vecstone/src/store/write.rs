@@ -4,7 +4,7 @@ use super::{Role, VectorStore};
 use crate::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
 use crate::config::check_dim;
 use crate::crew;
-use crate::document::one_line;
+use crate::document::{Document, one_line_each};
 use crate::engine::{Engine, Goal};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -60,7 +60,7 @@ impl VectorStore {
 
     // ---- writing ----
 
-    /// Stores a vector of `dim` finite components under an id, or replaces it.
+    /// Stores a vector of `dim` finite components under an id, or replaces it. A document that is stored stays.
     ///
     /// # Errors
     ///
@@ -75,16 +75,16 @@ impl VectorStore {
     ///
     /// As [`put_many`](Self::put_many).
     pub fn put_with(&self, id: impl AsId, vector: &[f32], durability: Option<Durability>) -> Result<()> {
-        self.write(&[Op::Put { id: id.as_id(), vector, document: None }], durability)
+        self.write(&[Op::Put { id: id.as_id(), vector, document: Document::Keep }], durability)
     }
 
-    /// Stores a vector and a JSON document under an id, or replaces both. A put without a document removes the document.
+    /// Stores a vector and a JSON document under an id, or replaces both.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidDocument`] if `document` is not one JSON value; else as [`put_many`](Self::put_many).
-    pub fn put_document(&self, id: impl AsId, vector: &[f32], document: &str) -> Result<()> {
-        self.write(&[Op::Put { id: id.as_id(), vector, document: Some(document) }], None)
+    pub fn put_with_document(&self, id: impl AsId, vector: &[f32], document: &str) -> Result<()> {
+        self.write(&[Op::Put { id: id.as_id(), vector, document: Document::Json(document) }], None)
     }
 
     /// Stores a batch, all or nothing: `vectors` holds `ids.len()` rows of `dim` components, one after the other. Of an
@@ -103,17 +103,17 @@ impl VectorStore {
         self.put_many_with(ids, vectors, &[], None)
     }
 
-    /// As [`put_many`](Self::put_many), with a JSON document (or none) for each row, unless `documents` is empty, and a
-    /// durability of its own (`None`: the store's).
+    /// As [`put_many`](Self::put_many), with what becomes of the document of each row (none of them changes if `documents`
+    /// is empty), and a durability of its own (`None`: the store's).
     ///
     /// # Errors
     ///
-    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document).
+    /// As [`put_many`](Self::put_many) and [`put_with_document`](Self::put_with_document).
     pub fn put_many_with(
         &self,
         ids: &[impl AsId],
         vectors: &[f32],
-        documents: &[Option<&str>],
+        documents: &[Document<&str>],
         durability: Option<Durability>,
     ) -> Result<()> {
         let dim = self.dim_of(ids.len(), vectors.len())?;
@@ -122,25 +122,25 @@ impl VectorStore {
         }
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
         let lines = one_line_each(documents)?;
-        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
         self.write_batch(Batch::Rows { ids: &ids, vectors, documents: &lines, dim }, durability)
     }
 
-    /// Stores the rows of a source, of `dim` components, under their ids, with a JSON document (or none) for each, unless
-    /// `documents` is empty.
+    /// Stores the rows of a source, of `dim` components, under their ids, with what becomes of the document of each; none
+    /// of them changes if `documents` is empty.
     /// Everything is checked before the first byte is written. Up to 1 GiB and 4,194,304 rows make one batch, all or
     /// nothing; more becomes consecutive batches.
     ///
     /// # Errors
     ///
-    /// As [`put_many`](Self::put_many) and [`put_document`](Self::put_document); [`Error::NonFinite`] also if the source
+    /// As [`put_many`](Self::put_many) and [`put_with_document`](Self::put_with_document); [`Error::NonFinite`] also if the source
     /// changed after it was checked: the batch that this is in is not stored then, nor any after it.
     pub fn put_rows(
         &self,
         ids: &[IdRef<'_>],
         source: &dyn RowSource,
         dim: usize,
-        documents: &[Option<&str>],
+        documents: &[Document<&str>],
         durability: Option<Durability>,
     ) -> Result<()> {
         let source = Fenced::new(source);
@@ -153,14 +153,14 @@ impl VectorStore {
         ids: &[IdRef<'_>],
         source: &Fenced<'_>,
         dim: usize,
-        documents: &[Option<&str>],
+        documents: &[Document<&str>],
         durability: Option<Durability>,
     ) -> Result<()> {
         if !documents.is_empty() && documents.len() != ids.len() {
             return Err(Error::CountMismatch { ids: ids.len(), components: documents.len() * dim, dim });
         }
         let lines = one_line_each(documents)?;
-        let lines: Vec<Option<&str>> = lines.iter().map(Option::as_deref).collect();
+        let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
         let Some(kind) = ids.first().map(IdRef::kind) else { return self.write(&[], durability) };
         let all = Batch::Copied { ids, source, documents: &lines, dim };
         let check_rows = || batch::check_source(source, ids.len(), dim, crew::limit(self.threads));
@@ -196,33 +196,87 @@ impl VectorStore {
         Ok(())
     }
 
+    // ---- documents ----
+
+    /// Changes the document of an id, and not its vector. [`Document::None`] removes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_documents`](Self::put_documents).
+    pub fn put_document(&self, id: impl AsId, document: Document<&str>) -> Result<()> {
+        self.put_documents(&[id], &[document], None)
+    }
+
+    /// Changes the documents of several ids, and not their vectors: one batch, all or nothing, at one place in the order of
+    /// writing. Of an id that comes twice the last document counts. `None`: the store's own durability.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownIds`] names all ids that are not there; [`Error::InvalidDocument`]; [`Error::Corrupt`] if a row is
+    /// not what was written; [`Error::BatchTooLarge`]: nothing of the batch is stored. Else as
+    /// [`put_many`](Self::put_many).
+    pub fn put_documents(
+        &self,
+        ids: &[impl AsId],
+        documents: &[Document<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        self.change_documents(ids, documents, false, durability)
+    }
+
+    /// As [`put_documents`](Self::put_documents), but each JSON value is merged into the stored document as RFC 7396 says:
+    /// members that it has take the place of those stored, `null` removes one, objects are merged in turn, anything else
+    /// is replaced as a whole. An id without a document has an empty object.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_documents`](Self::put_documents); [`Error::NotAnObject`] if an object is to be merged into a document that
+    /// is none.
+    pub fn update_documents(
+        &self,
+        ids: &[impl AsId],
+        documents: &[Document<&str>],
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        self.change_documents(ids, documents, true, durability)
+    }
+
+    fn change_documents(
+        &self,
+        ids: &[impl AsId],
+        documents: &[Document<&str>],
+        merges: bool,
+        durability: Option<Durability>,
+    ) -> Result<()> {
+        let engine = self.engine()?;
+        if ids.len() != documents.len() {
+            return Err(Error::CountMismatch { ids: ids.len(), components: documents.len(), dim: 1 });
+        }
+        let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
+        ids.iter().enumerate().try_for_each(|(row, id)| id.check(row))?;
+        let lines = one_line_each(documents)?;
+        match engine {
+            Some(engine) => {
+                let durability = durability.unwrap_or(engine.settings.durability);
+                engine.change_documents(&ids, &lines, merges, durability)
+            }
+            None if ids.is_empty() => Ok(()),
+            None => Err(Error::UnknownIds { ids: ids.iter().map(|id| id.to_id()).collect() }),
+        }
+    }
+
     /// Writes puts and deletes as one batch, all or nothing. `None`: the store's own durability.
     ///
     /// # Errors
     ///
     /// As [`put_many`](Self::put_many).
     pub fn write(&self, ops: &[Op<'_>], durability: Option<Durability>) -> Result<()> {
-        let has_documents = ops.iter().any(|op| matches!(op, Op::Put { document: Some(_), .. }));
-        if !has_documents {
+        let gives = |op: &Op<'_>| matches!(op, Op::Put { document: Document::Json(_), .. });
+        if !ops.iter().any(gives) {
             return self.write_batch(Batch::Ops(ops), durability);
         }
-        let lines: Vec<Option<String>> = ops
-            .iter()
-            .enumerate()
-            .map(|(row, op)| match op {
-                Op::Put { document, .. } => document.map(|text| one_line(row, text)).transpose(),
-                Op::Delete { .. } => Ok(None),
-            })
-            .collect::<Result<_>>()?;
-        let ops: Vec<Op<'_>> = ops
-            .iter()
-            .zip(&lines)
-            .map(|(op, line)| match *op {
-                Op::Put { id, vector, .. } => Op::Put { id, vector, document: line.as_deref() },
-                op => op,
-            })
-            .collect();
-        self.write_batch(Batch::Ops(&ops), durability)
+        let lines = batch::lines_of(ops)?;
+        self.write_batch(Batch::Ops(&batch::with_lines(ops, &lines)), durability)
     }
 
     fn write_batch(&self, batch: Batch<'_>, durability: Option<Durability>) -> Result<()> {
@@ -314,12 +368,6 @@ impl VectorStore {
         let goal = |engine: &Arc<Engine>| engine.goal().map(|goal| (engine.clone(), goal));
         Flush { engine: self.engine().and_then(|engine| engine.map(goal).transpose()) }
     }
-}
-
-/// Documents as the lines that they become.
-fn one_line_each(documents: &[Option<&str>]) -> Result<Vec<Option<String>>> {
-    let line = |(row, text): (usize, &Option<&str>)| text.map(|text| one_line(row, text)).transpose();
-    documents.iter().enumerate().map(line).collect()
 }
 
 /// See [`VectorStore::flush_async`].

@@ -194,7 +194,10 @@ pub(super) fn nothing_found_is_waited_for() -> Outcome {
         for full in [false, true] {
             let sim = SimDisk::new(&root());
             let (faulty, store) = made(&sim, &buffered());
-            store.put_document("a", &[1.0; 4], r#"{"v": 1}"#).and_then(|()| store.flush()).expect("stored");
+            store
+                .put_with_document("a", &[1.0; 4], r#"{"v": 1}"#)
+                .and_then(|()| store.flush())
+                .expect("stored");
             if full {
                 faulty.plan(Plan { call: 0, fault: Fault::Os(28), for_ever: true });
                 for call in [|store: &VectorStore| delete(store, &["a"], 0, SYNC), again] {
@@ -251,7 +254,7 @@ pub(super) fn a_filter_deletes_more_than_a_batch() -> Outcome {
             let sim = SimDisk::new(&root());
             let (_, store) = made(&sim, &options);
             for n in 0..rows {
-                store.put_document(format!("{n}"), &[1.0; 4], r#"{"v": 1}"#).expect("stored");
+                store.put_with_document(format!("{n}"), &[1.0; 4], r#"{"v": 1}"#).expect("stored");
                 put(&store, &[&format!("stays {n}")]);
             }
             let filter = Filter::parse(r#"{"v": 1}"#).expect("a filter");

@@ -175,7 +175,7 @@ fn other(disk: &SimDisk) -> Result<()> {
         &options().segment_records(2),
     )?;
     for id in 1..=5u8 {
-        store.put_document(u64::from(id), &[f32::from(id), 1.0], &format!("{{\"v\":{id}}}"))?;
+        store.put_with_document(u64::from(id), &[f32::from(id), 1.0], &format!("{{\"v\":{id}}}"))?;
     }
     store.close()
 }

@@ -1,6 +1,7 @@
 //! The write buffer against a plain list of all changes.
 
 use crate::buffer::{Buffer, Change, Chunk, Group, Memory, Op, Prepared, View};
+use crate::document::Document;
 use crate::id::IdHasher;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,7 +13,7 @@ const DIM: usize = 600;
 #[derive(Debug, Clone, PartialEq)]
 struct Made {
     id: Vec<u8>,
-    put: Option<(f32, Option<Vec<u8>>)>,
+    put: Option<(f32, Document<String>)>,
 }
 
 /// All changes ever made, in order, and where batches end.
@@ -38,7 +39,7 @@ impl Model {
     fn data(&self, ops: std::ops::Range<usize>) -> u64 {
         let bytes = |made: &Made| {
             let put = made.put.as_ref();
-            let document = put.and_then(|(_, document)| document.as_ref()).map_or(0, Vec::len);
+            let document = put.and_then(|(_, document)| document.as_deref().json()).map_or(0, str::len);
             made.id.len() + document + put.map_or(0, |_| DIM * 4)
         };
         self.ops[ops].iter().map(bytes).sum::<usize>() as u64
@@ -61,9 +62,10 @@ impl Random {
             id.resize(2000, b'x'); // fills a small chunk before rows do
         }
         let document = match self.below(40) {
-            0 => Some(vec![7; 40_000]),
-            n @ 1..20 => Some(vec![8; n]),
-            _ => None,
+            0 => Document::Json("7".repeat(40_000)),
+            n @ 1..20 => Document::Json("8".repeat(n)),
+            20..24 => Document::None,
+            _ => Document::Keep,
         };
         #[allow(clippy::cast_precision_loss)]
         let put = (self.below(4) > 0).then(|| (self.below(1000) as f32, document));
@@ -80,7 +82,12 @@ fn made(chunk: &Chunk, op: &Op) -> Made {
         assert!(row.len() == DIM && row.iter().all(|&x| x == row[0]));
         let at = op.row().expect("a put");
         assert_eq!(&chunk.vectors_of(0..chunk.ops().len())[at * DIM..][..DIM], row);
-        (row[0], chunk.document(op).map(<[u8]>::to_vec))
+        let document = match chunk.document(op) {
+            Document::Keep => Document::Keep,
+            Document::None => Document::None,
+            Document::Json(text) => Document::Json(text.to_owned()),
+        };
+        (row[0], document)
     });
     assert_eq!(put.is_some(), op.is_put());
     Made { id: chunk.id(op).to_vec(), put }
@@ -193,7 +200,7 @@ fn as_a_list_of_changes() {
 #[test]
 fn a_replaced_change_shows_in_earlier_views_only() {
     let mut buffer = Buffer::new(DIM);
-    let put = |row: f32| Made { id: b"a".to_vec(), put: Some((row, None)) };
+    let put = |row: f32| Made { id: b"a".to_vec(), put: Some((row, Document::Keep)) };
     let delete = Made { id: b"a".to_vec(), put: None };
     push(&mut buffer, &[put(1.0)], false);
     let one = buffer.view();
@@ -220,7 +227,8 @@ fn memory_is_used_again() {
     let mut most = Vec::new();
     for round in 0..12u64 {
         let ids: Vec<[u8; 8]> = (0..3000).map(|n| (round * 3000 + n).to_le_bytes()).collect();
-        let changes = || ids.iter().map(|id| Change { hash: hash64(id), id, put: Some((&row, None)) });
+        let changes =
+            || ids.iter().map(|id| Change { hash: hash64(id), id, put: Some((&row, Document::Keep)) });
         let mut heap = 0;
         if round % 2 == 0 {
             changes().for_each(|change| buffer.push(std::iter::once(change)));
@@ -248,7 +256,11 @@ fn views_of_single_puts_are_small() {
     let views: Vec<View> = (0..200u64)
         .map(|n| {
             let id = n.to_le_bytes();
-            buffer.push(std::iter::once(Change { hash: hash64(&id), id: &id, put: Some((&row, None)) }));
+            buffer.push(std::iter::once(Change {
+                hash: hash64(&id),
+                id: &id,
+                put: Some((&row, Document::Keep)),
+            }));
             buffer.view()
         })
         .collect();
@@ -282,10 +294,11 @@ fn views_of_single_changes() {
 #[test]
 fn large_changes() {
     let dim = 300_000;
-    let (row, document) = (vec![1.0f32; dim], vec![5u8; 9 << 20]);
+    let (row, document) = (vec![1.0f32; dim], "5".repeat(9 << 20));
     let ids: Vec<Vec<u8>> = (0..3u8).map(|n| vec![n; 65_536]).collect();
     let mut buffer = Buffer::new(dim);
-    let changes = || ids.iter().map(|id| Change { hash: hash64(id), id, put: Some((&row, Some(&document))) });
+    let changes =
+        || ids.iter().map(|id| Change { hash: hash64(id), id, put: Some((&row, Document::Json(&document))) });
     buffer.push(changes());
     buffer.push_prepared(Prepared::new(dim, changes(), Memory::default()));
     let group = buffer.group(1, u64::MAX).expect("a batch");
@@ -293,7 +306,7 @@ fn large_changes() {
     for id in &ids {
         let found = buffer.find(hash64(id), id).expect("it is there");
         assert_eq!(found.chunk.vector(found.op), Some(&row[..]));
-        assert_eq!(found.chunk.document(found.op), Some(&document[..]));
+        assert_eq!(found.chunk.document(found.op), Document::Json(&document[..]));
     }
     buffer.remove(buffer.next());
     assert!(buffer.heap() < 1 << 20, "a chunk with a large document is not kept");
@@ -318,7 +331,11 @@ fn time_of_a_put() {
             let start = Instant::now();
             for (n, id) in ids.iter().enumerate() {
                 let vector = if warm { &rows[..768] } else { &rows[n * 768..(n + 1) * 768] };
-                buffer.push(std::iter::once(Change { hash: hashes[n], id, put: Some((vector, None)) }));
+                buffer.push(std::iter::once(Change {
+                    hash: hashes[n],
+                    id,
+                    put: Some((vector, Document::Keep)),
+                }));
             }
             let put = each(start);
             let start = Instant::now();
@@ -336,7 +353,8 @@ fn time_of_a_put() {
             let start = Instant::now();
             let memory = buffer.lend(PUTS);
             let changes = ids.iter().zip(&hashes).zip(rows.chunks(768));
-            let changes = changes.map(|((id, &hash), row)| Change { hash, id, put: Some((row, None)) });
+            let changes =
+                changes.map(|((id, &hash), row)| Change { hash, id, put: Some((row, Document::Keep)) });
             let batch = Prepared::new(768, changes, memory);
             let prepared = each(start);
             let start = Instant::now();
@@ -376,7 +394,7 @@ fn time_of_a_put_beside_a_writer() {
             }
             let id = n.to_le_bytes();
             let hash = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            buffer.push(std::iter::once(Change { hash, id: &id, put: Some((&row, None)) }));
+            buffer.push(std::iter::once(Change { hash, id: &id, put: Some((&row, Document::Keep)) }));
             if n % search == search - 1 {
                 view = buffer.view();
             }

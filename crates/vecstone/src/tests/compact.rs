@@ -41,7 +41,7 @@ impl Case {
             self.store.put(id, &vector).expect("stored");
             self.now.insert(id.into(), String::new());
         } else {
-            self.store.put_document(id, &vector, &document).expect("stored");
+            self.store.put_with_document(id, &vector, &document).expect("stored");
             self.now.insert(id.into(), document);
         }
     }
@@ -267,7 +267,7 @@ fn fill(store: &VectorStore, stay: usize, document: usize) {
         store.put(format!("dies {n}"), &wide(n)).expect("stored");
     }
     for n in 0..stay {
-        store.put_document(format!("stays {n}"), &wide(n), &document).expect("stored");
+        store.put_with_document(format!("stays {n}"), &wide(n), &document).expect("stored");
     }
     store.flush().expect("flushed");
     for n in 0..DEAD {
@@ -454,7 +454,9 @@ fn indexed() -> Image {
     let store = made(&disk, DIM, &options);
     for n in 0..15u16 {
         for n in n * 100..(n + 1) * 100 {
-            store.put_document(format!("{n}"), &[f32::from(n); DIM as usize], "{\"a\": 1}").expect("stored");
+            store
+                .put_with_document(format!("{n}"), &[f32::from(n); DIM as usize], "{\"a\": 1}")
+                .expect("stored");
         }
         store.flush().expect("flushed");
     }
@@ -496,7 +498,7 @@ fn a_damaged_page_of_ids_is_written_anew() {
             read_all(&store);
             if writes {
                 store.put("3", &[3.0; DIM as usize]).expect("stored");
-                store.put_document("3", &[3.0; DIM as usize], "3").expect("stored");
+                store.put_with_document("3", &[3.0; DIM as usize], "3").expect("stored");
                 store.delete("new").expect("deleted");
             }
             store.close().expect("closed");

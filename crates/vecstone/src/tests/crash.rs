@@ -214,7 +214,7 @@ pub(super) const DIMLESS: [Workload; 9] = [
 ];
 
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
-pub(super) const SEGMENTS: [Workload; 25] = [
+pub(super) const SEGMENTS: [Workload; 31] = [
     ("seal", |run| {
         run.segments_of(2).create()?;
         run.put(&["a", "b"])?;
@@ -430,6 +430,67 @@ pub(super) const SEGMENTS: [Workload; 25] = [
         run.put(&["a", "b"])?;
         run.put(&["a", "c"])?;
         run.compact()
+    }),
+    ("documents_kept", |run| {
+        run.segments_of(2).create()?;
+        run.put_documents(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.compact()?;
+        run.put(&["a", "c"])?;
+        run.flush()
+    }),
+    ("documents_kept_by_the_next_segment", |run| {
+        run.segments_of(3).create()?;
+        run.put_documents(&["a", "b", "c"])?;
+        run.put(&["d"])?;
+        run.put(&["b"])?;
+        run.flush()?;
+        run.put(&["b", "d", "a"])?;
+        run.close()
+    }),
+    ("documents_kept_in_the_buffer", |run| {
+        run.segments_of(4).buffered().create()?;
+        run.put_documents(&["a", "b"])?;
+        run.flush()?;
+        run.put(&["a"])?;
+        run.delete(&["a"])?;
+        run.put(&["a"])?;
+        run.put_documents(&["b"])?;
+        run.put(&["b"])?;
+        run.put(&["b", "a"])?;
+        run.flush()
+    }),
+    ("documents_kept_then_killed", |run| {
+        run.segments_of(2).create()?;
+        run.put_documents(&["a"])?;
+        run.put(&["b"])?;
+        run.put(&["a"])?;
+        run.kill();
+        run.open()?;
+        run.put(&["a", "b"])?;
+        run.flush()
+    }),
+    ("documents_kept_beside_a_compaction", |run| {
+        run.segments_of(3).create()?;
+        run.put_documents(&["a", "b", "c"])?;
+        run.put_documents(&["a", "d", "e"])?;
+        run.flush()?;
+        run.compact_beside(&["b", "a"], &["d", "c"])?;
+        run.put(&["d", "b"])?;
+        run.flush()
+    }),
+    ("documents_change_alone", |run| {
+        run.segments_of(3).buffered().create()?;
+        run.put(&["a", "b"])?;
+        run.change_documents(&["b"], false)?;
+        run.put(&["b", "c"])?;
+        run.flush()?;
+        run.change_documents(&["c", "b"], false)?;
+        run.change_documents(&["b"], true)?;
+        run.put(&["b"])?;
+        run.flush()
     }),
     ("buffered_over_a_seal", |run| {
         run.segments_of(2).buffered().create()?;

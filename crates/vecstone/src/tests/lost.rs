@@ -6,6 +6,7 @@ use super::repair::{
 };
 use crate::disk::Disk;
 use crate::disk::sim::{Image, SimDisk};
+use crate::document::Document;
 use crate::planted::{Bug, with};
 use crate::verify::verify_directory;
 use crate::{Id, Metric, OpenOptions, RepairReport, VectorStore, VerifyReport};
@@ -152,7 +153,7 @@ fn rows_and_documents_that_cannot_be_put_are_damage_and_cost_nothing_else() {
         let store = made.expect("made");
         let mut rows = [1.0; 4 * DIM as usize];
         (rows[5], rows[9]) = (f32::NAN, f32::INFINITY);
-        let documents = [Some("{\"a\": "), None, None, Some("[1]")];
+        let documents = [Document::Json("{\"a\": "), Document::Keep, Document::Keep, Document::Json("[1]")];
         store.put_many_with(&["text", "nan", "infinite", "good"], &rows, &documents, None).expect("stored");
         store.close().expect("closed");
     });

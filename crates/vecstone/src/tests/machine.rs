@@ -9,7 +9,9 @@ use crate::disk::sim::SimDisk;
 use crate::distance::reported;
 use crate::error::{Error, Result};
 use crate::settings::Durability;
-use crate::{Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance};
+use crate::{
+    Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
@@ -35,8 +37,10 @@ type Wish = Option<Durability>;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Ids by number, each with or without a document; with a durability of its own, or the store's.
-    Put(Vec<(usize, bool)>, Wish),
+    /// Ids by number, each with what becomes of its document; with a durability of its own, or the store's.
+    Put(Vec<(usize, Document<()>)>, Wish),
+    /// Documents of ids by number, without vectors; merged or replaced.
+    Change(Vec<(usize, Document<()>)>, bool, Wish),
     /// By which entry point.
     Delete(Vec<usize>, usize, Wish),
     /// Those with a document whose version is one of the last so many.
@@ -76,9 +80,13 @@ fn wish() -> impl Strategy<Value = Wish> {
 fn step() -> impl Strategy<Value = Step> {
     let few = || vec(0..IDS.len(), 0..3);
     let power = || prop::option::of(any::<u64>());
+    let document =
+        || prop_oneof![3 => Just(Document::Keep), 1 => Just(Document::None), 3 => Just(Document::Json(()))];
     let query = [-2..7i8, -1..2i8, -2..7i8, -1..2i8];
     prop_oneof![
-        12 => (vec((0..IDS.len(), any::<bool>()), 0..=4), wish()).prop_map(|(ids, wish)| Step::Put(ids, wish)),
+        12 => (vec((0..IDS.len(), document()), 0..=4), wish()).prop_map(|(ids, wish)| Step::Put(ids, wish)),
+        3 => (vec((0..IDS.len(), document()), 0..=3), any::<bool>(), wish())
+            .prop_map(|(ids, merge, wish)| Step::Change(ids, merge, wish)),
         5 => (vec(0..IDS.len(), 0..=3), 0..DELETES.len(), wish())
             .prop_map(|(ids, way, wish)| Step::Delete(ids, way, wish)),
         3 => (0..8u16, wish()).prop_map(|(newest, wish)| Step::DeleteWhere(newest, wish)),
@@ -219,15 +227,29 @@ fn vector(id: usize, version: u16) -> [f32; 4] {
     [f32::from(version % 3), f32::from(version), f32::from(IDS[id].as_bytes()[0] % 4), -1.0]
 }
 
+/// What a put says of a document, with the number of the put in it.
+fn versioned(document: Document<()>, version: u16) -> Document<String> {
+    match document {
+        Document::Keep => Document::Keep,
+        Document::None => Document::None,
+        Document::Json(()) => Document::Json(format!("{{\"v\":{version}}}")),
+    }
+}
+
+/// What a put leaves of a document.
+fn left(before: Option<String>, document: &Document<String>) -> Option<String> {
+    if *document == Document::Keep { before } else { document.clone().json() }
+}
+
 /// The ids nearest to `query` with their distances, nearest first, the older first where they are equal.
 fn nearest(content: &Content, metric: Metric, query: &[f32], k: usize) -> Vec<(String, f32, Vec<f32>)> {
-    let rows = content.iter().map(|(id, (bits, _))| {
-        let row: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
-        (reference_distance(metric, query, &row), id.clone(), row)
+    let rows = content.iter().map(|(id, row)| {
+        let vector: Vec<f32> = row.0.iter().map(|&bits| f32::from_bits(bits)).collect();
+        (reference_distance(metric, query, &vector), age(row), id.clone(), vector)
     });
     let mut rows: Vec<_> = rows.collect();
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2[1].total_cmp(&b.2[1])));
-    rows.into_iter().take(k).map(|(distance, id, row)| (id, reported(metric, distance), row)).collect()
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    rows.into_iter().take(k).map(|(distance, _, id, row)| (id, reported(metric, distance), row)).collect()
 }
 
 /// A filter for the documents of versions after this one.
@@ -236,22 +258,32 @@ fn newer_than(version: u16) -> Result<Filter> {
 }
 
 /// What that filter is to find.
-fn has_document_after((bits, document): &Row, version: u16) -> bool {
-    document.is_some() && f32::from_bits(bits[1]) > f32::from(version)
+fn has_document_after((_, document): &Row, version: u16) -> bool {
+    version_of(document) > version
+}
+
+/// The number in a document; 0 without one.
+fn version_of(document: &Option<String>) -> u16 {
+    let v = |document: &String| document.strip_prefix("{\"v\":")?.strip_suffix('}')?.parse().ok();
+    document.as_ref().and_then(v).unwrap_or(0)
+}
+
+/// The number of the call that wrote a row: a document that changed alone is newer than its vector.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a version")]
+fn age((bits, document): &Row) -> u16 {
+    version_of(document).max(f32::from_bits(bits[1]) as u16)
 }
 
 /// A filtered search and the ids of the filter, oldest first, beside the map.
 fn check_filtered(snapshot: &Snapshot, content: &Content, query: &[f32], k: usize) -> Result<Outcome> {
-    let newest = content.values().map(|(bits, _)| f32::from_bits(bits[1])).fold(0.0, f32::max);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a version")]
-    let before = newest as u16 / 2;
+    let before = content.values().map(age).max().unwrap_or(0) / 2;
     let filter = newer_than(before)?;
     let mut matching = content.clone();
     matching.retain(|_, row| has_document_after(row, before));
     let ids = snapshot.ids_where(&filter)?;
     let found = snapshot.search_with(query, k, &SearchOptions::new().with_vectors().filter(filter))?;
-    let mut by_age: Vec<_> = matching.iter().map(|(id, (bits, _))| (f32::from_bits(bits[1]), id)).collect();
-    by_age.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut by_age: Vec<_> = matching.iter().map(|(id, row)| (age(row), id)).collect();
+    by_age.sort_unstable();
     Ok((|| {
         prop_assert!(
             ids.iter().map(ToString::to_string).eq(by_age.iter().map(|(_, id)| (*id).clone())),
@@ -272,8 +304,9 @@ fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
     let (mut seen, mut ages, mut gets) = (Content::new(), Vec::new(), Content::new());
     for item in snapshot.iter() {
         let (id, vector) = item?;
-        ages.push(vector[1]);
-        seen.insert(id.to_string(), (row(&vector).0, snapshot.get_document(&id)?));
+        let row = (row(&vector).0, snapshot.get_document(&id)?);
+        ages.push(age(&row));
+        seen.insert(id.to_string(), row);
     }
     for id in IDS {
         if let Some(vector) = snapshot.get(id)? {
@@ -393,23 +426,66 @@ impl Machine {
         Ok(went)
     }
 
-    fn put(&mut self, store: &VectorStore, ids: &[(usize, bool)], wish: Wish) -> Outcome<Went> {
+    fn put(&mut self, store: &VectorStore, ids: &[(usize, Document<()>)], wish: Wish) -> Outcome<Went> {
         let mut content = self.last().clone();
         let (mut names, mut rows, mut documents) = (Vec::new(), Vec::new(), Vec::new());
         for &(id, document) in ids {
             self.version += 1;
             let vector = vector(id, self.version);
-            let document = document.then(|| format!("{{\"v\":{}}}", self.version));
-            content.insert(IDS[id].to_owned(), (row(&vector).0, document.clone()));
+            let document = versioned(document, self.version);
+            let before = content.get(IDS[id]).and_then(|(_, document)| document.clone());
+            content.insert(IDS[id].to_owned(), (row(&vector).0, left(before, &document)));
             names.push(IDS[id]);
             rows.extend(vector);
             documents.push(document);
         }
         self.model.states.push(content);
-        let documents: Vec<Option<&str>> = documents.iter().map(Option::as_deref).collect();
+        let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
         let calls = self.door().calls();
         let outcome = store.put_many_with(&names, &rows, &documents, wish);
         self.settle("put", &outcome, calls, !ids.is_empty(), wish)
+    }
+
+    fn change(
+        &mut self,
+        store: &VectorStore,
+        ids: &[(usize, Document<()>)],
+        merge: bool,
+        wish: Wish,
+    ) -> Outcome<Went> {
+        let (mut content, mut unknown) = (self.last().clone(), false);
+        let (mut names, mut documents) = (Vec::new(), Vec::new());
+        for &(id, document) in ids {
+            // Rows that say the same would not tell which of them is older.
+            if names.contains(&IDS[id]) || document == Document::None {
+                continue;
+            }
+            self.version += 1;
+            let document = versioned(document, self.version);
+            match content.get_mut(IDS[id]) {
+                Some((_, stored)) => *stored = left(stored.take(), &document),
+                None => unknown = true,
+            }
+            names.push(IDS[id]);
+            documents.push(document);
+        }
+        let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
+        let calls = self.door().calls();
+        let outcome = if merge {
+            store.update_documents(&names, &documents, wish)
+        } else {
+            store.put_documents(&names, &documents, wish)
+        };
+        if unknown {
+            if matches!(outcome, Err(Error::UnknownIds { .. })) {
+                return Ok(Went::Well);
+            }
+            prop_assert!(outcome.is_err(), "an id that is not there");
+            return self.judge("change documents", &outcome, calls);
+        }
+        self.model.states.push(content);
+        let written = documents.iter().any(|document| *document != Document::Keep);
+        self.settle("change documents", &outcome, calls, written, wish)
     }
 
     fn delete(&mut self, store: &VectorStore, ids: &[usize], way: usize, wish: Wish) -> Outcome<Went> {
@@ -452,7 +528,7 @@ impl Machine {
 
     /// Compacts, with a put and a delete in the middle.
     fn compact(&mut self, store: &VectorStore, put: &[usize], delete: &[usize], stop: bool) -> Outcome<Went> {
-        let put: Vec<(usize, bool)> = put.iter().map(|&id| (id, false)).collect();
+        let put: Vec<_> = put.iter().map(|&id| (id, Document::Keep)).collect();
         let (mut beside, mut busy) = (Ok(Went::Well), false);
         let calls = self.door().calls();
         let compacted = store.compact_with(|_| {
@@ -477,6 +553,7 @@ impl Machine {
         let calls = self.door().calls();
         let went = match step {
             Step::Put(ids, wish) => self.put(&store, ids, *wish)?,
+            Step::Change(ids, merge, wish) => self.change(&store, ids, *merge, *wish)?,
             Step::Delete(ids, way, wish) => self.delete(&store, ids, *way, *wish)?,
             Step::DeleteWhere(newest, wish) => self.delete_where(&store, *newest, *wish)?,
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,

@@ -11,6 +11,7 @@ mod corrupt;
 mod crash;
 mod fault;
 mod hostile;
+mod kept;
 mod lost;
 mod machine;
 pub(crate) mod model;

@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::disk::sim::{Image, SimDisk};
 use crate::error::{Error, Result};
 use crate::format::Identity;
-use crate::{Metric, OpenOptions, VectorStore};
+use crate::{Document, Metric, OpenOptions, VectorStore};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +22,11 @@ pub(super) type Content = BTreeMap<String, Row>;
 
 pub(super) fn row(vector: &[f32]) -> Row {
     (vector.iter().map(|x| x.to_bits()).collect(), None)
+}
+
+/// The document that a put leaves an id if it says nothing of one.
+fn kept(content: &Content, id: &str) -> Option<String> {
+    content.get(id).and_then(|(_, document)| document.clone())
 }
 
 /// Small, seeded random numbers (SplitMix64, Steele et al. 2014).
@@ -165,12 +170,12 @@ impl Run {
         self
     }
 
-    /// Puts one vector per id in one batch, each with a document if `documents`.
+    /// Puts one vector per id in one batch; documents stay.
     pub(super) fn put(&mut self, ids: &[&str]) -> Result<()> {
         self.put_rows(ids, false)
     }
 
-    /// As [`put`](Self::put), with documents for all but the last id.
+    /// As [`put`](Self::put), with documents for all but the last id, which keeps the one that it has.
     pub(super) fn put_documents(&mut self, ids: &[&str]) -> Result<()> {
         self.put_rows(ids, true)
     }
@@ -183,18 +188,33 @@ impl Run {
             let vector = vector(id, self.version);
             let document = (with_documents && (n + 1 < ids.len() || n == 0))
                 .then(|| format!("{{\"v\":{}}}", self.version));
-            content.insert((*id).to_owned(), (row(&vector).0, document.clone()));
+            let left = document.clone().or_else(|| kept(&content, id));
+            content.insert((*id).to_owned(), (row(&vector).0, left));
             rows.extend(vector);
             documents.push(document);
         }
         self.model.states.push(content);
-        let documents: Vec<Option<&str>> = documents.iter().map(Option::as_deref).collect();
+        let documents: Vec<_> = documents.iter().map(|text| Document::given(text.as_deref())).collect();
         let documents = if with_documents { &documents[..] } else { &[] };
         self.model.may_have_dim = true;
         let put = self.store().put_many_with(ids, &rows, documents, None);
         // What was accepted has the dimension that it needs.
         self.model.has_dim |= put.is_ok();
         self.settle(put)
+    }
+
+    /// Changes the documents of ids that are there, or removes them.
+    pub(super) fn change_documents(&mut self, ids: &[&str], remove: bool) -> Result<()> {
+        let mut content = self.model.states.last().expect("never empty").clone();
+        self.version += 1;
+        let json = format!("{{\"v\":{}}}", self.version);
+        for id in ids {
+            content.get_mut(*id).expect("there").1 = (!remove).then(|| json.clone());
+        }
+        self.model.states.push(content);
+        let document = if remove { Document::None } else { Document::Json(&*json) };
+        let changed = self.store().put_documents(ids, &vec![document; ids.len()], None);
+        self.settle(changed)
     }
 
     pub(super) fn delete(&mut self, ids: &[&str]) -> Result<()> {
@@ -243,7 +263,8 @@ impl Run {
         for id in put {
             self.version += 1;
             let vector = vector(id, self.version);
-            content.insert((*id).to_owned(), row(&vector));
+            let left = kept(&content, id);
+            content.insert((*id).to_owned(), (row(&vector).0, left));
             rows.extend(vector);
         }
         self.model.states.push(content.clone());

@@ -27,6 +27,12 @@ fn clears_catch(bug: Bug) -> bool {
     clears.any(|workload| with(bug, || fails(|| Explorer::default().explore(workload, QUICK))))
 }
 
+/// Whether the crash enumeration of documents that puts keep, at quick effort, fails with this bug planted.
+fn kept_documents_catch(bug: Bug) -> bool {
+    let kept = SEGMENTS.into_iter().find(|(name, _)| *name == "documents_kept_in_the_buffer");
+    with(bug, || fails(|| Explorer::default().explore(kept.expect("a workload"), QUICK)))
+}
+
 /// Whether the fault injection fails with this bug planted.
 fn faults_catch(bug: Bug) -> bool {
     ["put", "two_batches_one_flush", "close", "batch_then_put"].into_iter().any(|name| {
@@ -120,6 +126,9 @@ caught! {
     a_clear_that_leaves_the_buffer_is_caught: ClearFilesOnly by clears_catch;
     a_clear_shown_before_it_is_durable_is_caught: ShowRename by readers_catch;
     a_kill_target_found_when_accepted_is_caught: KillAtPut by segments_catch;
+    a_kept_document_found_when_accepted_is_caught: KeepAtPut by kept_documents_catch;
+    a_document_that_comes_back_behind_a_delete_is_caught: KeepBehindDelete by kept_documents_catch;
+    a_kept_document_without_its_checksum_is_caught: UncheckedKeep by super::kept::rot_is_kept;
     a_close_that_is_trusted_is_caught: TrustClose by lies_catch;
     unsynced_documents_are_caught: SkipJsonlSync by segments_catch;
     an_unsynced_name_of_documents_is_caught: SkipJsonlDirSync by segments_catch;

@@ -44,7 +44,7 @@ fn on(image: &Image, act: impl Fn(&VectorStore) -> Result<()>) -> Image {
 fn put(store: &VectorStore, ids: &[&str], x: f32) -> Result<()> {
     for (id, n) in ids.iter().zip(0u8..) {
         let vector = [x, f32::from(n), x * 0.5, 1.0];
-        store.put_document(*id, &vector[..store.dim()], &format!("{{\"v\":{x}}}"))?;
+        store.put_with_document(*id, &vector[..store.dim()], &format!("{{\"v\":{x}}}"))?;
     }
     store.flush()
 }
@@ -57,7 +57,7 @@ fn cases() -> Vec<Case> {
     let first = made(7, 4, Metric::L2, |store| put(store, &SOME, 1.0));
     let numbers = made(9, 2, Metric::Ip, |store| {
         for id in 1..=5u64 {
-            store.put_document(id, &[0.5, 2.0], "{\"v\":3}")?;
+            store.put_with_document(id, &[0.5, 2.0], "{\"v\":3}")?;
         }
         store.flush()
     });

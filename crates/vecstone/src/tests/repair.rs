@@ -6,7 +6,7 @@ use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::{Image, SimDisk};
 use crate::error::{Error, Result};
 use crate::repair::{RepairReport, repair};
-use crate::{AsId, Id, Metric, OpenOptions, VectorStore};
+use crate::{AsId, Document, Id, Metric, OpenOptions, VectorStore};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl Make {
             self.ever.entry(id.as_id().to_id()).or_default().push(value);
             texts.push(text);
         }
-        let texts: Vec<_> = texts.iter().map(Option::as_deref).collect();
-        self.store.put_many_with(ids, &rows, if documents { &texts } else { &[] }, None).expect("stored");
+        let texts: Vec<_> = texts.iter().map(|text| Document::whole(text.as_deref())).collect();
+        self.store.put_many_with(ids, &rows, &texts, None).expect("stored");
         self.store.flush().expect("flushed");
         self
     }
@@ -596,7 +596,7 @@ fn on_a_real_disk() {
     let dir = tempfile::tempdir().expect("made");
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     let store = VectorStore::create(&from, 2, Metric::Ip).expect("made");
-    store.put_document("a", &[1.0, 2.0], "{\"n\": 1}").expect("stored");
+    store.put_with_document("a", &[1.0, 2.0], "{\"n\": 1}").expect("stored");
     store.close().expect("closed");
     let report = VectorStore::repair(&from, &to).expect("repaired");
     assert_eq!((report.rows, report.dropped, report.notes), (1, vec![], vec![]));

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::AsId;
 use crate::settings::Durability::{Buffered, Sync};
 use crate::snapshot::Snapshot;
-use crate::{Metric, OpenOptions, VectorStore};
+use crate::{Document, Metric, OpenOptions, VectorStore};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -446,6 +446,69 @@ fn what_is_held_stays_while_segments_are_replaced() {
         shared.store.compact().expect("compact");
         assert_eq!(look_at(&shared.store.snapshot().expect("snapshot")), 5);
         assert!(shared.store.verify().expect("verify").damage.is_empty());
+    });
+}
+
+/// The number in the document of an id.
+fn number(document: Option<String>) -> u8 {
+    let document = document.expect("a vector took the document away");
+    document.trim_start_matches("{\"v\":").trim_end_matches('}').parse().expect("a number")
+}
+
+/// One thread changes a document, others only put vectors: nobody ever sees an older one, or none.
+#[test]
+fn a_kept_document_is_always_the_newest() {
+    check(|| {
+        let buffer = [220, 1 << 20][below(2)];
+        let shared = Shared::new(&options().buffer_bytes(buffer).segment_records(4));
+        shared.store.put_with_document("a", &vector(1), "{\"v\":0}").expect("put");
+        let gives = shared.spawn(|shared| {
+            for n in 1..4u8 {
+                let text = format!("{{\"v\":{n}}}");
+                match below(2) {
+                    0 => shared.store.put_with_document("a", &vector(n), &text).expect("put"),
+                    _ => shared.store.put_document("a", Document::Json(&text)).expect("changed"),
+                }
+                let now = number(shared.store.get_document("a").expect("get"));
+                assert_eq!(now, n, "own documents are read");
+            }
+        });
+        let keeps = shared.spawn(|shared| {
+            for n in 4..7 {
+                shared.put("a", n, Buffered).expect("put");
+                shared.put("b", n, Buffered).expect("put");
+                assert_eq!(shared.store.get_document("b").expect("get"), None);
+            }
+        });
+        let reads = shared.spawn(|shared| {
+            let mut last = 0;
+            for _ in 0..3 {
+                let now = number(shared.store.get_document("a").expect("get"));
+                assert!(now >= last, "{now} after {last}");
+                let snapshot = shared.store.snapshot().expect("snapshot");
+                let rows = snapshot.iter_with_documents().map(|row| row.expect("reads"));
+                let listed = rows.filter(|(id, ..)| id.as_str() == Some("a")).map(|row| number(row.2));
+                let listed: Vec<u8> = listed.collect();
+                assert!(matches!(listed[..], [one] if one >= now), "{listed:?} after {now}");
+                assert_eq!(number(snapshot.get_document("a").expect("get")), listed[0]);
+                last = listed[0];
+            }
+        });
+        let moves = shared.spawn(|shared| {
+            let engine = shared.store.engine().expect("writable").expect("a dimension");
+            for _ in 0..3 {
+                match below(3) {
+                    0 => engine.drain().expect("drain"),
+                    1 => engine.flush().expect("flush"),
+                    _ => _ = shared.store.compact().expect("compact"),
+                }
+            }
+        });
+        join([gives, keeps, reads, moves]);
+        assert_eq!(number(shared.store.get_document("a").expect("get")), 3);
+        close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
+        let (store, _) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
+        assert_eq!(number(store.get_document("a").expect("get")), 3);
     });
 }
 

@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use crate::disk::fault::FaultDisk;
 use crate::disk::sim::{Image, SimDisk};
 use crate::verify::verify_directory;
-use crate::{Damage, Id, Metric, VectorStore, VerifyReport};
+use crate::{Damage, Document, Id, Metric, VectorStore, VerifyReport};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ fn image() -> Image {
         store.flush().expect("flushed");
     };
     put(&["a", "b"]);
-    let documents = [Some("{\"n\":1}"), Some("[2]")];
+    let documents = [Document::Json("{\"n\":1}"), Document::Json("[2]")];
     store.put_many_with(&["c", "d"], &rows(2), &documents, None).expect("stored");
     put(&["e", "f"]);
     put(&["g"]);
@@ -213,7 +213,7 @@ fn what_the_disk_cannot_read_is_damage() {
     let store = create(&disk, 10_000);
     let ids: Vec<String> = (0..600).map(|n| format!("id{n:03}")).collect();
     let documents: Vec<String> = (0..600).map(|n| format!("\"document {n:03}\"")).collect();
-    let documents: Vec<Option<&str>> = documents.iter().map(|text| Some(&text[..])).collect();
+    let documents: Vec<_> = documents.iter().map(|text| Document::Json(&text[..])).collect();
     store.put_many_with(&ids, &rows(600), &documents, None).expect("stored");
     store.close().expect("closed");
     let mut image = disk.image();

@@ -1,0 +1,171 @@
+//! Documents that change without vectors, and those that were lost.
+
+use super::commit::Outcome;
+use super::{Engine, Goal, Writer};
+use crate::batch::Batch;
+use crate::config::MAX_BATCH_BYTES;
+use crate::document::{Document, is_object, merge};
+use crate::error::{Error, Result};
+use crate::id::{AsId, IdRef};
+use crate::settings::Durability;
+use crate::sync::MutexGuard;
+use crate::view::{At, View};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Documents that change, each of an id that is there, with their rows.
+#[derive(Default)]
+struct Changed<'a> {
+    rows: Vec<At>,
+    ids: Vec<IdRef<'a>>,
+    documents: Vec<Document<String>>,
+}
+
+/// Documents that puts were to keep, and that were found damaged when they were copied.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    count: u64,
+    last: Option<Error>,
+}
+
+impl Lost {
+    /// Those of a batch that was written: each is told once, however often the batch was tried.
+    pub(super) fn add(&mut self, lost: Vec<Error>) {
+        self.count += lost.len() as u64;
+        self.last = lost.into_iter().last().or(self.last.take());
+    }
+
+    pub(crate) fn told(&self) -> (u64, Option<String>) {
+        (self.count, self.last.as_ref().map(ToString::to_string))
+    }
+}
+
+impl Engine {
+    /// What the buffer says of the document of an id; `Keep`: that it has the one in the files.
+    pub(crate) fn document_in_buffer(&self, hash: u64, id: IdRef<'_>) -> Option<Document<String>> {
+        self.hooks.here("asked");
+        if self.buffered.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let state = self.state();
+        if state.kind != Some(id.kind()) {
+            return None;
+        }
+        let found = state.buffer.find(hash, id.as_bytes())?;
+        Some(match state.buffer.document(found.number) {
+            Document::Keep => Document::Keep,
+            Document::None => Document::None,
+            Document::Json(text) => Document::Json(text.to_owned()),
+        })
+    }
+
+    pub(crate) fn lost(&self) -> MutexGuard<'_, Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes documents of ids that are there, in one batch at one place in the order of writing: replaces them, or merges
+    /// what is given into them. `Keep` changes nothing.
+    pub(crate) fn change_documents(
+        &self,
+        ids: &[IdRef<'_>],
+        documents: &[Document<String>],
+        merges: bool,
+        durability: Durability,
+    ) -> Result<()> {
+        let accepted = {
+            let mut state = self.state();
+            self.check_writable(&state)?;
+            self.start_threads(&mut state);
+            state.buffer.next()
+        };
+        let seq = self.in_turn(|writer| {
+            let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
+            let changed = self.changed(&view, ids, documents, merges)?;
+            self.write_changed(writer, &view, &changed)
+        })?;
+        self.settle(Goal { ops: 0, seq }, durability)
+    }
+
+    /// What a call makes of the documents in the files; of an id that comes twice the last counts, or both are merged.
+    fn changed<'a>(
+        &self,
+        view: &View,
+        ids: &[IdRef<'a>],
+        documents: &[Document<String>],
+        merges: bool,
+    ) -> Result<Changed<'a>> {
+        let (mut changed, mut unknown) = (Changed::default(), Vec::new());
+        let mut places: HashMap<(usize, u32), usize> = HashMap::new();
+        for (row, (id, document)) in ids.iter().zip(documents).enumerate() {
+            if let Some(expected) = view.kind.filter(|&kind| kind != id.kind()) {
+                return Err(Error::IdKind { expected, found: id.kind() });
+            }
+            let bytes = id.as_bytes();
+            let Some(at) = view.find(self.schema.hasher().hash(bytes), bytes)? else {
+                unknown.push(id.to_id());
+                continue;
+            };
+            if *document == Document::Keep || !unknown.is_empty() {
+                continue;
+            }
+            let known = places.get(&(at.segment, at.row)).copied();
+            let new = match document {
+                Document::Json(patch) if merges => {
+                    let stored = match known {
+                        Some(place) => changed.documents[place].as_deref().json().map(str::to_owned),
+                        None => view.segments[at.segment].segment.document(at.row.into())?,
+                    };
+                    Document::Json(merged(row, *id, stored.as_deref(), patch)?)
+                }
+                document => document.clone(),
+            };
+            if let Some(place) = known {
+                changed.documents[place] = new;
+                continue;
+            }
+            places.insert((at.segment, at.row), changed.rows.len());
+            changed.rows.push(at);
+            changed.ids.push(*id);
+            changed.documents.push(new);
+        }
+        if unknown.is_empty() {
+            return Ok(changed);
+        }
+        unknown.sort_by(|a, b| a.as_id().as_bytes().cmp(b.as_id().as_bytes()));
+        unknown.dedup();
+        Err(Error::UnknownIds { ids: unknown.into() })
+    }
+
+    /// Writes the rows again with their new documents; returns the sequence of that batch, or of the last one if nothing
+    /// changes. `None`: the segment has to be sealed first.
+    fn write_changed(
+        &self,
+        writer: &mut Writer,
+        view: &Arc<View>,
+        changed: &Changed<'_>,
+    ) -> Result<Option<u64>> {
+        let (Some(kind), false) = (view.kind, changed.rows.is_empty()) else { return Ok(Some(view.seq)) };
+        let (dim, found) = (self.schema.dim as usize, changed.rows.len() as u64 * self.schema.stride());
+        if found > MAX_BATCH_BYTES {
+            return Err(Error::BatchTooLarge { what: "bytes of vectors", found, max: MAX_BATCH_BYTES });
+        }
+        let mut vectors = vec![0.0; changed.rows.len() * dim];
+        for (at, vector) in changed.rows.iter().zip(vectors.chunks_exact_mut(dim)) {
+            view.read_into(*at, vector)?;
+        }
+        let documents: Vec<_> = changed.documents.iter().map(Document::as_deref).collect();
+        let batch = Batch::Rows { ids: &changed.ids, vectors: &vectors, documents: &documents, dim };
+        batch.check(dim, Some(kind))?;
+        let outcome = self.write_batch(writer, batch, kind, None)?;
+        Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
+    }
+}
+
+/// What a patch makes of the document of an id.
+fn merged(row: usize, id: IdRef<'_>, stored: Option<&str>, patch: &str) -> Result<String> {
+    if is_object(patch) && stored.is_some_and(|stored| !is_object(stored)) {
+        return Err(Error::NotAnObject { id: id.to_id() });
+    }
+    merge(stored, patch).map_err(|error| Error::InvalidDocument { row, why: error.to_string().into() })
+}
