@@ -159,7 +159,7 @@ pub(crate) struct Writer {
     /// The end of the last group in ops of the buffer.
     ops: u64,
     /// What readers see if writing stops.
-    durable_view: Arc<View>,
+    pub(crate) durable_view: Arc<View>,
     /// What opening took from `.ids` and nobody has compared with the log yet.
     pub(crate) claim: Option<Claim>,
     /// Closing has written what the next opening needs.

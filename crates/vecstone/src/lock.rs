@@ -191,6 +191,8 @@ pub(crate) fn writer_lives(dir: &Dir) -> Result<bool> {
     if !try_itself(dir, itself.as_ref(), false)? {
         return Ok(true);
     }
+    // Held no longer than it takes to know: a writer may be waiting for it.
+    drop(itself);
     let path = dir.join(LOCK);
     match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(!file.try_lock(false).map_err(|e| Error::io(&path, "lock", e))?),

@@ -192,6 +192,8 @@ impl Engine {
         self.publish(writer, new.view, new.clears.then_some(EVERYTHING));
         let ops = writer.ops();
         let view = self.published.load_full();
+        // Whether or not it can be announced: MANIFEST is durable, and no error goes back behind it.
+        writer.durable_view = view.clone();
         match self.became_durable(writer, view, ops, Duration::ZERO) {
             Err(error) if error.stops_writing() => return Err(error),
             // What could not be announced is announced by whoever waits for it next.

@@ -56,7 +56,7 @@ fn mark(dir: &Dir, call: Call, uuid: Uuid) -> Result<()> {
     let path = dir.join(UNFINISHED);
     let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
     let word = CALLS.iter().find(|(found, _)| *found == call).map_or(ANY_CALL, |(_, word)| word);
-    let text = format!("{word} {:032x}\n", u128::from_be_bytes(uuid));
+    let text = format!("{word} {}\n", uuid::Uuid::from_bytes(uuid).simple());
     file.set_len(0).map_err(|e| Error::io(&path, "cut", e))?;
     write_all_at(file.as_ref(), text.as_bytes(), 0).map_err(|e| Error::write(&path, 0, e).abandoned())?;
     if planted::is(Bug::UnsyncedUnfinished) {
@@ -97,10 +97,9 @@ fn read(dir: &Dir) -> Result<Option<(&'static str, Option<Uuid>)>> {
     let text = file.read_all(MOST_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let text = text.unwrap_or_default();
     let (word, uuid) = text.strip_suffix('\n').and_then(|text| text.split_once(' ')).unwrap_or_default();
-    let uuid =
-        Some(uuid).filter(|uuid| uuid.len() == 32).and_then(|uuid| u128::from_str_radix(uuid, 16).ok());
+    let uuid = uuid::Uuid::try_parse(uuid).ok();
     let call = CALLS.iter().find(|(_, known)| *known == word).map_or(ANY_CALL, |(_, known)| known);
-    Ok(Some((call, uuid.map(u128::to_be_bytes))))
+    Ok(Some((call, uuid.map(uuid::Uuid::into_bytes))))
 }
 
 /// What the next call may remove.

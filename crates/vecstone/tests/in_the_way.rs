@@ -112,7 +112,7 @@ fn in_the_place_of_a_coming_file_it_is_passed_over() {
         let store =
             VectorStore::open_with(&dir, &options()).unwrap_or_else(|error| panic!("{kind}: {error}"));
         for n in 0..20u8 {
-            store.put_with_document(&format!("more{n}"), &[f32::from(n), 2.0], "1").expect("stored");
+            store.put_with_document(format!("more{n}"), &[f32::from(n), 2.0], "1").expect("stored");
             store.flush().expect("flushed");
         }
         store.compact().expect("compacted");

@@ -1,5 +1,6 @@
 //! Real directories that are moved, linked and removed under a writer.
 #![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the files")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

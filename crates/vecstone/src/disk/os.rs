@@ -1,9 +1,6 @@
 //! The operating system's files.
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "this is the door: the only module that may touch std::fs"
-)]
+#![expect(clippy::disallowed_types, reason = "this is the door: the only module that may touch std::fs")]
+#![cfg_attr(any(not(unix), test), expect(clippy::disallowed_methods, reason = "as above"))]
 
 use super::fork::{self, Guard};
 use super::{Disk, DiskDir, DiskFile, Mapping, Open, Stat};

@@ -31,7 +31,7 @@ pub(crate) const FLAG_DOCUMENTS: u16 = 1;
 
 const FILE_LEN: usize = 292;
 /// Where the sequence stands in a FILE record.
-pub(crate) const FILE_SEQ_AT: u64 = 4 + 264;
+pub(crate) const FILE_SEQ_AT: usize = 4 + 264;
 const COMMIT_HEAD_LEN: usize = 92;
 const COMMIT_CHAIN_AT: usize = 72;
 const COMMIT_CRC_AT: usize = 88;
@@ -149,7 +149,7 @@ impl FileRecord {
         let seq = fields.u64().ok_or(damaged)?;
         let chain = fields.array().ok_or(damaged)?;
         if seq > MAX_SEQ {
-            return Err(Bad::Damaged(FILE_SEQ_AT, "the sequence in the FILE record is out of range"));
+            return Err(Bad::Damaged(FILE_SEQ_AT as u64, "the sequence in the FILE record is out of range"));
         }
         Ok(FileRecord { header, seq, chain })
     }

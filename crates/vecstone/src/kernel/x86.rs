@@ -11,10 +11,13 @@ macro_rules! family {
      $zero:ident, $load:ident, $store:ident, $subtract:ident, $multiply_add:ident) => {
         pub(super) static $kernels: Kernels = Kernels {
             family: $family,
-            // SAFETY, of all four: `Family::kernels` gives them out only where the processor has these instructions.
+            // SAFETY: `Family::kernels` gives this out only where the processor has the instructions.
             dot: |q, x| unsafe { $module::dot(q, x) },
+            // SAFETY: as above.
             l2: |q, x| unsafe { $module::l2(q, x) },
+            // SAFETY: as above.
             dots: |queries, rows| unsafe { $module::dots(queries, rows) },
+            // SAFETY: as above.
             l2s: |queries, rows| unsafe { $module::l2s(queries, rows) },
         };
 

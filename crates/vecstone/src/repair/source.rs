@@ -9,7 +9,7 @@ use crate::files::{Files, Named, with_suffix};
 use crate::format::Identity;
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
-use crate::format::record::{self, FILE_BYTES, FileRecord};
+use crate::format::record::{self, FILE_BYTES, FILE_SEQ_AT, FileRecord};
 use crate::id::IdKind;
 use crate::ids::Ids;
 use crate::mask::Mask;
@@ -23,8 +23,6 @@ use std::path::{Path, PathBuf};
 
 /// What it means that something is lost which could say that a row is dead.
 const MAY_BE_OLD: &str = "rows that are kept may have been deleted, or be older versions: they are listed";
-/// Where sequence and chain stand in a FILE record.
-const FILE_SEQ_AT: usize = record::FILE_SEQ_AT as usize;
 
 /// One segment, or what is left of it.
 pub(crate) struct Part {
