@@ -60,7 +60,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("NO_DOCUMENT", super::convert::NoDocument)?;
+        module.add("NO_DOCUMENT", NoDocument)?;
         super::shared::init();
         super::error::add_to(module)
     }

@@ -205,6 +205,7 @@ pub(super) fn everything(store: &VectorStore) -> Result<Content> {
 }
 
 /// What a call of a reader left to be looked at.
+#[expect(clippy::large_enum_variant, reason = "a handful of them in a test")]
 enum Shown {
     Nothing,
     Handle,

@@ -15,6 +15,11 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What makes a MANIFEST wrong.
+type Spoil<'a> = &'a dyn Fn(&mut Manifest);
+/// Rows that are said to be dead, and kills.
+type Lie = (&'static [u32], &'static [(u32, u32)]);
+
 pub(super) fn file(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
 }
@@ -131,7 +136,7 @@ fn cleaning_up_removes_only_what_was_made() {
 #[test]
 fn numbers_that_contradict_each_other_are_refused_by_file_and_offset() {
     let image = store(&options());
-    let cases: [(&dyn Fn(&mut Manifest), u64); 8] = [
+    let cases: [(Spoil<'_>, u64); 8] = [
         (&|m| m.next_segment = 1, 64),
         (&|m| m.next_segment = u64::MAX, 48),
         (&|m| m.number = u64::MAX, 16),
@@ -173,7 +178,7 @@ fn segments_out_of_order_are_refused() {
 fn numbers_at_their_limits_are_never_passed() {
     let image = store(&options());
     let last_segment = |m: &mut Manifest| m.next_segment = MAX_NUMBER - 1;
-    let cases: [(&dyn Fn(&mut Manifest), &str); 3] = [
+    let cases: [(Spoil<'_>, &str); 3] = [
         (&|m| m.next_segment = MAX_NUMBER, "segment numbers"),
         (&last_segment, "segment numbers"),
         (&|m| m.number = MAX_SEQ, "MANIFEST numbers"),
@@ -280,7 +285,7 @@ const ALL: [&str; 11] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
 
 /// Dead rows and kills that the log does not know: hidden until the first seal or compaction, lost never.
 fn what_only_ids_says_kills_nothing_now() -> Result<(), String> {
-    let lies: [(&[u32], &[(u32, u32)]); 6] = [
+    let lies: [Lie; 6] = [
         (&[1, 2], &[(1, 0)]),
         (&[1], &[(1, 0), (1, 1), (1, 5)]),
         (&[], &[(1, 0)]),

@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::planted::{Bug, with};
 use crate::verify::verify_directory;
 use crate::{Id, Metric, OpenOptions, RepairReport, VectorStore, VerifyReport};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Whatever differs from what was there is told of.
@@ -99,7 +99,7 @@ fn every_missing_file_and_every_two_are_told_of() {
     }
 }
 
-fn is_pair(path: &PathBuf) -> bool {
+fn is_pair(path: &Path) -> bool {
     path.extension().is_some_and(|suffix| suffix == "dat" || suffix == "idx")
 }
 

@@ -112,7 +112,8 @@ fn flush_async(store: &VectorStore) -> Result<()> {
 
 /// Every call that changes something, each from a thread of its own: it comes back, with the message of the panic.
 fn all_are_told(store: &Arc<VectorStore>, place: &'static str) {
-    let calls: [(&str, fn(&VectorStore) -> Result<()>); 12] = [
+    type Call = fn(&VectorStore) -> Result<()>;
+    let calls: [(&str, Call); 12] = [
         ("put", |store| store.put("y", &ROW)),
         ("put, Sync", |store| store.put_with("y", &ROW, Some(Sync))),
         ("put_many", |store| store.put_many(&["y", "z"], &[ROW, ROW].concat())),
@@ -216,7 +217,6 @@ fn a_panic_of_a_thread_in_the_background_stops_writing() {
 
 #[test]
 fn a_panic_while_the_dimension_is_fixed_stops_writing() {
-    let mut fixed = 0;
     for call in 0..100 {
         let sim = SimDisk::new(&root());
         let faulty = FaultDisk::new(Arc::new(sim.clone()), None);
@@ -227,10 +227,9 @@ fn a_panic_while_the_dimension_is_fixed_stops_writing() {
         let first = store.put("a", &ROW);
         faulty.heal();
         if first.is_ok() {
-            assert!(fixed > 5, "the first put makes more calls than {fixed}");
+            assert!(call > 5, "the first put makes more calls than {call}");
             return;
         }
-        fixed += 1;
         let stopped = |error: &Error| matches!(error, Error::Panicked { .. } | Error::Poisoned { .. });
         let other = store.clone();
         let again = soon("put", move || other.put("a", &ROW));
