@@ -221,8 +221,8 @@ impl Run {
         let mut content = self.model.states.last().expect("never empty").clone();
         content.retain(|id, _| !ids.contains(&id.as_str()));
         self.model.states.push(content);
-        self.deletes += 1;
         let deleted = ask::delete(self.store(), ids, self.deletes, None).map(drop);
+        self.deletes += 1;
         self.settle(deleted)
     }
 
