@@ -259,9 +259,13 @@ def test_errors_of_paths_say_which(path: Path) -> None:
         vecstone.open(path, mode="r")
     assert missing.value.errno == errno.ENOENT and os.fspath(missing.value.filename) == os.fspath(path)
     with vecstone.open(path, dim=2) as store:
-        with pytest.raises(FileExistsError) as copied:
+        with pytest.raises(ValueError, match="in the store itself"):
             store.backup(path)
-        assert copied.value.errno == errno.EEXIST and os.fspath(copied.value.filename) == os.fspath(path)
+        other = path.parent / "other"
+        vecstone.open(other, dim=2).close()
+        with pytest.raises(FileExistsError) as copied:
+            store.backup(other)
+        assert copied.value.errno == errno.EEXIST and os.fspath(copied.value.filename) == os.fspath(other)
         with pytest.raises(FileExistsError):  # open in this process
             vecstone.open(path, mode="x")
     with pytest.raises(FileExistsError, match="'a' or 'r\\+'") as there:

@@ -171,7 +171,11 @@ Flushes first, if the store is open for writing. The views stay as they are afte
         ...
 
     def refresh(self) -> bool:
-        """Moves a read-only handle on to what is durable now; True if there was anything new."""
+        """Moves a read-only handle on to what is durable now; True if it shows anything else than before.
+
+Where another store stands at the path by now (made anew, moved there, restored from a backup), it opens that one:
+`dim`, `metric` and `id_kind` are that one's from then on. Snapshots, iterators and arrays stay as they are.
+FileNotFoundError, NotAStoreError, CorruptError: the handle goes on showing what it showed."""
         ...
 
     def verify(self) -> dict[str, Any]:

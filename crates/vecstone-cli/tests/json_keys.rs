@@ -46,8 +46,14 @@ fn keys_of_every_command() {
     assert_keys(&deleted, &["deleted", "missing", "live"]);
     let info = place.run(&["info", "s", "--json"]).ok().json();
     let counts = ["rows", "live", "dead", "buffered", "segments", "per_segment", "bytes", "memory"];
-    let ratios =
-        ["overhead", "overhead_without_side", "compaction_error", "lost_documents", "document_error"];
+    let ratios = [
+        "overhead",
+        "overhead_without_side",
+        "compaction_error",
+        "lost_documents",
+        "document_error",
+        "ids_error",
+    ];
     let schema = ["path", "clean", "id_kind", "dim", "metric", "element"];
     assert_keys(&info, &[&counts[..], &ratios, &schema].concat());
     assert_keys(

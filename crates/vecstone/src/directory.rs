@@ -40,7 +40,7 @@ pub(crate) fn free_number(dir: &Dir, mut next: impl FnMut() -> Result<u64>) -> R
     let mut number = next()?;
     for _ in 1..MOST_TRIES {
         let path = pair_path(dir, number);
-        if ["dat", "idx", "jsonl"].iter().all(|suffix| is_free(&path.with_extension(suffix))) {
+        if ["dat", "idx", "jsonl", "ids"].iter().all(|suffix| is_free(&path.with_extension(suffix))) {
             break;
         }
         number = next()?;

@@ -66,8 +66,6 @@ pub(crate) enum Bug {
     UnsyncedUnfinished,
     /// The mark of what is unfinished goes before the store is whole.
     FinishTooEarly,
-    /// What is left of an unfinished store is removed in no order.
-    ClearAtOnce,
     /// A backup does not make the heads of its files durable before any other.
     SkipHeadsSync,
     /// A backup takes a file for a segment's because it has its name.

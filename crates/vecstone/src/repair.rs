@@ -9,7 +9,7 @@ pub(crate) mod source;
 
 use crate::config::{MAX_LINE_BYTES, check_finite};
 use crate::directory;
-use crate::disk::{Dir, Disk, is_no_file};
+use crate::disk::{Dir, Disk};
 use crate::document::{Document, one_line};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
@@ -131,7 +131,7 @@ fn lock(dir: &Dir) -> Result<Option<Lock>> {
             let refused = matches!(&error, Error::Io { source, .. }
                 if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem));
             // Nobody can hold what is no file.
-            let no_file = matches!(&error, Error::Io { source, .. } if is_no_file(source));
+            let no_file = error.is_corrupt();
             if !refused && !no_file && !matches!(error, Error::Linked { .. }) {
                 return Err(error);
             }

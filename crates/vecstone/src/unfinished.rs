@@ -142,9 +142,8 @@ fn removable(dir: &Dir, uuid: Option<Uuid>) -> Result<Removable> {
 pub(crate) fn clear(dir: &Dir, uuid: Option<Uuid>) -> Result<()> {
     let Removable { others, pairs } = removable(dir, uuid)?;
     directory::remove(dir, others)?;
-    if !planted::is(Bug::ClearAtOnce) {
-        sync(dir)?;
-    }
+    // Whose the others are is told by their pairs.
+    sync(dir)?;
     directory::remove(dir, pairs)?;
     sync(dir)
 }

@@ -37,6 +37,9 @@ struct Model {
 
 impl Model {
     fn put(&mut self, id: u64, vector: Vec<f32>, document: Option<u64>) {
+        // What is not given is kept.
+        let before = self.ages.get(&id).and_then(|age| self.rows[age].2);
+        let document = document.or(before);
         self.delete(id);
         self.age += 1;
         self.ages.insert(id, self.age);

@@ -407,7 +407,8 @@ fn documents_go_with_their_rows() {
     let store = VectorStore::open(&path).expect("opens");
     assert_eq!(
         (document(&store, "a").as_deref(), document(&store, "b"), document(&store, "c")),
-        (Some("0"), None, None)
+        (Some("0"), Some("{\"n\": 1}".to_owned()), None),
+        "a vector does not delete a document"
     );
     assert_eq!(
         before.get_document("c").expect("readable").as_deref(),

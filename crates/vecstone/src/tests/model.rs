@@ -345,7 +345,7 @@ pub(super) fn content(store: &VectorStore) -> Result<Content> {
     let mut content = Content::new();
     for item in store.iter()? {
         let (id, vector) = item?;
-        assert_eq!(ask::get(store, &id)?.as_ref(), Some(&vector), "get and iter differ for {id}");
+        assert_eq!(ask::get_by_some(store, &id)?.as_ref(), Some(&vector), "get and iter differ for {id}");
         let document = store.get_document(&id)?;
         content.insert(id.to_string(), (row(&vector).0, document));
     }

@@ -145,7 +145,6 @@ caught! {
     a_backup_that_is_not_marked_is_caught: SkipUnfinished by super::unfinished::backups_catch;
     a_mark_that_is_not_synced_is_caught: UnsyncedUnfinished by super::unfinished::repairs_catch;
     a_mark_that_goes_too_early_is_caught: FinishTooEarly by super::unfinished::repairs_catch;
-    an_unfinished_store_removed_in_no_order_is_caught: ClearAtOnce by super::unfinished::repairs_catch;
     a_backup_whose_files_cannot_be_told_is_caught: SkipHeadsSync by super::unfinished::backups_catch;
     a_backup_that_goes_by_names_is_caught: ShareByName by super::unfinished::a_name_was_given_away;
     a_durable_delete_that_does_not_wait_is_caught: NothingIsDurable by durable_deletes_catch;
