@@ -20,10 +20,12 @@ def open_source(source: Any, columns: Columns, rows: int | None) -> tuple[int | 
     if isinstance(source, (str, os.PathLike)):
         return _file(os.fspath(source), columns, rows)
     if hasattr(source, "__arrow_c_stream__"):
+        # Before the stream is open: some ask their database for it.
+        length = _length(source)
         found = _native(_open(source, columns), columns, "")
         if isinstance(source, (_core.Store, _core.Snapshot)):
             found = map(_whole_documents, found)
-        return _length(source), in_pieces(found, rows)
+        return length, in_pieces(found, rows)
     if hasattr(source, "with_format") and hasattr(source, "iter"):  # Hugging Face datasets
         table = source.with_format("arrow")
         rows = rows or rows_at_once(next(_each(table.iter(batch_size=_SAMPLE), columns, _SAMPLE), None))
