@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ X = np.eye(4, dtype="float32")
 
 
 @pytest.fixture(params=["buffered", "flushed"])
-def store(request, tmp_path: Path):
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[vecstone.Store]:
     with vecstone.open(tmp_path / "s", dim=4, flush_interval=3600) as store:
         store.put_many(["a", "b", "c"], X[:3], [{"n": 1}, {"n": 2}, None])
         if request.param == "flushed":
@@ -26,7 +27,7 @@ def store(request, tmp_path: Path):
         yield store
 
 
-def test_a_vector_does_not_delete_a_document(store) -> None:
+def test_a_vector_does_not_delete_a_document(store: vecstone.Store) -> None:
     store["a"] = X[1]
     store.put("b", X[2])
     store.put("b", X[3], None)
@@ -40,7 +41,7 @@ def test_a_vector_does_not_delete_a_document(store) -> None:
         store.flush()
 
 
-def test_removal_is_said(store) -> None:
+def test_removal_is_said(store: vecstone.Store) -> None:
     store.put("a", X[0], NO_DOCUMENT)
     store.put_many(["b", "c"], X[:2], [NO_DOCUMENT, {"n": 9}])
     assert store.get_documents(["a", "b", "c"]) == [None, None, {"n": 9}]
@@ -58,7 +59,7 @@ def test_no_document_is_one_constant() -> None:
         vecstone.NoDocument()
 
 
-def test_documents_change_without_vectors(store) -> None:
+def test_documents_change_without_vectors(store: vecstone.Store) -> None:
     store.put_document("a", {"m": 1})
     store.put_documents(["b", "c"], [None, [1, 2]])
     store.update_documents(["a", "b", "a"], [{"x": {"y": 1}}, {"n": None, "k": "v"}, {"x": {"z": 2}, "m": None}])
@@ -71,7 +72,7 @@ def test_documents_change_without_vectors(store) -> None:
     assert store.get_document("a") == {"n": 1}
 
 
-def test_what_cannot_change_is_named_and_nothing_is_written(store) -> None:
+def test_what_cannot_change_is_named_and_nothing_is_written(store: vecstone.Store) -> None:
     for call in (store.put_documents, store.update_documents):
         with pytest.raises(KeyError) as error:
             call(["a", "x", "y", "x"], [{"n": 7}] * 4)
@@ -91,7 +92,7 @@ def test_what_cannot_change_is_named_and_nothing_is_written(store) -> None:
     assert store.get_documents(["a", "b", "c"]) == [{"n": 1}, {"n": 2}, [1]]
 
 
-def test_for_asyncio(store) -> None:
+def test_for_asyncio(store: vecstone.Store) -> None:
     async def change() -> None:
         await store.aput_document("a", {"n": 5})
         await store.aput_documents(["b"], [NO_DOCUMENT], durability="sync")
@@ -101,7 +102,7 @@ def test_for_asyncio(store) -> None:
     assert store.get_documents(["a", "b", "c"]) == [{"n": 5}, None, {"n": 6}]
 
 
-def test_ingest_keeps_what_is_not_given(store, tmp_path: Path) -> None:
+def test_ingest_keeps_what_is_not_given(store: vecstone.Store, tmp_path: Path) -> None:
     keep = [{"n": 1}, {"n": 2}, None]
     vecstone.ingest(store, {"id": ["a", "b", "c"], "vector": X[1:]})
     vecstone.ingest(store, {"id": ["a", "b", "c"], "vector": X[:3], "document": [None, None, None]})
@@ -117,7 +118,7 @@ def test_ingest_keeps_what_is_not_given(store, tmp_path: Path) -> None:
     assert store.get_documents(["a", "b"]) == [None, {"n": 2}]
 
 
-def test_ingest_from_a_table_of_pandas_or_arrow(store) -> None:
+def test_ingest_from_a_table_of_pandas_or_arrow(store: vecstone.Store) -> None:
     pa = pytest.importorskip("pyarrow")
     pd = pytest.importorskip("pandas")
     table = pa.table({"id": ["a", "b"], "vector": X[2:].tolist(), "document": [None, '{"n": 8}']})
@@ -126,7 +127,7 @@ def test_ingest_from_a_table_of_pandas_or_arrow(store) -> None:
     assert store.get_documents(["a", "b"]) == [{"n": 1}, {"n": 8}]
 
 
-def test_a_copy_of_a_store_is_equal(store, tmp_path: Path) -> None:
+def test_a_copy_of_a_store_is_equal(store: vecstone.Store, tmp_path: Path) -> None:
     with vecstone.open(tmp_path / "b", dim=4) as b:
         b.put_many(["a", "c", "d"], X[:3], [{"old": 1}, {"old": 2}, {"old": 3}])
         for source in (store, store.snapshot()):
@@ -136,5 +137,5 @@ def test_a_copy_of_a_store_is_equal(store, tmp_path: Path) -> None:
         assert vecstone.ingest(b, store).written == 0, "nothing is written again"
 
 
-def test_stats_count_lost_documents(store) -> None:
+def test_stats_count_lost_documents(store: vecstone.Store) -> None:
     assert (store.stats()["lost_documents"], store.stats()["document_error"]) == (0, None)
