@@ -182,6 +182,10 @@ fn a_moment_without_descriptors_or_memory_stops_nothing() {
                 let plan = Plan { call, fault: Fault::Os(code), for_ever: false };
                 let (_, faulty, run, outcome) = run(workload, Some(plan));
                 faulty.heal();
+                // The walk that looks at the log after an opening runs beside: the call may be another one now.
+                if !opening.contains(&faulty.seen().get(call).copied().unwrap_or_default()) {
+                    continue;
+                }
                 if let Err(error) = outcome {
                     assert!(!error.stops_writing(), "{}, {name} {call}: {error}", workload.0);
                 }

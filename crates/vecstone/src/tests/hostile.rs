@@ -1,14 +1,18 @@
 //! Files whose checksums are right and whose numbers make no sense: refused by name, or harmless.
 
 use super::model::{DIM, DIR, identity, options, root};
+use crate::config::Element;
 use crate::disk::sim::{Image, SimDisk};
 use crate::disk::{Dir, Disk, Open, open_file};
 use crate::files::Named;
+use crate::format::header::Header;
 use crate::format::manifest::{MAX_NUMBER, Manifest};
+use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ};
 use crate::id::IdHasher;
 use crate::ids::{Content, Doc, Ids};
 use crate::mask::Mask;
+use crate::pair::Pair;
 use crate::planted::{Bug, with};
 use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
 use std::panic::catch_unwind;
@@ -103,20 +107,38 @@ pub(super) fn contradictions_catch(bug: Bug) -> bool {
     with(bug, || catch_unwind(numbers_that_contradict_each_other_are_refused_by_file_and_offset).is_err())
 }
 
-/// A file with the name of the next segment is not ours: it stays, whatever fails.
-fn files_of_others_stay_now() -> bool {
+/// Files with the names of the next segment are not ours: they stay, and the store goes on beside them.
+fn a_name_of_others_is_gone_past() -> bool {
     let disk = SimDisk::new(&store(&options()));
     let store = open(&disk, &options().segment_records(4)).expect("opens");
-    let next = manifest_of(&disk.image()).next_segment;
-    let name = file(&format!("{next:08}.idx"));
+    let name = file(&format!("{:08}.idx", manifest_of(&disk.image()).next_segment));
     let stranger = open_file(disk.clone(), &name, Open::CreateNew).expect("made");
     stranger.write_at(b"not ours", 0).expect("written");
-    let ids: Vec<String> = (0..5).map(|n| format!("new{n}")).collect();
-    let failed = ids.iter().any(|id| store.put(id, &vector(id)).and_then(|()| store.flush()).is_err());
-    _ = store.clear();
-    let kept = disk.image().files.get(&name).is_some_and(|bytes| bytes == b"not ours");
-    let left = disk.image().files.contains_key(&name.with_extension("dat"));
-    kept && !(failed && left)
+    for id in ["n", "o", "p", "q", "r"] {
+        store.put(id, &vector(id)).and_then(|()| store.flush()).expect("stored");
+    }
+    store.clear().expect("cleared");
+    disk.image().files.get(&name).is_some_and(|bytes| bytes == b"not ours")
+}
+
+/// A pair that cannot be made, since somebody has taken one of its names meanwhile, removes what it made and no more.
+fn files_of_others_stay_now() -> bool {
+    ["dat", "idx"].iter().all(|taken| {
+        let image = store(&options());
+        let disk = SimDisk::new(&image);
+        let path = file("00000099");
+        let name = path.with_extension(taken);
+        let stranger = open_file(disk.clone(), &name, Open::CreateNew).expect("made");
+        stranger.write_at(b"not ours", 0).expect("written");
+        let door: Arc<dyn Disk> = Arc::new(disk.clone());
+        let dir = Dir::open(&door, Path::new(DIR)).expect("opens");
+        let header = Header { dim: DIM, element: Element::F32, identity: identity() };
+        let made = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 1);
+        let refused = matches!(made, Err(Error::AlreadyExists { path }) if path == name);
+        let mut after = disk.image().files;
+        let kept = after.remove(&name).is_some_and(|bytes| bytes == b"not ours");
+        refused && kept && after == image.files
+    })
 }
 
 pub(super) fn files_of_others_catch(bug: Bug) -> bool {
@@ -131,6 +153,7 @@ fn a_live_number_as_the_next_one_loses_nothing() {
 #[test]
 fn cleaning_up_removes_only_what_was_made() {
     assert!(files_of_others_stay_now());
+    assert!(a_name_of_others_is_gone_past());
 }
 
 #[test]
