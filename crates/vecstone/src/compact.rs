@@ -367,6 +367,7 @@ impl Engine {
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
         self.in_writers_place(|writer| check_room(&writer.manifest, 1))?;
+        before.segments[run.clone()].iter().try_for_each(|part| self.confirm_sealed(&part.segment))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);

@@ -6,73 +6,16 @@ use crate::engine::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::id::IdHasher;
-use crate::ids::{Damaged, Ids};
-use crate::index::{HeapIndex, IdxMap};
+use crate::in_log;
 use crate::mask::Mask;
 use crate::open::apply_kills;
 use crate::planted::{self, Bug};
 use crate::recover;
 use crate::segment::Segment;
+use crate::sync::Instant;
 use crate::view::View;
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
-
-/// What an opening took from `.ids`.
-#[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(crate) segment: Arc<Segment>,
-    /// Rows of the segment that are dead at the point of the file.
-    pub(crate) dead: Mask,
-    /// Rows of sealed segments that died up to there.
-    pub(crate) kills: Vec<(u32, u32)>,
-    /// The MANIFEST that these kills belong to.
-    pub(crate) manifest: u64,
-}
-
-impl Claim {
-    /// Whether the log says the same. Nothing below the point changes, so no lock is needed. O(length of `.idx`).
-    fn holds(&self) -> Result<bool> {
-        let Some(ids) = self.segment.ids() else { return Ok(false) };
-        let (files, end) = (self.segment.files(), self.segment.base());
-        let mut found = recover::read_part(&files, end, self.manifest)?;
-        let map = Arc::new(files.idx.map(end.idx_len)?);
-        let mut index = HeapIndex::from_row(0, IdxMap { map, end: end.idx_len });
-        let mut dead = Mask::default();
-        index.take(std::mem::take(&mut found.rows), |old| _ = dead.kill(old));
-        let deleted = |delete| index.deleted(delete);
-        found.deletes.iter().filter_map(deleted).for_each(|row| _ = dead.kill(row));
-        let sorted = |mut kills: Vec<(u32, u32)>| {
-            kills.sort_unstable();
-            kills.dedup();
-            kills
-        };
-        let in_log = found.kills.iter().map(|kill| (kill.segment, kill.row)).collect();
-        // A damaged page is no difference: it is known by its checksum, and not used.
-        Ok(dead.dead_rows().eq(self.dead.dead_rows())
-            && sorted(in_log) == sorted(self.kills.clone())
-            && tells_of(ids, &index, end.rows, self.hasher()).unwrap_or(true))
-    }
-
-    fn hasher(&self) -> IdHasher {
-        IdHasher::new(&self.segment.header().identity.uuid)
-    }
-}
-
-/// Whether `.ids` says of each row and of each id what the log says.
-fn tells_of(ids: &Ids, index: &HeapIndex, rows: u64, hasher: IdHasher) -> Result<bool, Damaged> {
-    for row in (0..rows).filter_map(|row| u32::try_from(row).ok()) {
-        if Some(ids.row(row)?) != index.rows().entry(row.into()) {
-            return Ok(false);
-        }
-    }
-    let id_of = |row: u32| index.rows().get(row.into()).map(|row| index.id_at(row.idx_at));
-    for (hash, row) in index.newest(hasher) {
-        let found = ids.find(hash, |other| Ok(id_of(other) == id_of(row)))?;
-        if found != Some(row) || !ids.may_have(hash)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
 
 impl Engine {
     /// Compares what `.ids` said at opening with the log, if nobody has. Where they differ the file goes, and the version is
@@ -83,22 +26,22 @@ impl Engine {
     /// [`Error::Corrupt`] if the log itself is damaged.
     pub(crate) fn confirm(&self, writer: &mut Writer) -> Result<()> {
         let Some(claim) = writer.claim.clone() else { return Ok(()) };
-        if !planted::is(Bug::TrustIds) && !claim.holds()? {
+        if !planted::is(Bug::TrustIds) && !claim.ids_are_right(&mut |_| ControlFlow::Continue(()))? {
             self.settle_all(writer)?;
             self.rebuild(writer)?;
-            self.remove(&[claim.segment.files().dat.path.with_extension("ids")]);
-            let what = "the index of ids said something else than the log; it was dropped, and what the logs say counts";
-            let error = Error::corrupt(&claim.segment.files().dat.path.with_extension("ids"), 0, what);
-            *self.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            self.remove(&[claim.files().dat.path.with_extension("ids")]);
+            self.note_difference(&claim);
         }
         writer.claim = None;
         Ok(())
     }
 
-    /// The same ahead of time, so that nobody waits for it later: the log is read without a lock.
+    /// The same ahead of time, so that nobody waits for it later: the log is read without a lock, and no faster than the
+    /// background may.
     pub(crate) fn confirm_in_background(&self) {
         let Ok(Some(claim)) = self.in_writers_place(|writer| Ok(writer.claim.clone())) else { return };
-        match claim.holds() {
+        let start = Instant::now();
+        match claim.ids_are_right(&mut |read| self.pace(start, read)) {
             Ok(true) => {
                 _ = self.in_writers_place(|writer| {
                     writer.claim = None;
@@ -109,6 +52,24 @@ impl Engine {
             Ok(false) => _ = self.in_both_places(|writer| self.confirm(writer)),
             Err(_) => {}
         }
+    }
+
+    /// Before the rows of a segment are copied: what `.ids` alone says of them would become part of the copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the log is damaged.
+    pub(crate) fn confirm_sealed(&self, segment: &Segment) -> Result<()> {
+        if !planted::is(Bug::TrustIds) && !segment.ids_are_right(&mut |_| ControlFlow::Continue(()))? {
+            segment.drop_ids()?;
+            self.note_difference(segment);
+        }
+        Ok(())
+    }
+
+    fn note_difference(&self, segment: &Segment) {
+        let error = in_log::difference(&segment.files());
+        *self.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     /// Makes the version anew from the `.del` lists and the log of the active segment.

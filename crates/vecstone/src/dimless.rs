@@ -132,7 +132,7 @@ fn first_pair(dir: &Dir, before: &Manifest, segment: u64, dim: u32) -> Result<(P
     };
     let file = FileRecord { header, seq: 0, chain: [0; 16] };
     let pair = Pair::create(dir, &directory::pair_path(dir, segment), file, manifest.number)?;
-    let how = How { writable: true, proven_only: false, known: None };
+    let how = How { writable: true, proven_only: false, by_ids: true, known: None };
     let opened = open_segments(dir, manifest, how).and_then(|opened| {
         if !planted::is(Bug::SkipNamesSync) {
             dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;

@@ -8,7 +8,6 @@ use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
 use crate::compact::Setbacks;
 use crate::config::Schema;
-use crate::confirm::Claim;
 use crate::directory;
 use crate::disk::{Dir, fork};
 use crate::error::{Error, Result};
@@ -161,7 +160,7 @@ pub(crate) struct Writer {
     /// What readers see if writing stops.
     pub(crate) durable_view: Arc<View>,
     /// What opening took from `.ids` and nobody has compared with the log yet.
-    pub(crate) claim: Option<Claim>,
+    pub(crate) claim: Option<Arc<Segment>>,
     /// Closing has written what the next opening needs.
     pub(crate) closed: bool,
 }

@@ -27,6 +27,7 @@ pub mod format;
 pub mod fuzzing;
 mod id;
 mod ids;
+mod in_log;
 mod index;
 mod kernel;
 mod lock;

@@ -1,6 +1,5 @@
 //! Opening a store: MANIFEST, its segments, and what the log of the active one says.
 
-use crate::confirm::Claim;
 use crate::directory;
 use crate::disk::Dir;
 use crate::error::{Error, Result};
@@ -28,8 +27,8 @@ pub(crate) struct Opened {
     pub(crate) active: Recovered,
     /// What the `.del` file of each sealed segment says.
     pub(crate) in_del: HashMap<u64, Mask>,
-    /// What only `.ids` has said so far.
-    pub(crate) claim: Option<Claim>,
+    /// The active segment, if only `.ids` has told of its first rows so far.
+    pub(crate) claim: Option<Arc<Segment>>,
 }
 
 /// How a store is read.
@@ -38,6 +37,8 @@ pub(crate) struct How<'a> {
     pub(crate) writable: bool,
     /// Show only what the log proves durable.
     pub(crate) proven_only: bool,
+    /// Go by `.ids` where it fits the log.
+    pub(crate) by_ids: bool,
     /// Segments that an earlier view has open already.
     pub(crate) known: Option<&'a View>,
 }
@@ -65,11 +66,7 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     }
     let (files, header) = open_pair(dir, &manifest, last, how.writable)?;
     order.check(&files.idx, None)?;
-    let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest)?;
-    let claimed = (segment.base().rows > 0).then(|| {
-        let kills = active.kills.iter().filter(|kill| kill.seq <= segment.base().last_seq);
-        (mask.clone(), kills.map(|kill| (kill.segment, kill.row)).collect())
-    });
+    let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest, how.by_ids)?;
     if active.manifest > manifest.number && !planted::is(Bug::TakeNewerLog) {
         let what = "the log knows a newer MANIFEST: this one is an old copy";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
@@ -81,12 +78,7 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.tip.rows))?));
     let end = active.tip.sealed(&header);
     let segment = Arc::new(segment);
-    let claim = claimed.map(|(dead, kills)| Claim {
-        segment: segment.clone(),
-        dead,
-        kills,
-        manifest: manifest.number,
-    });
+    let claim = Some(segment.clone()).filter(|segment| segment.base().rows > 0);
     segments.push(SegmentView { segment, rows: active.tip.rows, mask, dat_map, end });
     let kind = kind_of(dir, &manifest, &active.tip)?;
     let mut view = View { schema: manifest.schema(), dir: dir.clone(), segments, kind, seq: active.tip.seq };
@@ -226,12 +218,13 @@ fn open_active(
     files: &Files,
     header: Header,
     manifest: &Manifest,
+    by_ids: bool,
 ) -> Result<(Segment, Mask, Recovered)> {
     let ids = open_ids(dir, files, &header);
     // Written only when everything up to there was durable.
     let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
     let mut damaged = false;
-    let usable = ids.and_then(|ids| {
+    let usable = ids.filter(|_| by_ids).and_then(|ids| {
         let start = start_at(&ids, files, &header, manifest);
         damaged = ids.is_damaged();
         Some((ids, start?))

@@ -15,7 +15,7 @@ use crate::planted::{self, Bug};
 use crate::rows::{NULL_LINE, RowTable};
 use crate::window::{READ_AHEAD, Window};
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use walk::{Walk, strongest_proof};
 
@@ -199,7 +199,7 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
     // What is behind that is no record: it is not read, and cut with the rest.
     let end = idx_len.min(record::MAX_LOG_BYTES);
     let mut log = Window::new(&files.idx, end);
-    let stopped_at = walk.run(&mut log)?;
+    let stopped_at = walk.run(&mut log, &mut |_| ControlFlow::Continue(()))?;
     let mut proof = walk.proof;
     if let Some(at) = stopped_at
         && !planted::is(Bug::CutWithoutProof)
@@ -222,21 +222,32 @@ pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
 
 /// As [`read_sealed`], but also gives what comes before the first damage.
 pub(crate) fn read_as_far_as_it_holds(files: &Files, sealed: &Sealed) -> Result<(Recovered, Option<Error>)> {
-    read_up_to(files, sealed, 0)
+    read_up_to(files, sealed, 0, &mut |_| ControlFlow::Continue(()))
 }
 
-/// Reads the log of a pair up to a point, where it must be what was said, with the kills under that MANIFEST.
-pub(crate) fn read_part(files: &Files, point: &Sealed, manifest: u64) -> Result<Recovered> {
-    let (found, broken) = read_up_to(files, point, manifest)?;
+/// Reads the log of a pair up to a point, where it must be what was said, with the kills under that MANIFEST. `go_on`
+/// hears how much was read.
+pub(crate) fn read_part(
+    files: &Files,
+    point: &Sealed,
+    manifest: u64,
+    go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Recovered> {
+    let (found, broken) = read_up_to(files, point, manifest, go_on)?;
     broken.map_or(Ok(found), Err)
 }
 
-fn read_up_to(files: &Files, sealed: &Sealed, kills_of: u64) -> Result<(Recovered, Option<Error>)> {
+fn read_up_to(
+    files: &Files,
+    sealed: &Sealed,
+    kills_of: u64,
+    go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<(Recovered, Option<Error>)> {
     let (header, file) = read_headers(&files.dat, &files.idx, sealed.dat_len, sealed.idx_len)?;
     let mut walk = Walk::new(header, Tip::start(&file), [sealed.dat_len, sealed.jsonl_len], kills_of);
     walk.proof = u64::MAX;
     let idx_len = sealed.idx_len.min(files.idx.len()?).min(record::MAX_LOG_BYTES);
-    let stopped = walk.run(&mut Window::new(&files.idx, idx_len))?;
+    let stopped = walk.run(&mut Window::new(&files.idx, idx_len), go_on)?;
     let mut broken = stopped.map(|at| walk.blame(files, at));
     let found = walk.finish(idx_len);
     let end = (found.tip.seq, found.tip.chain, found.tip.rows);

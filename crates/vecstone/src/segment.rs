@@ -8,6 +8,7 @@ use crate::format::manifest::Sealed;
 use crate::format::record;
 use crate::id::{Id, IdHasher, IdKind, half};
 use crate::ids::{Damaged, Doc, Ids, Point, RowEntry};
+use crate::in_log;
 use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
 use crate::many::FEW;
 use crate::mask::Mask;
@@ -15,7 +16,7 @@ use crate::planted::{self, Bug};
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
 use crate::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -35,6 +36,8 @@ pub(crate) struct Segment {
     /// Built when `.ids` is of no use.
     rebuilt: OnceLock<HeapIndex>,
     rebuilding: Mutex<()>,
+    /// See [`ids_are_right`](Self::ids_are_right).
+    confirmed: AtomicBool,
     /// See [`lose_ids`](Self::lose_ids).
     lost: AtomicBool,
     /// See [`has_just_lost_ids`](Self::has_just_lost_ids).
@@ -55,7 +58,7 @@ impl Segment {
 
     /// A segment that grows behind the rows of `.ids`, if it has one.
     pub(crate) fn active(dir: &Dir, files: Files, header: Header, ids: Option<Ids>) -> Result<Segment> {
-        let base = ids.as_ref().map_or_else(Sealed::default, |ids| sealed_at(&header, ids.point()));
+        let base = ids.as_ref().map_or_else(Sealed::default, |ids| in_log::sealed_at(&header, ids.point()));
         let known = OnceLock::new();
         if ids.is_some() {
             _ = known.set(ids);
@@ -80,6 +83,7 @@ impl Segment {
             ids,
             rebuilt: OnceLock::new(),
             rebuilding: Mutex::new(()),
+            confirmed: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             told: AtomicBool::new(false),
             heap,
@@ -299,6 +303,25 @@ impl Segment {
     /// `.ids` is damaged: opening found out.
     pub(crate) fn lose_ids(&self) {
         self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether `.ids` says what the log says; true without one. Asked once: what was right stays so.
+    ///
+    /// # Errors
+    ///
+    /// As [`in_log::says_the_same`].
+    pub(crate) fn ids_are_right(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<bool> {
+        let Some(ids) = self.trusted_ids().filter(|_| !self.confirmed.load(Ordering::Relaxed)) else {
+            return Ok(true);
+        };
+        let right = in_log::says_the_same(ids, &self.files, &self.header, go_on)?;
+        self.confirmed.store(right, Ordering::Relaxed);
+        Ok(right)
+    }
+
+    /// Uses the log in the place of `.ids` from here on. O(length of `.idx`).
+    pub(crate) fn drop_ids(&self) -> Result<()> {
+        self.rebuild().map(drop)
     }
 
     /// `.ids`, unless a damaged page of it was met.
@@ -578,19 +601,6 @@ fn piece(lines: &[Doc]) -> (usize, Range<u64>) {
         range.end = end;
     }
     (lines.len(), range)
-}
-
-/// What `.ids` says its pair was when it was made.
-fn sealed_at(header: &Header, point: &Point) -> Sealed {
-    Sealed {
-        rows: point.rows,
-        dat_len: header.row_start(point.rows),
-        idx_len: point.idx_end,
-        jsonl_len: point.docs_end,
-        last_seq: point.seq,
-        chain: point.chain,
-        del: (0, 0, 0),
-    }
 }
 
 /// Opens `.ids` beside a pair; `None` if there is none that can be used.

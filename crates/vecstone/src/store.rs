@@ -234,7 +234,7 @@ impl VectorStore {
             .map_err(Error::abandoned)?;
         dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
         directory::replace_manifest(&dir, &manifest)?;
-        let how = How { writable: true, proven_only: false, known: None };
+        let how = How { writable: true, proven_only: false, by_ids: true, known: None };
         let opened = open_segments(&dir, manifest, how)?;
         Ok(Self::writer(dir, opened, pair, lock, options))
     }
@@ -278,7 +278,7 @@ impl VectorStore {
             directory::remove(&dir, unlisted)?;
             return Ok(Self::without_dim(dir, manifest, lock, options));
         }
-        let how = How { writable: true, proven_only: false, known: None };
+        let how = How { writable: true, proven_only: false, by_ids: true, known: None };
         let opened = open_segments(&dir, manifest, how)?;
         if options.strict && !opened.active.report.clean {
             let (path, report) = (opened.files.idx.path, opened.active.report);
@@ -420,7 +420,8 @@ impl VectorStore {
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         let to = to.as_ref();
         if let Some(Role::Reader(reader)) = self.role.get() {
-            let (manifest, snapshot) = reader.with_manifest()?;
+            // Dead rows are written to the copy's lists.
+            let (manifest, snapshot) = reader.confirmed()?;
             return backup::backup(&snapshot.files().dir, &manifest, &snapshot, to);
         }
         if let Some(engine) = self.engine()? {

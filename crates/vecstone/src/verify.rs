@@ -21,6 +21,7 @@ use crate::reader::Reader;
 use crate::repair::MOST_LISTED;
 use crate::repair::source::{Part, candidates, is_foreign};
 use crate::snapshot::Snapshot;
+use part::LiveRows;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,7 @@ fn is_of_content(error: &Error) -> bool {
 }
 
 const UNREADABLE: &str = "the store does not open; repair keeps what checks out";
+const TWICE: &str = "a search may show both; repair keeps the newer";
 const REBUILT: &str = "nothing is lost: it is rebuilt from .idx";
 
 /// How often a finding is looked for again because MANIFEST was replaced meanwhile.
@@ -145,22 +147,47 @@ pub(crate) fn verify_pair(
     report: &mut VerifyReport,
 ) -> Result<()> {
     let part = Part::up_to(end, files, *header, None)?;
-    part::check_whole(&part, end, &Mask::default(), kind, report)
+    part::check_whole(&part, end, &Mask::default(), kind, None, report)
 }
 
 /// Checks everything that a snapshot reads, and MANIFEST.
 pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport> {
-    let (mut report, mut before) = (VerifyReport::default(), None);
-    for part in &snapshot.files().segments {
+    let (mut report, mut before, mut live) = (VerifyReport::default(), None, LiveRows::default());
+    for (place, part) in (0..).zip(&snapshot.files().segments) {
+        live.place = place;
         let (segment, files) = (&part.segment, part.segment.files());
         let path = files.dat.path.with_extension("ids");
         let ids = check_ids(dir, path, &segment.header().identity, &mut report)?;
         let mut found = Part::up_to(&part.end, &files, *segment.header(), ids)?;
         found.may_follow(before.replace(&part.end));
-        part::check_whole(&found, &part.end, &part.mask, snapshot.kind(), &mut report)?;
+        part::check_whole(&found, &part.end, &part.mask, snapshot.kind(), Some(&mut live), &mut report)?;
     }
+    check_live(snapshot, &mut live, &mut report);
     check_lists(dir, &mut report)?;
     Ok(report)
+}
+
+/// Names each live row whose id has a newer live one.
+fn check_live(snapshot: &Snapshot, live: &mut LiveRows, report: &mut VerifyReport) {
+    let Some(kind) = snapshot.kind() else { return };
+    let part = |place: u32| &snapshot.files().segments[place as usize];
+    // An id that cannot be read is named as damage of the log.
+    let id_of = |&(_, place, row): &(u64, u32, u32)| part(place).segment.id(row.into(), kind).ok();
+    for rows in live.of_one_hash() {
+        for (at, older) in rows.iter().enumerate() {
+            let Some(id) = id_of(older) else { continue };
+            let Some(newer) = rows[at + 1..].iter().find(|newer| id_of(newer).as_ref() == Some(&id)) else {
+                continue;
+            };
+            let (of, number) = (&part(older.1).segment, part(newer.1).segment.number());
+            let (path, offset) = (of.files().dat.path, of.header().row_start(older.2.into()));
+            let what = format!(
+                "row {} and row {} of segment {number} are both live, and have the same id",
+                older.2, newer.2
+            );
+            report.list(Damage { path, offset, id: Some(id), what, consequence: TWICE });
+        }
+    }
 }
 
 /// Checks MANIFEST and the lists of dead rows that it names. Once open they do not change; but beside a writer

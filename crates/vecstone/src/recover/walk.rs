@@ -14,6 +14,7 @@ use crate::planted::{self, Bug};
 use crate::rows::{Row, RowTable};
 use crate::window::{READ_AHEAD, Window};
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 /// The highest sequence that a control record from `at` on proves durable, 0 if none. Linear in the rest.
 pub(super) fn strongest_proof(log: &mut Window<'_>, mut at: u64, header: &Header) -> Result<u64> {
@@ -105,11 +106,18 @@ impl Walk {
         }
     }
 
-    /// Walks to the end, or to where the log stops to hold: that offset is returned.
-    pub(super) fn run(&mut self, log: &mut Window<'_>) -> Result<Option<u64>> {
+    /// Walks to the end, or to where the log stops to hold: that offset is returned. `go_on` hears how far it came.
+    pub(super) fn run(
+        &mut self,
+        log: &mut Window<'_>,
+        go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Option<u64>> {
         let mut need = record::FRAME_BYTES;
         let len = log.len;
         while self.tip.idx_end < len {
+            if go_on(self.tip.idx_end).is_break() {
+                return Err(Error::Cancelled);
+            }
             let bytes = log.at_least(self.tip.idx_end, need)?;
             let all = self.tip.idx_end + bytes.len() as u64 >= len;
             match self.step(bytes) {

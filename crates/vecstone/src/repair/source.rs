@@ -10,8 +10,9 @@ use crate::format::Identity;
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::{Manifest, Sealed, SegmentEntry};
 use crate::format::record::{self, FILE_BYTES, FILE_SEQ_AT, FileRecord};
-use crate::id::IdKind;
-use crate::ids::Ids;
+use crate::id::{IdHasher, IdKind, half};
+use crate::ids::{Doc, Ids};
+use crate::in_log::DIFFERS;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::recover::{self, complain};
@@ -100,13 +101,17 @@ impl Part {
     fn of(dir: &Dir, look: Look, header: Header) -> Result<Part> {
         let ids = open(dir, look.stem.with_extension("ids"))?;
         let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
-        let mut part = Part::with(dir, look, header, ids)?;
-        if let Some(ids) = &part.ids
-            && let Some(mask) = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()))
-        {
-            part.dead = mask;
-        }
-        Ok(part)
+        Part::with(dir, look, header, ids)
+    }
+
+    /// Whether `.ids` says something else of a row that an intact batch tells of.
+    fn contradicts(&self, hasher: IdHasher, id: &[u8], row: u32, crc: u32, doc: Doc) -> bool {
+        // A damaged page, and a row behind those of the file, contradict nothing.
+        let said = self.ids.as_ref().and_then(|ids| ids.row(row).ok());
+        said.is_some_and(|said| {
+            let line = |doc: Doc| (doc.len, doc.crc);
+            said.hash != half(hasher.hash(id)) || said.crc != crc || line(said.doc) != line(doc)
+        })
     }
 
     /// As `of`, with an `.ids` that is open, or none.
@@ -531,56 +536,27 @@ impl Source {
 
     /// Reads the logs for dead rows, damage and the kind of the ids; returns the largest number of a MANIFEST in them.
     fn survey(&mut self) -> Result<u64> {
-        let rows: HashMap<u64, u64> =
-            self.parts.iter().map(|part| (part.header.identity.segment, part.most_rows())).collect();
         let mut dead: HashMap<u64, Mask> = HashMap::new();
-        let mut kill = |segment: u32, row: u32| {
-            let segment = u64::from(segment);
-            if rows.get(&segment).is_some_and(|&rows| u64::from(row) < rows) {
+        let mut newest = 0;
+        for part in &mut self.parts {
+            let learned = learn(part, self.kind)?;
+            for (segment, row) in learned.dead {
                 dead.entry(segment).or_default().kill(row);
             }
-        };
-        let (mut newest, mut notes, mut damaged, mut kind) = (0, Vec::new(), 0, self.kind);
-        let mut lost_log = vec![false; self.parts.len()];
-        for (part, lost_log) in self.parts.iter().zip(&mut lost_log) {
-            let path = part.path("idx");
-            *lost_log = part.idx.is_none();
-            let kills = part.ids.as_ref().and_then(|ids| ids.kills().ok()).unwrap_or_default();
-            kills.into_iter().for_each(|(segment, row)| kill(segment, row));
-            log::scan(part, &mut |seen| {
-                match seen {
-                    Seen::Kill { segment, row } => kill(segment, row),
-                    Seen::Commit(commit) => {
-                        newest = newest.max(commit.manifest);
-                        kind = kind.or(IdKind::from_byte(commit.kind));
-                    }
-                    Seen::Damaged { bytes, rows } => {
-                        damaged += 1;
-                        *lost_log = true;
-                        notes.push(note_damage(&path, &bytes, &rows));
-                    }
-                    Seen::Torn { written: true, .. } | Seen::Unlogged(_) if part.sealed_rows.is_none() => {
-                        *lost_log = true;
-                    }
-                    Seen::Torn { bytes, .. } => {
-                        let what = format!("the last {bytes} bytes are not a whole batch");
-                        notes.push(format!("{}: {what}", path.display()));
-                    }
-                    _ => {}
-                }
-                Ok(())
-            })?;
-        }
-        for (part, lost_log) in self.parts.iter_mut().zip(lost_log) {
-            part.lost_log = lost_log;
-            if let Some(dead) = dead.get(&part.header.identity.segment) {
-                dead.dead_rows().for_each(|row| _ = part.dead.kill(row));
+            newest = newest.max(learned.newest);
+            (self.kind, self.damaged) = (learned.kind, self.damaged + learned.damaged);
+            self.notes.extend(learned.notes);
+            part.lost_log = learned.lost_log;
+            if learned.ids_differ {
+                part.ids = None;
             }
         }
-        self.kind = kind;
-        self.damaged = damaged;
-        self.lost |= damaged > 0;
-        self.notes.append(&mut notes);
+        for part in &mut self.parts {
+            let (dead, rows) = (dead.remove(&part.header.identity.segment), part.most_rows());
+            let known = dead.iter().flat_map(Mask::dead_rows).filter(|row| u64::from(*row) < rows);
+            known.for_each(|row| _ = part.dead.kill(row));
+        }
+        self.lost |= self.damaged > 0;
         Ok(newest)
     }
 
@@ -624,6 +600,64 @@ impl Source {
             (keys.get(&number).copied().unwrap_or(number), number)
         });
     }
+}
+
+/// What the log of one part tells.
+struct Learned {
+    /// Segment and row of each row that is dead.
+    dead: Vec<(u64, u32)>,
+    /// The largest number of a MANIFEST.
+    newest: u64,
+    kind: Option<IdKind>,
+    /// Damaged places.
+    damaged: u64,
+    lost_log: bool,
+    /// `.ids` contradicts the log.
+    ids_differ: bool,
+    notes: Vec<String>,
+}
+
+/// Reads one log. What only `.ids` says of dead rows counts where the log is damaged, if it contradicts none of the rest.
+fn learn(part: &Part, kind: Option<IdKind>) -> Result<Learned> {
+    let (path, hasher) = (part.path("idx"), IdHasher::new(&part.header.identity.uuid));
+    let (dead, notes, lost_log) = (Vec::new(), Vec::new(), part.idx.is_none());
+    let mut learned = Learned { dead, newest: 0, kind, damaged: 0, lost_log, ids_differ: false, notes };
+    log::scan(part, &mut |seen| {
+        match seen {
+            Seen::Row { id, row, crc, doc } => {
+                learned.ids_differ |= part.contradicts(hasher, id, row, crc, doc);
+            }
+            Seen::Kill { segment, row } => learned.dead.push((segment.into(), row)),
+            Seen::Commit(commit) => {
+                learned.newest = learned.newest.max(commit.manifest);
+                learned.kind = learned.kind.or(IdKind::from_byte(commit.kind));
+            }
+            Seen::Damaged { bytes, rows } => {
+                learned.damaged += 1;
+                learned.lost_log = true;
+                learned.notes.push(note_damage(&path, &bytes, &rows));
+            }
+            Seen::Torn { written: true, .. } | Seen::Unlogged(_) if part.sealed_rows.is_none() => {
+                learned.lost_log = true;
+            }
+            Seen::Torn { bytes, .. } => {
+                let what = format!("the last {bytes} bytes are not a whole batch");
+                learned.notes.push(format!("{}: {what}", path.display()));
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if learned.ids_differ {
+        learned.notes.push(format!("{}: {DIFFERS}", part.path("ids").display()));
+    } else if let Some(ids) = part.ids.as_ref().filter(|_| learned.damaged > 0 || part.idx.is_none()) {
+        let number = part.header.identity.segment;
+        let own = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()));
+        learned.dead.extend(own.iter().flat_map(Mask::dead_rows).map(|row| (number, row)));
+        let others = ids.kills().unwrap_or_default();
+        learned.dead.extend(others.into_iter().map(|(segment, row)| (segment.into(), row)));
+    }
+    Ok(learned)
 }
 
 fn note_damage(path: &Path, bytes: &Range<u64>, rows: &Range<u64>) -> String {

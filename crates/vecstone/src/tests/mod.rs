@@ -13,6 +13,7 @@ mod fault;
 mod hostile;
 mod kept;
 mod lost;
+mod lying;
 mod machine;
 pub(crate) mod model;
 mod moved;

@@ -1,21 +1,22 @@
 //! Every byte of one segment, also behind what is damaged.
 
-use super::{Damage, UNREADABLE, VerifyReport};
+use super::{Damage, REBUILT, UNREADABLE, VerifyReport};
 use crate::config::MAX_LINE_BYTES;
-use crate::error::Result;
-use crate::files::Named;
+use crate::error::{Error, Result};
+use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_LEN, Header};
 use crate::format::manifest::Sealed;
 use crate::format::record::{FILE_BYTES, FileRecord};
-use crate::id::{Id, IdKind};
+use crate::id::{Id, IdHasher, IdKind};
 use crate::ids::Doc;
+use crate::in_log::{self, DIFFERS};
 use crate::mask::Mask;
 use crate::recover::{self, complain};
 use crate::repair::log::{self, Seen};
 use crate::repair::source::Part;
 use crate::rows::NULL_LINE;
 use crate::window::Window;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 const LOST: &str = "reading it is an error; repair drops it";
@@ -30,24 +31,54 @@ const NAMELESS: &str = "repair drops the row: its id is lost";
 const MAY_RETURN: &str = "repair drops this id, which was deleted or put again here";
 const IN_LOG: &str = "what is written there is lost; repair keeps what checks out";
 
+/// The live rows of all segments: an id has one at most. 16 bytes a row.
+#[derive(Debug, Default)]
+pub(super) struct LiveRows {
+    /// Hash of the id, place of the segment, row.
+    rows: Vec<(u64, u32, u32)>,
+    /// The segment that is being read.
+    pub(super) place: u32,
+}
+
+impl LiveRows {
+    /// The rows whose ids have the same hash as another's, those of one hash together, in the order of writing.
+    pub(super) fn of_one_hash(&mut self) -> impl Iterator<Item = &[(u64, u32, u32)]> {
+        self.rows.sort_unstable();
+        self.rows.chunk_by(|a, b| a.0 == b.0).filter(|chunk| chunk.len() > 1)
+    }
+}
+
 /// Checks a segment whose end is known, which must be exactly that.
 pub(super) fn check_whole(
     part: &Part,
     end: &Sealed,
     mask: &Mask,
     kind: Option<IdKind>,
+    live: Option<&mut LiveRows>,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let found = check(part, end, mask, kind, report)?;
+    let found = check(part, end, mask, kind, live, report)?;
     if found.log_is_damaged || !found.headers_hold {
         return Ok(());
     }
     // What only the walk of an opening compares: sequences, lengths of documents, the kind of ids, the end.
     let Some(files) = part.files() else { return Ok(()) };
     match recover::read_as_far_as_it_holds(&files, end) {
-        Ok((_, None)) => Ok(()),
+        Ok((_, None)) => compare_ids(part, &files, report),
         Ok((_, Some(error))) | Err(error) => report.add_error(error),
     }
+}
+
+/// Whether `.ids` says what the log says, which holds.
+fn compare_ids(part: &Part, files: &Files, report: &mut VerifyReport) -> Result<()> {
+    let Some(ids) = &part.ids else { return Ok(()) };
+    match in_log::says_the_same(ids, files, &part.header, &mut |_| ControlFlow::Continue(())) {
+        Ok(true) => {}
+        // Its point is none of the log: that holds.
+        Ok(false) | Err(Error::Corrupt { .. }) => report.add(&part.path("ids"), 0, DIFFERS, REBUILT),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 pub(super) struct Found {
@@ -61,6 +92,7 @@ pub(super) fn check(
     end: &Sealed,
     mask: &Mask,
     kind: Option<IdKind>,
+    live: Option<&mut LiveRows>,
     report: &mut VerifyReport,
 ) -> Result<Found> {
     let first = report.damage.len();
@@ -69,7 +101,8 @@ pub(super) fn check(
     let dat = part.dat.as_ref().map(|dat| (dat, Window::past_errors(dat, part.dat_len)));
     let jsonl = part.jsonl.as_ref().filter(|_| end.jsonl_len > 0);
     let jsonl = jsonl.map(|jsonl| (jsonl, Window::past_errors(jsonl, part.jsonl_len)));
-    let mut checker = Checker { part, mask, kind, dat, jsonl, log_is_damaged: false, report };
+    let hasher = IdHasher::new(&part.header.identity.uuid);
+    let mut checker = Checker { part, mask, kind, dat, jsonl, log_is_damaged: false, hasher, live, report };
     log::scan(part, &mut |seen| checker.see(&seen))?;
     let log_is_damaged = checker.log_is_damaged;
     // Rows and their documents were looked at in turn; by file it is easier to read.
@@ -148,6 +181,8 @@ struct Checker<'a> {
     dat: Option<(&'a Named, Window<'a>)>,
     jsonl: Option<(&'a Named, Window<'a>)>,
     log_is_damaged: bool,
+    hasher: IdHasher,
+    live: Option<&'a mut LiveRows>,
     report: &'a mut VerifyReport,
 }
 
@@ -155,6 +190,9 @@ impl Checker<'_> {
     fn see(&mut self, seen: &Seen<'_>) -> Result<()> {
         match *seen {
             Seen::Row { id, row, crc, doc } => {
+                if let Some(live) = self.live.as_mut().filter(|_| self.mask.is_live(row)) {
+                    live.rows.push((self.hasher.hash(id), live.place, row));
+                }
                 self.check_row(id, row, crc)?;
                 return self.check_line(id, row, doc);
             }

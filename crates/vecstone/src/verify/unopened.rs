@@ -93,7 +93,7 @@ fn by_manifest(dir: &Dir, manifest: &Manifest, report: &mut VerifyReport) -> Res
             Err(error) => report.add_error(error).map(|()| Mask::default())?,
         };
         part.end_at(sealed);
-        part::check_whole(&part, sealed, &mask, kind, report)?;
+        part::check_whole(&part, sealed, &mask, kind, None, report)?;
     }
     Ok(())
 }
@@ -149,5 +149,5 @@ fn check_to_the_end(
         }
         Ok(())
     })?;
-    part::check(part, &end, mask, kind, report).map(|_| ())
+    part::check(part, &end, mask, kind, None, report).map(|_| ())
 }
