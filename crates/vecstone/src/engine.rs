@@ -457,6 +457,16 @@ impl Engine {
         id: IdRef<'_>,
         read: impl FnOnce(&buffer::Chunk, &buffer::Op) -> Option<T>,
     ) -> Option<Option<T>> {
+        self.find_in_buffer(hash, id, |_, found| read(found.chunk, found.op))
+    }
+
+    /// What `read` takes from the newest change of an id in the buffer; `None` if that has none.
+    fn find_in_buffer<T>(
+        &self,
+        hash: u64,
+        id: IdRef<'_>,
+        read: impl FnOnce(&Buffer, buffer::Found<'_>) -> T,
+    ) -> Option<T> {
         self.hooks.here("asked");
         if self.buffered.load(Ordering::Acquire) == 0 {
             return None;
@@ -466,7 +476,7 @@ impl Engine {
             return None;
         }
         let found = state.buffer.find(hash, id.as_bytes())?;
-        Some(read(found.chunk, found.op))
+        Some(read(&state.buffer, found))
     }
 
     /// What the buffer says of an id, its vector handed to `read`: `Some(None)` is nothing, `Some(Some(false))` that it is

@@ -5,6 +5,7 @@
 //! id as long as anything that is left names that id or says that the older row is dead.
 
 pub(crate) mod log;
+pub(crate) mod part;
 pub(crate) mod source;
 
 use crate::config::{MAX_LINE_BYTES, check_finite};
@@ -23,7 +24,8 @@ use crate::settings::OpenOptions;
 use crate::store::VectorStore;
 use crate::unfinished::{self, Call};
 use log::Seen;
-use source::{Part, Source};
+use part::Part;
+use source::Source;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::ops::Range;

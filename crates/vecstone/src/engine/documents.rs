@@ -11,7 +11,6 @@ use crate::settings::Durability;
 use crate::sync::MutexGuard;
 use crate::view::{At, View};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// Documents that change, each of an id that is there, with their rows.
@@ -44,16 +43,7 @@ impl Lost {
 impl Engine {
     /// What the buffer says of the document of an id; `Keep`: that it has the one in the files.
     pub(crate) fn document_in_buffer(&self, hash: u64, id: IdRef<'_>) -> Option<Document<String>> {
-        self.hooks.here("asked");
-        if self.buffered.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let state = self.state();
-        if state.kind != Some(id.kind()) {
-            return None;
-        }
-        let found = state.buffer.find(hash, id.as_bytes())?;
-        Some(match state.buffer.document(found.number) {
+        self.find_in_buffer(hash, id, |buffer, found| match buffer.document(found.number) {
             Document::Keep => Document::Keep,
             Document::None => Document::None,
             Document::Json(text) => Document::Json(text.to_owned()),

@@ -3,7 +3,7 @@
 //! A batch is taken as it stands if the chain of its COMMIT fits: the COMMIT before it says where that chain begins, so
 //! damage hurts only the batches it lies in. Of those a row is taken if `.ids` has the hash of its id.
 
-use super::source::Part;
+use super::part::Part;
 use crate::config::{MAX_BATCH_RECORDS, MAX_ROWS};
 use crate::error::Result;
 use crate::format::chain_of;

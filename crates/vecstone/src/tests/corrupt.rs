@@ -4,8 +4,9 @@
 //! was durable: then the report says so and `strict` refuses. Never a panic, never wrong bytes, nothing written.
 
 use super::model::{Content, DIM, DIR, Model, Random, Run, content, identity, options, root};
-use crate::disk::Disk;
+use crate::disk::fault::FaultDisk;
 use crate::disk::sim::{Image, SimDisk};
+use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, with};
 use crate::{Metric, VectorStore};
@@ -345,4 +346,28 @@ pub(super) fn lost_batches_slip_through(bug: Bug) -> bool {
 
 pub(super) fn a_store_is_started_over(bug: Bug) -> bool {
     with(bug, a_store_is_started_over_now)
+}
+
+/// A log that was made 64 GiB long, of nothing: what is behind the longest log that can be is not read, and is cut.
+#[test]
+fn a_log_longer_than_any_is_read_to_the_length_of_the_longest() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("store");
+    let store = VectorStore::create_with(&path, DIM, Metric::L2, &options()).expect("made");
+    store.put("a", &[1.0; DIM as usize]).expect("stored");
+    store.close().expect("closed");
+    let log = std::fs::OpenOptions::new().write(true).open(path.join("00000001.idx")).expect("there");
+    if log.set_len(64 << 30).is_err() {
+        // A file system that has no such files.
+        return;
+    }
+    drop(log);
+    let faulty = FaultDisk::new(Arc::new(OsDisk::default()), None);
+    let store = VectorStore::open_on(Arc::new(faulty.clone()), &path, &options()).expect("opens");
+    assert_eq!(store.get("a").expect("read"), Some(vec![1.0; DIM as usize]));
+    store.close().expect("closed");
+    let reads = faulty.seen().iter().filter(|call| **call == "read_at").count();
+    // A MiB each: once along the log, and once in search of proof behind its end.
+    assert!((4_000..10_000).contains(&reads), "{reads} reads");
+    assert!(std::fs::metadata(path.join("00000001.idx")).expect("there").len() < 4096);
 }

@@ -13,7 +13,7 @@ use crate::in_log::{self, DIFFERS};
 use crate::mask::Mask;
 use crate::recover::{self, complain};
 use crate::repair::log::{self, Seen};
-use crate::repair::source::Part;
+use crate::repair::part::Part;
 use crate::rows::NULL_LINE;
 use crate::window::Window;
 use std::ops::{ControlFlow, Range};

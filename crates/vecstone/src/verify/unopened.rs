@@ -12,7 +12,8 @@ use crate::id::IdKind;
 use crate::mask::Mask;
 use crate::open::read_del;
 use crate::repair::log::{self, Seen};
-use crate::repair::source::{self, Candidate, Look, Part};
+use crate::repair::part::{Look, Part, look};
+use crate::repair::source::{self, Candidate};
 use std::path::Path;
 
 const UNKNOWN: &str = "the store does not open; repair leaves this segment out";
@@ -74,7 +75,7 @@ fn by_manifest(dir: &Dir, manifest: &Manifest, report: &mut VerifyReport) -> Res
         let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
         let header = Header { dim: manifest.dim, element: manifest.element, identity };
         let follows = before.replace(entry.sealed.as_ref()).flatten();
-        let look = match source::look(dir, entry.number) {
+        let look = match look(dir, entry.number) {
             Ok(look) => look,
             Err(error) => {
                 report.add_error(error)?;
