@@ -14,6 +14,7 @@ use crate::id::IdKind;
 use crate::ids::Ids;
 use crate::mask::Mask;
 use crate::open::read_del;
+use crate::planted::{self, Bug};
 use crate::recover::{self, complain};
 use crate::unfinished;
 use std::collections::{BTreeMap, HashMap};
@@ -156,7 +157,8 @@ impl Part {
         let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
         let intact = in_idx.filter(|file| file.header == header);
         let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
-        let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
+        let point = ids.as_ref().filter(|_| !planted::is(Bug::RepairWithoutPoint)).map(Ids::point);
+        let last_seq = point.map_or(0, |point| point.seq);
         Ok(Part {
             header,
             dat,

@@ -9,7 +9,9 @@ mod buffer;
 mod compact;
 mod corrupt;
 mod crash;
+mod cut;
 mod fault;
+mod held;
 mod hostile;
 mod kept;
 mod lost;
@@ -20,6 +22,7 @@ mod panic;
 mod planted;
 mod refresh;
 mod repair;
+mod second;
 #[cfg(feature = "shuttle")]
 mod shuttle;
 mod unfinished;
