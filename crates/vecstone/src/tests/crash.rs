@@ -522,7 +522,7 @@ pub(super) struct Effort {
 }
 
 pub(super) const QUICK: Effort = Effort { exhaustive: 400, samples: 120, nested_one_in: 40 };
-const FEW: Effort = Effort { exhaustive: 24, samples: 12, nested_one_in: 400 };
+pub(super) const FEW: Effort = Effort { exhaustive: 24, samples: 12, nested_one_in: 400 };
 const SOME: Effort = Effort { exhaustive: 256, samples: 100, nested_one_in: 300 };
 const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 20_000, nested_one_in: 800 };
 

@@ -11,6 +11,7 @@ mod corrupt;
 mod crash;
 mod cut;
 mod fault;
+mod few;
 mod held;
 mod hostile;
 mod kept;
