@@ -7,10 +7,12 @@ VENV := $(CURDIR)/target/venv
 PEERS := $(CURDIR)/target/peers-venv
 EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
+MUTANTS ?= format pair recover engine replace compact reader ids backup repair
+SHARD ?= 0/1
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle
+.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle mutants
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,3 +133,11 @@ miri: ## The format code under Miri; needs a nightly toolchain with Miri.
 
 shuttle: ## Interleavings of threads under a scheduler; VECSTONE_SCHEDULES=2000 for each test.
 	$(CARGO) test --locked -p vecstone --features shuttle --lib shuttle
+
+# A part is a module of the library with those in its folder.
+mutants: ## Mutants that the library tests must notice; PART=pair for one module, SHARD=0/8 for an eighth (needs cargo-mutants).
+	@if $(CARGO) mutants --version >/dev/null 2>&1; then \
+	  VECSTONE_MUTANTS=1 VECSTONE_CASES=200 CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=none \
+	  $(CARGO) mutants --package vecstone --output target --shard $(SHARD) \
+	    $(foreach part,$(or $(PART),$(MUTANTS)),-f 'crates/vecstone/src/$(part).rs' -f 'crates/vecstone/src/$(part)/**'); \
+	else echo "cargo-mutants is not installed: skipped (cargo install cargo-mutants --locked)"; fi

@@ -405,7 +405,9 @@ impl Engine {
         push(&mut state.buffer);
         self.hooks.here("accept");
         #[cfg(test)]
-        state.seen.get_or_insert_with(|| self.published.load_full());
+        if planted::is(Bug::KillAtPut) || planted::is(Bug::KeepAtPut) {
+            state.seen.get_or_insert_with(|| self.published.load_full());
+        }
         let goal = Goal { ops: state.buffer.next(), seq: 0 };
         self.buffered.store(goal.ops - state.buffer.first(), Ordering::Release);
         let half_full = state.buffer.bytes() > self.settings.buffer_bytes / 2;
@@ -555,7 +557,7 @@ impl Engine {
         let next = buffered.next();
         let mut state = self.state();
         // What is no longer shown must not keep its files.
-        if Arc::ptr_eq(&base, &self.published.load()) {
+        if Arc::ptr_eq(&base, &self.published.load()) || planted::is(Bug::LateOverlay) {
             state.overlay = Some(Overlay { base: base.clone(), next, view: view.clone() });
         }
         drop(state);

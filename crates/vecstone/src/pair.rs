@@ -287,7 +287,11 @@ impl Pair {
             batch_len: 0,
             rows_end: self.header.row_start(rows),
             docs_end,
-            durable_seq: if planted::is(Bug::ClaimTooMuch) { at.seq + 1 } else { self.durable.seq },
+            durable_seq: match () {
+                () if planted::is(Bug::ClaimTooMuch) => at.seq + 1,
+                () if planted::is(Bug::SilentCommit) => 0,
+                () => self.durable.seq,
+            },
             chain: [0; 16],
         };
         let mut hasher = self.header.identity.chain_from(&at.chain);
@@ -486,7 +490,7 @@ impl Pair {
     /// Makes all of it durable and cuts the files to it: what a segment needs to be sealed.
     pub(crate) fn end_here(&mut self) -> Result<()> {
         self.commit()?;
-        if self.noted < self.durable.seq {
+        if self.noted < self.durable.seq && !planted::is(Bug::UnmarkedEnd) {
             // A list of dead rows must not show what a reader takes for unproven.
             if let Some(mark) = self.note(&Ok(self.durable.seq))? {
                 self.noted(self.durable.seq, &mark);

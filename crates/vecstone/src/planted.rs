@@ -108,6 +108,24 @@ pub(crate) enum Bug {
     OneBatchOnly,
     /// A compaction drops only those rows that died meanwhile which went to its first output.
     KillsOfFirstOutput,
+    /// A COMMIT does not say what is durable.
+    SilentCommit,
+    /// A log ends, or a list of dead rows is written, without the mark that its last batches are durable.
+    UnmarkedEnd,
+    /// Recovery forgets the epoch of what it drops.
+    ForgetEpoch,
+    /// A log that ends before what `.ids` proves durable is taken as it is.
+    ForgetPoint,
+    /// Repair does not ask `.ids` which batch was there.
+    RepairWithoutPoint,
+    /// An `.ids` is used though the documents end before its point.
+    IgnoreDocsEnd,
+    /// What the buffer hides in the files is kept when the files are others.
+    KeepOverlay,
+    /// The same, of a call that began before.
+    LateOverlay,
+    /// A list of dead rows stays when another takes its place.
+    KeepOldLists,
 }
 
 /// Places of the engine at which a test has something happen, whatever thread comes there.

@@ -265,7 +265,7 @@ pub(crate) fn ends_a_batch(files: &Files, header: &Header, tip: &Tip) -> Result<
     if end > tip.idx_end
         || tip.idx_end > files.idx.len()?
         || header.row_start(tip.rows) > files.dat.len()?
-        || tip.docs_end > files.jsonl_len()?
+        || (tip.docs_end > files.jsonl_len()? && !planted::is(Bug::IgnoreDocsEnd))
     {
         return Ok(false);
     }

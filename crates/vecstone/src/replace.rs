@@ -212,7 +212,7 @@ impl Engine {
             if writer.in_del.get(&entry.number).map_or(0, Mask::dead) == part.mask.dead() {
                 continue;
             }
-            if sealed.del.0 != 0 {
+            if sealed.del.0 != 0 && !planted::is(Bug::KeepOldLists) {
                 new.obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
             let path = directory::del_path(&self.dir, entry.number, new.manifest.number);

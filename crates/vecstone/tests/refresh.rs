@@ -189,7 +189,10 @@ fn a_writer_lets_go_of_what_it_no_longer_shows() {
         store.put(500 + round, &[round as f32; 8]).expect("put");
         let before = store.snapshot().expect("there");
         assert!(before.contains(500 + round).expect("readable"));
+        assert!(!before.search(&[1.0; 8], 3).expect("found").is_empty());
         drop(before);
+        assert!(store.verify().expect("readable").is_ok());
+        store.backup(dir.join(format!("copy-{round}"))).expect("copied");
         assert_eq!(store.get_many(&[500 + round]).expect("readable").len(), 1);
         match round {
             3 => store.clear().expect("cleared"),

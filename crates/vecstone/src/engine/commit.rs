@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::id::{IdHasher, IdKind};
 use crate::index::IdxMap;
 use crate::pair::Effects;
+use crate::planted::{self, Bug};
 use crate::recover::Tip;
 use crate::view::View;
 use std::sync::Arc;
@@ -169,7 +170,9 @@ impl Engine {
             self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
         }
         // What it was made from is not shown any more.
-        state.overlay = None;
+        if !planted::is(Bug::KeepOverlay) {
+            state.overlay = None;
+        }
         let (crowd, tidy) = (state.crowd > 0, changed && !state.untidy);
         state.untidy |= changed;
         drop(state);

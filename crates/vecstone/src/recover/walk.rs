@@ -181,6 +181,9 @@ impl Walk {
                 let epoch = self.tip.epoch;
                 self.unproven.truncate(at);
                 self.tip = Tip { epoch, ..self.unproven[at - 1].clone() };
+                if planted::is(Bug::ForgetEpoch) {
+                    self.tip = self.unproven[at - 1].clone();
+                }
                 self.closed_under = None;
                 break;
             }

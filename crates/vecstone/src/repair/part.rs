@@ -12,6 +12,7 @@ use crate::format::record::{self, FILE_BYTES, FILE_SEQ_AT, FileRecord};
 use crate::id::{IdHasher, half};
 use crate::ids::{Doc, Ids};
 use crate::mask::Mask;
+use crate::planted::{self, Bug};
 use crate::recover::{self, complain};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,8 @@ impl Part {
         let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
         let intact = in_idx.filter(|file| file.header == header);
         let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
-        let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
+        let point = ids.as_ref().filter(|_| !planted::is(Bug::RepairWithoutPoint)).map(Ids::point);
+        let last_seq = point.map_or(0, |point| point.seq);
         Ok(Part {
             header,
             dat,

@@ -9,7 +9,10 @@ mod buffer;
 mod compact;
 mod corrupt;
 mod crash;
+mod cut;
 mod fault;
+mod few;
+mod held;
 mod hostile;
 mod kept;
 mod lost;
@@ -21,6 +24,7 @@ mod panic;
 mod planted;
 mod refresh;
 mod repair;
+mod second;
 #[cfg(feature = "shuttle")]
 mod shuttle;
 mod unfinished;

@@ -96,6 +96,42 @@ fn compactions_catch(bug: Bug) -> bool {
     caught_by(bug, super::compact::what_dies_meanwhile_stays_dead)
 }
 
+fn marks_catch(bug: Bug) -> bool {
+    caught_by(bug, super::second::the_next_commit_counts)
+}
+
+fn ends_catch(bug: Bug) -> bool {
+    caught_by(bug, super::second::the_mark_at_the_end_counts)
+}
+
+fn epochs_catch(bug: Bug) -> bool {
+    caught_by(bug, super::second::epochs_rise)
+}
+
+fn points_catch(bug: Bug) -> bool {
+    caught_by(bug, super::second::ids_prove_what_was_durable)
+}
+
+fn repairs_catch(bug: Bug) -> bool {
+    caught_by(bug, super::second::repair_asks_ids_for_the_end)
+}
+
+fn cuts_catch(bug: Bug) -> bool {
+    caught_by(bug, super::cut::cut_documents_are_told)
+}
+
+fn overlays_catch(bug: Bug) -> bool {
+    caught_by(bug, super::held::the_look_at_the_buffer_is_let_go)
+}
+
+fn late_overlays_catch(bug: Bug) -> bool {
+    caught_by(bug, super::held::a_late_look_is_let_go)
+}
+
+fn lists_catch(bug: Bug) -> bool {
+    caught_by(bug, super::held::old_lists_go)
+}
+
 /// A test fails by its result or by a panic.
 fn fails(test: impl FnOnce() -> Result<(), String>) -> bool {
     catch_unwind(AssertUnwindSafe(test)).map_or(true, |outcome| outcome.is_err())
@@ -157,6 +193,15 @@ caught! {
     a_delete_that_overtakes_the_buffer_is_caught: TurnWithoutBuffer by deletes_catch;
     a_delete_that_ends_with_a_full_batch_is_caught: OneBatchOnly by full_batches_catch;
     kills_of_the_first_output_only_are_caught: KillsOfFirstOutput by compactions_catch;
+    a_commit_that_proves_nothing_is_caught: SilentCommit by marks_catch;
+    a_log_that_ends_without_its_mark_is_caught: UnmarkedEnd by ends_catch;
+    a_forgotten_epoch_is_caught: ForgetEpoch by epochs_catch;
+    a_point_of_ids_that_proves_nothing_is_caught: ForgetPoint by points_catch;
+    a_repair_that_does_not_ask_ids_is_caught: RepairWithoutPoint by repairs_catch;
+    documents_that_end_too_early_are_caught: IgnoreDocsEnd by cuts_catch;
+    an_overlay_that_holds_old_files_is_caught: KeepOverlay by overlays_catch;
+    an_overlay_that_comes_too_late_is_caught: LateOverlay by late_overlays_catch;
+    an_old_list_that_stays_is_caught: KeepOldLists by lists_catch;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
     numbers_of_a_manifest_taken_as_they_are_are_caught: UncheckedManifest by super::hostile::contradictions_catch;

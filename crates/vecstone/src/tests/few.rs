@@ -1,0 +1,24 @@
+//! Crash states of a few workloads, in seconds: for `make mutants`, which asks thousands of times.
+
+use super::crash::{Explorer, FEW, workloads};
+
+/// Recovery of recovery, kills in sealed segments, compaction with writes beside it, `.ids` and documents.
+const CRASHES: [&str; 4] = [
+    "killed_then_closed",
+    "replace_in_sealed_segments",
+    "compact_beside_writes",
+    "documents_after_plain_rows",
+];
+
+#[test]
+fn a_few_workloads_keep_their_promises() {
+    if std::env::var_os("VECSTONE_MUTANTS").is_none() {
+        return;
+    }
+    let mut found = 0;
+    for workload in workloads().filter(|(name, _)| CRASHES.contains(name)) {
+        Explorer::default().explore(workload, FEW).unwrap_or_else(|failure| panic!("{failure}"));
+        found += 1;
+    }
+    assert_eq!(found, CRASHES.len());
+}
