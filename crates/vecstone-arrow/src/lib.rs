@@ -34,6 +34,9 @@
 mod columns;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod json;
 mod json_lines;

@@ -5,6 +5,9 @@ mod args;
 mod commands;
 mod documents;
 mod failure;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod importer;
 mod lines;

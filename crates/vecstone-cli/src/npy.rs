@@ -71,7 +71,7 @@ pub(crate) fn open(path: &Path, shape: Shape) -> Result<(File, Layout)> {
 }
 
 /// Checks the start of a .npy file of `file_len` bytes. Pure, so that tests need no files.
-fn parse(head: &[u8], file_len: u64, shape: Shape) -> Result<Layout, String> {
+pub(crate) fn parse(head: &[u8], file_len: u64, shape: Shape) -> Result<Layout, String> {
     let end = header_end(head)?;
     check_text(&head[..end])?;
     let header = NpyHeader::from_reader(&head[..end])

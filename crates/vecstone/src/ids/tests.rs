@@ -94,18 +94,6 @@ fn first_damage(ids: &Ids) -> Option<u64> {
     first
 }
 
-/// Recomputes all checksums.
-pub(crate) fn reseal(identity: &Identity, bytes: &mut [u8]) {
-    let mut seal = Seal::of(identity);
-    for (n, page) in (0..).zip(bytes.chunks_exact_mut(PAGE)) {
-        let sum = seal.crc(n, &page[..PAYLOAD]);
-        page[PAYLOAD..].copy_from_slice(&sum.to_le_bytes());
-        if n == 0 {
-            seal = seal.after(sum);
-        }
-    }
-}
-
 #[test]
 fn round_trips() {
     for (rows, documents) in [(0, false), (1, true), (2, false), (1000, true), (1000, false), (100_000, true)]
