@@ -10,6 +10,7 @@ mod compact;
 mod corrupt;
 mod crash;
 mod fault;
+mod forged;
 mod hostile;
 mod kept;
 mod lost;
