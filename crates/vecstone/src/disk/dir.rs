@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Opens a file by its path.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn open_file(disk: impl Disk + 'static, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
     let (dir, path) = Dir::of_file(&(Arc::new(disk) as Arc<dyn Disk>), path)?;
     dir.open_file(&path, how)

@@ -14,7 +14,7 @@ mod os;
 pub(crate) mod sim;
 
 pub(crate) use dir::Dir;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use dir::open_file;
 pub(crate) use map::Mapping;
 pub(crate) use os::OsDisk;

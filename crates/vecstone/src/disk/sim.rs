@@ -9,7 +9,6 @@
 mod lie;
 mod names;
 
-#[cfg(test)]
 pub(crate) use lie::Lie;
 use lie::Lost;
 use names::{NameChange, Names, ROOT, SimDir};

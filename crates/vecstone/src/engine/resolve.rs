@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::batch::Batch;
 use crate::buffer::Change;
+use crate::config::MAX_BATCH_RECORDS;
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::pair::{Effects, Kept};
@@ -131,6 +132,10 @@ fn kill_replaced(
                 Err(error) if error.is_corrupt() => continue,
                 Err(error) => return Err(error),
             };
+            // A forged store may have several live rows of one id: all go, as many as a COMMIT can name.
+            if place != last && kills.len() == MAX_BATCH_RECORDS {
+                continue;
+            }
             if !part.mask.kill(row) {
                 continue;
             }

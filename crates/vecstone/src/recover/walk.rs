@@ -325,7 +325,7 @@ impl Walk {
             && (commit.durable_seq <= tip.seq || planted::is(Bug::ClaimTooMuch))
             && commit.rows_end == rows_end
             && batch.puts * header.stride() <= MAX_BATCH_BYTES
-            && commit.kills as usize <= batch.records
+            && commit.kills as usize <= MAX_BATCH_RECORDS
             && rows_after <= MAX_ROWS;
         if !fits {
             return STOP;

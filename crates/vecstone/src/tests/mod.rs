@@ -12,6 +12,7 @@ mod crash;
 mod cut;
 mod fault;
 mod few;
+mod forged;
 mod held;
 mod hostile;
 mod kept;
