@@ -71,7 +71,7 @@ impl Content16 {
 
     /// Whether the id of this row has it as its newest.
     fn has(&self, row: u32) -> bool {
-        self.0[1] == 0 || row % u32::from(self.0[1]) > 0
+        self.0[1] == 0 || !row.is_multiple_of(u32::from(self.0[1]))
     }
 
     fn entry(&self, row: u32) -> RowEntry {
@@ -292,7 +292,7 @@ impl Naive<'_> {
         let t = hash.wrapping_mul(0xD6E8_FEB8_6659_FD93);
         let page = usize::try_from(high(t, self.table)).expect("below the pages");
         let slot = usize::try_from(high(t.wrapping_mul(self.table), 818)).expect("below 818");
-        let tag = if t % 256 == 0 { 1 } else { t.to_le_bytes()[0] };
+        let tag = if t.is_multiple_of(256) { 1 } else { t.to_le_bytes()[0] };
         let Some(page) = self.entry(self.table_at, page, PAYLOAD) else { return (rows, Err(Damaged)) };
         for slot in (slot..slot + 818).map(|slot| slot % 818) {
             if page[slot] == 0 {

@@ -6,7 +6,7 @@
 use super::model::{Content, DIM, DIR, Model, Random, Run, content, identity, options, root};
 use crate::disk::fault::FaultDisk;
 use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, OsDisk};
+use crate::disk::{Disk, Open, OsDisk, open_file};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, with};
 use crate::{Metric, VectorStore};
@@ -356,7 +356,8 @@ fn a_log_longer_than_any_is_read_to_the_length_of_the_longest() {
     let store = VectorStore::create_with(&path, DIM, Metric::L2, &options()).expect("made");
     store.put("a", &[1.0; DIM as usize]).expect("stored");
     store.close().expect("closed");
-    let log = std::fs::OpenOptions::new().write(true).open(path.join("00000001.idx")).expect("there");
+    let name = path.join("00000001.idx");
+    let log = open_file(OsDisk::default(), &name, Open::ReadWrite).expect("there");
     if log.set_len(64 << 30).is_err() {
         // A file system that has no such files.
         return;
@@ -369,5 +370,6 @@ fn a_log_longer_than_any_is_read_to_the_length_of_the_longest() {
     let reads = faulty.seen().iter().filter(|call| **call == "read_at").count();
     // A MiB each: once along the log, and once in search of proof behind its end.
     assert!((4_000..10_000).contains(&reads), "{reads} reads");
-    assert!(std::fs::metadata(path.join("00000001.idx")).expect("there").len() < 4096);
+    let log = open_file(OsDisk::default(), &name, Open::Read).expect("there");
+    assert!(log.len().expect("known") < 4096);
 }

@@ -145,7 +145,7 @@ fn keeps_its_promise(image: &Image) -> Result<bool, String> {
     let_go.extend(acknowledged.iter().map(|id| (*id).to_owned()).chain(["c".to_owned()]));
     // A row of it that `.ids` hid is not the one that was deleted.
     let deleted = deleted && is_whole && before.0["c"] == truth["c"];
-    _ = writer.close().or_else(|error| named(&error)).map_err(said("close"))?;
+    writer.close().or_else(|error| named(&error)).map_err(said("close"))?;
     for again in [open_reader(&disk), open(&disk, &options)] {
         let again = again.map_err(said("opening it again"))?;
         let after = shown(&again).map_err(said("reading again"))?;
