@@ -368,8 +368,8 @@ fn a_log_longer_than_any_is_read_to_the_length_of_the_longest() {
     assert_eq!(store.get("a").expect("read"), Some(vec![1.0; DIM as usize]));
     store.close().expect("closed");
     let reads = faulty.seen().iter().filter(|call| **call == "read_at").count();
-    // A MiB each: once along the log, and once in search of proof behind its end.
-    assert!((4_000..10_000).contains(&reads), "{reads} reads");
+    // Of a file of 64 GiB there would be sixteen times as many.
+    assert!((2_000..5_000).contains(&reads), "{reads} reads");
     let log = open_file(OsDisk::default(), &name, Open::Read).expect("there");
     assert!(log.len().expect("known") < 4096);
 }
