@@ -67,7 +67,7 @@ type Line<'a> = (usize, u32, Option<&'a [u8]>);
 fn read(store: &VectorStore, lines: &[Line<'_>]) {
     let mut all = true;
     for (row, (len, _, line)) in lines.iter().enumerate() {
-        let found = store.get_document(&Id::from(row as u64));
+        let found = store.get_document(Id::from(row as u64));
         let expected = match line {
             _ if *len == 0 => Ok(None),
             Some(line) if *line == NULL_LINE => Ok(None),

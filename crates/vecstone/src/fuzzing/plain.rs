@@ -71,7 +71,7 @@ fn has_plain_numbers(text: &str) -> bool {
                 let whole = number.bytes().all(|c| c.is_ascii_digit());
                 let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((&number, "0"));
                 let short = mantissa.len() <= 15 && exponent.parse().is_ok_and(|e: i32| e.abs() <= 7);
-                if !short && !(whole && number.len() <= 18) {
+                if !(short || whole && number.len() <= 18) {
                     return false;
                 }
             }
