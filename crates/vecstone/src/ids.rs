@@ -384,6 +384,10 @@ impl Ids {
         hash: u64,
         mut is: impl FnMut(u32) -> Result<bool, Damaged>,
     ) -> Result<Option<u32>, Damaged> {
+        // Without ids there is no table: what stands in its place is something else.
+        if self.sizes.live == 0 {
+            return Ok(None);
+        }
         let home = Home::of(hash, self.sizes.table);
         let page = self.page(self.layout.table + home.page)?;
         for slot in (home.slot..SLOTS).chain(0..home.slot) {

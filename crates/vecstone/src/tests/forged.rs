@@ -121,6 +121,8 @@ fn keeps_its_promise(image: &Image) -> Result<bool, String> {
             }
             return if before == after { Ok(false) } else { Err("refused, and written to".to_owned()) };
         }
+        // A writer looks at pairs that this MANIFEST does not name: one may know a newer MANIFEST.
+        (Ok(reader), Err(Error::Corrupt { .. })) if reader.is_empty().unwrap_or(false) => return Ok(false),
         (Ok(_), Err(error)) => return Err(format!("only a reader opens: {error}")),
         (Err(error), Ok(_)) => return Err(format!("only a writer opens: {error}")),
     };
@@ -161,7 +163,7 @@ fn keeps_its_promise(image: &Image) -> Result<bool, String> {
         if !verify(&again).map_err(said("verify, again"))? {
             return Err(format!("nothing was damaged, and now: {:?}", again.verify()));
         }
-        if deleted && after.0["c"] != Ok(None) {
+        if deleted && matches!(after.0["c"], Ok(Some(_))) {
             return Err(format!("the delete of c was acknowledged, and it is {:?}", after.0["c"]));
         }
         compare(&after.0, &[&before.0, &truth], &let_go)?;
