@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 type Outcome = Result<(), String>;
+/// What lets segments go.
+type Step = (&'static str, fn(&VectorStore));
 
 struct Case {
     disk: SimDisk,
@@ -68,7 +70,7 @@ fn held(segments: &[Weak<Segment>]) -> Vec<u64> {
 
 /// Snapshots look at the buffer and keep what they found for the next one: not longer than the files are shown.
 pub(super) fn the_look_at_the_buffer_is_let_go() -> Outcome {
-    let steps: [(&str, fn(&VectorStore)); 2] = [
+    let steps: [Step; 2] = [
         ("a compaction", |store| _ = store.compact().expect("compacted")),
         ("clearing", |store| store.clear().expect("cleared")),
     ];
