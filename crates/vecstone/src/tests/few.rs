@@ -2,9 +2,10 @@
 
 use super::crash::{Explorer, FEW, workloads};
 
-/// Recovery of recovery, kills in sealed segments, compaction with writes beside it, `.ids` and documents.
-const CRASHES: [&str; 4] = [
+/// Recovery of recovery, what it cuts off, kills in sealed segments, compaction with writes beside it, `.ids`, documents.
+const CRASHES: [&str; 5] = [
     "killed_then_closed",
+    "written_over_a_torn_tail",
     "replace_in_sealed_segments",
     "compact_beside_writes",
     "documents_after_plain_rows",

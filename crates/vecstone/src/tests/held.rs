@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 type Outcome = Result<(), String>;
+/// What lets segments go.
+type Step = (&'static str, fn(&VectorStore));
 
 struct Case {
     disk: SimDisk,

@@ -1,4 +1,4 @@
-//! What stands twice: with the first source gone, the second counts.
+//! What stands twice: with the first source gone, the second counts. Then what mutants of recovery showed to be missing.
 //!
 //! That a batch is durable is said by the mark behind it, the next COMMIT, the mark at the end of a log, and `.ids`. No
 //! other test takes away all but one of them.
@@ -273,4 +273,43 @@ fn what_the_log_says_behind_ids_counts_for_repair() {
     let (report, content) = repaired(&image).expect("repaired");
     let ids: Vec<String> = content.keys().map(ToString::to_string).collect();
     assert_eq!((ids, report.is_whole()), (vec!["b".to_owned(), "c".to_owned()], true), "{report:?}");
+}
+
+/// Nothing of what a crash left behind the end stays: the next batch could give it a meaning.
+#[test]
+fn what_is_behind_the_end_is_cut_at_the_next_opening() {
+    let (image, _) = with_deletes_at_the_end();
+    let noise = [0xA5; 300];
+    for name in [DAT, IDX] {
+        let disk = SimDisk::new(&changed(&image, name, |bytes| bytes.extend(noise)));
+        let store = open(&disk).expect("opened");
+        assert_eq!((store.len().expect("known"), store.recovery().clean), (2, false), "{name}");
+        let left = &disk.image().files[&file(name)];
+        assert!(!left.windows(64).any(|bytes| bytes == &noise[..64]), "{name} has it still");
+    }
+}
+
+#[test]
+fn a_clean_close_is_said_and_is_enough_for_strict() {
+    let (image, _) = with_deletes_at_the_end();
+    for image in [&image, &super::repair::without_ids(&image)] {
+        assert!(read(&SimDisk::new(image)).expect("opened").recovery().clean);
+        let door = Arc::new(SimDisk::new(image));
+        let strict = VectorStore::open_on(door, Path::new(DIR), &options().strict(true));
+        assert_eq!(strict.expect("opened").len().expect("known"), 2);
+    }
+}
+
+/// More log than is read at once.
+#[test]
+fn a_batch_longer_than_a_read_is_walked() {
+    let case = made(&options());
+    let ids: Vec<String> = (0..40).map(|n| format!("{n:060000}")).collect();
+    let rows = vec![1.0; ids.len() * DIM as usize];
+    case.store.put_many(&ids, &rows).and_then(|()| case.store.close()).expect("stored");
+    let image = super::repair::without_ids(&case.disk.image());
+    assert!(image.files[&file(IDX)].len() > 2 << 20);
+    let store = open(&SimDisk::new(&image)).expect("opened");
+    assert_eq!(store.len().expect("known"), 40);
+    assert!(store.contains(&ids[39]).expect("readable"));
 }
