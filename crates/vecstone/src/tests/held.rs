@@ -68,9 +68,6 @@ fn held(segments: &[Weak<Segment>]) -> Vec<u64> {
     segments.iter().filter_map(Weak::upgrade).map(|segment| segment.number()).collect()
 }
 
-/// A change of all files, by name.
-type Step = (&'static str, fn(&VectorStore));
-
 /// Snapshots look at the buffer and keep what they found for the next one: not longer than the files are shown.
 pub(super) fn the_look_at_the_buffer_is_let_go() -> Outcome {
     let steps: [Step; 2] = [
