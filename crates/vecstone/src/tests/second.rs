@@ -294,9 +294,12 @@ fn a_clean_close_is_said_and_is_enough_for_strict() {
     let (image, _) = with_deletes_at_the_end();
     for image in [&image, &super::repair::without_ids(&image)] {
         assert!(read(&SimDisk::new(image)).expect("opened").recovery().clean);
-        let door = Arc::new(SimDisk::new(image));
-        let strict = VectorStore::open_on(door, Path::new(DIR), &options().strict(true));
-        assert_eq!(strict.expect("opened").len().expect("known"), 2);
+        let disk = SimDisk::new(image);
+        let strict = VectorStore::open_on(Arc::new(disk.clone()), Path::new(DIR), &options().strict(true));
+        let store = strict.expect("opened");
+        assert_eq!(store.len().expect("known"), 2);
+        store.close().expect("closed");
+        assert_eq!(disk.image().files[&file(IDX)], image.files[&file(IDX)], "nothing is written for nothing");
     }
 }
 
