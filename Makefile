@@ -137,7 +137,7 @@ shuttle: ## Interleavings of threads under a scheduler; VECSTONE_SCHEDULES=2000 
 # A part is a module of the library with those in its folder.
 mutants: ## Mutants that the library tests must notice; PART=pair for one module, SHARD=0/8 for an eighth (needs cargo-mutants).
 	@if $(CARGO) mutants --version >/dev/null 2>&1; then \
-	  VECSTONE_MUTANTS=1 VECSTONE_CASES=200 CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=none \
+	  VECSTONE_MUTANTS=1 VECSTONE_CASES=0..200 CARGO_PROFILE_TEST_OPT_LEVEL=1 CARGO_PROFILE_TEST_DEBUG=none \
 	  $(CARGO) mutants --package vecstone --output target --shard $(SHARD) \
 	    $(foreach part,$(or $(PART),$(MUTANTS)),-f 'crates/vecstone/src/$(part).rs' -f 'crates/vecstone/src/$(part)/**'); \
 	else echo "cargo-mutants is not installed: skipped (cargo install cargo-mutants --locked)"; fi
