@@ -75,7 +75,8 @@ fn naive(head: &[u8], file_len: u64, shape: Shape) -> Option<(Layout, bool)> {
     let shape: Vec<String> = axes.iter().map(u64::to_string).collect();
     let shape = if let [one] = &shape[..] { format!("{one},") } else { shape.join(", ") };
     let numpys = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}");
-    let is_numpys = text.strip_suffix(b"\n").is_some_and(|text| text.trim_ascii_end() == numpys.as_bytes());
+    let padded = text.strip_suffix(b"\n").and_then(|text| text.strip_prefix(numpys.as_bytes()));
+    let is_numpys = padded.is_some_and(|padding| padding.iter().all(|&byte| byte == b' '));
     let is_numpys = is_numpys && !descr.starts_with('=') && rows < 1 << 32 && len < 256;
     let dim = usize::try_from(dim).ok()?;
     let layout = Layout { dtype, big_endian, fortran: fortran && rows > 1, rows, dim, start };
@@ -136,6 +137,7 @@ fn tokens(text: &[u8]) -> Option<Vec<Token>> {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     /// The inputs that are kept: in the repository, not in what is published.
     fn corpus() -> Vec<Vec<u8>> {
@@ -156,7 +158,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 5000,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(1),
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn mutations_of_the_corpus_pass(
