@@ -123,7 +123,9 @@ impl Shared {
     }
 }
 
+/// What each thread gives, after all of them were started: an iterator that starts them would run them one after the other.
 fn join<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+    let threads: Vec<_> = threads.into_iter().collect();
     threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
 }
 
