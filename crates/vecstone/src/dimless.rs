@@ -39,7 +39,7 @@ pub(crate) struct Place {
     manifest: Manifest,
     /// The number of the next pair that is tried.
     next_segment: u64,
-    /// Nobody knows which MANIFEST the disk has: the store has to be opened again.
+    /// Nobody knows which MANIFEST the disk has, or the store was moved: it has to be opened again.
     failure: Option<Arc<Error>>,
 }
 
@@ -76,6 +76,21 @@ impl Dimless {
             Some(first) => Err(Error::Poisoned { first: first.clone() }),
             None => Ok(place),
         }
+    }
+
+    /// That this store is still where its path says, and may be written to: asked before every call that would
+    /// acknowledge something.
+    ///
+    /// # Errors
+    ///
+    /// As [`place`](Self::place), and as [`Lock::check`]: a store that was moved stays refused.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut place = self.place()?;
+        self.lock.check().inspect_err(|error| {
+            if error.stops_writing() {
+                place.failure = Some(Arc::new(error.clone()));
+            }
+        })
     }
 
     /// Makes the first pair, and replaces MANIFEST by one that names it: steps M1 to M4 of the format. Where that panics,

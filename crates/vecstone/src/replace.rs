@@ -175,7 +175,8 @@ impl Engine {
             Ok(()) => {}
             // From the rename on nobody knows which MANIFEST a crash leaves.
             Err(error @ Error::SyncFailed { .. }) => {
-                let error = writer.pair.failed(error);
+                // In a directory that was removed a rename fails.
+                let error = writer.pair.failed(self.moved().unwrap_or(error));
                 return Err(self.failed(writer, error));
             }
             Err(error) => {

@@ -351,7 +351,7 @@ impl VectorStore {
         match (self.role.get(), &self.dimless) {
             (Some(Role::Writer(engine)), _) if engine.is_forked() => Err(Error::Forked),
             (Some(Role::Writer(engine)), _) => Ok(Some(engine)),
-            (None, Some(dimless)) => dimless.place().map(|_| None),
+            (None, Some(dimless)) => dimless.check().map(|()| None),
             (Some(Role::Reader(_)) | None, _) => Err(Error::ReadOnly),
         }
     }
@@ -454,9 +454,13 @@ impl VectorStore {
     }
 
     fn close_in_place(&self) -> Result<()> {
-        match self.role.get() {
+        match (self.role.get(), &self.dimless) {
             // The child of a writer has nothing to close: no lock, no thread, nothing of its own in the files.
-            Some(Role::Writer(engine)) if !engine.is_forked() => close::close(engine),
+            (Some(Role::Writer(engine)), _) if !engine.is_forked() => close::close(engine),
+            (None, Some(dimless)) => match dimless.check() {
+                Err(Error::Forked) => Ok(()),
+                checked => checked,
+            },
             _ => Ok(()),
         }
     }

@@ -45,17 +45,16 @@ pub(crate) fn begin(disk: &Arc<dyn Disk>, path: &Path, call: Call, uuid: Uuid) -
         Some((_, uuid)) => clear(&dir, uuid)?,
         None => directory::remove(&dir, directory::leftovers(&dir)?)?,
     }
-    mark(&dir, call, uuid)?;
+    mark(&dir, CALLS.iter().find(|(found, _)| *found == call).map_or(ANY_CALL, |(_, word)| word), uuid)?;
     Ok((dir, lock))
 }
 
-fn mark(dir: &Dir, call: Call, uuid: Uuid) -> Result<()> {
+fn mark(dir: &Dir, word: &str, uuid: Uuid) -> Result<()> {
     if planted::is(Bug::SkipUnfinished) {
         return Ok(());
     }
     let path = dir.join(UNFINISHED);
     let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
-    let word = CALLS.iter().find(|(found, _)| *found == call).map_or(ANY_CALL, |(_, word)| word);
     let text = format!("{word} {}\n", uuid::Uuid::from_bytes(uuid).simple());
     file.set_len(0).map_err(|e| Error::io(&path, "cut", e))?;
     write_all_at(file.as_ref(), text.as_bytes(), 0).map_err(|e| Error::write(&path, 0, e).abandoned())?;
@@ -70,11 +69,16 @@ fn sync(dir: &Dir) -> Result<()> {
     dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))
 }
 
-/// The last step: from here on it is a store.
+/// The last step: from here on it is a store. Where that cannot be made durable the mark comes back, as far as the disk
+/// lets it: the next call starts over.
 pub(crate) fn finish(dir: &Dir) -> Result<()> {
-    let path = dir.join(UNFINISHED);
-    directory::remove(dir, vec![path])?;
-    sync(dir)
+    let found = read(dir)?;
+    directory::remove(dir, vec![dir.join(UNFINISHED)])?;
+    sync(dir).inspect_err(|_| {
+        if let Some((word, Some(uuid))) = found {
+            _ = mark(dir, word, uuid);
+        }
+    })
 }
 
 /// Refuses a directory that is not finished.

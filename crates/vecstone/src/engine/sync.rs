@@ -174,6 +174,11 @@ impl Engine {
         }
     }
 
+    /// That the store was moved, if it was.
+    pub(crate) fn moved(&self) -> Option<Error> {
+        self.lock.upgrade()?.check().err().filter(Error::stops_writing)
+    }
+
     /// Why a call failed: if the store was moved, that.
     pub(crate) fn or_moved(&self, error: Error) -> Error {
         match self.check_place() {

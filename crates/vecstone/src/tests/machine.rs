@@ -52,6 +52,8 @@ enum Step {
     /// Then it is opened again.
     Close(Failing),
     Die(Power, Failing),
+    /// Someone moves the store aside, and back when the writer has met it.
+    Move,
     /// At a changing call to come.
     DieLater(usize, Power),
     /// What the writer shows is the last state; with a search.
@@ -95,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
         2 => failing().prop_map(Step::Close),
         3 => (power(), failing()).prop_map(|(power, fault)| Step::Die(power, fault)),
+        1 => Just(Step::Move),
         2 => (0..40usize, power()).prop_map(|(after, power)| Step::DieLater(after, power)),
         4 => (query, 0..8usize).prop_map(|(query, k)| Step::Look(query, k)),
         1 => Just(Step::Verify),
@@ -547,6 +550,26 @@ impl Machine {
         self.judge_sync("compact", &compacted, calls)
     }
 
+    /// A flush of a store that is elsewhere: nothing is acknowledged, and what was accepted is durable where it
+    /// is, as far as its segment has room.
+    fn moved(&mut self, store: &VectorStore) -> Outcome<Went> {
+        let aside = Path::new("/aside");
+        self.disk.move_dir(Path::new(DIR), aside);
+        let calls = self.door().calls();
+        let outcome = store.flush();
+        self.disk.move_dir(aside, Path::new(DIR));
+        if self.is_dead() || self.door().failed_since(calls).is_some() {
+            return self.judge("flush of a moved store", &outcome, calls);
+        }
+        prop_assert!(matches!(outcome, Err(Error::StoreMoved { .. })), "of a moved store: {:?}", outcome);
+        // What needs a new segment, and so a new MANIFEST, is not written any more.
+        let limits = &self.options.settings.limits;
+        if limits.records > 1000 && limits.dat == options().settings.limits.dat {
+            self.model.acked = self.model.states.len() - 1;
+        }
+        Ok(Went::Stopped)
+    }
+
     fn step(&mut self, step: &Step) -> Outcome {
         // Taken, so that a callback can have both.
         let store = self.store.take().expect("open between steps");
@@ -559,6 +582,7 @@ impl Machine {
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
             Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
             Step::Clear => self.clear(&store)?,
+            Step::Move => self.moved(&store)?,
             Step::Close(fault) => {
                 self.judge_sync("close", &store.close(), calls)?;
                 return if self.is_dead() { Ok(()) } else { self.open(*fault) };

@@ -10,7 +10,7 @@ use crate::planted::{Bug, with};
 use crate::{Durability, Metric, VectorStore};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const ASIDE: &str = "/aside";
 const OTHER: &str = "/other";
@@ -39,15 +39,21 @@ fn ids(disk: &SimDisk, path: &str) -> Vec<String> {
 /// A disk with a store at [`DIR`], open for writing and with rows in two segments, and a closed one at [`OTHER`].
 fn start() -> (SimDisk, VectorStore) {
     let disk = SimDisk::new(&root());
+    let store = start_through(&disk, disk.clone());
+    (disk, store)
+}
+
+/// The same, with the store open through a door of its own.
+fn start_through(disk: &SimDisk, door: impl Disk + 'static) -> VectorStore {
     let other = create(disk.clone(), OTHER);
     other.put("theirs", &ROW).expect("stored");
     other.close().expect("closed");
-    let store = create(disk.clone(), DIR);
+    let store = create(door, DIR);
     for n in 0..12 {
         store.put(format!("old{n}").as_str(), &ROW).expect("stored");
         store.flush().expect("flushed");
     }
-    (disk, store)
+    store
 }
 
 /// What happens to a store, and whether it is somewhere afterwards.
@@ -82,30 +88,54 @@ const ACCIDENTS: [Accident; 5] = [
     ),
 ];
 
-/// A call that acknowledges something.
-type Call = (&'static str, fn(&VectorStore) -> Result<()>);
+/// A call that acknowledges something, and whether these ids are what it leaves.
+type Call = (&'static str, fn(&VectorStore) -> Result<()>, fn(&[String]) -> bool);
+
+fn has(ids: &[String], id: &str) -> bool {
+    ids.iter().any(|found| found == id)
+}
 
 const CALLS: [Call; 9] = [
-    ("a synced put", |store| store.put_with("new", &ROW, Some(Durability::Sync))),
-    ("flush", |store| {
-        store.put("new", &ROW)?;
-        store.flush()
-    }),
-    ("flush of nothing", |store| store.flush()),
-    ("a synced delete", |store| store.delete_many_with(&["old1"], Some(Durability::Sync)).map(drop)),
-    ("flush after a delete", |store| {
-        store.delete("old1")?;
-        store.flush()
-    }),
-    ("seal", |store| {
-        (0..9).try_for_each(|n| store.put_with(format!("new{n}").as_str(), &ROW, Some(Durability::Sync)))
-    }),
-    ("clear", |store| store.clear()),
-    ("compact", |store| {
-        store.delete("old2")?;
-        store.compact().map(drop)
-    }),
-    ("backup", |store| store.backup("/copy").map(drop)),
+    ("a synced put", |store| store.put_with("new", &ROW, Some(Durability::Sync)), |ids| has(ids, "new")),
+    (
+        "flush",
+        |store| {
+            store.put("new", &ROW)?;
+            store.flush()
+        },
+        |ids| has(ids, "new"),
+    ),
+    ("flush of nothing", |store| store.flush(), |ids| ids.len() == 12),
+    (
+        "a synced delete",
+        |store| store.delete_many_with(&["old1"], Some(Durability::Sync)).map(drop),
+        |ids| ids.len() == 11 && !has(ids, "old1"),
+    ),
+    (
+        "flush after a delete",
+        |store| {
+            store.delete("old1")?;
+            store.flush()
+        },
+        |ids| ids.len() == 11 && !has(ids, "old1"),
+    ),
+    (
+        "seal",
+        |store| {
+            (0..9).try_for_each(|n| store.put_with(format!("new{n}").as_str(), &ROW, Some(Durability::Sync)))
+        },
+        |ids| ids.len() == 21,
+    ),
+    ("clear", |store| store.clear(), |ids| ids.is_empty()),
+    (
+        "compact",
+        |store| {
+            store.delete("old2")?;
+            store.compact().map(drop)
+        },
+        |ids| ids.len() == 11 && !has(ids, "old2"),
+    ),
+    ("backup", |store| store.backup("/copy").map(drop), |ids| ids.len() == 12),
 ];
 
 fn is_moved(error: &Error) -> bool {
@@ -122,7 +152,46 @@ fn below(image: &Image, dir: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-fn try_one((accident, happens, place): Accident, (call, run): Call) -> Result<(), String> {
+/// The ids that a power cut leaves at the least.
+fn durable_ids(disk: &SimDisk, place: &str) -> Vec<String> {
+    ids(&SimDisk::new(&disk.crash().image(&[])), place)
+}
+
+/// After a store was moved: it writes nothing any more, and what stands at its path is as it was.
+fn check_stopped(
+    disk: &SimDisk,
+    store: VectorStore,
+    there: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Result<(), String> {
+    if store.put("later", &ROW).is_ok() {
+        return Err("writing goes on".to_owned());
+    }
+    if store.close().is_ok() {
+        return Err("it closes".to_owned());
+    }
+    let theirs = there.keys().any(|path| path.ends_with("MANIFEST"));
+    if theirs && below(&disk.image(), DIR) != *there {
+        return Err("what stands at the path has changed".to_owned());
+    }
+    Ok(())
+}
+
+/// The old rows that have to be there whether a call came to its end or not.
+fn kept_by(call: &str) -> usize {
+    if call.contains("clear") {
+        0
+    } else if call.contains("delete") || call == "compact" {
+        11
+    } else {
+        12
+    }
+}
+
+fn count_old(found: &[String]) -> usize {
+    (0..12).filter(|n| has(found, &format!("old{n}"))).count()
+}
+
+fn try_one((accident, happens, place): Accident, (call, run, _): Call) -> Result<(), String> {
     let (disk, store) = start();
     happens(&disk);
     let there = below(&disk.image(), DIR);
@@ -132,34 +201,53 @@ fn try_one((accident, happens, place): Accident, (call, run): Call) -> Result<()
         Err(error) if is_moved(error) => {}
         other => return Err(format!("{what}: {other:?}")),
     }
-    if store.put("later", &ROW).is_ok() {
-        return Err(format!("{what}: writing goes on"));
-    }
-    if store.close().is_ok() {
-        return Err(format!("{what}: it closes"));
-    }
-    let after = below(&disk.image(), DIR);
-    let theirs = there.keys().any(|path| path.ends_with("MANIFEST"));
-    if theirs && after != there {
-        return Err(format!("{what}: what stands at the path has changed"));
-    }
+    check_stopped(&disk, store, &there).map_err(|why| format!("{what}: {why}"))?;
     let Some(place) = place else { return Ok(()) };
     // Also after a power cut that keeps nothing unsynced.
-    let crash = disk.crash();
-    let cut = SimDisk::new(&crash.image(&vec![0; crash.options().len()]));
-    let found = ids(&cut, place);
-    let old = (0..12).filter(|n| found.contains(&format!("old{n}"))).count();
-    let least = if call.contains("clear") {
-        0
-    } else if call.contains("delete") || call == "compact" {
-        11
-    } else {
-        12
-    };
-    if old < least || (call == "flush" && !found.contains(&"new".to_owned())) {
+    let found = durable_ids(&disk, place);
+    if count_old(&found) < kept_by(call) || (call == "flush" && !has(&found, "new")) {
         return Err(format!("{what}: {found:?} are there"));
     }
     Ok(())
+}
+
+/// The accident before each call of the disk in turn: how many there are. What was acknowledged before somebody could
+/// see it is where the store is now.
+fn try_within((accident, happens, place): Accident, (call, run, leaves): Call) -> Result<usize, String> {
+    for at in 0.. {
+        crate::files::seed_random(1);
+        let disk = SimDisk::new(&root());
+        let faulty = FaultDisk::new(Arc::new(disk.clone()), None);
+        let store = start_through(&disk, faulty.clone());
+        let there: Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>> = Arc::default();
+        let (seen, sim) = (there.clone(), disk.clone());
+        faulty.before(at, move || {
+            happens(&sim);
+            *seen.lock().expect("no panic") = below(&sim.image(), DIR);
+        });
+        let outcome = run(&store);
+        if !faulty.was_done() {
+            return Ok(at);
+        }
+        let what = format!("{call} of a store that was {accident} before call {at}");
+        if let Err(error) = &outcome
+            && !is_moved(error)
+        {
+            return Err(format!("{what}: {error:?}"));
+        }
+        match store.flush() {
+            Err(error) if is_moved(&error) || matches!(error, Error::Poisoned { .. }) => {}
+            other => return Err(format!("{what}: then {other:?}")),
+        }
+        let there = there.lock().expect("no panic").clone();
+        check_stopped(&disk, store, &there).map_err(|why| format!("{what}: {why}"))?;
+        let Some(place) = place else { continue };
+        let found = durable_ids(&disk, place);
+        if count_old(&found) < kept_by(call) || outcome.is_ok() && !leaves(&found) {
+            return Err(format!("{what}: {outcome:?}, {found:?} are there"));
+        }
+    }
+    unreachable!("a call ends")
 }
 
 fn try_all() -> Result<(), String> {
@@ -177,6 +265,18 @@ fn a_moved_store_acknowledges_nothing_and_touches_nothing() {
 }
 
 #[test]
+fn a_store_that_is_moved_within_a_call_loses_nothing_and_touches_nothing() {
+    let mut calls = 0;
+    for accident in ACCIDENTS {
+        for call in CALLS {
+            calls += try_within(accident, call).unwrap_or_else(|why| panic!("{why}"));
+        }
+    }
+    println!("{calls} calls of the disk with a move before them");
+    assert!(calls > 1000, "{calls}");
+}
+
+#[test]
 fn a_writer_that_does_not_ask_where_it_is_is_caught() {
     with(Bug::IgnoreMove, || try_all().expect_err("not caught"));
 }
@@ -191,6 +291,33 @@ fn closing_and_deleting_nothing_ask_too() {
         assert!(is_moved(&error), "{accident}: {error}");
         assert!(disk.image() == there, "{accident}: no CLOSE, nothing cut");
     }
+}
+
+/// Nothing is in it that could be lost, and still nothing is acknowledged.
+#[test]
+fn a_moved_store_without_a_dimension_is_refused_too() {
+    for (accident, happens, _) in ACCIDENTS {
+        for (call, run) in
+            CALLS.map(|(call, run, _)| (call, run)).into_iter().chain([("set_dim", set_dim as _)])
+        {
+            let (disk, store) = start();
+            store.close().expect("closed");
+            disk.remove_dir_all(Path::new(DIR));
+            let (door, uuid) = (Arc::new(disk.clone()), identity().uuid);
+            let store =
+                VectorStore::create_without_dim_on(door, Path::new(DIR), Metric::L2, uuid, &options())
+                    .expect("made");
+            happens(&disk);
+            let there = below(&disk.image(), DIR);
+            let error = run(&store).expect_err("moved");
+            assert!(is_moved(&error), "{call} of a store that was {accident}: {error}");
+            check_stopped(&disk, store, &there).unwrap_or_else(|why| panic!("{call}, {accident}: {why}"));
+        }
+    }
+}
+
+fn set_dim(store: &VectorStore) -> Result<()> {
+    store.set_dim(DIM)
 }
 
 #[test]

@@ -314,6 +314,51 @@ fn a_durable_delete_is_durable_whoever_deletes_what_it_does_not_find() {
     });
 }
 
+/// A store is moved aside and another one put in its place beside its writers.
+#[test]
+fn a_store_that_moves_loses_nothing_that_was_acknowledged() {
+    const ASIDE: &str = "/aside";
+    check(|| {
+        let threads = below(2) == 0;
+        let base = if threads { background() } else { options().buffer_bytes(1 << 20) };
+        let shared = Shared::new(&base.segment_records([4, 1000][below(2)]));
+        let (door, other) = (Arc::new(shared.sim.clone()), Path::new("/other"));
+        let theirs = VectorStore::create_on(door, other, DIM, Metric::L2, identity(), &options());
+        theirs.and_then(VectorStore::close).expect("made");
+        let moves = shared.spawn(move |shared| {
+            shared.sim.move_dir(Path::new(DIR), Path::new(ASIDE));
+            shared.sim.move_dir(other, Path::new(DIR));
+            let mut theirs = shared.sim.image().files;
+            theirs.retain(|path, _| path.starts_with(DIR));
+            theirs
+        });
+        for outcome in group_commit(&shared, threads) {
+            let moved = |error: &Error| matches!(error, Error::StoreMoved { .. } | Error::Poisoned { .. });
+            assert!(outcome.as_ref().map_or_else(moved, |()| true), "{outcome:?}");
+        }
+        let theirs = moves.join().expect("no panic");
+        let stopped = shared.store.flush().expect_err("it is elsewhere");
+        assert!(matches!(stopped, Error::StoreMoved { .. } | Error::Poisoned { .. }), "{stopped}");
+        close(shared.store.engine().expect("writable").expect("a dimension")).expect_err("it is elsewhere");
+        let acked = std::mem::take(&mut *shared.acked.lock().unwrap_or_else(PoisonError::into_inner));
+        let last = shared.durable();
+        for (id, then) in &acked {
+            for image in [then, &last] {
+                let place = if image.dirs.contains(Path::new(ASIDE)) { ASIDE } else { DIR };
+                let door = Arc::new(SimDisk::new(image));
+                let store = VectorStore::open_read_only_on(door, Path::new(place)).expect("opens");
+                assert!(
+                    store.contains(id.as_str()).expect("read"),
+                    "{id} was acknowledged, and is not durable"
+                );
+            }
+        }
+        let mut left = shared.sim.image().files;
+        left.retain(|path, _| path.starts_with(DIR));
+        assert_eq!(left, theirs, "what stands at the path has changed");
+    });
+}
+
 #[test]
 fn a_panic_reaches_each_caller() {
     check(|| {

@@ -4,6 +4,7 @@ use super::crash::{Effort, choices};
 use super::model::{DIR, Random};
 use super::repair::{Content, Made, file, rich};
 use crate::disk::Disk;
+use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::{Image, SimDisk};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, with};
@@ -19,15 +20,26 @@ const EFFORT: Effort = Effort { exhaustive: 16, samples: 6, nested_one_in: 400 }
 const LESS: Effort = Effort { exhaustive: 4, samples: 3, nested_one_in: usize::MAX };
 
 /// Makes a store at [`TO`] of the one at [`DIR`].
-type Call = fn(&SimDisk) -> Result<()>;
+type Call = fn(&Arc<dyn Disk>) -> Result<()>;
 
-fn by_repair(disk: &SimDisk) -> Result<()> {
-    let door: Arc<dyn Disk> = Arc::new(disk.clone());
-    repair(&door, Path::new(DIR), Path::new(TO)).map(drop)
+fn by_repair(disk: &Arc<dyn Disk>) -> Result<()> {
+    repair(disk, Path::new(DIR), Path::new(TO)).map(drop)
 }
 
-fn by_backup(disk: &SimDisk) -> Result<()> {
-    VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(DIR))?.backup(TO).map(drop)
+fn by_backup(disk: &Arc<dyn Disk>) -> Result<()> {
+    VectorStore::open_read_only_on(disk.clone(), Path::new(DIR))?.backup(TO).map(drop)
+}
+
+fn door(disk: &SimDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
+/// A store, and the disk with it: the target is in the same directory, and the root is not part of an image.
+fn start() -> (Made, Image) {
+    let made = rich();
+    let mut image = made.image.clone();
+    image.dirs.insert(PathBuf::from(DIR));
+    (made, image)
 }
 
 /// What is at the target: its content, or nothing that counts.
@@ -76,12 +88,12 @@ fn cut_off(
     states: &mut usize,
 ) -> std::result::Result<(), String> {
     let whole = SimDisk::new(image);
-    call(&whole).map_err(|e| format!("whole: {e}"))?;
+    call(&door(&whole)).map_err(|e| format!("whole: {e}"))?;
     check(made, &whole.image(), true)?;
     for steps in 0..=whole.steps() {
         let disk = SimDisk::new(image);
         disk.power_off_at(steps);
-        let done = call(&disk).is_ok();
+        let done = call(&door(&disk)).is_ok();
         let crash = disk.crash();
         for choice in choices(crash.options(), if depth > 0 { EFFORT } else { LESS }, random) {
             let image = crash.image(&choice);
@@ -95,7 +107,7 @@ fn cut_off(
                 cut_off(made, &image, call, random, depth - 1, states).map_err(at)?;
             } else {
                 let again = SimDisk::new(&image);
-                call(&again).map_err(|e| at(format!("repeated: {e}")))?;
+                call(&door(&again)).map_err(|e| at(format!("repeated: {e}")))?;
                 check(made, &again.image(), true).map_err(at)?;
             }
         }
@@ -104,10 +116,7 @@ fn cut_off(
 }
 
 fn cut_off_everywhere(call: Call) -> std::result::Result<(), String> {
-    let (made, mut states) = (rich(), 0);
-    let mut image = made.image.clone();
-    // The target is in the same directory as the store; the root is not part of the image.
-    image.dirs.insert(PathBuf::from(DIR));
+    let ((made, image), mut states) = (start(), 0);
     cut_off(&made, &image, call, &mut Random(5), 1, &mut states)?;
     println!("{states} states");
     if states < 2_000 { Err(format!("only {states} states")) } else { Ok(()) }
@@ -123,6 +132,29 @@ fn a_backup_that_is_cut_off_leaves_no_store_or_a_whole_one() {
     cut_off_everywhere(by_backup).unwrap_or_else(|why| panic!("{why}"));
 }
 
+/// Each call of the disk fails once, the sync after the last step included: repeated, the call starts over.
+#[test]
+fn what_failed_can_be_repeated() {
+    let (made, image) = start();
+    for call in [by_repair, by_backup] {
+        for at in 0.. {
+            let disk = SimDisk::new(&image);
+            let plan = Plan { call: at, fault: Fault::Os(5), for_ever: false };
+            let faulty = FaultDisk::new(door(&disk), Some(plan));
+            let first = call(&(Arc::new(faulty.clone()) as Arc<dyn Disk>));
+            if !faulty.was_hit() {
+                assert!(at > 100, "only {at} calls");
+                break;
+            }
+            // What a repair cannot read is damage.
+            if first.is_err() {
+                call(&door(&disk)).unwrap_or_else(|error| panic!("after {first:?} at call {at}: {error}"));
+                check(&made, &disk.image(), true).unwrap_or_else(|why| panic!("call {at}: {why}"));
+            }
+        }
+    }
+}
+
 pub(super) fn repairs_catch(bug: Bug) -> bool {
     with(bug, || cut_off_everywhere(by_repair)).is_err()
 }
@@ -135,11 +167,11 @@ pub(super) fn backups_catch(bug: Bug) -> bool {
 fn unfinished() -> (Made, Image) {
     let made = rich();
     let whole = SimDisk::new(&made.image);
-    by_repair(&whole).expect("repaired");
+    by_repair(&door(&whole)).expect("repaired");
     let disk = SimDisk::new(&made.image);
     // The last two are the removal of the mark and its sync.
     disk.power_off_at(whole.steps() - 2);
-    by_repair(&disk).expect_err("no power");
+    by_repair(&door(&disk)).expect_err("no power");
     let image = disk.image();
     assert!(image.files.contains_key(&target("UNFINISHED")) && image.files.contains_key(&target("MANIFEST")));
     (made, image)
@@ -153,7 +185,7 @@ fn target(name: &str) -> PathBuf {
 fn every_call_on_something_unfinished_names_the_call_to_repeat() {
     let (_, image) = unfinished();
     let disk = SimDisk::new(&image);
-    let door: Arc<dyn Disk> = Arc::new(disk.clone());
+    let door = door(&disk);
     let to = Path::new(TO);
     let options = super::model::options();
     let errors = [
@@ -187,7 +219,7 @@ fn nothing_of_others_is_removed_from_an_unfinished_directory() {
         image.files.insert(target(name), bytes);
         for call in [by_repair, by_backup] {
             let disk = SimDisk::new(&image);
-            let error = call(&disk).expect_err("not ours");
+            let error = call(&door(&disk)).expect_err("not ours");
             assert!(matches!(error, Error::NotAStore { .. }), "{name}: {error}");
             let is_lock = |path: &Path| path.ends_with("LOCK");
             let after = disk.image();
@@ -203,7 +235,7 @@ fn nothing_of_others_is_removed_from_an_unfinished_directory() {
     }
     // A backup may follow a repair, and the other way round.
     let disk = SimDisk::new(&image);
-    by_backup(&disk).expect("starts over");
+    by_backup(&door(&disk)).expect("starts over");
     assert_eq!(look(&disk.image()).expect("whole"), Some(made.now));
 }
 
