@@ -153,54 +153,12 @@ impl Naive<'_> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use proptest::test_runner::RngSeed;
-
-    /// The inputs that are kept: in the repository, not in what is published.
-    fn corpus() -> Vec<Vec<u8>> {
-        let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
-        if !fuzz.exists() {
-            return vec![Vec::new()];
-        }
-        let entries = std::fs::read_dir(fuzz.join("corpus/json_lines")).expect("kept in the repository");
-        let mut paths: Vec<_> = entries.map(|entry| entry.expect("listed").path()).collect();
-        paths.sort();
-        assert!(paths.len() >= 8, "only {} inputs", paths.len());
-        paths.iter().map(|path| std::fs::read(path).expect("readable")).collect()
-    }
+    use vecstone_corpus::{corpus, mutations_pass};
 
     #[test]
-    fn every_input_of_the_corpus_passes() {
-        corpus().iter().for_each(|input| super::json_lines(input));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig {
-            cases: 5000,
-            failure_persistence: None,
-            rng_seed: RngSeed::Fixed(1),
-            ..ProptestConfig::default()
-        })]
-
-        #[test]
-        fn mutations_of_the_corpus_pass(
-            input in prop::sample::select(corpus()),
-            edits in vec((any::<usize>(), any::<u8>(), any::<u8>()), 0..6),
-        ) {
-            let mut input = input;
-            for (place, what, byte) in edits {
-                let at = place % (input.len() + 1);
-                match (what % 5, input.get_mut(at)) {
-                    (0, Some(there)) => *there = byte,
-                    (1, Some(there)) => *there ^= 1 << (byte % 8),
-                    (2, Some(_)) => _ = input.remove(at),
-                    (3, _) => input.insert(at, byte),
-                    (4, _) => input.truncate(at + usize::from(byte)),
-                    _ => {}
-                }
-            }
-            super::json_lines(&input);
-        }
+    fn the_corpus_and_mutations_of_it_pass() {
+        let inputs = corpus("json_lines", 8);
+        inputs.iter().for_each(|input| super::json_lines(input));
+        mutations_pass(inputs, 5000, super::json_lines);
     }
 }

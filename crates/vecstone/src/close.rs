@@ -122,6 +122,7 @@ impl Engine {
             let Ok(renewed) = renewed else { continue };
             let Some(ids) = renewed.ids() else { continue };
             bytes += ids.len();
+            renewed.note_ids_are_right();
             self.hooks.here("index");
             if self.renew(renewed).is_err() {
                 // Writing stopped; what is on the disk is right all the same.

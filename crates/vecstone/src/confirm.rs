@@ -14,7 +14,6 @@ use crate::recover;
 use crate::segment::Segment;
 use crate::sync::Instant;
 use crate::view::View;
-use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 
 impl Engine {
@@ -26,7 +25,7 @@ impl Engine {
     /// [`Error::Corrupt`] if the log itself is damaged.
     pub(crate) fn confirm(&self, writer: &mut Writer) -> Result<()> {
         let Some(claim) = writer.claim.clone() else { return Ok(()) };
-        if !planted::is(Bug::TrustIds) && !claim.ids_are_right(&mut |_| ControlFlow::Continue(()))? {
+        if !planted::is(Bug::TrustIds) && !claim.ids_are_right(&mut recover::to_the_end)? {
             self.settle_all(writer)?;
             self.rebuild(writer)?;
             self.remove(&[claim.files().dat.path.with_extension("ids")]);
@@ -60,7 +59,7 @@ impl Engine {
     ///
     /// [`Error::Corrupt`] if the log is damaged.
     pub(crate) fn confirm_sealed(&self, segment: &Segment) -> Result<()> {
-        if !planted::is(Bug::TrustIds) && !segment.ids_are_right(&mut |_| ControlFlow::Continue(()))? {
+        if !planted::is(Bug::TrustIds) && !segment.ids_are_right(&mut recover::to_the_end)? {
             segment.drop_ids()?;
             self.note_difference(segment);
         }

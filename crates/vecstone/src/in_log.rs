@@ -3,12 +3,11 @@
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::format::header::Header;
-use crate::format::manifest::Sealed;
-use crate::id::IdHasher;
+use crate::id::{IdHasher, IdKind};
 use crate::ids::{Damaged, Ids, Point};
 use crate::index::{HeapIndex, IdxMap};
 use crate::mask::Mask;
-use crate::recover;
+use crate::recover::{self, Recovered, Tip};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -16,16 +15,18 @@ use std::sync::Arc;
 pub(crate) const DIFFERS: &str =
     "the index of ids says something else than the log; it is not used, and what the logs say counts";
 
-/// The pair that an `.ids` was made of, as it says.
-pub(crate) fn sealed_at(header: &Header, point: &Point) -> Sealed {
-    Sealed {
-        rows: point.rows,
-        dat_len: header.row_start(point.rows),
-        idx_len: point.idx_end,
-        jsonl_len: point.docs_end,
-        last_seq: point.seq,
+/// The end of the log that an `.ids` was made of, as it says.
+pub(crate) fn tip_at(point: &Point) -> Tip {
+    Tip {
+        seq: point.seq,
         chain: point.chain,
-        del: (0, 0, 0),
+        since_commit: Vec::new(),
+        commit_at: point.commit_at,
+        idx_end: point.idx_end,
+        rows: point.rows,
+        docs_end: point.docs_end,
+        epoch: point.epoch,
+        kind: IdKind::from_byte(point.kind),
     }
 }
 
@@ -44,10 +45,19 @@ pub(crate) fn says_the_same(
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<bool> {
     let point = ids.point();
-    let end = sealed_at(header, point);
-    let mut found = recover::read_part(files, &end, point.manifest, go_on)?;
-    let map = Arc::new(files.idx.map(end.idx_len)?);
-    let mut index = HeapIndex::from_row(0, IdxMap { map, end: end.idx_len });
+    let found = recover::read_part(files, &tip_at(point).sealed(header), point.manifest, go_on)?;
+    agrees(ids, files, header, found)
+}
+
+/// The same, with what was read of the log up to the point of `.ids`.
+///
+/// # Errors
+///
+/// [`Error::Io`] if `.idx` cannot be mapped.
+pub(crate) fn agrees(ids: &Ids, files: &Files, header: &Header, mut found: Recovered) -> Result<bool> {
+    let end = ids.point().idx_end;
+    let map = Arc::new(files.idx.map(end)?);
+    let mut index = HeapIndex::from_row(0, IdxMap { map, end });
     let mut dead = Mask::default();
     index.take(std::mem::take(&mut found.rows), |old| _ = dead.kill(old));
     let deleted = |delete| index.deleted(delete);

@@ -9,6 +9,7 @@ use crate::format::manifest::{self, Manifest, Sealed, SegmentEntry};
 use crate::format::{Identity, crc32c};
 use crate::id::IdKind;
 use crate::ids::Ids;
+use crate::in_log;
 use crate::mask::Mask;
 use crate::planted::{self, Bug};
 use crate::recover::{self, Recovered, Tip};
@@ -265,17 +266,8 @@ fn start_at(
     if point.manifest == 0 || point.manifest > manifest.number || point.rows == 0 {
         return None;
     }
-    let tip = Tip {
-        seq: point.seq,
-        chain: point.chain,
-        since_commit: Vec::new(),
-        commit_at: point.commit_at,
-        idx_end: point.idx_end,
-        rows: point.rows,
-        docs_end: point.docs_end,
-        epoch: point.epoch,
-        kind: Some(IdKind::from_byte(point.kind)?),
-    };
+    let tip = in_log::tip_at(&point);
+    tip.kind?;
     if !recover::ends_a_batch(files, header, &tip).ok()? {
         return None;
     }

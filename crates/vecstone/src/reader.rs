@@ -14,7 +14,6 @@ use crate::sync::{ArcSwap, Instant, Mutex, thread};
 use crate::unfinished;
 use crate::view::View;
 use crate::{directory, lock};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -90,7 +89,7 @@ impl Reader {
     pub(crate) fn confirmed(&self) -> Result<(Manifest, Snapshot)> {
         let shown = self.with_manifest()?;
         let active = self.published.load().segments.last().map(|part| part.segment.clone());
-        let right = |segment: Arc<Segment>| segment.ids_are_right(&mut |_| ControlFlow::Continue(()));
+        let right = |segment: Arc<Segment>| segment.ids_are_right(&mut recover::to_the_end);
         if planted::is(Bug::TrustIds) || active.map_or(Ok(true), right)? {
             return Ok(shown);
         }

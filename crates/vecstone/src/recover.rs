@@ -199,7 +199,7 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
     // What is behind that is no record: it is not read, and cut with the rest.
     let end = idx_len.min(record::MAX_LOG_BYTES);
     let mut log = Window::new(&files.idx, end);
-    let stopped_at = walk.run(&mut log, &mut |_| ControlFlow::Continue(()))?;
+    let stopped_at = walk.run(&mut log, &mut to_the_end)?;
     let mut proof = walk.proof;
     if let Some(at) = stopped_at
         && !planted::is(Bug::CutWithoutProof)
@@ -214,6 +214,11 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
     Ok(walk.finish(idx_len))
 }
 
+/// For a walk that nobody breaks off.
+pub(crate) fn to_the_end(_read: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 /// Reads the log of a sealed segment, which must be what MANIFEST says. O(length of `.idx`).
 pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
     let (found, broken) = read_as_far_as_it_holds(files, sealed)?;
@@ -222,7 +227,7 @@ pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
 
 /// As [`read_sealed`], but also gives what comes before the first damage.
 pub(crate) fn read_as_far_as_it_holds(files: &Files, sealed: &Sealed) -> Result<(Recovered, Option<Error>)> {
-    read_up_to(files, sealed, 0, &mut |_| ControlFlow::Continue(()))
+    read_up_to(files, sealed, 0, &mut to_the_end)
 }
 
 /// Reads the log of a pair up to a point, where it must be what was said, with the kills under that MANIFEST. `go_on`

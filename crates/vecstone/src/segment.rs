@@ -58,7 +58,8 @@ impl Segment {
 
     /// A segment that grows behind the rows of `.ids`, if it has one.
     pub(crate) fn active(dir: &Dir, files: Files, header: Header, ids: Option<Ids>) -> Result<Segment> {
-        let base = ids.as_ref().map_or_else(Sealed::default, |ids| in_log::sealed_at(&header, ids.point()));
+        let base =
+            ids.as_ref().map_or_else(Sealed::default, |ids| in_log::tip_at(ids.point()).sealed(&header));
         let known = OnceLock::new();
         if ids.is_some() {
             _ = known.set(ids);
@@ -317,6 +318,11 @@ impl Segment {
         let right = in_log::says_the_same(ids, &self.files, &self.header, go_on)?;
         self.confirmed.store(right, Ordering::Relaxed);
         Ok(right)
+    }
+
+    /// `.ids` was just made of the log.
+    pub(crate) fn note_ids_are_right(&self) {
+        self.confirmed.store(true, Ordering::Relaxed);
     }
 
     /// Uses the log in the place of `.ids` from here on. O(length of `.idx`).

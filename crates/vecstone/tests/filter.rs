@@ -324,9 +324,6 @@ fn deleting_what_a_filter_selects() {
 /// More ids than one batch may hold become consecutive ones, and nothing is left.
 #[test]
 fn a_filter_may_select_more_than_a_batch_holds() {
-    if std::env::var_os("VECSTONE_QUICK").is_some() {
-        return;
-    }
     let (_dir, path) = temp();
     let options = OpenOptions::new().compact_at(2.0);
     let store = VectorStore::create_with(&path, 1, Metric::L2, &options).expect("a new store");

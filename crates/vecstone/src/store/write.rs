@@ -356,8 +356,8 @@ impl VectorStore {
     /// [`Error::NoSpace`]: nothing is lost yet; free some space and flush again. [`Error::SyncFailed`] and
     /// [`Error::WriteFailed`]: whether what was written since the last flush survives is unknown; reads show the last
     /// durable state, writing stops, reopen the store. [`Error::StoreMoved`], [`Error::LockRemoved`]: writing stops, and
-    /// what was accepted is in the store where it is now. [`Error::Io`] if nobody can tell whether it was moved: flush
-    /// again.
+    /// what was accepted is in the store where it is now, as far as its growing segment has room. [`Error::Io`] if nobody
+    /// can tell whether it was moved: flush again.
     pub fn flush(&self) -> Result<()> {
         self.engine()?.map_or(Ok(()), |engine| engine.flush())
     }

@@ -42,18 +42,13 @@ fn run(workload: Workload, plan: Option<Plan>) -> (SimDisk, FaultDisk, Run, Resu
     (sim, faulty, run, outcome)
 }
 
-/// Each call, or under a sanitizer one of so many.
-fn every(nth: usize) -> usize {
-    if std::env::var_os("VECSTONE_QUICK").is_some() { nth } else { 1 }
-}
-
 /// A batch whose fate is unknown stays in the model; everything else was settled by it.
 pub(super) fn fail_each_call(workload: Workload, seen: &mut BTreeSet<&'static str>) -> Result<usize, String> {
     let (_, faulty, _, outcome) = run(workload, None);
     outcome.map_err(|e| format!("without a fault: {e}"))?;
     seen.extend(faulty.seen());
     let mut cases = 0;
-    for (call, name) in faulty.seen().into_iter().enumerate().step_by(every(11)) {
+    for (call, name) in faulty.seen().into_iter().enumerate() {
         // A call that moves no bytes cannot move fewer: these faults would be those of the next one that does.
         let moves = ["read_at", "read_cached", "write_at"].contains(&name);
         let of_bytes = |fault: &Fault| !matches!(fault, Fault::Os(_));
@@ -213,7 +208,7 @@ fn every_call_of_recovery_fails() {
         let left = run.disk.killed();
         let whole = FaultDisk::new(Arc::new(left.killed()), None);
         drop(open(&whole));
-        for call in (0..whole.seen().len()).step_by(every(7)) {
+        for call in 0..whole.seen().len() {
             for fault in FAULTS {
                 for for_ever in [false, true] {
                     cases += 1;

@@ -11,12 +11,12 @@ use crate::id::{Id, IdHasher, IdKind};
 use crate::ids::Doc;
 use crate::in_log::{self, DIFFERS};
 use crate::mask::Mask;
-use crate::recover::{self, complain};
+use crate::recover::{self, Recovered, complain};
 use crate::repair::log::{self, Seen};
 use crate::repair::part::Part;
 use crate::rows::NULL_LINE;
 use crate::window::Window;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::path::Path;
 
 const LOST: &str = "reading it is an error; repair drops it";
@@ -64,15 +64,28 @@ pub(super) fn check_whole(
     // What only the walk of an opening compares: sequences, lengths of documents, the kind of ids, the end.
     let Some(files) = part.files() else { return Ok(()) };
     match recover::read_as_far_as_it_holds(&files, end) {
-        Ok((_, None)) => compare_ids(part, &files, report),
+        Ok((found, None)) => compare_ids(part, &files, end, found, report),
         Ok((_, Some(error))) | Err(error) => report.add_error(error),
     }
 }
 
-/// Whether `.ids` says what the log says, which holds.
-fn compare_ids(part: &Part, files: &Files, report: &mut VerifyReport) -> Result<()> {
+/// Whether `.ids` says what the log says, which holds and was read up to `end`.
+fn compare_ids(
+    part: &Part,
+    files: &Files,
+    end: &Sealed,
+    found: Recovered,
+    report: &mut VerifyReport,
+) -> Result<()> {
     let Some(ids) = &part.ids else { return Ok(()) };
-    match in_log::says_the_same(ids, files, &part.header, &mut |_| ControlFlow::Continue(())) {
+    let point = Sealed { del: end.del, ..in_log::tip_at(ids.point()).sealed(&part.header) };
+    // That of a sealed segment tells of all of its log.
+    let same = if ids.point().manifest == 0 && point == *end {
+        in_log::agrees(ids, files, &part.header, found)
+    } else {
+        in_log::says_the_same(ids, files, &part.header, &mut recover::to_the_end)
+    };
+    match same {
         Ok(true) => {}
         // Its point is none of the log: that holds.
         Ok(false) | Err(Error::Corrupt { .. }) => report.add(&part.path("ids"), 0, DIFFERS, REBUILT),
