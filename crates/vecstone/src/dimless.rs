@@ -86,7 +86,8 @@ impl Dimless {
     /// As [`place`](Self::place), and as [`Lock::check`]: a store that was moved stays refused.
     pub(crate) fn check(&self) -> Result<()> {
         let mut place = self.place()?;
-        self.lock.check().inspect_err(|error| {
+        let checked = caught(|| self.lock.check()).unwrap_or_else(|panic| Err(Error::panicked(&*panic)));
+        checked.inspect_err(|error| {
             if error.stops_writing() {
                 place.failure = Some(Arc::new(error.clone()));
             }
