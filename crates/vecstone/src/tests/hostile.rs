@@ -208,14 +208,14 @@ fn numbers_at_their_limits_are_never_passed() {
     ];
     for (change, what) in cases {
         let disk = SimDisk::new(&with_manifest(&image, change));
-        let mut ids = LIVE.to_vec();
+        let mut ids: Vec<String> = LIVE.iter().map(ToString::to_string).collect();
         for round in 0..3 {
             let store = open(&disk, &options().segment_records(4)).expect("opens");
             let names: Vec<String> = (0..9).map(|n| format!("{round}-{n}")).collect();
             let mut refused = 0;
             for id in &names {
                 match store.put_many_with(&[&**id], &vector(id), &[], Some(Durability::Sync)) {
-                    Ok(()) => ids.push(String::leak(id.clone())),
+                    Ok(()) => ids.push(id.clone()),
                     Err(Error::NumbersUsedUp { what: found, .. }) if found == what => {
                         refused += 1;
                         break;
@@ -232,6 +232,7 @@ fn numbers_at_their_limits_are_never_passed() {
                 disk.image().files.keys().filter(|path| path.extension().is_some_and(|s| s == "dat")).count();
             assert_eq!(numbers, manifest_of(&disk.image()).segments.len(), "{what}: something was made");
         }
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         assert_eq!(lost(&disk, &ids), Vec::<String>::new(), "{what}");
     }
 }
