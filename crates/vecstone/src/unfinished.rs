@@ -19,15 +19,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What fills a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Call {
     Repair,
     Backup,
     Migration,
 }
 
-const CALLS: [(Call, &str); 3] =
-    [(Call::Repair, "repair"), (Call::Backup, "backup"), (Call::Migration, "migration")];
+impl Call {
+    fn word(self) -> &'static str {
+        match self {
+            Call::Repair => "repair",
+            Call::Backup => "backup",
+            Call::Migration => "migration",
+        }
+    }
+}
+
+const CALLS: [Call; 3] = [Call::Repair, Call::Backup, Call::Migration];
 const ANY_CALL: &str = "repair, backup or migration";
 /// Longer than what any call writes.
 const MOST_BYTES: u64 = 64;
@@ -45,7 +54,7 @@ pub(crate) fn begin(disk: &Arc<dyn Disk>, path: &Path, call: Call, uuid: Uuid) -
         Some((_, uuid)) => clear(&dir, uuid)?,
         None => directory::remove(&dir, directory::leftovers(&dir)?)?,
     }
-    mark(&dir, CALLS.iter().find(|(found, _)| *found == call).map_or(ANY_CALL, |(_, word)| word), uuid)?;
+    mark(&dir, call.word(), uuid)?;
     Ok((dir, lock))
 }
 
@@ -102,7 +111,7 @@ fn read(dir: &Dir) -> Result<Option<(&'static str, Option<Uuid>)>> {
     let text = text.unwrap_or_default();
     let (word, uuid) = text.strip_suffix('\n').and_then(|text| text.split_once(' ')).unwrap_or_default();
     let uuid = uuid::Uuid::try_parse(uuid).ok();
-    let call = CALLS.iter().find(|(_, known)| *known == word).map_or(ANY_CALL, |(_, known)| known);
+    let call = CALLS.map(Call::word).into_iter().find(|known| *known == word).unwrap_or(ANY_CALL);
     Ok(Some((call, uuid.map(uuid::Uuid::into_bytes))))
 }
 

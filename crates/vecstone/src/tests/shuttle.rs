@@ -17,7 +17,8 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::{self, JoinHandle};
 use shuttle::{Config, Runner};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +89,13 @@ impl Shared {
     /// What a power cut now leaves with everything lost that may be lost.
     fn durable(&self) -> Image {
         self.sim.crash().image(&[])
+    }
+
+    /// The files that stand at the store's path.
+    fn there(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = self.sim.image().files;
+        files.retain(|path, _| path.starts_with(DIR));
+        files
     }
 
     /// Remembers that `id` is durable now, if it is.
@@ -328,9 +336,7 @@ fn a_store_that_moves_loses_nothing_that_was_acknowledged() {
         let moves = shared.spawn(move |shared| {
             shared.sim.move_dir(Path::new(DIR), Path::new(ASIDE));
             shared.sim.move_dir(other, Path::new(DIR));
-            let mut theirs = shared.sim.image().files;
-            theirs.retain(|path, _| path.starts_with(DIR));
-            theirs
+            shared.there()
         });
         for outcome in group_commit(&shared, threads) {
             let moved = |error: &Error| matches!(error, Error::StoreMoved { .. } | Error::Poisoned { .. });
@@ -353,9 +359,7 @@ fn a_store_that_moves_loses_nothing_that_was_acknowledged() {
                 );
             }
         }
-        let mut left = shared.sim.image().files;
-        left.retain(|path, _| path.starts_with(DIR));
-        assert_eq!(left, theirs, "what stands at the path has changed");
+        assert_eq!(shared.there(), theirs, "what stands at the path has changed");
     });
 }
 
