@@ -7,6 +7,7 @@ mod ask;
 mod beside;
 mod buffer;
 mod compact;
+mod contradicted;
 mod corrupt;
 mod crash;
 mod cut;
