@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::repository::Module;
+use crate::rust::Rust;
 
 /// The layers, lowest first: a name, and the modules or folders in it (`"repair"` has `repair::log` in it, too, unless
 /// that has an entry of its own).
@@ -13,8 +14,8 @@ type Upward<'a> = (&'a str, &'a str);
 struct Table<'a> {
     /// From an entry to its layer.
     layer: BTreeMap<&'a str, usize>,
-    /// From a name that the root of the library re-exports to its module.
-    exported: BTreeMap<String, String>,
+    /// From a name that the root of the library re-exports to its path.
+    exported: BTreeMap<String, Vec<String>>,
     modules: BTreeSet<String>,
 }
 
@@ -25,7 +26,7 @@ impl<'a> Table<'a> {
         let root = modules.iter().find(|module| module.path.is_empty());
         Self {
             layer: layer.collect(),
-            exported: root.map(|root| exported(&root.rust.kept)).unwrap_or_default(),
+            exported: root.map(|root| exported(root.rust)).unwrap_or_default(),
             modules: modules.iter().map(|module| module.path.join("::")).collect(),
         }
     }
@@ -46,23 +47,16 @@ impl<'a> Table<'a> {
         to.extend_from_slice(&path[supers.max(1)..]);
         let first = to.first()?;
         if !self.modules.contains(first) {
-            to.insert(0, self.exported.get(first)?.clone());
+            let path = self.exported.get(first)?;
+            to.splice(..1, path.iter().cloned());
         }
         Some(to)
     }
 }
 
-/// `pub use module::Name;` and `pub use module::{Name, Other};`: from name to module.
-fn exported(code: &str) -> BTreeMap<String, String> {
-    let mut exported = BTreeMap::new();
-    for statement in code.split(';').filter_map(|text| text.trim().strip_prefix("pub use ")) {
-        if let Some((module, names)) = statement.split_once("::") {
-            for name in names.trim_matches(['{', '}']).split(',') {
-                exported.insert(name.trim().to_owned(), module.to_owned());
-            }
-        }
-    }
-    exported
+/// From a name that the root of the library re-exports to its path.
+fn exported(root: &Rust) -> BTreeMap<String, Vec<String>> {
+    root.exports().into_iter().filter_map(|path| Some((path.last()?.clone(), path))).collect()
 }
 
 /// What is wrong with the imports of a library.

@@ -53,6 +53,17 @@ impl Rust {
         self.code.lines().count() - of_tests
     }
 
+    /// The paths of `pub use`.
+    pub(crate) fn exports(&self) -> Vec<Vec<String>> {
+        let chars: Vec<char> = self.kept.chars().collect();
+        let mut paths = Vec::new();
+        for mut at in words(&chars, "use").filter(|at| chars[..*at].ends_with(&['p', 'u', 'b', ' '])) {
+            at += "use ".len();
+            path(&chars, &mut at, &mut Vec::new(), &mut paths);
+        }
+        paths.into_iter().map(|(_, path)| path).collect()
+    }
+
     /// Paths that begin with `crate` or `super`, with the lines that they stand in; a group gives one path for each name.
     pub(crate) fn paths(&self) -> Vec<(usize, Vec<String>)> {
         let chars: Vec<char> = self.kept.chars().collect();
@@ -338,6 +349,13 @@ mod tests {
     fn functions_have_lines() {
         let text = "impl A {\n    fn one(&self) -> [u8; 2] {\n        let f: fn() = || {};\n        [1, 2]\n    }\n    fn none();\n}\n";
         assert_eq!(Rust::new(text).functions(), [("one".to_owned(), 2, 4)]);
+    }
+
+    #[test]
+    fn exports_are_read() {
+        let text = "pub use a::{B, c::D};\npub(crate) use e::F;\npub use g::h::I;\nuse j::K;\n";
+        let exports: Vec<_> = Rust::new(text).exports().into_iter().map(|path| path.join("::")).collect();
+        assert_eq!(exports, ["a::B", "a::c::D", "g::h::I"]);
     }
 
     #[test]
