@@ -9,10 +9,12 @@ EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
 MUTANTS ?= format pair recover engine replace compact reader ids backup repair
 SHARD ?= 0/1
+MSRV := $(shell sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
+TARGETS ?= x86_64-pc-windows-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle mutants
+.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny msrv targets tidy bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle mutants
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +24,7 @@ demo: ## The main job on real data: import, kill, recover, search, verify.
 
 test: test-rust test-python ## Everything that must pass.
 
-test-rust: ## Unit, crash, fault, corruption, command-line and documentation tests.
+test-rust: ## Unit, crash, fault, corruption, command-line, text and documentation tests.
 	$(CARGO) test --locked --workspace --exclude vecstone-python --lib -- --nocapture --quiet
 	$(CARGO) test --locked --workspace --exclude vecstone-python --bins --test '*'
 	$(CARGO) test --locked --workspace --exclude vecstone-python --doc
@@ -78,6 +80,9 @@ check: fmt clippy docs deny types ## Format, lints, documentation, dependencies.
 fmt: ## The format of the code.
 	$(CARGO) fmt --all --check
 
+tidy: ## The rules for text alone: widths, lengths, words, links, layers (part of `make test`).
+	$(CARGO) test --locked -p vecstone-tidy --lib
+
 clippy: ## Lints; warnings are errors.
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
@@ -87,6 +92,18 @@ docs: ## Documentation without warnings.
 deny: ## Licences, advisories and sources of what we link (needs cargo-deny).
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check bans licenses sources; \
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
+
+msrv: ## Builds with the oldest toolchain that Cargo.toml names (rust-version); skipped where it is not installed.
+	@toolchain=$$(rustup toolchain list 2>/dev/null | sed -n 's/^\($(MSRV)[.0-9]*-[^ ]*\).*/\1/p' | head -n 1); \
+	if [ -n "$$toolchain" ]; then $(CARGO) +$$toolchain check --locked --workspace; \
+	else echo "Rust $(MSRV) is not installed: skipped (rustup toolchain install $(MSRV) --profile minimal)"; fi
+
+targets: ## Checks the library for Windows, ARM Linux and macOS; skips those whose std is not installed.
+	@for target in $(TARGETS); do \
+	  if rustup target list --installed 2>/dev/null | grep -qx $$target; then \
+	    echo "checking for $$target"; $(CARGO) check --locked -p vecstone --target $$target || exit 1; \
+	  else echo "std for $$target is not installed: skipped (rustup target add $$target)"; fi; \
+	done
 
 bench: bench-rust bench-python ## Speed as a ratio to the machine's limit; exit 1 below a target.
 
