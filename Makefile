@@ -7,7 +7,7 @@ VENV := $(CURDIR)/target/venv
 PEERS := $(CURDIR)/target/peers-venv
 EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
-MUTANTS ?= format pair recover engine replace compact reader ids backup repair
+MUTANTS ?= format log pair recover salvage engine replace compact reader ids backup repair
 SHARD ?= 0/1
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
