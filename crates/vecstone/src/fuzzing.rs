@@ -101,8 +101,7 @@ pub(crate) struct Fitted {
     pub(crate) chain: Chain,
 }
 
-/// Where the chain before the first batch stands in a log.
-pub(crate) const FIRST_CHAIN: std::ops::Range<usize> = 4 + 272..4 + 288;
+pub(crate) use record::FIRST_CHAIN;
 
 /// Makes the checksums and the chain of a log fit what is there.
 pub(crate) fn fit_log(idx: &mut [u8], identity: &Identity) -> Vec<Fitted> {

@@ -7,7 +7,7 @@ use crate::id::{IdHasher, IdKind};
 use crate::ids::{Damaged, Ids, Point};
 use crate::index::{HeapIndex, IdxMap};
 use crate::mask::Mask;
-use crate::recover::{self, Recovered, Tip};
+use crate::recover::{self, Tip};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ pub(crate) fn tip_at(point: &Point) -> Tip {
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] if the log itself does not hold up to there; [`Error::Cancelled`] if `go_on` breaks off.
+/// [`Error::Corrupt`] if the log itself does not hold up to there; [`Error::Cancelled`] if `go_on` breaks off;
+/// [`Error::Io`] if `.idx` cannot be read or mapped.
 pub(crate) fn says_the_same(
     ids: &Ids,
     files: &Files,
@@ -45,16 +46,7 @@ pub(crate) fn says_the_same(
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<bool> {
     let point = ids.point();
-    let found = recover::read_part(files, &tip_at(point).sealed(header), point.manifest, go_on)?;
-    agrees(ids, files, header, found)
-}
-
-/// The same, with what was read of the log up to the point of `.ids`.
-///
-/// # Errors
-///
-/// [`Error::Io`] if `.idx` cannot be mapped.
-pub(crate) fn agrees(ids: &Ids, files: &Files, header: &Header, mut found: Recovered) -> Result<bool> {
+    let mut found = recover::read_part(files, &tip_at(point).sealed(header), point.manifest, go_on)?;
     let end = ids.point().idx_end;
     let map = Arc::new(files.idx.map(end)?);
     let mut index = HeapIndex::from_row(0, IdxMap { map, end });

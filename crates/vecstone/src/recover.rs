@@ -5,19 +5,19 @@
 
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
-use crate::format::Chain;
 use crate::format::header::{Bad, HEADER_LEN, Header};
 use crate::format::manifest::Sealed;
 use crate::format::record::{self, FileRecord};
-use crate::id::IdKind;
 use crate::ids::Doc;
+pub(crate) use crate::log::Tip;
 use crate::planted::{self, Bug};
-use crate::rows::{NULL_LINE, RowTable};
+use crate::rows::RowTable;
 use crate::window::{READ_AHEAD, Window};
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
-use walk::{Walk, strongest_proof};
+pub(crate) use walk::NOT_WHOLE;
+use walk::Walk;
 
 mod walk;
 
@@ -73,63 +73,6 @@ pub(crate) fn complain(path: &Path, bad: Bad) -> Error {
             Error::Unsupported { path: path.to_owned(), what, found, supported }
         }
         Bad::Damaged(at, what) => Error::corrupt(path, at, what),
-    }
-}
-
-/// A point in the log between two batches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tip {
-    /// Sequence of the last batch, 0 before the first.
-    pub(crate) seq: u64,
-    pub(crate) chain: Chain,
-    /// Bytes since the last COMMIT (FILE, DURABLE and CLOSE records): the next chain covers them.
-    pub(crate) since_commit: Vec<u8>,
-    /// Where the last COMMIT starts, 0 before the first.
-    pub(crate) commit_at: u64,
-    /// Where the next record goes in `.idx`.
-    pub(crate) idx_end: u64,
-    /// Rows up to here.
-    pub(crate) rows: u64,
-    /// Length of `.jsonl`, 0 if no row has a document.
-    pub(crate) docs_end: u64,
-    pub(crate) epoch: u32,
-    /// Kind of the ids, `None` before the first.
-    pub(crate) kind: Option<IdKind>,
-}
-
-impl Tip {
-    /// The point behind FILE.
-    pub(crate) fn start(file: &FileRecord) -> Tip {
-        let since_commit = file.encode();
-        Tip {
-            seq: file.seq,
-            chain: file.chain,
-            commit_at: 0,
-            idx_end: since_commit.len() as u64,
-            since_commit,
-            rows: 0,
-            docs_end: 0,
-            epoch: 0,
-            kind: None,
-        }
-    }
-
-    /// What MANIFEST says of a segment that ends here.
-    pub(crate) fn sealed(&self, header: &Header) -> Sealed {
-        Sealed {
-            rows: self.rows,
-            dat_len: header.row_start(self.rows),
-            idx_len: self.idx_end,
-            jsonl_len: self.docs_end,
-            last_seq: self.seq,
-            chain: self.chain,
-            del: (0, 0, 0),
-        }
-    }
-
-    /// Where the first line of the next row goes, if it is the first row with a document.
-    pub(crate) fn lines_start(&self) -> u64 {
-        if self.docs_end == 0 { self.rows * NULL_LINE.len() as u64 } else { self.docs_end }
     }
 }
 
@@ -195,23 +138,20 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
     let (dat_len, jsonl_len) = (files.dat.len()?, files.jsonl_len()?);
     let (header, file) = read_headers(&files.dat, &files.idx, dat_len, idx_len)?;
     let start = from.cloned().unwrap_or_else(|| Tip::start(&file));
-    let mut walk = Walk::new(header, start, [dat_len, jsonl_len], manifest);
-    // What is behind that is no record: it is not read, and cut with the rest.
-    let end = idx_len.min(record::MAX_LOG_BYTES);
-    let mut log = Window::new(&files.idx, end);
-    let stopped_at = walk.run(&mut log, &mut to_the_end)?;
+    let mut walk = Walk::new(files, header, start, [idx_len, dat_len, jsonl_len], manifest);
+    let stopped_at = walk.run(&mut to_the_end)?;
     let mut proof = walk.proof;
     if let Some(at) = stopped_at
         && !planted::is(Bug::CutWithoutProof)
     {
-        proof = proof.max(strongest_proof(&mut log, at, &header)?);
-        if proof > walk.tip.seq {
-            return Err(walk.blame(files, at));
+        proof = proof.max(walk.log.strongest_proof(at)?);
+        if proof > walk.log.tip().seq {
+            return Err(walk.blame(at));
         }
     }
     walk.settle(proof);
-    walk.check_unproven_rows(files)?;
-    Ok(walk.finish(idx_len))
+    walk.check_unproven_rows()?;
+    Ok(walk.finish())
 }
 
 /// For a walk that nobody breaks off.
@@ -221,13 +161,7 @@ pub(crate) fn to_the_end(_read: u64) -> ControlFlow<()> {
 
 /// Reads the log of a sealed segment, which must be what MANIFEST says. O(length of `.idx`).
 pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
-    let (found, broken) = read_as_far_as_it_holds(files, sealed)?;
-    broken.map_or(Ok(found), Err)
-}
-
-/// As [`read_sealed`], but also gives what comes before the first damage.
-pub(crate) fn read_as_far_as_it_holds(files: &Files, sealed: &Sealed) -> Result<(Recovered, Option<Error>)> {
-    read_up_to(files, sealed, 0, &mut to_the_end)
+    read_part(files, sealed, 0, &mut to_the_end)
 }
 
 /// Reads the log of a pair up to a point, where it must be what was said, with the kills under that MANIFEST. `go_on`
@@ -239,29 +173,33 @@ pub(crate) fn read_part(
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Recovered> {
     let (found, broken) = read_up_to(files, point, manifest, go_on)?;
-    broken.map_or(Ok(found), Err)
+    if let Some(broken) = broken {
+        return Err(broken);
+    }
+    if !found.tip.is_end_of(point) {
+        return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, ENDS_ELSEWHERE));
+    }
+    Ok(found)
 }
 
-fn read_up_to(
+/// What comes before a point of the log, and what is wrong with the rest of it. All of it is taken for durable.
+pub(crate) fn read_up_to(
     files: &Files,
-    sealed: &Sealed,
-    kills_of: u64,
+    point: &Sealed,
+    manifest: u64,
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Recovered, Option<Error>)> {
-    let (header, file) = read_headers(&files.dat, &files.idx, sealed.dat_len, sealed.idx_len)?;
-    let mut walk = Walk::new(header, Tip::start(&file), [sealed.dat_len, sealed.jsonl_len], kills_of);
+    let Sealed { dat_len, idx_len, jsonl_len, .. } = *point;
+    let (header, file) = read_headers(&files.dat, &files.idx, dat_len, idx_len)?;
+    let lens = [idx_len.min(files.idx.len()?), dat_len, jsonl_len];
+    let mut walk = Walk::new(files, header, Tip::start(&file), lens, manifest);
     walk.proof = u64::MAX;
-    let idx_len = sealed.idx_len.min(files.idx.len()?).min(record::MAX_LOG_BYTES);
-    let stopped = walk.run(&mut Window::new(&files.idx, idx_len), go_on)?;
-    let mut broken = stopped.map(|at| walk.blame(files, at));
-    let found = walk.finish(idx_len);
-    let end = (found.tip.seq, found.tip.chain, found.tip.rows);
-    if broken.is_none() && end != (sealed.last_seq, sealed.chain, sealed.rows) {
-        let what = "the log ends with another batch than MANIFEST says";
-        broken = Some(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
-    }
-    Ok((found, broken))
+    let broken = walk.run(go_on)?.map(|at| walk.blame(at));
+    Ok((walk.finish(), broken))
 }
+
+/// What is wrong with a log that ends with another batch than MANIFEST says.
+pub(crate) const ENDS_ELSEWHERE: &str = "the log ends with another batch than MANIFEST says";
 
 /// Whether a batch whose COMMIT says the same as `tip` ends there in the log.
 pub(crate) fn ends_a_batch(files: &Files, header: &Header, tip: &Tip) -> Result<bool> {
@@ -320,7 +258,7 @@ pub(crate) fn read_headers(
 /// The sequence that a log goes on from, and whether a compaction made it: then that is 0, and it counts for itself.
 /// Callers have compared its FILE record with the header.
 pub(crate) fn first_seq(idx: &Named) -> Result<(u64, bool)> {
-    let mut bytes = [0; record::FILE_BYTES + 5];
+    let mut bytes = [0; record::FILE_BYTES + record::TYPE_END];
     let present = usize::try_from(idx.len()?).unwrap_or(usize::MAX).min(bytes.len());
     idx.read(&mut bytes[..present], 0)?;
     let file = FileRecord::decode(&bytes).map_err(|bad| complain(&idx.path, bad))?;

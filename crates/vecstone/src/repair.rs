@@ -4,8 +4,6 @@
 //! rows in the order of writing. What cannot be trusted is not written, and does not uncover an older version of an
 //! id as long as anything that is left names that id or says that the older row is dead.
 
-pub(crate) mod log;
-pub(crate) mod part;
 pub(crate) mod source;
 
 use crate::config::{MAX_LINE_BYTES, check_finite};
@@ -18,13 +16,13 @@ use crate::format::Identity;
 use crate::id::{AsId, Id, IdKind};
 use crate::ids::Doc;
 use crate::lock::{LOCK_WAIT, Lock, writer_lives};
+use crate::log::LogEvent;
 use crate::planted::{self, Bug};
 use crate::rows::NULL_LINE;
+use crate::salvage::{self, part::Part};
 use crate::settings::OpenOptions;
 use crate::store::VectorStore;
 use crate::unfinished::{self, Call};
-use log::Seen;
-use part::Part;
 use source::Source;
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -169,8 +167,8 @@ impl Newest {
         let mut newest = Newest(HashMap::new());
         let mut damaged = 0;
         for (number, part) in source.parts.iter().enumerate() {
-            log::scan(part, &mut |seen| {
-                damaged += u64::from(matches!(seen, Seen::Damaged { .. }));
+            salvage::scan(part, &mut |seen| {
+                damaged += u64::from(matches!(seen, LogEvent::Damage { .. }));
                 newest.add(number, part, seen);
                 Ok(())
             })?;
@@ -179,14 +177,14 @@ impl Newest {
         Ok(newest)
     }
 
-    fn add(&mut self, number: usize, part: &Part, seen: Seen<'_>) {
+    fn add(&mut self, number: usize, part: &Part, seen: LogEvent<'_>) {
         match seen {
             // Where this segment's place in the order of writing is a guess, a dead row says nothing of others.
-            Seen::Row { row, .. } if !part.ordered && !part.dead.is_live(row) => {}
-            Seen::Row { id, row, .. } => self.set(id, Some(At { part: number, row })),
-            Seen::Unsure { id, .. } => self.set(id, None),
-            Seen::Deleted { id, sure: true, .. } => _ = self.0.remove(id),
-            Seen::Deleted { id, .. } if self.0.contains_key(id) => self.set(id, None),
+            LogEvent::Put { row, .. } if !part.ordered && !part.dead.is_live(row) => {}
+            LogEvent::Put { id, row, .. } => self.set(id, Some(At { part: number, row })),
+            LogEvent::Unsure { id, .. } => self.set(id, None),
+            LogEvent::Delete { id, sure: true, .. } => _ = self.0.remove(id),
+            LogEvent::Delete { id, .. } if self.0.contains_key(id) => self.set(id, None),
             _ => {}
         }
     }
@@ -228,8 +226,8 @@ impl Copier<'_> {
     fn run(&mut self) -> Result<()> {
         let (source, mut damaged) = (self.source, 0);
         for (number, part) in source.parts.iter().enumerate() {
-            log::scan(part, &mut |seen| {
-                damaged += u64::from(matches!(seen, Seen::Damaged { .. }));
+            salvage::scan(part, &mut |seen| {
+                damaged += u64::from(matches!(seen, LogEvent::Damage { .. }));
                 self.see(number, part, &seen)
             })?;
             if part.idx.is_none() {
@@ -264,38 +262,38 @@ impl Copier<'_> {
         report.dropped_total += rows.end - rows.start - dead;
     }
 
-    fn see(&mut self, number: usize, part: &Part, seen: &Seen<'_>) -> Result<()> {
+    fn see(&mut self, number: usize, part: &Part, seen: &LogEvent<'_>) -> Result<()> {
         match *seen {
-            Seen::Row { id, row, crc, doc } => {
+            LogEvent::Put { id, row, crc, doc, .. } => {
                 let at = At { part: number, row };
                 match self.newest.take(id, Some(at)) {
                     Some(entry) => self.copy_row(part, at, id, crc, doc, entry.older),
                     None => Ok(()),
                 }
             }
-            Seen::Unsure { id, at } => {
+            LogEvent::Unsure { id, at } => {
                 let what = "the batch that wrote this id is damaged, and nothing confirms the id";
                 self.drop_unsure(part, id, at, what);
                 Ok(())
             }
-            Seen::Lost { row } if part.dead.is_live(row) => {
+            LogEvent::Lost { row } if part.dead.is_live(row) => {
                 let offset = part.header.row_start(row.into());
                 self.report.drop(None, part.path("dat"), offset, "the id of this row is lost");
                 Ok(())
             }
-            Seen::Unlogged(ref rows) if part.sealed_rows.is_none() => {
+            LogEvent::Unlogged(ref rows) if part.sealed_rows.is_none() => {
                 let what = "no batch tells of this row: a crash cut its write short, or its log is lost";
                 self.lose_rows(part, rows.clone(), what);
                 Ok(())
             }
-            Seen::Torn { at, bytes, written: true } if part.sealed_rows.is_none() => {
+            LogEvent::Torn { at, bytes, written: true } if part.sealed_rows.is_none() => {
                 let what = format!(
                     "the last {bytes} bytes are not a whole batch: a crash cut a write short, or a log was cut"
                 );
                 self.report.drop(None, part.path("idx"), at, what);
                 Ok(())
             }
-            Seen::Deleted { id, at, sure: false } => {
+            LogEvent::Delete { id, at, sure: false } => {
                 self.drop_unsure(part, id, at, "a batch that is damaged seems to delete this id");
                 Ok(())
             }

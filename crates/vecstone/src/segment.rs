@@ -519,7 +519,7 @@ impl Segment {
 
     /// Bytes of log that the first `rows` rows need: their puts, and what a COMMIT says of each. Reads each length once.
     pub(crate) fn puts_len(&self, rows: u64) -> Result<u64> {
-        let in_commit = if self.files().jsonl.is_some() { 12 } else { 4 };
+        let in_commit = record::bytes_of_row(self.files().jsonl.is_some());
         let mut known = self.puts_len.lock().unwrap_or_else(PoisonError::into_inner);
         for row in known.0..rows {
             let id = self.lengths(row)?.0;

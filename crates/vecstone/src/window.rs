@@ -94,20 +94,42 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// Where these bytes stand next within a range.
-    pub(crate) fn find(&mut self, pattern: [u8; 8], range: Range<u64>) -> Result<Option<u64>> {
+    /// The bytes from `at` on, which were asked for last.
+    pub(crate) fn held(&self, at: u64) -> &[u8] {
+        let skip = at.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
+    }
+
+    /// Looks through a range, a piece after the other, until something is found. Each piece has the last `overlap` bytes of
+    /// the one before.
+    pub(crate) fn search<T>(
+        &mut self,
+        range: Range<u64>,
+        overlap: usize,
+        mut look: impl FnMut(u64, &[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
         let mut at = range.start;
-        while at + 8 <= range.end {
+        while at < range.end {
             let bytes = self.at_least(at, READ_AHEAD)?;
             let room = usize::try_from(range.end - at).unwrap_or(usize::MAX);
             let bytes = &bytes[..bytes.len().min(room)];
-            if let Some(found) = bytes.windows(8).position(|window| window == pattern) {
-                return Ok(Some(at + found as u64));
+            if let Some(found) = look(at, bytes) {
+                return Ok(Some(found));
             }
-            // A pattern may begin in the last seven bytes.
-            at += bytes.len().saturating_sub(7).max(1) as u64;
+            if at + bytes.len() as u64 >= range.end || bytes.len() <= overlap {
+                break;
+            }
+            at += (bytes.len() - overlap) as u64;
         }
         Ok(None)
+    }
+
+    /// Where these bytes stand next within a range.
+    pub(crate) fn find(&mut self, pattern: [u8; 8], range: Range<u64>) -> Result<Option<u64>> {
+        self.search(range, pattern.len() - 1, |at, bytes| {
+            let found = bytes.windows(pattern.len()).position(|window| window == pattern)?;
+            Some(at + found as u64)
+        })
     }
 }
 

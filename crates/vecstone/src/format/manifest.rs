@@ -14,6 +14,8 @@ const MAGIC: [u8; 8] = *b"VECMANIF";
 const HEAD_LEN: usize = 64;
 const ENTRY_LEN: usize = 120;
 const CRC_LEN: usize = 4;
+/// Where the metric stands.
+pub(crate) const METRIC_AT: u64 = 41;
 /// 4,096 segments of 4 GiB are more than a disk.
 pub(crate) const MAX_SEGMENTS: u64 = 4096;
 /// No MANIFEST is longer.

@@ -1,8 +1,8 @@
 //! The records of `.idx`.
 
-use super::header::{Bad, Header};
+use super::header::{Bad, HEADER_BYTES, Header};
 use super::{Chain, Fields, Identity, MAX_SEQ, chain_of, crc32c};
-use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_LINE_BYTES};
+use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_LINE_BYTES, MAX_ROWS};
 
 /// The offset that marks a deleted id.
 const DELETED: u64 = u64::MAX;
@@ -11,6 +11,10 @@ const CONTROL: u64 = u64::MAX - 1;
 /// Offsets below this are places in `.dat`.
 const FIRST_RESERVED: u64 = 1 << 63;
 
+/// Where the type of a control record stands in it.
+const TYPE_AT: usize = 4;
+/// So many bytes of a control record tell its type.
+pub(crate) const TYPE_END: usize = TYPE_AT + 1;
 /// Bytes of a record beside its id or payload.
 pub(crate) const FRAME_BYTES: usize = 12;
 /// Bytes of a COMMIT beside what it says of each row and each kill.
@@ -31,18 +35,25 @@ pub(crate) const FLAG_DOCUMENTS: u16 = 1;
 
 const FILE_LEN: usize = 292;
 /// Where the sequence stands in a FILE record.
-pub(crate) const FILE_SEQ_AT: usize = 4 + 264;
+const FILE_SEQ_AT: usize = TYPE_AT + 264;
+/// Where the chain before the first batch stands in a log.
+#[cfg(any(test, fuzzing))]
+pub(crate) const FIRST_CHAIN: std::ops::Range<usize> = FILE_SEQ_AT + 8..FILE_SEQ_AT + 24;
 const COMMIT_HEAD_LEN: usize = 92;
 const COMMIT_CHAIN_AT: usize = 72;
 const COMMIT_CRC_AT: usize = 88;
 /// The longest control record: a COMMIT of a full batch, each row with a document and a kill.
 const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 20 * MAX_BATCH_RECORDS;
-/// No log of a pair is longer: a record starts below 2^32. What a file has behind that is no record.
-pub(crate) const MAX_LOG_BYTES: u64 = u32::MAX as u64 + (FRAME_BYTES + MAX_CONTROL_LEN) as u64;
+/// No record starts behind this.
+pub(crate) const LAST_START: u64 = u32::MAX as u64;
+/// No log of a pair is longer. What a file has behind that is no record.
+pub(crate) const MAX_LOG_BYTES: u64 = LAST_START + (FRAME_BYTES + MAX_CONTROL_LEN) as u64;
 /// No batch has more bytes of records before its COMMIT: its ids, and what is around each.
 pub(crate) const MAX_BATCH_LOG: u64 = MAX_BATCH_BYTES + (FRAME_BYTES * MAX_BATCH_RECORDS) as u64;
+/// No put is shorter: its id has one byte.
+pub(crate) const LEAST_PUT: u64 = FRAME_BYTES as u64 + 1;
 /// The least that the log of a row takes: its put, with an id of one byte, and its checksum in a COMMIT.
-pub(crate) const LEAST_LOG_OF_ROW: u64 = (FRAME_BYTES + 1 + 4) as u64;
+pub(crate) const LEAST_LOG_OF_ROW: u64 = LEAST_PUT + 4;
 const DURABLE_LEN: usize = 20;
 const CLOSE_LEN: usize = 36;
 
@@ -152,6 +163,16 @@ impl FileRecord {
             return Err(Bad::Damaged(FILE_SEQ_AT as u64, "the sequence in the FILE record is out of range"));
         }
         Ok(FileRecord { header, seq, chain })
+    }
+
+    /// What a damaged FILE record says of the segment before, true or not.
+    pub(crate) fn unchecked(bytes: &[u8; FILE_BYTES], header: Header) -> FileRecord {
+        let mut fields = Fields(&bytes[FILE_SEQ_AT..]);
+        FileRecord {
+            header,
+            seq: fields.u64().unwrap_or_default(),
+            chain: fields.array().unwrap_or_default(),
+        }
     }
 }
 
@@ -265,11 +286,40 @@ impl Commit {
         out[head_at..head_at + COMMIT_HEAD_LEN].copy_from_slice(&self.encode_head(identity));
     }
 
+    /// The row of the batch's first put; `None` if the head contradicts itself.
+    pub(crate) fn first_row(&self, header: &Header) -> Option<u64> {
+        let bytes = self.rows_end.checked_sub(HEADER_BYTES)?;
+        let end = bytes / header.stride();
+        let whole = bytes % header.stride() == 0 && end <= MAX_ROWS;
+        end.checked_sub(self.rows.into()).filter(|_| whole)
+    }
+
+    /// The length of the whole record, as the head says.
+    pub(crate) fn record_len(&self) -> u64 {
+        COMMIT_BYTES + self.arrays_len()
+    }
+
+    /// What stands behind the head in the record of this COMMIT, which was decoded before.
+    pub(crate) fn arrays<'a>(&self, record: &'a [u8]) -> CommitArrays<'a> {
+        let len = usize::try_from(self.arrays_len()).unwrap_or(usize::MAX);
+        let arrays = record.get(COMMIT_START..).and_then(|arrays| arrays.get(..len));
+        arrays.and_then(|arrays| CommitArrays::split(self, arrays)).unwrap_or(CommitArrays {
+            row_crcs: &[],
+            documents: &[],
+            kills: &[],
+        })
+    }
+
     /// Bytes of the arrays behind the head.
     fn arrays_len(&self) -> u64 {
-        let per_row = if self.flags & FLAG_DOCUMENTS == 0 { 4 } else { 12 };
-        per_row * u64::from(self.rows) + 8 * u64::from(self.kills)
+        let documents = self.flags & FLAG_DOCUMENTS != 0;
+        bytes_of_row(documents) * u64::from(self.rows) + 8 * u64::from(self.kills)
     }
+}
+
+/// Bytes that a COMMIT has for each row.
+pub(crate) fn bytes_of_row(documents: bool) -> u64 {
+    if documents { 12 } else { 4 }
 }
 
 /// What stands behind the head of a COMMIT.
@@ -374,6 +424,24 @@ impl<'a> Control<'a> {
             Control::Base(_) | Control::Unknown(_) => 0,
         }
     }
+}
+
+/// The control record at the start of `bytes`; `None` if anything else is there.
+pub(crate) fn control<'a>(bytes: &'a [u8], identity: &Identity) -> Option<Control<'a>> {
+    match next(bytes) {
+        Next::Record(Record::Control { payload }, _) => Control::decode(payload, identity),
+        _ => None,
+    }
+}
+
+/// The chain that the payload of a COMMIT says, true or not; `None` for DURABLE and CLOSE, which are shorter.
+pub(crate) fn chain_said(payload: &[u8]) -> Option<Chain> {
+    payload.get(COMMIT_CHAIN_AT..COMMIT_CRC_AT)?.try_into().ok()
+}
+
+/// The bytes that end the record of a put.
+pub(crate) fn end_of_put(offset: u64) -> [u8; 8] {
+    offset.to_le_bytes()
 }
 
 /// The checksum of a row, from the COMMIT behind its put, with which `log` begins; `None` if anything else is there.
@@ -484,8 +552,8 @@ pub(crate) fn push_close(
 }
 
 /// Whether the record that starts with these bytes says that the segment was made by compaction.
-pub(crate) fn starts_base(bytes: &[u8; 5]) -> bool {
-    bytes[4] == BASE
+pub(crate) fn starts_base(bytes: &[u8; TYPE_END]) -> bool {
+    bytes[TYPE_AT] == BASE
 }
 
 /// Bytes at the start of a COMMIT record, up to the end of its head.

@@ -1,18 +1,19 @@
 //! What there is to repair from: the segments that can be found, in the order of writing.
 
-use super::log::{self, Seen};
-use super::part::{Look, Part, look, open};
 use crate::config::Metric;
 use crate::directory::{self, FOREIGN};
 use crate::disk::Dir;
 use crate::error::{Error, Result};
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{METRIC_AT, Manifest, SegmentEntry};
 use crate::id::{IdHasher, IdKind};
 use crate::in_log::DIFFERS;
+use crate::log::LogEvent;
 use crate::mask::Mask;
 use crate::open::read_del;
+use crate::salvage;
+use crate::salvage::part::{Look, Part, look, open};
 use crate::unfinished;
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -175,10 +176,10 @@ pub(crate) fn is_foreign(manifest: &Manifest, found: &[Candidate]) -> bool {
 
 /// The metric stands in MANIFEST only.
 fn guess_metric(dir: &Dir, foreign: bool, notes: &mut Vec<String>) -> Result<Metric> {
-    let mut bytes = [0; 42];
+    let mut metric = [0];
     let manifest = open(dir, directory::manifest_path(dir))?.filter(|_| !foreign);
-    let read = manifest.is_some_and(|file| file.read(&mut bytes, 0).is_ok());
-    let found = if read { Metric::from_byte(bytes[41]) } else { None };
+    let read = manifest.is_some_and(|file| file.read(&mut metric, METRIC_AT).is_ok());
+    let found = if read { Metric::from_byte(metric[0]) } else { None };
     let metric = found.unwrap_or_default();
     let why = if found.is_some() { "a damaged MANIFEST says so" } else { "nothing says what it was" };
     notes.push(format!("the metric is {} now, because {why}: check that", metric.name()));
@@ -298,8 +299,8 @@ impl Source {
     fn leave_out_cleared(&mut self) {
         let kind_of = |part: &Part| {
             let mut kind = None;
-            _ = log::scan(part, &mut |seen| {
-                if let Seen::Commit(commit) = seen {
+            _ = salvage::scan(part, &mut |seen| {
+                if let LogEvent::Commit(commit) = seen {
                     kind = kind.or(IdKind::from_byte(commit.kind));
                 }
                 Ok(())
@@ -370,8 +371,8 @@ impl Source {
         for part in &mut self.parts {
             let number = part.header.identity.segment;
             let mut inputs = Vec::new();
-            _ = log::scan(part, &mut |seen| {
-                if let Seen::Base(found) = seen {
+            _ = salvage::scan(part, &mut |seen| {
+                if let LogEvent::Base(found) = seen {
                     inputs = found;
                 }
                 Ok(())
@@ -408,25 +409,25 @@ fn learn(part: &Part, kind: Option<IdKind>) -> Result<Learned> {
     let (path, hasher) = (part.path("idx"), IdHasher::new(&part.header.identity.uuid));
     let (dead, notes, lost_log) = (Vec::new(), Vec::new(), part.idx.is_none());
     let mut learned = Learned { dead, newest: 0, kind, damaged: 0, lost_log, ids_differ: false, notes };
-    log::scan(part, &mut |seen| {
+    salvage::scan(part, &mut |seen| {
         match seen {
-            Seen::Row { id, row, crc, doc } => {
+            LogEvent::Put { id, row, crc, doc, .. } => {
                 learned.ids_differ |= part.contradicts(hasher, id, row, crc, doc);
             }
-            Seen::Kill { segment, row } => learned.dead.push((segment.into(), row)),
-            Seen::Commit(commit) => {
+            LogEvent::Kill { segment, row } => learned.dead.push((segment.into(), row)),
+            LogEvent::Commit(commit) => {
                 learned.newest = learned.newest.max(commit.manifest);
                 learned.kind = learned.kind.or(IdKind::from_byte(commit.kind));
             }
-            Seen::Damaged { bytes, rows } => {
+            LogEvent::Damage { bytes, rows } => {
                 learned.damaged += 1;
                 learned.lost_log = true;
                 learned.notes.push(note_damage(&path, &bytes, &rows));
             }
-            Seen::Torn { written: true, .. } | Seen::Unlogged(_) if part.sealed_rows.is_none() => {
+            LogEvent::Torn { written: true, .. } | LogEvent::Unlogged(_) if part.sealed_rows.is_none() => {
                 learned.lost_log = true;
             }
-            Seen::Torn { bytes, .. } => {
+            LogEvent::Torn { bytes, .. } => {
                 let what = format!("the last {bytes} bytes are not a whole batch");
                 learned.notes.push(format!("{}: {what}", path.display()));
             }

@@ -33,6 +33,14 @@ fn stores() -> [Image; 3] {
     images
 }
 
+/// Forged stores, each with the number of the store and the seed.
+pub(super) fn forged() -> impl Iterator<Item = (String, Image)> {
+    stores().into_iter().enumerate().flat_map(|(n, image)| {
+        let forge = move |seed| (format!("store {n}, seed {seed}"), Forger::new(&image, seed).forge().0);
+        cases().into_iter().map(forge)
+    })
+}
+
 fn with_documents(closed: bool) -> Image {
     let disk = SimDisk::new(&root());
     let door: Arc<dyn Disk> = Arc::new(disk.clone());

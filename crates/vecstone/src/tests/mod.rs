@@ -3,6 +3,7 @@
 //! The promise: after any crash, a reopen shows exactly the batches up to some point, none of those that a flush
 //! returned for is missing, and what was seen once never goes.
 
+mod agree;
 mod ask;
 mod beside;
 mod buffer;

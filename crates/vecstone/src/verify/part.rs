@@ -3,18 +3,18 @@
 use super::{Damage, REBUILT, UNREADABLE, VerifyReport};
 use crate::config::MAX_LINE_BYTES;
 use crate::error::{Error, Result};
-use crate::files::{Files, Named};
+use crate::files::Named;
 use crate::format::header::{Bad, HEADER_LEN, Header};
 use crate::format::manifest::Sealed;
 use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::id::{Id, IdHasher, IdKind};
 use crate::ids::Doc;
 use crate::in_log::{self, DIFFERS};
+use crate::log::{LogEvent, Tip};
 use crate::mask::Mask;
-use crate::recover::{self, Recovered, complain};
-use crate::repair::log::{self, Seen};
-use crate::repair::part::Part;
+use crate::recover::{self, complain};
 use crate::rows::NULL_LINE;
+use crate::salvage::{self, part::Part};
 use crate::window::Window;
 use std::ops::Range;
 use std::path::Path;
@@ -58,34 +58,22 @@ pub(super) fn check_whole(
     report: &mut VerifyReport,
 ) -> Result<()> {
     let found = check(part, end, mask, kind, live, report)?;
-    if found.log_is_damaged || !found.headers_hold {
-        return Ok(());
-    }
-    // What only the walk of an opening compares: sequences, lengths of documents, the kind of ids, the end.
-    let Some(files) = part.files() else { return Ok(()) };
-    match recover::read_as_far_as_it_holds(&files, end) {
-        Ok((found, None)) => compare_ids(part, &files, end, found, report),
-        Ok((_, Some(error))) | Err(error) => report.add_error(error),
-    }
+    let Some(tip) = found.tip.filter(|_| found.is_whole) else { return Ok(()) };
+    let what = if tip.idx_end < part.idx_len {
+        recover::NOT_WHOLE
+    } else if !tip.is_end_of(end) || tip.docs_end > end.jsonl_len {
+        recover::ENDS_ELSEWHERE
+    } else {
+        return compare_ids(part, report);
+    };
+    report.add(&part.path("idx"), tip.idx_end, what, UNREADABLE);
+    Ok(())
 }
 
-/// Whether `.ids` says what the log says, which holds and was read up to `end`.
-fn compare_ids(
-    part: &Part,
-    files: &Files,
-    end: &Sealed,
-    found: Recovered,
-    report: &mut VerifyReport,
-) -> Result<()> {
-    let Some(ids) = &part.ids else { return Ok(()) };
-    let point = Sealed { del: end.del, ..in_log::tip_at(ids.point()).sealed(&part.header) };
-    // That of a sealed segment tells of all of its log.
-    let same = if ids.point().manifest == 0 && point == *end {
-        in_log::agrees(ids, files, &part.header, found)
-    } else {
-        in_log::says_the_same(ids, files, &part.header, &mut recover::to_the_end)
-    };
-    match same {
+/// Whether `.ids` says what the log says, which holds.
+fn compare_ids(part: &Part, report: &mut VerifyReport) -> Result<()> {
+    let (Some(ids), Some(files)) = (&part.ids, part.files()) else { return Ok(()) };
+    match in_log::says_the_same(ids, &files, &part.header, &mut recover::to_the_end) {
         Ok(true) => {}
         // Its point is none of the log: that holds.
         Ok(false) | Err(Error::Corrupt { .. }) => report.add(&part.path("ids"), 0, DIFFERS, REBUILT),
@@ -95,8 +83,10 @@ fn compare_ids(
 }
 
 pub(super) struct Found {
-    log_is_damaged: bool,
-    headers_hold: bool,
+    /// The end of the log, if there is one.
+    tip: Option<Tip>,
+    /// Both headers and all batches hold.
+    is_whole: bool,
 }
 
 /// Checks a segment as far as its log tells of it.
@@ -116,12 +106,12 @@ pub(super) fn check(
     let jsonl = jsonl.map(|jsonl| (jsonl, Window::past_errors(jsonl, part.jsonl_len)));
     let hasher = IdHasher::new(&part.header.identity.uuid);
     let mut checker = Checker { part, mask, kind, dat, jsonl, log_is_damaged: false, hasher, live, report };
-    log::scan(part, &mut |seen| checker.see(&seen))?;
-    let log_is_damaged = checker.log_is_damaged;
+    let tip = salvage::scan(part, &mut |event| checker.see(&event))?;
+    let is_whole = headers_hold && !checker.log_is_damaged;
     // Rows and their documents were looked at in turn; by file it is easier to read.
     let found = report.damage.get_mut(first..).unwrap_or_default();
     found.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
-    Ok(Found { log_is_damaged, headers_hold })
+    Ok(Found { tip, is_whole })
 }
 
 /// Counts bytes; names each file that is missing or too short.
@@ -200,18 +190,18 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn see(&mut self, seen: &Seen<'_>) -> Result<()> {
+    fn see(&mut self, seen: &LogEvent<'_>) -> Result<()> {
         match *seen {
-            Seen::Row { id, row, crc, doc } => {
+            LogEvent::Put { id, row, crc, doc, .. } => {
                 if let Some(live) = self.live.as_mut().filter(|_| self.mask.is_live(row)) {
                     live.rows.push((self.hasher.hash(id), live.place, row));
                 }
                 self.check_row(id, row, crc)?;
                 return self.check_line(id, row, doc);
             }
-            Seen::Commit(commit) => self.kind = self.kind.or(IdKind::from_byte(commit.kind)),
-            Seen::Damaged { ref bytes, ref rows } => self.add_batch(bytes, rows),
-            Seen::Unsure { id, at } => {
+            LogEvent::Commit(commit) => self.kind = self.kind.or(IdKind::from_byte(commit.kind)),
+            LogEvent::Damage { ref bytes, ref rows } => self.add_batch(bytes, rows),
+            LogEvent::Unsure { id, at } => {
                 self.in_log(
                     at,
                     Some(id),
@@ -219,20 +209,20 @@ impl Checker<'_> {
                     UNSURE,
                 );
             }
-            Seen::Deleted { id, at, sure: false } => {
+            LogEvent::Delete { id, at, sure: false } => {
                 self.in_log(at, Some(id), "a damaged batch seems to delete this id", MAY_RETURN);
             }
-            Seen::Lost { row } => {
+            LogEvent::Lost { row } => {
                 let (path, at) = (self.part.path("dat"), self.part.header.row_start(row.into()));
                 let consequence = if self.mask.is_live(row) { NAMELESS } else { DEAD };
                 self.report.add(&path, at, format!("the id of row {row} is lost"), consequence);
             }
-            Seen::Torn { bytes, .. } => self.report.tail_bytes += bytes,
-            Seen::Unreadable(ref bytes) => {
+            LogEvent::Torn { bytes, .. } => self.report.tail_bytes += bytes,
+            LogEvent::Unreadable(ref bytes) => {
                 let what = format!("{} bytes cannot be read", bytes.end - bytes.start);
                 self.in_log(bytes.start, None, what, IN_LOG);
             }
-            Seen::Deleted { .. } | Seen::Kill { .. } | Seen::Base(_) | Seen::Unlogged(_) => {}
+            LogEvent::Delete { .. } | LogEvent::Kill { .. } | LogEvent::Base(_) | LogEvent::Unlogged(_) => {}
         }
         Ok(())
     }

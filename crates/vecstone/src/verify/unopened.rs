@@ -9,11 +9,12 @@ use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::manifest::{Manifest, Sealed};
 use crate::id::IdKind;
+use crate::log::LogEvent;
 use crate::mask::Mask;
 use crate::open::read_del;
-use crate::repair::log::{self, Seen};
-use crate::repair::part::{Look, Part, look};
 use crate::repair::source::{self, Candidate};
+use crate::salvage;
+use crate::salvage::part::{Look, Part, look};
 use std::path::Path;
 
 const UNKNOWN: &str = "the store does not open; repair leaves this segment out";
@@ -143,8 +144,8 @@ fn check_to_the_end(
 ) -> Result<()> {
     part.cut_to_what_counts()?;
     let mut end = Sealed { idx_len: part.idx_len, dat_len: part.header.row_start(0), ..Sealed::default() };
-    log::scan(part, &mut |seen| {
-        if let Seen::Commit(commit) = seen {
+    salvage::scan(part, &mut |seen| {
+        if let LogEvent::Commit(commit) = seen {
             (end.dat_len, end.jsonl_len) = (commit.rows_end, commit.docs_end);
             kind = kind.or(IdKind::from_byte(commit.kind));
         }

@@ -1,6 +1,5 @@
-//! One segment to repair from: its files as they are, and how much of them counts.
+//! One segment that may be damaged: its files as they are, and how much of them counts.
 
-use super::log::Unknown;
 use crate::config::MAX_ROWS;
 use crate::directory;
 use crate::disk::{Dir, Open, is_no_file};
@@ -8,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::files::{Files, Named, with_suffix};
 use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::Sealed;
-use crate::format::record::{self, FILE_BYTES, FILE_SEQ_AT, FileRecord};
+use crate::format::record::{self, FILE_BYTES, FileRecord};
 use crate::id::{IdHasher, half};
 use crate::ids::{Doc, Ids};
 use crate::mask::Mask;
@@ -29,30 +28,38 @@ pub(crate) struct Part {
     pub(crate) jsonl_len: u64,
     pub(crate) ids: Option<Ids>,
     /// What its FILE record says; if that is damaged, what it may have said.
-    pub(super) starts: Vec<FileRecord>,
+    pub(crate) starts: Vec<FileRecord>,
     /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
     pub(crate) last_seq: u64,
-    pub(super) dead: Mask,
+    pub(crate) dead: Mask,
     /// Its rows may have been deleted, or be older versions: what says so is lost.
-    pub(super) doubtful: bool,
+    pub(crate) doubtful: bool,
     /// Rows that MANIFEST says it has, if it does not change any more.
-    pub(super) sealed_rows: Option<u64>,
+    pub(crate) sealed_rows: Option<u64>,
     /// Bytes behind `idx_len` that recovery would drop.
-    pub(super) cut: u64,
+    pub(crate) cut: u64,
     /// Its log is not all there, or does not end as it did when it was closed.
-    pub(super) lost_log: bool,
+    pub(crate) lost_log: bool,
     /// Its place in the order of writing is known.
-    pub(super) ordered: bool,
+    pub(crate) ordered: bool,
     stem: PathBuf,
 }
 
 /// The files of a segment by its number, as far as they are there.
 pub(crate) struct Look {
     pub(crate) stem: PathBuf,
-    pub(super) dat: Option<Named>,
-    pub(super) idx: Option<Named>,
-    pub(super) in_dat: Option<Header>,
-    pub(super) in_idx: Option<FileRecord>,
+    pub(crate) dat: Option<Named>,
+    pub(crate) idx: Option<Named>,
+    pub(crate) in_dat: Option<Header>,
+    pub(crate) in_idx: Option<FileRecord>,
+}
+
+#[cfg(test)]
+impl Look {
+    /// What both files say they are.
+    pub(crate) fn intact_header(&self) -> Option<Header> {
+        self.in_dat.filter(|header| self.in_idx.is_some_and(|file| file.header == *header))
+    }
 }
 
 impl Part {
@@ -61,27 +68,23 @@ impl Part {
         with_suffix(&self.stem, &format!(".{suffix}"))
     }
 
-    pub(super) fn rows_in_dat(&self) -> u64 {
+    pub(crate) fn rows_in_dat(&self) -> u64 {
         (self.dat_len.saturating_sub(HEADER_BYTES) / self.header.stride()).min(MAX_ROWS)
     }
 
-    /// More rows than this one file or the other has no room for: no record of a row is shorter than 13 bytes.
+    /// More rows than this one file or the other has no room for.
     pub(crate) fn most_rows(&self) -> u64 {
-        self.rows_in_dat().max(self.idx_len / 13).min(MAX_ROWS)
+        self.rows_in_dat().max(self.idx_len / record::LEAST_PUT).min(MAX_ROWS)
     }
 
-    pub(super) fn unsupported(&self, (what, found, supported): Unknown) -> Error {
-        Error::Unsupported { path: self.path("idx"), what, found, supported }
-    }
-
-    pub(super) fn of(dir: &Dir, look: Look, header: Header) -> Result<Part> {
+    pub(crate) fn of(dir: &Dir, look: Look, header: Header) -> Result<Part> {
         let ids = open(dir, look.stem.with_extension("ids"))?;
         let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
         Part::with(dir, look, header, ids)
     }
 
     /// Whether `.ids` says something else of a row that an intact batch tells of.
-    pub(super) fn contradicts(&self, hasher: IdHasher, id: &[u8], row: u32, crc: u32, doc: Doc) -> bool {
+    pub(crate) fn contradicts(&self, hasher: IdHasher, id: &[u8], row: u32, crc: u32, doc: Doc) -> bool {
         // A damaged page, and a row behind those of the file, contradict nothing.
         let said = self.ids.as_ref().and_then(|ids| ids.row(row).ok());
         said.is_some_and(|said| {
@@ -180,19 +183,14 @@ impl Part {
 fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
     let mut starts = vec![FileRecord { header, seq: 0, chain: [0; 16] }];
     let mut bytes = [0; FILE_BYTES];
-    if let Some(idx) = idx
-        && idx.read(&mut bytes, 0).is_ok()
-    {
-        let (mut seq, mut chain) = ([0; 8], [0; 16]);
-        seq.copy_from_slice(&bytes[FILE_SEQ_AT..FILE_SEQ_AT + 8]);
-        chain.copy_from_slice(&bytes[FILE_SEQ_AT + 8..FILE_SEQ_AT + 24]);
-        starts.push(FileRecord { header, seq: u64::from_le_bytes(seq), chain });
+    if idx.is_some_and(|idx| idx.read(&mut bytes, 0).is_ok()) {
+        starts.push(FileRecord::unchecked(&bytes, header));
     }
     starts
 }
 
 /// Opens a file to read; `None` if it is not there, or something else is.
-pub(super) fn open(dir: &Dir, path: PathBuf) -> Result<Option<Named>> {
+pub(crate) fn open(dir: &Dir, path: PathBuf) -> Result<Option<Named>> {
     match dir.open_file(&path, Open::Read) {
         Ok(file) => Ok(Some(Named { path, file })),
         Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => Ok(None),
