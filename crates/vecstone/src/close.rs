@@ -43,7 +43,7 @@ fn close_files(engine: &Engine) -> Result<()> {
         let was_clean = writer.pair.is_clean();
         // What the old `.ids` alone says is not handed on to a new one.
         let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(writer).is_ok();
-        writer.pair.close().map_err(|error| engine.failed(writer, error))?;
+        writer.pair.end_cleanly().map_err(|error| engine.failed(writer, error))?;
         if wanted && !std::mem::replace(&mut writer.closed, true) {
             let view = engine.published.load();
             // The next opening reads the log if this fails.

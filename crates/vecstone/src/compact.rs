@@ -13,11 +13,9 @@ use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
 use crate::format::record::{COMMIT_BYTES, FileRecord, LEAST_LOG_OF_ROW};
 use crate::id::{AsId, Id, IdRef};
-use crate::index::IdxMap;
 use crate::mask::Mask;
-use crate::pair::{Effects, Pair};
+use crate::pair::{Effects, VectorStorage};
 use crate::planted::{self, Bug};
-use crate::recover::Deleted;
 use crate::replace::{Replacement, check_room, files_of};
 use crate::segment::Segment;
 use crate::sync::{Instant, MutexGuard, thread};
@@ -124,7 +122,7 @@ struct Moved {
 
 /// A new segment in the making.
 struct Output {
-    pair: Pair,
+    pair: VectorStorage,
     segment: Segment,
     rows: u64,
 }
@@ -480,7 +478,7 @@ impl Engine {
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
         let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
-        let mut pair = Pair::create(&self.dir, &path, file, 0)?;
+        let mut pair = VectorStorage::create_in(&self.dir, &path, file, 0)?;
         let segment = pair
             .write_base(copy.view.seq, &copy.inputs)
             .and_then(|()| Segment::active(&self.dir, pair.files().clone(), header, None));
@@ -522,7 +520,7 @@ impl Engine {
             bytes += bytes_of(&end);
             let sealed = Some(end.clone());
             entries.push(SegmentEntry { number: identity.segment, salt: identity.salt, sealed });
-            let dat_map = Some(Arc::new(pair.files().dat.map(end.dat_len)?));
+            let dat_map = pair.dat_map().cloned();
             parts.push(SegmentView { segment: Arc::new(segment), rows, mask, dat_map, end });
         }
         let places = start..start + run.len();
@@ -580,13 +578,8 @@ fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64])
     let documents: Vec<_> = documents.iter().map(|text| Document::whole(text.as_deref())).collect();
     let first = output.rows;
     let batch = Batch::Rows { ids: &ids, vectors: &vectors, documents: &documents, dim };
-    let written = output.pair.write(batch, kind, &Effects::default());
-    output.pair.publish(&written)?;
-    let appended = written?;
-    let end = appended.tip.idx_end;
-    let idx = IdxMap { map: Arc::new(output.pair.files().idx.map(end)?), end };
-    let mut nobody = Mask::default();
-    output.segment.grow(&appended.rows, &[] as &[Deleted], &idx, &mut nobody);
+    let appended = output.pair.append_batch(batch, kind, &Effects::default())?;
+    output.segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut Mask::default());
     output.segment.set_jsonl(output.pair.files());
     output.rows = appended.tip.rows;
     Ok(first)

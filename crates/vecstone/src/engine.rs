@@ -17,7 +17,7 @@ use crate::lock::Lock;
 use crate::many::{FEW, Missing};
 use crate::mask::Mask;
 use crate::open::Opened;
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug, Hooks};
 use crate::segment::Segment;
 use crate::settings::Durability;
@@ -149,7 +149,7 @@ pub(crate) const EVERYTHING: u64 = u64::MAX;
 /// What only the writer's place needs.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    pub(crate) pair: Pair,
+    pub(crate) pair: VectorStorage,
     pub(crate) manifest: Manifest,
     /// What the `.del` file of each sealed segment says.
     pub(crate) in_del: HashMap<u64, Mask>,
@@ -203,9 +203,10 @@ impl Engine {
         lock: &Arc<Lock>,
         settings: Settings,
         opened: Opened,
-        pair: Pair,
+        mut pair: VectorStorage,
     ) -> Arc<Engine> {
         let Opened { manifest, view, in_del, active, claim, .. } = opened;
+        pair.share_maps(view.active().dat_map.clone(), view.active().segment.heap().map().clone());
         let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
         let state = State {

@@ -10,7 +10,7 @@ use crate::format::manifest::{MAX_SEGMENTS, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ, crc32c};
 use crate::mask::Mask;
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug};
 use crate::recover::Tip;
 use crate::segment::Segment;
@@ -31,14 +31,14 @@ pub(crate) struct Replacement {
     /// Files that it no longer names: removed once it is durable.
     pub(crate) obsolete: Vec<PathBuf>,
     /// The next active pair, if there is one.
-    pub(crate) pair: Option<Pair>,
+    pub(crate) pair: Option<VectorStorage>,
     /// Whether what is accepted and not yet written goes, too.
     pub(crate) clears: bool,
 }
 
 /// An empty segment that goes on where the active one ends, made and not yet named.
 struct Next {
-    pair: Pair,
+    pair: VectorStorage,
     entry: SegmentEntry,
     part: SegmentView,
 }
@@ -116,7 +116,7 @@ impl Engine {
         let tip = writer.pair.written();
         let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
         let path = directory::pair_path(&self.dir, number);
-        let pair = Pair::create(&self.dir, &path, file, writer.manifest.number + 1);
+        let pair = VectorStorage::create_in(&self.dir, &path, file, writer.manifest.number + 1);
         let pair = pair.map_err(Error::abandoned)?;
         let segment = Segment::active(&self.dir, pair.files().clone(), header, None);
         let segment = Arc::new(segment.inspect_err(|_| self.remove(&pair.made()))?);

@@ -3,13 +3,10 @@
 use super::{EVERYTHING, Engine, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_RECORDS;
-use crate::disk::Mapping;
 use crate::error::Result;
 use crate::id::{IdHasher, IdKind};
-use crate::index::IdxMap;
 use crate::pair::Effects;
 use crate::planted::{self, Bug};
-use crate::recover::Tip;
 use crate::view::View;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -123,25 +120,14 @@ impl Engine {
         if self.documents_are_over_with(writer, &effects) {
             return Ok(Outcome::SealFirst);
         }
-        let mut written = writer.pair.write(batch, kind, &effects);
-        let maps = match &written {
-            Ok(appended) => self.maps_for(&view, writer, &appended.tip),
-            Err(error) => Err(error.clone()),
-        };
-        if let Err(error) = &maps {
-            written = Err(error.clone());
-        }
-        if let Err(error) = writer.pair.publish(&written) {
-            return Err(self.failed(writer, error));
-        }
+        let appended = writer.pair.append_batch(batch, kind, &effects);
+        let appended = appended.map_err(|error| self.failed(writer, error))?;
         self.hooks.here("write");
-        let (appended, (dat_map, idx_map)) = (written?, maps?);
         let part = view.active_mut();
         let segment = part.segment.clone();
-        let idx = IdxMap { map: idx_map, end: appended.tip.idx_end };
-        segment.grow(&appended.rows, &appended.deletes, &idx, &mut part.mask);
+        segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut part.mask);
         part.move_to(&appended.tip);
-        part.dat_map = Some(dat_map);
+        part.dat_map = Some(appended.dat_map);
         (view.kind, view.seq) = (Some(kind), appended.tip.seq);
         segment.set_jsonl(writer.pair.files());
         writer.deletes += appended.deletes.len() as u64;
@@ -182,20 +168,6 @@ impl Engine {
         if tidy {
             self.tidy.notify_all();
         }
-    }
-
-    /// Mappings that reach the end of a batch that was just written.
-    fn maps_for(&self, view: &View, writer: &Writer, tip: &Tip) -> Result<(Arc<Mapping>, Arc<Mapping>)> {
-        let files = writer.pair.files();
-        let dat_len = writer.pair.header().row_start(tip.rows);
-        let part = view.active();
-        let dat = match &part.dat_map {
-            Some(map) if map.len() >= dat_len => map.clone(),
-            _ => Arc::new(files.dat.map_written(dat_len)?),
-        };
-        let old = part.segment.heap().map().clone();
-        let idx = if old.len() >= tip.idx_end { old } else { Arc::new(files.idx.map_written(tip.idx_end)?) };
-        Ok((dat, idx))
     }
 
     /// Whether the active segment is at a limit.

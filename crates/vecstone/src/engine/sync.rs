@@ -87,7 +87,7 @@ impl Engine {
     fn round(&self) -> Result<()> {
         let written = self.in_writers_place(|writer| {
             self.write_all(writer)?;
-            let pending = writer.pair.pending().map_err(|error| self.failed(writer, error))?;
+            let pending = writer.pair.begin_commit().map_err(|error| self.failed(writer, error))?;
             let (view, ops) = (self.published.load_full(), writer.ops);
             let Some(pending) = pending else {
                 self.became_durable(writer, view, ops, Duration::ZERO)?;
@@ -100,8 +100,7 @@ impl Engine {
         let synced = pending.sync();
         self.hooks.here("sync");
         self.in_writers_place(|writer| {
-            let noted = writer.pair.note(&synced).unwrap_or_default();
-            writer.pair.finish(pending, synced, noted).map_err(|error| self.failed(writer, error))?;
+            writer.pair.finish_commit(pending, synced).map_err(|error| self.failed(writer, error))?;
             self.became_durable(writer, view, ops, start.elapsed())
         })
     }
@@ -151,7 +150,7 @@ impl Engine {
         // Without LOCK the store is closed, and everything was asked.
         let Some(lock) = self.lock.upgrade() else { return Ok(()) };
         let Err(error) = lock.check() else { return Ok(()) };
-        if !error.stops_writing() || writer.pair.is_poisoned() {
+        if !error.stops_writing() || writer.pair.has_failed() {
             return Err(error);
         }
         if lock.has_a_name() {
@@ -199,7 +198,7 @@ impl Engine {
 
     /// After an error: if the files are in an unknown state now, writing stops and readers see what is durable.
     pub(crate) fn failed(&self, writer: &mut Writer, error: Error) -> Error {
-        if !writer.pair.is_poisoned() {
+        if !writer.pair.has_failed() {
             return error;
         }
         let mut state = self.state();
