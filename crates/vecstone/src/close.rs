@@ -30,19 +30,19 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
 
 fn close_files(engine: &Engine) -> Result<()> {
     engine.hooks.here("close");
-    let untouched = engine.in_writers_place(|writer| Ok(writer.pair.is_clean()))?;
+    let untouched = engine.with_writer_lock(|writer| Ok(writer.pair.is_clean()))?;
     if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_lost_ids()) {
         engine.index_sealed(false);
     }
     let flushed = engine.flush().inspect_err(|error| engine.set_back(error.clone()));
     // Nobody is left who would try again.
     flushed.map_err(|error| error.kept(false))?;
-    engine.in_both_places(|writer| {
-        engine.write_all(writer)?;
-        engine.stop_if_moved(writer)?;
+    engine.with_sync_permit(|permit, writer| {
+        engine.write_all(permit, writer)?;
+        engine.stop_if_moved(permit, writer)?;
         let was_clean = writer.pair.is_clean();
         // What the old `.ids` alone says is not handed on to a new one.
-        let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(writer).is_ok();
+        let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(permit, writer).is_ok();
         writer.pair.end_cleanly().map_err(|error| engine.failed(writer, error))?;
         if wanted && !std::mem::replace(&mut writer.closed, true) {
             let view = engine.published.load();
@@ -134,7 +134,7 @@ impl Engine {
 
     /// Puts another handle of a sealed segment in the place of the one that is there.
     fn renew(&self, renewed: Segment) -> Result<()> {
-        self.in_writers_place(|writer| {
+        self.with_writer_lock(|writer| {
             let mut view = View::clone(&self.published.load());
             let Some(place) = view.place_of(renewed.number()) else {
                 // Cleared, or compacted, meanwhile.

@@ -5,7 +5,7 @@
 use crate::batch::Batch;
 use crate::directory;
 use crate::document::Document;
-use crate::engine::{Engine, Writer};
+use crate::engine::{Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
 use crate::format::Identity;
@@ -339,15 +339,15 @@ impl Engine {
 
     /// Seals the active segment if its rows are to be compacted.
     fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
-        self.in_both_places(|writer| {
-            self.write_all(writer)?;
+        self.with_sync_permit(|permit, writer| {
+            self.write_all(permit, writer)?;
             if writer.claim.is_some() {
                 // A compaction leaves out what is dead: that has to be what the logs say.
-                self.settle_all(writer)?;
-                self.confirm(writer)?;
+                self.sync_log_end(permit, writer)?;
+                self.confirm(permit, writer)?;
             }
             let view = self.published.load();
-            if wanted(view.active()) { self.seal(writer) } else { Ok(()) }
+            if wanted(view.active()) { self.seal(permit, writer) } else { Ok(()) }
         })
     }
 
@@ -364,26 +364,26 @@ impl Engine {
         let run = first..first + numbers.len();
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
-        self.in_writers_place(|writer| check_room(&writer.manifest, 1))?;
+        self.with_writer_lock(|writer| check_room(&writer.manifest, 1))?;
         before.segments[run.clone()].iter().try_for_each(|part| self.confirm_sealed(&part.segment))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         self.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
-            self.in_both_places(|writer| {
+            self.with_sync_permit(|permit, writer| {
                 if gone() {
                     return Err(Error::Cancelled);
                 }
-                self.write_all(writer)?;
-                self.settle_all(writer)?;
+                self.write_all(permit, writer)?;
+                self.sync_log_end(permit, writer)?;
                 self.hooks.here("swap");
-                self.swap(writer, &before, run.clone(), outputs, &moved, made.clone())
+                self.swap(permit, writer, &before, run.clone(), outputs, &moved, made.clone())
             })
         });
         let Ok(after) = outcome else {
             // Nothing names them, unless it is unknown which MANIFEST counts: then writing stopped, and opening decides.
-            let goes_on = self.in_writers_place(|writer| writer.pair.check_writable());
+            let goes_on = self.with_writer_lock(|writer| writer.pair.check_writable());
             if goes_on.is_ok() {
                 self.remove(&made);
             }
@@ -490,6 +490,7 @@ impl Engine {
     /// Returns the bytes of the outputs.
     fn swap(
         &self,
+        permit: &SyncPermit<'_>,
         writer: &mut Writer,
         before: &View,
         run: Range<usize>,
@@ -535,7 +536,11 @@ impl Engine {
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
-        self.replace(writer, Replacement { manifest, view, made, obsolete, pair: None, clears: false })?;
+        self.replace(
+            permit,
+            writer,
+            Replacement { manifest, view, made, obsolete, pair: None, clears: false },
+        )?;
         Ok(bytes)
     }
 }

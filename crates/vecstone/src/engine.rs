@@ -35,11 +35,12 @@ use std::time::Duration;
 mod commit;
 mod documents;
 mod erase;
-mod places;
+mod guards;
 mod resolve;
 mod sync;
 
 use documents::Lost;
+pub(crate) use guards::SyncPermit;
 
 /// The writing half of an open store.
 #[derive(Debug)]

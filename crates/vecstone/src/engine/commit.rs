@@ -1,6 +1,6 @@
 //! Groups of accepted changes become commits: which rows die is found out, everything is written, readers see it.
 
-use super::{EVERYTHING, Engine, Writer};
+use super::{EVERYTHING, Engine, SyncPermit, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_RECORDS;
 use crate::error::Result;
@@ -25,23 +25,26 @@ pub(super) enum Outcome {
 }
 
 impl Engine {
-    /// Runs `write` in the writer's place; where it finds that the segment has to be sealed first (`None`), seals it,
-    /// which needs the sync place too, and runs it again before anybody else writes to the next one: a batch that fills
-    /// a segment alone would never find one empty.
-    pub(super) fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
+    /// Runs `write` under the writer's lock. Where it finds that the segment has to be sealed first (`None`), seals it,
+    /// which needs the sync permit too, and runs it again before another thread writes to the next one: a batch that
+    /// fills a segment alone would never find one empty.
+    pub(super) fn with_writer<T>(
+        &self,
+        mut write: impl FnMut(&mut Writer) -> Result<Option<T>>,
+    ) -> Result<T> {
         loop {
             let mut full = 0;
-            let done = self.in_writers_place(|writer| {
+            let done = self.with_writer_lock(|writer| {
                 full = writer.pair.header().identity.segment;
                 write(writer)
             })?;
             if let Some(done) = done {
                 return Ok(done);
             }
-            let done = self.in_both_places(|writer| {
+            let done = self.with_sync_permit(|permit, writer| {
                 // Somebody else may have sealed it meanwhile.
                 if writer.pair.header().identity.segment == full {
-                    self.seal(writer)?;
+                    self.seal(permit, writer)?;
                 }
                 write(writer)
             })?;
@@ -54,14 +57,14 @@ impl Engine {
     /// Writes what is in the buffer now.
     pub(crate) fn drain(&self) -> Result<()> {
         let ops = self.state().buffer.next();
-        self.in_turn(|writer| Ok((self.write_until(writer, ops)? == Outcome::Written).then_some(())))
+        self.with_writer(|writer| Ok((self.write_until(writer, ops)? == Outcome::Written).then_some(())))
     }
 
-    /// Writes everything accepted until now; in the sync place, so that segments can be sealed.
-    pub(crate) fn write_all(&self, writer: &mut Writer) -> Result<()> {
+    /// Writes everything accepted until now, into as many segments as it takes.
+    pub(crate) fn write_all(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         let ops = self.state().buffer.next();
         while self.write_until(writer, ops)? == Outcome::SealFirst {
-            self.seal(writer)?;
+            self.seal(permit, writer)?;
         }
         Ok(())
     }
@@ -69,7 +72,7 @@ impl Engine {
     /// Writes a batch from where it lies, after all that was accepted before; returns its sequence.
     pub(super) fn write_past_buffer(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
         let ops = self.state().buffer.next();
-        self.in_turn(|writer| {
+        self.with_writer(|writer| {
             // The store may have been cleared since the batch was accepted, and its kind be another now.
             Self::settle_kind(&mut self.state(), kind)?;
             if self.write_until(writer, ops)? == Outcome::SealFirst {

@@ -69,7 +69,7 @@ impl Engine {
             self.start_threads(&mut state);
             state.buffer.next()
         };
-        let seq = self.in_turn(|writer| {
+        let seq = self.with_writer(|writer| {
             let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
             let changed = self.changed(&view, ids, documents, merges)?;
             self.write_changed(writer, &view, &changed)

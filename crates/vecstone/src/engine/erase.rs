@@ -99,7 +99,7 @@ impl Engine {
         let mut deleted = 0;
         loop {
             let ops = self.state().buffer.next();
-            let erased = self.in_turn(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
+            let erased = self.with_writer(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
             deleted += erased.ids;
             if !erased.full || planted::is(Bug::OneBatchOnly) {
                 self.settle(Goal { ops: 0, seq: erased.seq }, durability)?;
@@ -129,7 +129,7 @@ impl Engine {
     /// Deletes those of different ids that are there; returns how many.
     pub(crate) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
         let accepted = self.state().buffer.next();
-        let (deleted, seq) = self.in_turn(|writer| {
+        let (deleted, seq) = self.with_writer(|writer| {
             let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
             let mut there = Vec::new();
             for op in ops {

@@ -1,7 +1,6 @@
 //! Making durable what is written, for all who wait for it at once.
 
-use super::places::SyncPlace;
-use super::{Engine, Goal, State, Writer};
+use super::{Engine, Goal, State, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::sync::{Instant, MutexGuard, caught};
 use crate::view::View;
@@ -53,19 +52,18 @@ impl Engine {
         }
     }
 
-    /// Takes the sync place, which is free, and makes a round for all who are waiting.
+    /// Takes the sync permit, which is free, and commits for all who are waiting.
     fn lead(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
-        state.syncing = true;
-        let _place = SyncPlace(self);
+        let permit = SyncPermit::take(self, &mut state);
         let mut state = self.wait_for_company(state);
         let served = std::mem::take(&mut state.arrived);
         drop(state);
-        let round = self.guarded(|| self.round());
+        let outcome = self.guarded(|| self.group_commit(&permit));
         let mut state = self.state();
         // All of them may come back before the next sync.
         state.company = served + state.arrived;
         drop(state);
-        round
+        outcome
     }
 
     /// A leader that had company in the last sync gives it a moment to come back: at most a quarter of that sync.
@@ -83,14 +81,14 @@ impl Engine {
         state
     }
 
-    /// Writes what is accepted and syncs what is written; in the sync place.
-    fn round(&self) -> Result<()> {
-        let written = self.in_writers_place(|writer| {
-            self.write_all(writer)?;
+    /// Writes what is accepted and syncs what is written. The next group may be written while the disk syncs.
+    fn group_commit(&self, permit: &SyncPermit<'_>) -> Result<()> {
+        let written = self.with_writer_lock(|writer| {
+            self.write_all(permit, writer)?;
             let pending = writer.pair.begin_commit().map_err(|error| self.failed(writer, error))?;
             let (view, ops) = (self.published.load_full(), writer.ops);
             let Some(pending) = pending else {
-                self.became_durable(writer, view, ops, Duration::ZERO)?;
+                self.became_durable(permit, writer, view, ops, Duration::ZERO)?;
                 return Ok(None);
             };
             Ok(Some((pending, view, ops)))
@@ -99,9 +97,9 @@ impl Engine {
         let start = Instant::now();
         let synced = pending.sync();
         self.hooks.here("sync");
-        self.in_writers_place(|writer| {
+        self.with_writer_lock(|writer| {
             writer.pair.finish_commit(pending, synced).map_err(|error| self.failed(writer, error))?;
-            self.became_durable(writer, view, ops, start.elapsed())
+            self.became_durable(permit, writer, view, ops, start.elapsed())
         })
     }
 
@@ -112,12 +110,13 @@ impl Engine {
     /// As [`stop_if_moved`](Self::stop_if_moved): nothing is announced then.
     pub(crate) fn became_durable(
         &self,
+        permit: &SyncPermit<'_>,
         writer: &mut Writer,
         view: Arc<View>,
         ops: u64,
         took: Duration,
     ) -> Result<()> {
-        self.stop_if_moved(writer)?;
+        self.stop_if_moved(permit, writer)?;
         let mut state = self.state();
         self.hooks.here("durable");
         state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
@@ -135,7 +134,7 @@ impl Engine {
             .map(|(_, waker)| waker)
             .collect();
         drop(state);
-        // Those who wait without a future are woken when the sync place is free.
+        // Those who wait without a future are woken when the sync permit is free.
         wake(woken);
         Ok(())
     }
@@ -146,7 +145,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::StoreMoved`], [`Error::LockRemoved`]; [`Error::Io`] if nobody can tell now: it is asked again.
-    pub(crate) fn stop_if_moved(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn stop_if_moved(&self, _: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         // Without LOCK the store is closed, and everything was asked.
         let Some(lock) = self.lock.upgrade() else { return Ok(()) };
         let Err(error) = lock.check() else { return Ok(()) };
@@ -168,7 +167,9 @@ impl Engine {
     /// The same for a caller that has nothing to wait for.
     pub(crate) fn check_place(&self) -> Result<()> {
         match self.lock.upgrade().map_or(Ok(()), |lock| lock.check()) {
-            Err(error) if error.stops_writing() => self.in_both_places(|writer| self.stop_if_moved(writer)),
+            Err(error) if error.stops_writing() => {
+                self.with_sync_permit(|permit, writer| self.stop_if_moved(permit, writer))
+            }
             checked => checked,
         }
     }
