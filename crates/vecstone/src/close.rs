@@ -1,7 +1,7 @@
 //! What ends a writer's work, and what makes the next opening fast.
 
 use crate::disk::{Dir, Open};
-use crate::engine::{Engine, Writer};
+use crate::engine::{Drain, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::manifest::Sealed;
@@ -143,7 +143,7 @@ impl Engine {
             };
             let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
             (part.segment, part.dat_map) = (renewed.clone(), None);
-            self.publish(writer, view, None);
+            self.publish(writer, view, Drain::Nothing);
             // The same rows: only the table in memory goes.
             if writer.falls_back_to_sealed(&renewed) {
                 writer.renew(&renewed);

@@ -5,7 +5,7 @@
 use crate::batch::Batch;
 use crate::directory;
 use crate::document::Document;
-use crate::engine::{Engine, SyncPermit, Writer};
+use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
 use crate::format::Identity;
@@ -539,7 +539,7 @@ impl Engine {
         self.replace(
             permit,
             writer,
-            Replacement { manifest, view, made, obsolete, pair: None, clears: false },
+            Replacement { manifest, view, made, obsolete, pair: None, drain: Drain::Nothing },
         )?;
         Ok(bytes)
     }

@@ -2,7 +2,7 @@
 //! anything that cannot be rebuilt.
 
 use crate::disk::Dir;
-use crate::engine::{Engine, SyncPermit, Writer};
+use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::id::IdHasher;
@@ -89,7 +89,7 @@ impl Engine {
         apply_kills(&mut view, &found, &files)?;
         kill_older(&mut view, &found)?;
         writer.deletes = found.deletes.len() as u64;
-        self.publish(writer, view, None);
+        self.publish(writer, view, Drain::Nothing);
         self.fall_back_to_published(writer);
         Ok(())
     }

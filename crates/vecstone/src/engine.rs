@@ -39,6 +39,7 @@ mod guards;
 mod resolve;
 mod sync;
 
+pub(crate) use commit::Drain;
 use documents::Lost;
 pub(crate) use guards::SyncPermit;
 
@@ -104,10 +105,7 @@ pub(crate) struct State {
     pub(crate) dirty_since: Option<Instant>,
     /// Somebody wants the background to sync now.
     pub(crate) urgent: bool,
-    /// Writing stopped.
-    failure: Option<Arc<Error>>,
-    /// The last try to write in the background failed; the next one may not.
-    pub(crate) setback: Option<Error>,
+    pub(crate) health: Health,
     /// Callers that came for a sync since the last one began, how many there may be, and how long it took.
     arrived: usize,
     company: usize,
@@ -119,14 +117,86 @@ pub(crate) struct State {
     pub(crate) untidy: bool,
     last_sync: Duration,
     wakers: Vec<(Goal, Waker)>,
-    pub(crate) closing: bool,
+    pub(crate) lifecycle: Lifecycle,
     overlay: Option<Overlay>,
     /// What was published when the first change in the buffer was accepted, for a planted bug.
     #[cfg(test)]
     seen: Option<Arc<View>>,
-    pub(crate) started: bool,
+    pub(crate) workers: Workers,
+}
+
+/// Whether what is accepted reaches the files.
+#[derive(Debug)]
+pub(crate) enum Health {
+    Good,
+    /// The last try in the background failed; the next one may not.
+    BackgroundError(Error),
+    /// Writing stopped for good.
+    Failed(Arc<Error>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifecycle {
+    Open,
+    Closing,
+}
+
+/// The threads in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// The settings want none: calls do their work.
+    None,
+    /// The first write starts them.
+    NotStarted,
+    Running,
     /// The system refused a thread: calls do its work.
-    pub(crate) alone: bool,
+    Lacking,
+}
+
+impl Workers {
+    /// Whether a call must not wait for the background.
+    pub(crate) fn are_missing(self) -> bool {
+        matches!(self, Workers::None | Workers::Lacking)
+    }
+}
+
+impl State {
+    /// Refuses to write where nothing can be written any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match (&self.health, self.lifecycle) {
+            (Health::Failed(first), _) => Err(Error::Poisoned { first: first.clone() }),
+            (_, Lifecycle::Closing) => Err(Error::Closed),
+            (_, Lifecycle::Open) => Ok(()),
+        }
+    }
+
+    /// Refuses to write where nothing can be written any more, or could not be a moment ago.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        match &self.health {
+            Health::BackgroundError(error) => Err(error.clone().kept(false)),
+            Health::Good | Health::Failed(_) => Ok(()),
+        }
+    }
+
+    /// Why writing stopped, if it did.
+    pub(crate) fn check_health(&self) -> Result<()> {
+        match &self.health {
+            Health::Failed(first) => Err(Error::Poisoned { first: first.clone() }),
+            Health::Good | Health::BackgroundError(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.health, Health::Failed(_))
+    }
+
+    /// What the background could not write is written.
+    fn recover(&mut self) {
+        if let Health::BackgroundError(_) = self.health {
+            self.health = Health::Good;
+        }
+    }
 }
 
 /// A point that durability can reach.
@@ -143,9 +213,6 @@ impl Goal {
         self.ops <= durable.ops && self.seq <= durable.seq
     }
 }
-
-/// The end of the buffer, wherever it is by then, in ops.
-pub(crate) const EVERYTHING: u64 = u64::MAX;
 
 /// What only the writer's place needs.
 #[derive(Debug)]
@@ -217,8 +284,7 @@ impl Engine {
             syncing: false,
             dirty_since: None,
             urgent: false,
-            failure: None,
-            setback: None,
+            health: Health::Good,
             arrived: 0,
             expecting: false,
             crowd: 0,
@@ -226,12 +292,11 @@ impl Engine {
             company: 0,
             last_sync: Duration::ZERO,
             wakers: Vec::new(),
-            closing: false,
+            lifecycle: Lifecycle::Open,
             overlay: None,
             #[cfg(test)]
             seen: None,
-            started: false,
-            alone: !settings.background,
+            workers: if settings.background { Workers::NotStarted } else { Workers::None },
         };
         Arc::new_cyclic(|me| Engine {
             me: me.clone(),
@@ -283,25 +348,8 @@ impl Engine {
 
     // ---- accepting ----
 
-    /// Refuses to write where nothing can be written any more, or could not be a moment ago.
-    pub(crate) fn check_writable(&self, state: &State) -> Result<()> {
-        self.check_open(state)?;
-        state.setback.clone().map_or(Ok(()), |error| Err(error.kept(false)))
-    }
-
-    /// Refuses to write where nothing can be written any more.
-    pub(crate) fn check_open(&self, state: &State) -> Result<()> {
-        if let Some(first) = &state.failure {
-            return Err(Error::Poisoned { first: first.clone() });
-        }
-        if state.closing {
-            return Err(Error::Closed);
-        }
-        Ok(())
-    }
-
     /// Refuses a kind that is not the store's; the first batch decides.
-    fn settle_kind(state: &mut State, kind: IdKind) -> Result<()> {
+    fn check_id_kind(state: &mut State, kind: IdKind) -> Result<()> {
         match *state.kind.get_or_insert(kind) {
             expected if expected == kind => Ok(()),
             expected => Err(Error::IdKind { expected, found: kind }),
@@ -334,10 +382,10 @@ impl Engine {
     pub(crate) fn try_write(&self, op: &Op<'_>, bytes: u64) -> Result<Option<()>> {
         let change = op.change(self.schema.hasher());
         let Ok(state) = self.state.try_lock() else { return Ok(None) };
-        self.check_writable(&state)?;
+        state.check_writable()?;
         let limit = self.settings.buffer_bytes;
         let fits = bytes <= limit / 4 && state.buffer.bytes() + bytes <= limit;
-        if !fits || (self.settings.background && !state.started) {
+        if !fits || state.workers == Workers::NotStarted {
             return Ok(None);
         }
         self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| {
@@ -362,12 +410,12 @@ impl Engine {
     pub(crate) fn room(&self, bytes: u64) -> Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         loop {
-            self.check_writable(&state)?;
+            state.check_writable()?;
             if state.buffer.is_empty() || state.buffer.bytes() + bytes <= self.settings.buffer_bytes {
                 return Ok(state);
             }
             self.start_threads(&mut state);
-            if !state.alone {
+            if !state.workers.are_missing() {
                 self.work.notify_all();
                 state.crowd += 1;
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -403,7 +451,7 @@ impl Engine {
         durability: Durability,
         push: impl FnOnce(&mut Buffer),
     ) -> Result<Goal> {
-        Self::settle_kind(&mut state, kind)?;
+        Self::check_id_kind(&mut state, kind)?;
         push(&mut state.buffer);
         self.hooks.here("accept");
         #[cfg(test)]
@@ -413,9 +461,7 @@ impl Engine {
         let goal = Goal { ops: state.buffer.next(), seq: 0 };
         self.buffered.store(goal.ops - state.buffer.first(), Ordering::Release);
         let half_full = state.buffer.bytes() > self.settings.buffer_bytes / 2;
-        if !state.started {
-            self.start_threads(&mut state);
-        }
+        self.start_threads(&mut state);
         if self.settings.background && durability == Durability::Buffered {
             if state.dirty_since.is_none() {
                 state.dirty_since = Some(Instant::now());
@@ -431,11 +477,11 @@ impl Engine {
     pub(crate) fn stream(&self, batch: Batch<'_>, kind: IdKind, durability: Durability) -> Result<()> {
         {
             let mut state = self.state();
-            self.check_writable(&state)?;
-            Self::settle_kind(&mut state, kind)?;
+            state.check_writable()?;
+            Self::check_id_kind(&mut state, kind)?;
             self.start_threads(&mut state);
         }
-        let seq = self.write_past_buffer(batch, kind)?;
+        let seq = self.write_unbuffered(batch, kind)?;
         self.settle(Goal { ops: 0, seq }, durability)
     }
 
@@ -595,9 +641,5 @@ impl Engine {
     /// What is published was durable when it was published, and nobody has written since.
     pub(crate) fn fall_back_to_published(&self, writer: &mut Writer) {
         writer.durable_view = self.published.load_full();
-    }
-
-    pub(crate) fn has_failed(&self, state: &State) -> bool {
-        state.failure.is_some()
     }
 }

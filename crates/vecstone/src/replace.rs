@@ -2,7 +2,7 @@
 
 use crate::directory;
 use crate::disk::{Dir, Open};
-use crate::engine::{EVERYTHING, Engine, SyncPermit, Writer};
+use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
@@ -32,8 +32,8 @@ pub(crate) struct Replacement {
     pub(crate) obsolete: Vec<PathBuf>,
     /// The next active pair, if there is one.
     pub(crate) pair: Option<VectorStorage>,
-    /// Whether what is accepted and not yet written goes, too.
-    pub(crate) clears: bool,
+    /// What leaves the buffer then.
+    pub(crate) drain: Drain,
 }
 
 /// An empty segment that goes on where the active one ends, made and not yet named.
@@ -70,7 +70,7 @@ impl Engine {
         manifest.segments.push(entry);
         view.segments.push(part);
         let (made, pair) = (pair.made(), Some(pair));
-        let new = Replacement { manifest, view, made, obsolete: Vec::new(), pair, clears: false };
+        let new = Replacement { manifest, view, made, obsolete: Vec::new(), pair, drain: Drain::Nothing };
         self.replace(permit, writer, new)
     }
 
@@ -82,7 +82,7 @@ impl Engine {
     pub(crate) fn clear(&self) -> Result<()> {
         self.with_sync_permit(|permit, writer| {
             // What could not be written is to go: that is no reason to refuse.
-            self.check_open(&self.state())?;
+            self.state().check_open()?;
             check_room(&writer.manifest, 1)?;
             // M1 has nothing to sync: what is in the old log counts with it, or not at all.
             let Next { pair, entry, part } = self.next_segment(writer)?;
@@ -100,9 +100,12 @@ impl Engine {
                 segments: vec![part],
                 ..View::empty(self.schema, self.dir.clone())
             };
-            let clears = !planted::is(Bug::ClearFilesOnly);
+            let drain = match () {
+                () if planted::is(Bug::ClearFilesOnly) => Drain::Nothing,
+                () => Drain::Everything,
+            };
             let (made, pair) = (pair.made(), Some(pair));
-            self.replace(permit, writer, Replacement { manifest, view, made, obsolete, pair, clears })?;
+            self.replace(permit, writer, Replacement { manifest, view, made, obsolete, pair, drain })?;
             writer.claim = None;
             Ok(())
         })
@@ -195,7 +198,7 @@ impl Engine {
         }
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
-        self.publish(writer, new.view, new.clears.then_some(EVERYTHING));
+        self.publish(writer, new.view, new.drain);
         let ops = writer.ops();
         let view = self.published.load_full();
         // Whether or not it can be announced: MANIFEST is durable, and no error goes back behind it.

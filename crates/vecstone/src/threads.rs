@@ -2,7 +2,7 @@
 //! indexes and compacts. They start with the first write and end with the store.
 
 use crate::disk::fork;
-use crate::engine::Engine;
+use crate::engine::{Engine, Health, Lifecycle, Workers};
 use crate::error::Error;
 use crate::sync::{Instant, thread};
 use std::sync::PoisonError;
@@ -22,10 +22,10 @@ const IDLE: Duration = Duration::from_secs(2);
 impl Engine {
     /// Starts the threads, once. Without them (the system refuses) calls do the work themselves when they must.
     pub(crate) fn start_threads(&self, state: &mut crate::engine::State) {
-        if state.started || !self.settings.background {
+        if state.workers != Workers::NotStarted {
             return;
         }
-        state.started = true;
+        state.workers = Workers::Running;
         let Some(engine) = self.me() else { return };
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs: [(&str, Job); 3] =
@@ -37,14 +37,14 @@ impl Engine {
                 .spawn(fork::between_forks(move || run(&engine, job)))
             {
                 Ok(thread) => threads.push(thread),
-                Err(_) => state.alone = true,
+                Err(_) => state.workers = Workers::Lacking,
             }
         }
     }
 
     /// Ends the threads and waits for them.
     pub(crate) fn stop_threads(&self) {
-        self.state().closing = true;
+        self.state().lifecycle = Lifecycle::Closing;
         self.stop.store(true, Ordering::Relaxed);
         self.work.notify_all();
         self.tidy.notify_all();
@@ -60,7 +60,9 @@ impl Engine {
         let mut state = self.state();
         // Unless somebody else made everything durable meanwhile: nobody would try again.
         if !error.stops_writing() && !self.is_settled(&state) {
-            state.setback = Some(error);
+            if !state.has_failed() {
+                state.health = Health::BackgroundError(error);
+            }
             state.dirty_since.get_or_insert_with(Instant::now);
         }
         drop(state);
@@ -82,7 +84,7 @@ fn run(engine: &Engine, job: Job) {
 fn write(engine: &Engine) {
     let half = engine.settings.buffer_bytes / 2;
     let mut state = engine.state();
-    while !state.closing {
+    while state.lifecycle == Lifecycle::Open {
         if state.buffer.bytes() <= half || state.buffer.is_empty() {
             state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
@@ -94,7 +96,7 @@ fn write(engine: &Engine) {
             thread::sleep(RETRY);
         }
         state = engine.state();
-        if engine.has_failed(&state) {
+        if state.has_failed() {
             return;
         }
     }
@@ -103,7 +105,7 @@ fn write(engine: &Engine) {
 /// Makes durable what was accepted, within the flush interval.
 fn flush(engine: &Engine) {
     let mut state = engine.state();
-    while !state.closing {
+    while state.lifecycle == Lifecycle::Open {
         let due = state.dirty_since.map(|since| since + engine.settings.flush_interval);
         let now = Instant::now();
         let wait = match due {
@@ -128,7 +130,7 @@ fn flush(engine: &Engine) {
             thread::sleep(RETRY);
         }
         state = engine.state();
-        if engine.has_failed(&state) {
+        if state.has_failed() {
             return;
         }
     }
@@ -138,7 +140,7 @@ fn flush(engine: &Engine) {
 fn tidy(engine: &Engine) {
     let wait = |state, time| engine.tidy.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
     let mut state = engine.state();
-    while !state.closing {
+    while state.lifecycle == Lifecycle::Open {
         if !std::mem::take(&mut state.untidy) {
             state = wait(state, IDLE);
             state.untidy |= engine.has_just_lost_ids();

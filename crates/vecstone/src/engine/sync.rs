@@ -1,6 +1,6 @@
 //! Making durable what is written, for all who wait for it at once.
 
-use super::{Engine, Goal, State, SyncPermit, Writer};
+use super::{Engine, Goal, Health, Lifecycle, State, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::sync::{Instant, MutexGuard, caught};
 use crate::view::View;
@@ -13,10 +13,8 @@ impl Engine {
     /// What has to be durable for everything accepted until now to be, unless writing stopped.
     pub(crate) fn goal(&self) -> Result<Goal> {
         let state = self.state();
-        match &state.failure {
-            Some(first) => Err(Error::Poisoned { first: first.clone() }),
-            None => Ok(Goal { ops: state.buffer.next(), seq: self.published.load().seq }),
-        }
+        state.check_health()?;
+        Ok(Goal { ops: state.buffer.next(), seq: self.published.load().seq })
     }
 
     /// Returns when everything accepted until now is durable.
@@ -39,9 +37,7 @@ impl Engine {
                 return if waited { Ok(()) } else { self.check_place() };
             }
             waited = true;
-            if let Some(first) = &state.failure {
-                return Err(Error::Poisoned { first: first.clone() });
-            }
+            state.check_health()?;
             if state.syncing {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -123,7 +119,8 @@ impl Engine {
         writer.durable_view = view;
         state.last_sync = took;
         if self.is_settled(&state) {
-            (state.dirty_since, state.setback) = (None, None);
+            state.dirty_since = None;
+            state.recover();
         } else if state.dirty_since.is_some() {
             state.dirty_since = Some(Instant::now());
         }
@@ -203,8 +200,8 @@ impl Engine {
             return error;
         }
         let mut state = self.state();
-        if state.failure.is_none() {
-            state.failure = Some(Arc::new(error.clone()));
+        if !state.has_failed() {
+            state.health = Health::Failed(Arc::new(error.clone()));
             state.buffer.reset();
             self.buffered.store(0, Ordering::Release);
             self.published.store(writer.durable_view.clone());
@@ -226,15 +223,14 @@ impl Engine {
             drop(state);
             return Some(self.check_place());
         }
-        if let Some(first) = &state.failure {
-            return Some(Err(Error::Poisoned { first: first.clone() }));
-        }
-        if let Some(error) = &state.setback {
-            return Some(Err(error.clone().kept(true)));
+        match &state.health {
+            Health::Failed(first) => return Some(Err(Error::Poisoned { first: first.clone() })),
+            Health::BackgroundError(error) => return Some(Err(error.clone().kept(true))),
+            Health::Good => {}
         }
         self.start_threads(&mut state);
-        if state.alone {
-            // Nobody else would do it.
+        if state.workers.are_missing() {
+            // No thread would do it.
             drop(state);
             return Some(self.wait_for(goal));
         }
@@ -242,8 +238,8 @@ impl Engine {
         if !state.wakers.iter().any(|(known, other)| *known == goal && other.will_wake(waker)) {
             state.wakers.push((goal, waker.clone()));
         }
-        if state.closing {
-            // Closing flushes, and wakes whoever waits.
+        if state.lifecycle == Lifecycle::Closing {
+            // Closing flushes, and wakes all who wait.
             return None;
         }
         state.urgent = true;

@@ -296,7 +296,7 @@ impl VectorStore {
         };
         let durability = durability.unwrap_or(engine.settings.durability);
         let Some(kind) = batch.kind() else {
-            engine.check_writable(&engine.state())?;
+            engine.state().check_writable()?;
             return engine.settle(engine.goal()?, durability);
         };
         engine.write(batch, kind, durability)
