@@ -29,19 +29,19 @@ use crate::view::View;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::Waker;
-use std::time::Duration;
 
 mod commit;
 mod documents;
 mod erase;
+mod group_commit;
 mod guards;
 mod resolve;
 mod sync;
 
 pub(crate) use commit::Drain;
 use documents::Lost;
-pub(crate) use guards::SyncPermit;
+use group_commit::GroupCommit;
+pub(crate) use group_commit::{DurabilityTarget, SyncPermit};
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -56,12 +56,9 @@ pub(crate) struct Engine {
     /// Ops in the buffer: readers look into it only if there are any.
     buffered: AtomicU64,
     state: Mutex<State>,
-    /// Something became durable, or failed; the sync place is free.
-    pub(crate) changed: Condvar,
+    pub(crate) commits: GroupCommit,
     /// The buffer has room, or will have none.
     pub(crate) room: Condvar,
-    /// Those for whom a leader waits are there.
-    company: Condvar,
     /// There is something to do in the background.
     pub(crate) work: Condvar,
     /// A batch was written.
@@ -91,32 +88,21 @@ pub(crate) struct Engine {
     pub(crate) hooks: Hooks,
 }
 
-/// What is accepted, written, durable.
+/// What is accepted and not yet written.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) buffer: Buffer,
     /// Kind of the ids, fixed by the first batch that was accepted.
     pub(crate) kind: Option<IdKind>,
-    /// What was synced.
-    durable: Goal,
-    /// Somebody holds the sync place.
-    syncing: bool,
     /// When the first change was accepted that is not durable yet.
     pub(crate) dirty_since: Option<Instant>,
-    /// Somebody wants the background to sync now.
+    /// A future wants the background to sync now.
     pub(crate) urgent: bool,
     pub(crate) health: Health,
-    /// Callers that came for a sync since the last one began, how many there may be, and how long it took.
-    arrived: usize,
-    company: usize,
-    /// A leader waits for them.
-    expecting: bool,
-    /// Threads that wait for room: waking nobody costs a system call too.
-    crowd: usize,
+    /// Threads that wait for room: a wake-up without any costs a system call too.
+    waiting_for_space: usize,
     /// Segments were sealed, or rows died, since the background last looked.
     pub(crate) untidy: bool,
-    last_sync: Duration,
-    wakers: Vec<(Goal, Waker)>,
     pub(crate) lifecycle: Lifecycle,
     overlay: Option<Overlay>,
     /// What was published when the first change in the buffer was accepted, for a planted bug.
@@ -199,21 +185,6 @@ impl State {
     }
 }
 
-/// A point that durability can reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Goal {
-    /// Ops of the buffer, counted over its whole life.
-    pub(crate) ops: u64,
-    /// The last batch.
-    pub(crate) seq: u64,
-}
-
-impl Goal {
-    fn is_reached(self, durable: Goal) -> bool {
-        self.ops <= durable.ops && self.seq <= durable.seq
-    }
-}
-
 /// What only the writer's place needs.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -280,18 +251,11 @@ impl Engine {
         let state = State {
             buffer: Buffer::new(schema.dim as usize),
             kind: view.kind,
-            durable: Goal { ops: 0, seq: view.seq },
-            syncing: false,
             dirty_since: None,
             urgent: false,
             health: Health::Good,
-            arrived: 0,
-            expecting: false,
-            crowd: 0,
+            waiting_for_space: 0,
             untidy: true,
-            company: 0,
-            last_sync: Duration::ZERO,
-            wakers: Vec::new(),
             lifecycle: Lifecycle::Open,
             overlay: None,
             #[cfg(test)]
@@ -307,9 +271,8 @@ impl Engine {
             published: ArcSwap::new(view.clone()),
             buffered: AtomicU64::new(0),
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            commits: GroupCommit::new(DurabilityTarget { ops: 0, seq: view.seq }),
             room: Condvar::new(),
-            company: Condvar::new(),
             work: Condvar::new(),
             tidy: Condvar::new(),
             compacting: Mutex::default(),
@@ -417,9 +380,9 @@ impl Engine {
             self.start_threads(&mut state);
             if !state.workers.are_missing() {
                 self.work.notify_all();
-                state.crowd += 1;
+                state.waiting_for_space += 1;
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.crowd -= 1;
+                state.waiting_for_space -= 1;
             } else {
                 drop(state);
                 self.drain()?;
@@ -436,10 +399,10 @@ impl Engine {
         durability: Durability,
         push: impl FnOnce(&mut Buffer),
     ) -> Result<()> {
-        let goal = self.guarded(|| self.take_in(state, kind, durability, push))?;
+        let target = self.guarded(|| self.take_in(state, kind, durability, push))?;
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Sync => self.wait_for(goal),
+            Durability::Sync => self.wait_for(target),
         }
     }
 
@@ -450,7 +413,7 @@ impl Engine {
         kind: IdKind,
         durability: Durability,
         push: impl FnOnce(&mut Buffer),
-    ) -> Result<Goal> {
+    ) -> Result<DurabilityTarget> {
         Self::check_id_kind(&mut state, kind)?;
         push(&mut state.buffer);
         self.hooks.here("accept");
@@ -458,8 +421,8 @@ impl Engine {
         if planted::is(Bug::KillAtPut) || planted::is(Bug::KeepAtPut) {
             state.seen.get_or_insert_with(|| self.published.load_full());
         }
-        let goal = Goal { ops: state.buffer.next(), seq: 0 };
-        self.buffered.store(goal.ops - state.buffer.first(), Ordering::Release);
+        let target = DurabilityTarget { ops: state.buffer.next(), seq: 0 };
+        self.buffered.store(target.ops - state.buffer.first(), Ordering::Release);
         let half_full = state.buffer.bytes() > self.settings.buffer_bytes / 2;
         self.start_threads(&mut state);
         if self.settings.background && durability == Durability::Buffered {
@@ -470,7 +433,7 @@ impl Engine {
                 self.work.notify_all();
             }
         }
-        Ok(goal)
+        Ok(target)
     }
 
     /// Writes a batch that is too large for the buffer from where it lies, after all that was accepted before.
@@ -482,16 +445,16 @@ impl Engine {
             self.start_threads(&mut state);
         }
         let seq = self.write_unbuffered(batch, kind)?;
-        self.settle(Goal { ops: 0, seq }, durability)
+        self.finish_write(DurabilityTarget { ops: 0, seq }, durability)
     }
 
-    /// Returns when what was accepted up to `goal` is durable, or at once.
-    pub(crate) fn settle(&self, goal: Goal, durability: Durability) -> Result<()> {
+    /// Ends a write: returns when what was accepted up to `target` is durable, or at once.
+    pub(crate) fn finish_write(&self, target: DurabilityTarget, durability: Durability) -> Result<()> {
         if durability == Durability::Sync {
-            return self.wait_for(goal);
+            return self.wait_for(target);
         }
         let mut state = self.state();
-        if self.settings.background && !goal.is_reached(state.durable) {
+        if self.settings.background && !self.commits.is_durable(target) {
             state.dirty_since.get_or_insert_with(Instant::now);
             self.work.notify_all();
         }

@@ -68,7 +68,7 @@ impl Engine {
         drop(state);
         self.wake_all();
         self.room.notify_all();
-        self.changed.notify_all();
+        self.commits.notify();
     }
 }
 

@@ -205,10 +205,10 @@ impl Engine {
         if !planted::is(Bug::KeepOverlay) {
             state.overlay = None;
         }
-        let (crowd, tidy) = (state.crowd > 0, changed && !state.untidy);
+        let (has_waiters, tidy) = (state.waiting_for_space > 0, changed && !state.untidy);
         state.untidy |= changed;
         drop(state);
-        if crowd {
+        if has_waiters {
             self.room.notify_all();
         }
         if tidy {

@@ -1,7 +1,7 @@
 //! Documents that change without vectors, and those that were lost.
 
 use super::commit::Attempt;
-use super::{Engine, Goal, Writer};
+use super::{DurabilityTarget, Engine, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_BYTES;
 use crate::document::{Document, is_object, merge};
@@ -76,7 +76,7 @@ impl Engine {
             let changed = self.changed(&view, ids, documents, merges)?;
             self.write_changed(writer, &view, &changed)
         })?;
-        self.settle(Goal { ops: 0, seq }, durability)
+        self.finish_write(DurabilityTarget { ops: 0, seq }, durability)
     }
 
     /// What a call makes of the documents in the files; of an id that comes twice the last counts, or both are merged.

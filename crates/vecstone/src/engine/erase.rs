@@ -6,7 +6,7 @@
 //! buffer after that comes behind the batch.
 
 use super::commit::Attempt;
-use super::{Engine, Goal, Writer};
+use super::{DurabilityTarget, Engine, Writer};
 use crate::batch::{Batch, Op};
 use crate::config::MAX_BATCH_BYTES;
 use crate::crew;
@@ -59,12 +59,12 @@ impl Engine {
                 .collect();
             let (Some(kind), false) = (state.kind, found.is_empty()) else {
                 // What made it nothing may still be on its way to the disk.
-                let goal = Goal { ops: state.buffer.next(), seq: view.seq };
+                let target = DurabilityTarget { ops: state.buffer.next(), seq: view.seq };
                 drop(state);
                 if planted::is(Bug::NothingIsDurable) {
                     return Ok(0);
                 }
-                return self.settle(goal, durability).map(|()| 0);
+                return self.finish_write(target, durability).map(|()| 0);
             };
             let changes = Batch::Ops(&found).changes(self.schema.hasher());
             self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
@@ -102,7 +102,7 @@ impl Engine {
             let erased = self.with_writer(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
             deleted += erased.ids;
             if !erased.full || planted::is(Bug::OneBatchOnly) {
-                self.settle(Goal { ops: 0, seq: erased.seq }, durability)?;
+                self.finish_write(DurabilityTarget { ops: 0, seq: erased.seq }, durability)?;
                 return Ok(deleted);
             }
         }
@@ -141,7 +141,7 @@ impl Engine {
             }
             Ok(self.write_deletes(writer, &view, &there)?.map(|seq| (there.len(), seq)))
         })?;
-        self.settle(Goal { ops: 0, seq }, durability)?;
+        self.finish_write(DurabilityTarget { ops: 0, seq }, durability)?;
         Ok(deleted)
     }
 

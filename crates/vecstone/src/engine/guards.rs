@@ -3,33 +3,11 @@
 //! A panic is a bug, and what it left half done must not be built upon: writing stops as after a failed sync, before
 //! another thread gets the lock, and all who wait are told. A lock is given back whatever happens.
 
-use super::{Engine, Writer};
+use super::{Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
-use crate::sync::{MutexGuard, caught};
+use crate::sync::caught;
 use std::any::Any;
 use std::sync::PoisonError;
-
-/// Permission to sync, to seal and to replace MANIFEST. Functions that do so take it as a parameter; dropping it lets
-/// the next thread in.
-#[derive(Debug)]
-pub(crate) struct SyncPermit<'a>(&'a Engine);
-
-impl<'a> SyncPermit<'a> {
-    /// Takes the permit, which must be free.
-    pub(super) fn take(engine: &'a Engine, state: &mut MutexGuard<'_, super::State>) -> SyncPermit<'a> {
-        state.syncing = true;
-        SyncPermit(engine)
-    }
-}
-
-impl Drop for SyncPermit<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        (state.syncing, state.expecting) = (false, false);
-        drop(state);
-        self.0.changed.notify_all();
-    }
-}
 
 impl Engine {
     /// Waits for the writer's lock and runs `work` under it. Where that panics, writing stops before another thread gets
@@ -44,12 +22,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&SyncPermit<'_>, &mut Writer) -> Result<T>,
     ) -> Result<T> {
-        let mut state = self.state();
-        while state.syncing {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let permit = SyncPermit::take(self, &mut state);
-        drop(state);
+        let permit = self.commits.permit();
         self.guarded(|| self.with_writer_lock(|writer| work(&permit, writer)))
     }
 

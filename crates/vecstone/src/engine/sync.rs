@@ -1,80 +1,37 @@
 //! Making durable what is written, for all who wait for it at once.
 
-use super::{Engine, Goal, Health, Lifecycle, State, SyncPermit, Writer};
+use super::group_commit::Reached;
+use super::{DurabilityTarget, Engine, Health, Lifecycle, State, SyncPermit, Writer};
 use crate::error::{Error, Result};
-use crate::sync::{Instant, MutexGuard, caught};
+use crate::sync::{Instant, caught};
 use crate::view::View;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 impl Engine {
     /// What has to be durable for everything accepted until now to be, unless writing stopped.
-    pub(crate) fn goal(&self) -> Result<Goal> {
+    pub(crate) fn accepted(&self) -> Result<DurabilityTarget> {
         let state = self.state();
         state.check_health()?;
-        Ok(Goal { ops: state.buffer.next(), seq: self.published.load().seq })
+        Ok(DurabilityTarget { ops: state.buffer.next(), seq: self.published.load().seq })
     }
 
     /// Returns when everything accepted until now is durable.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.wait_for(self.goal()?)
+        self.wait_for(self.accepted()?)
     }
 
-    /// Returns when `goal` is durable: leads a sync, or waits for the one that is under way.
-    pub(crate) fn wait_for(&self, goal: Goal) -> Result<()> {
-        let mut state = self.state();
-        state.arrived += 1;
-        if state.expecting && state.arrived >= state.company {
-            self.company.notify_one();
+    /// Returns when `target` is durable.
+    pub(crate) fn wait_for(&self, target: DurabilityTarget) -> Result<()> {
+        let reached = self.commits.wait_for(target, |permit| self.guarded(|| self.group_commit(permit)));
+        // What could not be written stays in the buffer, and this caller's write with it.
+        match reached.map_err(|error| self.or_moved(error.kept(true)))? {
+            Reached::Before => self.check_place(),
+            // The leader has asked.
+            Reached::BySync => Ok(()),
         }
-        let mut waited = false;
-        loop {
-            if goal.is_reached(state.durable) {
-                drop(state);
-                // Whoever led the sync that was waited for has asked.
-                return if waited { Ok(()) } else { self.check_place() };
-            }
-            waited = true;
-            state.check_health()?;
-            if state.syncing {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            // What it could not write stays in the buffer, and this caller's write with it.
-            self.lead(state).map_err(|error| self.or_moved(error.kept(true)))?;
-            state = self.state();
-        }
-    }
-
-    /// Takes the sync permit, which is free, and commits for all who are waiting.
-    fn lead(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
-        let permit = SyncPermit::take(self, &mut state);
-        let mut state = self.wait_for_company(state);
-        let served = std::mem::take(&mut state.arrived);
-        drop(state);
-        let outcome = self.guarded(|| self.group_commit(&permit));
-        let mut state = self.state();
-        // All of them may come back before the next sync.
-        state.company = served + state.arrived;
-        drop(state);
-        outcome
-    }
-
-    /// A leader that had company in the last sync gives it a moment to come back: at most a quarter of that sync.
-    fn wait_for_company<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let until = Instant::now() + state.last_sync / 4;
-        while state.arrived < state.company {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state.expecting = true;
-            state = self.company.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            state.expecting = false;
-        }
-        state
     }
 
     /// Writes what is accepted and syncs what is written. The next group may be written while the disk syncs.
@@ -115,24 +72,17 @@ impl Engine {
         self.stop_if_moved(permit, writer)?;
         let mut state = self.state();
         self.hooks.here("durable");
-        state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
+        // Under the state's lock, as whether an error of the background still counts depends on both.
+        let wakers = self.commits.advance(DurabilityTarget { ops, seq: view.seq }, took);
         writer.durable_view = view;
-        state.last_sync = took;
         if self.is_settled(&state) {
             state.dirty_since = None;
             state.recover();
         } else if state.dirty_since.is_some() {
             state.dirty_since = Some(Instant::now());
         }
-        let durable = state.durable;
-        let woken: Vec<Waker> = state
-            .wakers
-            .extract_if(.., |(goal, _)| goal.is_reached(durable))
-            .map(|(_, waker)| waker)
-            .collect();
         drop(state);
-        // Those who wait without a future are woken when the sync permit is free.
-        wake(woken);
+        wake(wakers);
         Ok(())
     }
 
@@ -178,8 +128,11 @@ impl Engine {
 
     /// Why a call failed: if the store was moved, that.
     pub(crate) fn or_moved(&self, error: Error) -> Error {
+        if error.stops_writing() {
+            return error;
+        }
         match self.check_place() {
-            Err(moved) if moved.stops_writing() && !error.stops_writing() => moved,
+            Err(moved) if moved.stops_writing() => moved,
             _ => error,
         }
     }
@@ -191,7 +144,7 @@ impl Engine {
 
     /// Whether everything accepted is durable.
     pub(crate) fn is_settled(&self, state: &State) -> bool {
-        state.buffer.is_empty() && self.published.load().seq == state.durable.seq
+        state.buffer.is_empty() && self.published.load().seq == self.commits.durable().seq
     }
 
     /// After an error: if the files are in an unknown state now, writing stops and readers see what is durable.
@@ -201,25 +154,26 @@ impl Engine {
         }
         let mut state = self.state();
         if !state.has_failed() {
-            state.health = Health::Failed(Arc::new(error.clone()));
+            let first = Arc::new(error.clone());
+            self.commits.fail(&first);
+            state.health = Health::Failed(first);
             state.buffer.reset();
             self.buffered.store(0, Ordering::Release);
             self.published.store(writer.durable_view.clone());
             // What it was made from is not shown any more.
             state.overlay = None;
         }
-        let woken: Vec<Waker> = state.wakers.drain(..).map(|(_, waker)| waker).collect();
         drop(state);
         self.room.notify_all();
-        self.changed.notify_all();
-        wake(woken);
+        self.commits.notify();
+        self.wake_all();
         error
     }
 
-    /// Whether `goal` is durable, or never will be; else `waker` is woken then, and the background starts at once.
-    pub(crate) fn poll(&self, goal: Goal, waker: &Waker) -> Option<Result<()>> {
+    /// Whether `target` is durable, or never will be; else `waker` is woken then, and the background starts at once.
+    pub(crate) fn poll(&self, target: DurabilityTarget, waker: &Waker) -> Option<Result<()>> {
         let mut state = self.state();
-        if goal.is_reached(state.durable) {
+        if self.commits.is_durable(target) {
             drop(state);
             return Some(self.check_place());
         }
@@ -232,12 +186,9 @@ impl Engine {
         if state.workers.are_missing() {
             // No thread would do it.
             drop(state);
-            return Some(self.wait_for(goal));
+            return Some(self.wait_for(target));
         }
-        // A future that is polled again and again waits once.
-        if !state.wakers.iter().any(|(known, other)| *known == goal && other.will_wake(waker)) {
-            state.wakers.push((goal, waker.clone()));
-        }
+        self.commits.wake_at(target, waker);
         if state.lifecycle == Lifecycle::Closing {
             // Closing flushes, and wakes all who wait.
             return None;
@@ -247,10 +198,9 @@ impl Engine {
         None
     }
 
-    /// Wakes all who wait for durability in a future: after a setback they see it.
+    /// Wakes all who wait for durability in a future: after an error they see it.
     pub(crate) fn wake_all(&self) {
-        let woken: Vec<Waker> = self.state().wakers.drain(..).map(|(_, waker)| waker).collect();
-        wake(woken);
+        wake(self.commits.take_wakers());
     }
 }
 
