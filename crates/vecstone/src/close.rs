@@ -13,8 +13,7 @@ use crate::segment::Segment;
 use crate::sync::Instant;
 use crate::view::{SegmentView, View};
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
@@ -77,16 +76,16 @@ impl Engine {
     /// Writes `.ids` for sealed segments that have none, or a damaged one, and lets go of their tables in memory. Stops
     /// when the store closes, if asked to.
     pub(crate) fn index_sealed(&self, until_stopped: bool) {
-        let stops = || until_stopped && self.stop.load(Ordering::Relaxed);
+        let stops = || until_stopped && self.maintenance.is_stopped();
         self.index_while(&mut |_| if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
     }
 
     /// The same, not faster than the background may; gives way to whoever compacts.
     pub(crate) fn index_in_background(&self) {
         let start = Instant::now();
-        let bytes = self.index_while(&mut |bytes| self.pace(start, bytes));
+        let bytes = self.index_while(&mut |bytes| self.maintenance.pace(start, bytes));
         if bytes > 0 {
-            _ = self.pace(start, bytes);
+            _ = self.maintenance.pace(start, bytes);
         }
     }
 
@@ -98,7 +97,7 @@ impl Engine {
 
     /// Asks before each segment whether to go on, with the bytes read and written so far, which it returns.
     fn index_while(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
-        let mut damaged = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = self.maintenance.indexing();
         let (view, mut bytes) = (self.published.load_full(), 0);
         for part in &view.segments[..view.segments.len() - 1] {
             let has = part.segment.base().rows == part.rows && part.segment.has_ids();

@@ -5,6 +5,7 @@
 use crate::batch::Batch;
 use crate::directory;
 use crate::document::Document;
+use crate::engine::maintenance::state_of;
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
@@ -18,14 +19,13 @@ use crate::pair::{Effects, VectorStorage};
 use crate::planted::{self, Bug};
 use crate::replace::{Replacement, check_room, files_of};
 use crate::segment::Segment;
-use crate::sync::{Instant, MutexGuard, thread};
+use crate::sync::Instant;
 use crate::view::{SegmentView, View};
 use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 mod plan;
 
@@ -64,54 +64,6 @@ const LEAST_DEAD_BYTES: u64 = 256 << 10;
 
 /// Bytes of log below which it is not worth one by `compact`: the segment that takes its place has some, too.
 const LEAST_LOG_BYTES: u64 = 8 << 10;
-
-/// How long the background sleeps at most before it looks whether it is to give way.
-const PACE: Duration = Duration::from_millis(20);
-
-/// What compactions in the background could not do.
-#[derive(Debug, Default)]
-pub(crate) struct Setbacks {
-    /// Why.
-    error: Option<Error>,
-    /// Number and dead rows of the segments that this is about: they are not tried again before they change.
-    failed: Vec<(u64, u64)>,
-}
-
-impl Setbacks {
-    /// The error, as long as a segment is there that it is about.
-    pub(crate) fn error(&mut self, view: &View) -> Option<&Error> {
-        self.forget(|number| view.place_of(number).is_none());
-        self.error.as_ref()
-    }
-
-    fn forget(&mut self, what: impl Fn(u64) -> bool) {
-        self.failed.retain(|&(number, _)| !what(number));
-        if self.failed.is_empty() {
-            self.error = None;
-        }
-    }
-
-    fn add(&mut self, view: &View, numbers: &[u64], error: Error) {
-        self.forget(|number| numbers.contains(&number));
-        let parts = view.segments.iter().filter(|part| numbers.contains(&part.segment.number()));
-        self.failed.extend(parts.map(state_of));
-        self.error = Some(error);
-    }
-}
-
-/// What changes when a row of a segment dies.
-fn state_of(part: &SegmentView) -> (u64, u64) {
-    (part.segment.number(), part.mask.dead())
-}
-
-/// As long as it lives, the background gives way to a caller at its next step.
-pub(crate) struct Hurry<'a>(&'a Engine);
-
-impl Drop for Hurry<'_> {
-    fn drop(&mut self) {
-        self.0.hurried.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Where the rows of an input went.
 struct Moved {
@@ -198,8 +150,8 @@ impl Engine {
         &self,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        let _hurry = self.hurry();
-        let _turn = self.compacting();
+        let _hurry = self.maintenance.hurry();
+        let _turn = self.maintenance.turn();
         self.flush()?;
         let stride = self.schema.stride();
         let wanted = |part: &SegmentView| {
@@ -231,11 +183,7 @@ impl Engine {
     /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
         let view = self.published.load_full();
-        let failed = {
-            let mut setbacks = self.setbacks();
-            setbacks.error(&view);
-            setbacks.failed.clone()
-        };
+        let failed = self.maintenance.failures().failed(&view);
         // The log alone is not worth a MANIFEST before it counts in the whole store.
         let least_log = LEAST_DEAD_BYTES.max(view.live() * self.schema.stride() / 64);
         let may = |part: &SegmentView| !failed.contains(&state_of(part));
@@ -246,9 +194,9 @@ impl Engine {
             return;
         }
         // Only now: what is due is known without reading from here on.
-        let _turn = self.compacting();
+        let _turn = self.maintenance.turn();
         if let Err(error) = self.seal_if(due) {
-            return self.setbacks().add(&view, &due_now, error);
+            return self.maintenance.failures().add(&view, &due_now, error);
         }
         let view = self.published.load_full();
         self.run_in_background(&view, &numbers_of(&view, &plan(&view, &self.settings.limits, due, may)));
@@ -275,21 +223,23 @@ impl Engine {
             let before = copied;
             let mut pace = |step: Copied| {
                 copied = before + step.bytes;
-                self.pace(start, copied)
+                self.maintenance.pace(start, copied)
             };
             match self.compact_run(numbers, &mut pace, &mut report) {
-                Ok(()) => self.setbacks().forget(|number| numbers.contains(&number)),
+                Ok(()) => self.maintenance.failures().forget(|number| numbers.contains(&number)),
                 Err(Error::Cancelled) => return,
                 Err(error) => {
                     let damaged = self.damaged_in(numbers, &error);
                     let stops = damaged.is_empty();
                     let hurt = if stops { runs[place..].concat() } else { damaged };
-                    self.setbacks().add(view, &hurt, error);
+                    self.maintenance.failures().add(view, &hurt, error);
                     if stops {
                         return;
                     }
                     // The others of the run are compacted without it.
-                    self.state().untidy |= numbers.len() > 1;
+                    if numbers.len() > 1 {
+                        self.maintenance.set_due();
+                    }
                 }
             }
         }
@@ -300,41 +250,6 @@ impl Engine {
         let Error::Corrupt { path, .. } = error else { return Vec::new() };
         let pair = path.with_extension("");
         numbers.iter().copied().filter(|&number| directory::pair_path(&self.dir, number) == pair).collect()
-    }
-
-    /// The place of whoever compacts.
-    fn compacting(&self) -> MutexGuard<'_, ()> {
-        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn setbacks(&self) -> MutexGuard<'_, Setbacks> {
-        self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes the background give way.
-    fn hurry(&self) -> Hurry<'_> {
-        self.hurried.fetch_add(1, Ordering::Relaxed);
-        Hurry(self)
-    }
-
-    /// Sleeps where `bytes` since `start` are more than the background may copy; breaks off when the store closes, or
-    /// when somebody waits to compact: what was not done then is looked for again.
-    pub(crate) fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
-        let due = Duration::from_millis(bytes.saturating_mul(1000) / self.settings.compact_speed);
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return ControlFlow::Break(());
-            }
-            if self.hurried.load(Ordering::Relaxed) > 0 {
-                self.state().untidy = true;
-                return ControlFlow::Break(());
-            }
-            let left = due.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return ControlFlow::Continue(());
-            }
-            thread::sleep(left.min(PACE));
-        }
     }
 
     /// Seals the active segment if its rows are to be compacted.
@@ -369,7 +284,7 @@ impl Engine {
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
-        self.copying.store(0, Ordering::Relaxed);
+        self.maintenance.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
             self.with_sync_permit(|permit, writer| {
                 if gone() {
@@ -449,7 +364,7 @@ impl Engine {
             }
             let tables: u64 = copy.outputs.iter().map(|output| output.segment.heap_bytes()).sum();
             let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
-            self.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
+            self.maintenance.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
             let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
             self.hooks.here("copy");
             let output = copy.outputs.last_mut().expect("made above, if not before");

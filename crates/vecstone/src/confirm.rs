@@ -40,7 +40,7 @@ impl Engine {
     pub(crate) fn confirm_in_background(&self) {
         let Ok(Some(claim)) = self.with_writer_lock(|writer| Ok(writer.claim.clone())) else { return };
         let start = Instant::now();
-        match claim.ids_are_right(&mut |read| self.pace(start, read)) {
+        match claim.ids_are_right(&mut |read| self.maintenance.pace(start, read)) {
             Ok(true) => {
                 _ = self.with_writer_lock(|writer| {
                     writer.claim = None;
@@ -68,7 +68,7 @@ impl Engine {
 
     fn note_difference(&self, segment: &Segment) {
         let error = in_log::difference(&segment.files());
-        *self.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.maintenance.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     /// Makes the version anew from the `.del` lists and the log of the active segment.

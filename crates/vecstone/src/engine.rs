@@ -6,7 +6,6 @@
 
 use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
-use crate::compact::Setbacks;
 use crate::config::Schema;
 use crate::directory;
 use crate::disk::{Dir, fork};
@@ -23,10 +22,9 @@ use crate::segment::Segment;
 use crate::settings::Durability;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::sync::thread::JoinHandle;
-use crate::sync::{ArcSwap, AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::sync::{ArcSwap, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::view::View;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -35,6 +33,7 @@ mod documents;
 mod erase;
 mod group_commit;
 mod guards;
+pub(crate) mod maintenance;
 mod resolve;
 mod sync;
 
@@ -42,6 +41,7 @@ pub(crate) use commit::Drain;
 use documents::Lost;
 use group_commit::GroupCommit;
 pub(crate) use group_commit::{DurabilityTarget, SyncPermit};
+use maintenance::Maintenance;
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -61,28 +61,12 @@ pub(crate) struct Engine {
     pub(crate) room: Condvar,
     /// There is something to do in the background.
     pub(crate) work: Condvar,
-    /// A batch was written.
-    pub(crate) tidy: Condvar,
-    /// Held by whoever compacts.
-    pub(crate) compacting: Mutex<()>,
-    /// Callers who compact, or wait for their turn: the background gives way to them.
-    pub(crate) hurried: AtomicU64,
-    /// Why compactions in the background failed.
-    pub(crate) setbacks: Mutex<Setbacks>,
-    /// What `.ids` was dropped for.
-    pub(crate) ids_error: Mutex<Option<Error>>,
+    pub(crate) maintenance: Maintenance,
     /// Documents that were to be kept and are damaged.
     lost: Mutex<Lost>,
-    /// Bytes on the heap of the compaction that is under way, about.
-    pub(crate) copying: AtomicU64,
-    /// Held by whoever indexes; sealed segments whose log is damaged.
-    pub(crate) indexing: Mutex<HashSet<u64>>,
     next_segment: AtomicU64,
     me: Weak<Engine>,
     writer: Mutex<Writer>,
-    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Tells a running compaction to give up.
-    pub(crate) stop: AtomicBool,
     /// The process that made this handle, counted in forks.
     generation: u64,
     pub(crate) hooks: Hooks,
@@ -101,8 +85,6 @@ pub(crate) struct State {
     pub(crate) health: Health,
     /// Threads that wait for room: a wake-up without any costs a system call too.
     waiting_for_space: usize,
-    /// Segments were sealed, or rows died, since the background last looked.
-    pub(crate) untidy: bool,
     pub(crate) lifecycle: Lifecycle,
     overlay: Option<Overlay>,
     /// What was published when the first change in the buffer was accepted, for a planted bug.
@@ -255,7 +237,6 @@ impl Engine {
             urgent: false,
             health: Health::Good,
             waiting_for_space: 0,
-            untidy: true,
             lifecycle: Lifecycle::Open,
             overlay: None,
             #[cfg(test)]
@@ -267,6 +248,7 @@ impl Engine {
             dir,
             lock: Arc::downgrade(lock),
             schema,
+            maintenance: Maintenance::new(settings.compact_speed),
             settings,
             published: ArcSwap::new(view.clone()),
             buffered: AtomicU64::new(0),
@@ -274,14 +256,7 @@ impl Engine {
             commits: GroupCommit::new(DurabilityTarget { ops: 0, seq: view.seq }),
             room: Condvar::new(),
             work: Condvar::new(),
-            tidy: Condvar::new(),
-            compacting: Mutex::default(),
-            hurried: AtomicU64::new(0),
-            setbacks: Mutex::default(),
-            ids_error: Mutex::default(),
             lost: Mutex::default(),
-            copying: AtomicU64::new(0),
-            indexing: Mutex::default(),
             next_segment,
             writer: Mutex::new(Writer {
                 pair,
@@ -293,8 +268,6 @@ impl Engine {
                 claim,
                 closed: false,
             }),
-            threads: Mutex::default(),
-            stop: AtomicBool::new(false),
             generation: fork::generation(),
             hooks: Hooks::default(),
         })

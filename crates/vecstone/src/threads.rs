@@ -6,7 +6,6 @@ use crate::engine::{Engine, Health, Lifecycle, Workers};
 use crate::error::Error;
 use crate::sync::{Instant, thread};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What a thread does until the store closes.
@@ -14,8 +13,6 @@ type Job = fn(&Engine);
 
 /// After an error in the background: when it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long the tidy thread leaves the others alone between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
 /// After so long without a write, memory that the buffer keeps for the next burst goes back to the system.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -27,7 +24,7 @@ impl Engine {
         }
         state.workers = Workers::Running;
         let Some(engine) = self.me() else { return };
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.maintenance.threads();
         let jobs: [(&str, Job); 3] =
             [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
         for (name, job) in jobs {
@@ -45,10 +42,9 @@ impl Engine {
     /// Ends the threads and waits for them.
     pub(crate) fn stop_threads(&self) {
         self.state().lifecycle = Lifecycle::Closing;
-        self.stop.store(true, Ordering::Relaxed);
         self.work.notify_all();
-        self.tidy.notify_all();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.maintenance.stop();
+        let threads = std::mem::take(&mut *self.maintenance.threads());
         for thread in threads {
             // A panic there was printed there.
             _ = thread.join();
@@ -138,21 +134,12 @@ fn flush(engine: &Engine) {
 
 /// Writes `.ids` for sealed segments and compacts those with too many dead rows.
 fn tidy(engine: &Engine) {
-    let wait = |state, time| engine.tidy.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
-    let mut state = engine.state();
-    while state.lifecycle == Lifecycle::Open {
-        if !std::mem::take(&mut state.untidy) {
-            state = wait(state, IDLE);
-            state.untidy |= engine.has_just_lost_ids();
-            continue;
-        }
+    while engine.maintenance.wait_until_due(|| engine.has_just_lost_ids()) {
         engine.hooks.here("tidy thread");
-        drop(state);
         // What fails here is tried again later; `stats` and `compact` say why.
         engine.confirm_in_background();
         engine.index_in_background();
         engine.compact_in_background();
-        // Many small writes are one reason to look again, not many.
-        state = wait(engine.state(), PAUSE);
+        engine.maintenance.pause();
     }
 }

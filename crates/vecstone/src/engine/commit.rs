@@ -205,14 +205,13 @@ impl Engine {
         if !planted::is(Bug::KeepOverlay) {
             state.overlay = None;
         }
-        let (has_waiters, tidy) = (state.waiting_for_space > 0, changed && !state.untidy);
-        state.untidy |= changed;
+        let has_waiters = state.waiting_for_space > 0;
         drop(state);
         if has_waiters {
             self.room.notify_all();
         }
-        if tidy {
-            self.tidy.notify_all();
+        if changed {
+            self.maintenance.set_due();
         }
     }
 
