@@ -8,7 +8,7 @@ use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::format::{Identity, crc32c};
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug};
 use crate::replace::check_room;
 use crate::snapshot::Snapshot;
@@ -214,7 +214,7 @@ impl Backup<'_> {
         let header = Header { dim: new.dim, element: new.element, identity };
         let path = directory::pair_path(self.to, number);
         let file = FileRecord { header, seq: last.end.last_seq, chain: last.end.chain };
-        let pair = Pair::create(self.to, &path, file, new.number)?;
+        let pair = VectorStorage::create_in(self.to, &path, file, new.number)?;
         self.count(header.row_start(0));
         self.count(pair.written().idx_end);
         new.next_segment += 1;

@@ -1,7 +1,7 @@
 //! What ends a writer's work, and what makes the next opening fast.
 
 use crate::disk::{Dir, Open};
-use crate::engine::{Engine, Writer};
+use crate::engine::{Drain, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Files, Named};
 use crate::format::manifest::Sealed;
@@ -13,8 +13,7 @@ use crate::segment::Segment;
 use crate::sync::Instant;
 use crate::view::{SegmentView, View};
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Flushes, writes CLOSE, and `.ids` for the active segment if enough came since the last. A second call does nothing.
 pub(crate) fn close(engine: &Engine) -> Result<()> {
@@ -30,20 +29,20 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
 
 fn close_files(engine: &Engine) -> Result<()> {
     engine.hooks.here("close");
-    let untouched = engine.in_writers_place(|writer| Ok(writer.pair.is_clean()))?;
+    let untouched = engine.with_writer_lock(|writer| Ok(writer.pair.is_clean()))?;
     if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_lost_ids()) {
         engine.index_sealed(false);
     }
     let flushed = engine.flush().inspect_err(|error| engine.set_back(error.clone()));
     // Nobody is left who would try again.
     flushed.map_err(|error| error.kept(false))?;
-    engine.in_both_places(|writer| {
-        engine.write_all(writer)?;
-        engine.stop_if_moved(writer)?;
+    engine.with_sync_permit(|permit, writer| {
+        engine.write_all(permit, writer)?;
+        engine.stop_if_moved(permit, writer)?;
         let was_clean = writer.pair.is_clean();
         // What the old `.ids` alone says is not handed on to a new one.
-        let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(writer).is_ok();
-        writer.pair.close().map_err(|error| engine.failed(writer, error))?;
+        let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(permit, writer).is_ok();
+        writer.pair.end_cleanly().map_err(|error| engine.failed(writer, error))?;
         if wanted && !std::mem::replace(&mut writer.closed, true) {
             let view = engine.published.load();
             // The next opening reads the log if this fails.
@@ -77,16 +76,16 @@ impl Engine {
     /// Writes `.ids` for sealed segments that have none, or a damaged one, and lets go of their tables in memory. Stops
     /// when the store closes, if asked to.
     pub(crate) fn index_sealed(&self, until_stopped: bool) {
-        let stops = || until_stopped && self.stop.load(Ordering::Relaxed);
+        let stops = || until_stopped && self.maintenance.is_stopped();
         self.index_while(&mut |_| if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
     }
 
     /// The same, not faster than the background may; gives way to whoever compacts.
     pub(crate) fn index_in_background(&self) {
         let start = Instant::now();
-        let bytes = self.index_while(&mut |bytes| self.pace(start, bytes));
+        let bytes = self.index_while(&mut |bytes| self.maintenance.pace(start, bytes));
         if bytes > 0 {
-            _ = self.pace(start, bytes);
+            _ = self.maintenance.pace(start, bytes);
         }
     }
 
@@ -98,7 +97,7 @@ impl Engine {
 
     /// Asks before each segment whether to go on, with the bytes read and written so far, which it returns.
     fn index_while(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
-        let mut damaged = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = self.maintenance.indexing();
         let (view, mut bytes) = (self.published.load_full(), 0);
         for part in &view.segments[..view.segments.len() - 1] {
             let has = part.segment.base().rows == part.rows && part.segment.has_ids();
@@ -134,7 +133,7 @@ impl Engine {
 
     /// Puts another handle of a sealed segment in the place of the one that is there.
     fn renew(&self, renewed: Segment) -> Result<()> {
-        self.in_writers_place(|writer| {
+        self.with_writer_lock(|writer| {
             let mut view = View::clone(&self.published.load());
             let Some(place) = view.place_of(renewed.number()) else {
                 // Cleared, or compacted, meanwhile.
@@ -143,7 +142,7 @@ impl Engine {
             };
             let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
             (part.segment, part.dat_map) = (renewed.clone(), None);
-            self.publish(writer, view, None);
+            self.publish(writer, view, Drain::Nothing);
             // The same rows: only the table in memory goes.
             if writer.falls_back_to_sealed(&renewed) {
                 writer.renew(&renewed);

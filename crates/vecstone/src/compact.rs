@@ -5,7 +5,8 @@
 use crate::batch::Batch;
 use crate::directory;
 use crate::document::Document;
-use crate::engine::{Engine, Writer};
+use crate::engine::maintenance::state_of;
+use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
 use crate::format::Identity;
@@ -13,21 +14,18 @@ use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
 use crate::format::record::{COMMIT_BYTES, FileRecord, LEAST_LOG_OF_ROW};
 use crate::id::{AsId, Id, IdRef};
-use crate::index::IdxMap;
 use crate::mask::Mask;
-use crate::pair::{Effects, Pair};
+use crate::pair::{Effects, VectorStorage};
 use crate::planted::{self, Bug};
-use crate::recover::Deleted;
 use crate::replace::{Replacement, check_room, files_of};
 use crate::segment::Segment;
-use crate::sync::{Instant, MutexGuard, thread};
+use crate::sync::Instant;
 use crate::view::{SegmentView, View};
 use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 mod plan;
 
@@ -67,54 +65,6 @@ const LEAST_DEAD_BYTES: u64 = 256 << 10;
 /// Bytes of log below which it is not worth one by `compact`: the segment that takes its place has some, too.
 const LEAST_LOG_BYTES: u64 = 8 << 10;
 
-/// How long the background sleeps at most before it looks whether it is to give way.
-const PACE: Duration = Duration::from_millis(20);
-
-/// What compactions in the background could not do.
-#[derive(Debug, Default)]
-pub(crate) struct Setbacks {
-    /// Why.
-    error: Option<Error>,
-    /// Number and dead rows of the segments that this is about: they are not tried again before they change.
-    failed: Vec<(u64, u64)>,
-}
-
-impl Setbacks {
-    /// The error, as long as a segment is there that it is about.
-    pub(crate) fn error(&mut self, view: &View) -> Option<&Error> {
-        self.forget(|number| view.place_of(number).is_none());
-        self.error.as_ref()
-    }
-
-    fn forget(&mut self, what: impl Fn(u64) -> bool) {
-        self.failed.retain(|&(number, _)| !what(number));
-        if self.failed.is_empty() {
-            self.error = None;
-        }
-    }
-
-    fn add(&mut self, view: &View, numbers: &[u64], error: Error) {
-        self.forget(|number| numbers.contains(&number));
-        let parts = view.segments.iter().filter(|part| numbers.contains(&part.segment.number()));
-        self.failed.extend(parts.map(state_of));
-        self.error = Some(error);
-    }
-}
-
-/// What changes when a row of a segment dies.
-fn state_of(part: &SegmentView) -> (u64, u64) {
-    (part.segment.number(), part.mask.dead())
-}
-
-/// As long as it lives, the background gives way to a caller at its next step.
-pub(crate) struct Hurry<'a>(&'a Engine);
-
-impl Drop for Hurry<'_> {
-    fn drop(&mut self) {
-        self.0.hurried.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Where the rows of an input went.
 struct Moved {
     input: usize,
@@ -124,7 +74,7 @@ struct Moved {
 
 /// A new segment in the making.
 struct Output {
-    pair: Pair,
+    pair: VectorStorage,
     segment: Segment,
     rows: u64,
 }
@@ -200,8 +150,8 @@ impl Engine {
         &self,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        let _hurry = self.hurry();
-        let _turn = self.compacting();
+        let _hurry = self.maintenance.hurry();
+        let _turn = self.maintenance.turn();
         self.flush()?;
         let stride = self.schema.stride();
         let wanted = |part: &SegmentView| {
@@ -233,11 +183,7 @@ impl Engine {
     /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
         let view = self.published.load_full();
-        let failed = {
-            let mut setbacks = self.setbacks();
-            setbacks.error(&view);
-            setbacks.failed.clone()
-        };
+        let failed = self.maintenance.failures().failed(&view);
         // The log alone is not worth a MANIFEST before it counts in the whole store.
         let least_log = LEAST_DEAD_BYTES.max(view.live() * self.schema.stride() / 64);
         let may = |part: &SegmentView| !failed.contains(&state_of(part));
@@ -248,9 +194,9 @@ impl Engine {
             return;
         }
         // Only now: what is due is known without reading from here on.
-        let _turn = self.compacting();
+        let _turn = self.maintenance.turn();
         if let Err(error) = self.seal_if(due) {
-            return self.setbacks().add(&view, &due_now, error);
+            return self.maintenance.failures().add(&view, &due_now, error);
         }
         let view = self.published.load_full();
         self.run_in_background(&view, &numbers_of(&view, &plan(&view, &self.settings.limits, due, may)));
@@ -277,21 +223,23 @@ impl Engine {
             let before = copied;
             let mut pace = |step: Copied| {
                 copied = before + step.bytes;
-                self.pace(start, copied)
+                self.maintenance.pace(start, copied)
             };
             match self.compact_run(numbers, &mut pace, &mut report) {
-                Ok(()) => self.setbacks().forget(|number| numbers.contains(&number)),
+                Ok(()) => self.maintenance.failures().forget(|number| numbers.contains(&number)),
                 Err(Error::Cancelled) => return,
                 Err(error) => {
                     let damaged = self.damaged_in(numbers, &error);
                     let stops = damaged.is_empty();
                     let hurt = if stops { runs[place..].concat() } else { damaged };
-                    self.setbacks().add(view, &hurt, error);
+                    self.maintenance.failures().add(view, &hurt, error);
                     if stops {
                         return;
                     }
                     // The others of the run are compacted without it.
-                    self.state().untidy |= numbers.len() > 1;
+                    if numbers.len() > 1 {
+                        self.maintenance.set_due();
+                    }
                 }
             }
         }
@@ -304,52 +252,17 @@ impl Engine {
         numbers.iter().copied().filter(|&number| directory::pair_path(&self.dir, number) == pair).collect()
     }
 
-    /// The place of whoever compacts.
-    fn compacting(&self) -> MutexGuard<'_, ()> {
-        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn setbacks(&self) -> MutexGuard<'_, Setbacks> {
-        self.setbacks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes the background give way.
-    fn hurry(&self) -> Hurry<'_> {
-        self.hurried.fetch_add(1, Ordering::Relaxed);
-        Hurry(self)
-    }
-
-    /// Sleeps where `bytes` since `start` are more than the background may copy; breaks off when the store closes, or
-    /// when somebody waits to compact: what was not done then is looked for again.
-    pub(crate) fn pace(&self, start: Instant, bytes: u64) -> ControlFlow<()> {
-        let due = Duration::from_millis(bytes.saturating_mul(1000) / self.settings.compact_speed);
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return ControlFlow::Break(());
-            }
-            if self.hurried.load(Ordering::Relaxed) > 0 {
-                self.state().untidy = true;
-                return ControlFlow::Break(());
-            }
-            let left = due.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return ControlFlow::Continue(());
-            }
-            thread::sleep(left.min(PACE));
-        }
-    }
-
     /// Seals the active segment if its rows are to be compacted.
     fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
-        self.in_both_places(|writer| {
-            self.write_all(writer)?;
+        self.with_sync_permit(|permit, writer| {
+            self.write_all(permit, writer)?;
             if writer.claim.is_some() {
                 // A compaction leaves out what is dead: that has to be what the logs say.
-                self.settle_all(writer)?;
-                self.confirm(writer)?;
+                self.sync_log_end(permit, writer)?;
+                self.confirm(permit, writer)?;
             }
             let view = self.published.load();
-            if wanted(view.active()) { self.seal(writer) } else { Ok(()) }
+            if wanted(view.active()) { self.seal(permit, writer) } else { Ok(()) }
         })
     }
 
@@ -366,26 +279,26 @@ impl Engine {
         let run = first..first + numbers.len();
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
-        self.in_writers_place(|writer| check_room(&writer.manifest, 1))?;
+        self.with_writer_lock(|writer| check_room(&writer.manifest, 1))?;
         before.segments[run.clone()].iter().try_for_each(|part| self.confirm_sealed(&part.segment))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
-        self.copying.store(0, Ordering::Relaxed);
+        self.maintenance.copying.store(0, Ordering::Relaxed);
         let outcome = copied.and_then(|(outputs, moved)| {
-            self.in_both_places(|writer| {
+            self.with_sync_permit(|permit, writer| {
                 if gone() {
                     return Err(Error::Cancelled);
                 }
-                self.write_all(writer)?;
-                self.settle_all(writer)?;
+                self.write_all(permit, writer)?;
+                self.sync_log_end(permit, writer)?;
                 self.hooks.here("swap");
-                self.swap(writer, &before, run.clone(), outputs, &moved, made.clone())
+                self.swap(permit, writer, &before, run.clone(), outputs, &moved, made.clone())
             })
         });
         let Ok(after) = outcome else {
             // Nothing names them, unless it is unknown which MANIFEST counts: then writing stopped, and opening decides.
-            let goes_on = self.in_writers_place(|writer| writer.pair.check_writable());
+            let goes_on = self.with_writer_lock(|writer| writer.pair.check_writable());
             if goes_on.is_ok() {
                 self.remove(&made);
             }
@@ -451,7 +364,7 @@ impl Engine {
             }
             let tables: u64 = copy.outputs.iter().map(|output| output.segment.heap_bytes()).sum();
             let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
-            self.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
+            self.maintenance.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
             let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
             self.hooks.here("copy");
             let output = copy.outputs.last_mut().expect("made above, if not before");
@@ -480,7 +393,7 @@ impl Engine {
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
         let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
-        let mut pair = Pair::create(&self.dir, &path, file, 0)?;
+        let mut pair = VectorStorage::create_in(&self.dir, &path, file, 0)?;
         let segment = pair
             .write_base(copy.view.seq, &copy.inputs)
             .and_then(|()| Segment::active(&self.dir, pair.files().clone(), header, None));
@@ -492,6 +405,7 @@ impl Engine {
     /// Returns the bytes of the outputs.
     fn swap(
         &self,
+        permit: &SyncPermit<'_>,
         writer: &mut Writer,
         before: &View,
         run: Range<usize>,
@@ -522,7 +436,7 @@ impl Engine {
             bytes += bytes_of(&end);
             let sealed = Some(end.clone());
             entries.push(SegmentEntry { number: identity.segment, salt: identity.salt, sealed });
-            let dat_map = Some(Arc::new(pair.files().dat.map(end.dat_len)?));
+            let dat_map = pair.dat_map().cloned();
             parts.push(SegmentView { segment: Arc::new(segment), rows, mask, dat_map, end });
         }
         let places = start..start + run.len();
@@ -537,7 +451,11 @@ impl Engine {
         }
         view.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
-        self.replace(writer, Replacement { manifest, view, made, obsolete, pair: None, clears: false })?;
+        self.replace(
+            permit,
+            writer,
+            Replacement { manifest, view, made, obsolete, pair: None, drain: Drain::Nothing },
+        )?;
         Ok(bytes)
     }
 }
@@ -580,13 +498,8 @@ fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64])
     let documents: Vec<_> = documents.iter().map(|text| Document::whole(text.as_deref())).collect();
     let first = output.rows;
     let batch = Batch::Rows { ids: &ids, vectors: &vectors, documents: &documents, dim };
-    let written = output.pair.write(batch, kind, &Effects::default());
-    output.pair.publish(&written)?;
-    let appended = written?;
-    let end = appended.tip.idx_end;
-    let idx = IdxMap { map: Arc::new(output.pair.files().idx.map(end)?), end };
-    let mut nobody = Mask::default();
-    output.segment.grow(&appended.rows, &[] as &[Deleted], &idx, &mut nobody);
+    let appended = output.pair.append_batch(batch, kind, &Effects::default())?;
+    output.segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut Mask::default());
     output.segment.set_jsonl(output.pair.files());
     output.rows = appended.tip.rows;
     Ok(first)

@@ -2,7 +2,7 @@
 //! anything that cannot be rebuilt.
 
 use crate::disk::Dir;
-use crate::engine::{Engine, Writer};
+use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::id::IdHasher;
@@ -18,15 +18,15 @@ use std::sync::{Arc, PoisonError};
 
 impl Engine {
     /// Compares what `.ids` said at opening with the log, if nobody has. Where they differ the file goes, and the version is
-    /// what the logs say. In the sync place and the writer's place.
+    /// what the logs say.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the log itself is damaged.
-    pub(crate) fn confirm(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn confirm(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         let Some(claim) = writer.claim.clone() else { return Ok(()) };
         if !planted::is(Bug::TrustIds) && !claim.ids_are_right(&mut recover::to_the_end)? {
-            self.settle_all(writer)?;
+            self.sync_log_end(permit, writer)?;
             self.rebuild(writer)?;
             self.remove(&[claim.files().dat.path.with_extension("ids")]);
             self.note_difference(&claim);
@@ -38,17 +38,17 @@ impl Engine {
     /// The same ahead of time, so that nobody waits for it later: the log is read without a lock, and no faster than the
     /// background may.
     pub(crate) fn confirm_in_background(&self) {
-        let Ok(Some(claim)) = self.in_writers_place(|writer| Ok(writer.claim.clone())) else { return };
+        let Ok(Some(claim)) = self.with_writer_lock(|writer| Ok(writer.claim.clone())) else { return };
         let start = Instant::now();
-        match claim.ids_are_right(&mut |read| self.pace(start, read)) {
+        match claim.ids_are_right(&mut |read| self.maintenance.pace(start, read)) {
             Ok(true) => {
-                _ = self.in_writers_place(|writer| {
+                _ = self.with_writer_lock(|writer| {
                     writer.claim = None;
                     Ok(())
                 });
             }
             // What fails here is told by the next seal or compaction.
-            Ok(false) => _ = self.in_both_places(|writer| self.confirm(writer)),
+            Ok(false) => _ = self.with_sync_permit(|permit, writer| self.confirm(permit, writer)),
             Err(_) => {}
         }
     }
@@ -68,7 +68,7 @@ impl Engine {
 
     fn note_difference(&self, segment: &Segment) {
         let error = in_log::difference(&segment.files());
-        *self.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.maintenance.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     /// Makes the version anew from the `.del` lists and the log of the active segment.
@@ -89,7 +89,7 @@ impl Engine {
         apply_kills(&mut view, &found, &files)?;
         kill_older(&mut view, &found)?;
         writer.deletes = found.deletes.len() as u64;
-        self.publish(writer, view, None);
+        self.publish(writer, view, Drain::Nothing);
         self.fall_back_to_published(writer);
         Ok(())
     }

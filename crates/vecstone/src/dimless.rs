@@ -11,7 +11,7 @@ use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::lock::Lock;
 use crate::open::{How, Opened, open_segments};
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug};
 use crate::replace::check_room;
 use crate::settings::{OpenOptions, Settings};
@@ -136,7 +136,7 @@ impl Dimless {
 
 /// M1: the first pair of a store, durable and opened under the MANIFEST that is to name it. After the rename nothing may
 /// fail but the rename itself.
-fn first_pair(dir: &Dir, before: &Manifest, segment: u64, dim: u32) -> Result<(Pair, Opened)> {
+fn first_pair(dir: &Dir, before: &Manifest, segment: u64, dim: u32) -> Result<(VectorStorage, Opened)> {
     let identity = Identity { uuid: before.uuid, segment, salt: random()? };
     let header = Header { dim, element: before.element, identity };
     let manifest = Manifest {
@@ -147,7 +147,7 @@ fn first_pair(dir: &Dir, before: &Manifest, segment: u64, dim: u32) -> Result<(P
         ..before.clone()
     };
     let file = FileRecord { header, seq: 0, chain: [0; 16] };
-    let pair = Pair::create(dir, &directory::pair_path(dir, segment), file, manifest.number)?;
+    let pair = VectorStorage::create_in(dir, &directory::pair_path(dir, segment), file, manifest.number)?;
     let how = How { writable: true, proven_only: false, by_ids: true, known: None };
     let opened = open_segments(dir, manifest, how).and_then(|opened| {
         if !planted::is(Bug::SkipNamesSync) {

@@ -6,7 +6,6 @@
 
 use crate::batch::{Batch, Op};
 use crate::buffer::{self, Buffer, Prepared};
-use crate::compact::Setbacks;
 use crate::config::Schema;
 use crate::directory;
 use crate::disk::{Dir, fork};
@@ -17,29 +16,32 @@ use crate::lock::Lock;
 use crate::many::{FEW, Missing};
 use crate::mask::Mask;
 use crate::open::Opened;
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug, Hooks};
 use crate::segment::Segment;
 use crate::settings::Durability;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::sync::thread::JoinHandle;
-use crate::sync::{ArcSwap, AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::sync::{ArcSwap, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::view::View;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::Waker;
-use std::time::Duration;
 
 mod commit;
 mod documents;
 mod erase;
-mod places;
+mod group_commit;
+mod guards;
+pub(crate) mod maintenance;
 mod resolve;
 mod sync;
 
+pub(crate) use commit::Drain;
 use documents::Lost;
+use group_commit::GroupCommit;
+pub(crate) use group_commit::{DurabilityTarget, SyncPermit};
+use maintenance::Maintenance;
 
 /// The writing half of an open store.
 #[derive(Debug)]
@@ -54,102 +56,121 @@ pub(crate) struct Engine {
     /// Ops in the buffer: readers look into it only if there are any.
     buffered: AtomicU64,
     state: Mutex<State>,
-    /// Something became durable, or failed; the sync place is free.
-    pub(crate) changed: Condvar,
+    pub(crate) commits: GroupCommit,
     /// The buffer has room, or will have none.
     pub(crate) room: Condvar,
-    /// Those for whom a leader waits are there.
-    company: Condvar,
     /// There is something to do in the background.
     pub(crate) work: Condvar,
-    /// A batch was written.
-    pub(crate) tidy: Condvar,
-    /// Held by whoever compacts.
-    pub(crate) compacting: Mutex<()>,
-    /// Callers who compact, or wait for their turn: the background gives way to them.
-    pub(crate) hurried: AtomicU64,
-    /// Why compactions in the background failed.
-    pub(crate) setbacks: Mutex<Setbacks>,
-    /// What `.ids` was dropped for.
-    pub(crate) ids_error: Mutex<Option<Error>>,
+    pub(crate) maintenance: Maintenance,
     /// Documents that were to be kept and are damaged.
     lost: Mutex<Lost>,
-    /// Bytes on the heap of the compaction that is under way, about.
-    pub(crate) copying: AtomicU64,
-    /// Held by whoever indexes; sealed segments whose log is damaged.
-    pub(crate) indexing: Mutex<HashSet<u64>>,
     next_segment: AtomicU64,
     me: Weak<Engine>,
     writer: Mutex<Writer>,
-    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Tells a running compaction to give up.
-    pub(crate) stop: AtomicBool,
     /// The process that made this handle, counted in forks.
     generation: u64,
     pub(crate) hooks: Hooks,
 }
 
-/// What is accepted, written, durable.
+/// What is accepted and not yet written.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) buffer: Buffer,
     /// Kind of the ids, fixed by the first batch that was accepted.
     pub(crate) kind: Option<IdKind>,
-    /// What was synced.
-    durable: Goal,
-    /// Somebody holds the sync place.
-    syncing: bool,
     /// When the first change was accepted that is not durable yet.
     pub(crate) dirty_since: Option<Instant>,
-    /// Somebody wants the background to sync now.
+    /// A future wants the background to sync now.
     pub(crate) urgent: bool,
-    /// Writing stopped.
-    failure: Option<Arc<Error>>,
-    /// The last try to write in the background failed; the next one may not.
-    pub(crate) setback: Option<Error>,
-    /// Callers that came for a sync since the last one began, how many there may be, and how long it took.
-    arrived: usize,
-    company: usize,
-    /// A leader waits for them.
-    expecting: bool,
-    /// Threads that wait for room: waking nobody costs a system call too.
-    crowd: usize,
-    /// Segments were sealed, or rows died, since the background last looked.
-    pub(crate) untidy: bool,
-    last_sync: Duration,
-    wakers: Vec<(Goal, Waker)>,
-    pub(crate) closing: bool,
+    pub(crate) health: Health,
+    /// Threads that wait for room: a wake-up without any costs a system call too.
+    waiting_for_space: usize,
+    pub(crate) lifecycle: Lifecycle,
     overlay: Option<Overlay>,
     /// What was published when the first change in the buffer was accepted, for a planted bug.
     #[cfg(test)]
     seen: Option<Arc<View>>,
-    pub(crate) started: bool,
+    pub(crate) workers: Workers,
+}
+
+/// Whether what is accepted reaches the files.
+#[derive(Debug)]
+pub(crate) enum Health {
+    Good,
+    /// The last try in the background failed; the next one may not.
+    BackgroundError(Error),
+    /// Writing stopped for good.
+    Failed(Arc<Error>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifecycle {
+    Open,
+    Closing,
+}
+
+/// The threads in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// The settings want none: calls do their work.
+    None,
+    /// The first write starts them.
+    NotStarted,
+    Running,
     /// The system refused a thread: calls do its work.
-    pub(crate) alone: bool,
+    Lacking,
 }
 
-/// A point that durability can reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Goal {
-    /// Ops of the buffer, counted over its whole life.
-    pub(crate) ops: u64,
-    /// The last batch.
-    pub(crate) seq: u64,
-}
-
-impl Goal {
-    fn is_reached(self, durable: Goal) -> bool {
-        self.ops <= durable.ops && self.seq <= durable.seq
+impl Workers {
+    /// Whether a call must not wait for the background.
+    pub(crate) fn are_missing(self) -> bool {
+        matches!(self, Workers::None | Workers::Lacking)
     }
 }
 
-/// The end of the buffer, wherever it is by then, in ops.
-pub(crate) const EVERYTHING: u64 = u64::MAX;
+impl State {
+    /// Refuses to write where nothing can be written any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match (&self.health, self.lifecycle) {
+            (Health::Failed(first), _) => Err(Error::Poisoned { first: first.clone() }),
+            (_, Lifecycle::Closing) => Err(Error::Closed),
+            (_, Lifecycle::Open) => Ok(()),
+        }
+    }
+
+    /// Refuses to write where nothing can be written any more, or could not be a moment ago.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        match &self.health {
+            Health::BackgroundError(error) => Err(error.clone().kept(false)),
+            Health::Good | Health::Failed(_) => Ok(()),
+        }
+    }
+
+    /// Why writing stopped, if it did.
+    pub(crate) fn check_health(&self) -> Result<()> {
+        match &self.health {
+            Health::Failed(first) => Err(Error::Poisoned { first: first.clone() }),
+            Health::Good | Health::BackgroundError(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.health, Health::Failed(_))
+    }
+
+    /// What the background could not write is written.
+    fn recover(&mut self) {
+        if let Health::BackgroundError(_) = self.health {
+            self.health = Health::Good;
+        }
+    }
+}
 
 /// What only the writer's place needs.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    pub(crate) pair: Pair,
+    pub(crate) pair: VectorStorage,
     pub(crate) manifest: Manifest,
     /// What the `.del` file of each sealed segment says.
     pub(crate) in_del: HashMap<u64, Mask>,
@@ -203,55 +224,39 @@ impl Engine {
         lock: &Arc<Lock>,
         settings: Settings,
         opened: Opened,
-        pair: Pair,
+        mut pair: VectorStorage,
     ) -> Arc<Engine> {
         let Opened { manifest, view, in_del, active, claim, .. } = opened;
+        pair.share_maps(view.active().dat_map.clone(), view.active().segment.heap().map().clone());
         let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
         let state = State {
             buffer: Buffer::new(schema.dim as usize),
             kind: view.kind,
-            durable: Goal { ops: 0, seq: view.seq },
-            syncing: false,
             dirty_since: None,
             urgent: false,
-            failure: None,
-            setback: None,
-            arrived: 0,
-            expecting: false,
-            crowd: 0,
-            untidy: true,
-            company: 0,
-            last_sync: Duration::ZERO,
-            wakers: Vec::new(),
-            closing: false,
+            health: Health::Good,
+            waiting_for_space: 0,
+            lifecycle: Lifecycle::Open,
             overlay: None,
             #[cfg(test)]
             seen: None,
-            started: false,
-            alone: !settings.background,
+            workers: if settings.background { Workers::NotStarted } else { Workers::None },
         };
         Arc::new_cyclic(|me| Engine {
             me: me.clone(),
             dir,
             lock: Arc::downgrade(lock),
             schema,
+            maintenance: Maintenance::new(settings.compact_speed),
             settings,
             published: ArcSwap::new(view.clone()),
             buffered: AtomicU64::new(0),
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            commits: GroupCommit::new(DurabilityTarget { ops: 0, seq: view.seq }),
             room: Condvar::new(),
-            company: Condvar::new(),
             work: Condvar::new(),
-            tidy: Condvar::new(),
-            compacting: Mutex::default(),
-            hurried: AtomicU64::new(0),
-            setbacks: Mutex::default(),
-            ids_error: Mutex::default(),
             lost: Mutex::default(),
-            copying: AtomicU64::new(0),
-            indexing: Mutex::default(),
             next_segment,
             writer: Mutex::new(Writer {
                 pair,
@@ -263,8 +268,6 @@ impl Engine {
                 claim,
                 closed: false,
             }),
-            threads: Mutex::default(),
-            stop: AtomicBool::new(false),
             generation: fork::generation(),
             hooks: Hooks::default(),
         })
@@ -281,25 +284,8 @@ impl Engine {
 
     // ---- accepting ----
 
-    /// Refuses to write where nothing can be written any more, or could not be a moment ago.
-    pub(crate) fn check_writable(&self, state: &State) -> Result<()> {
-        self.check_open(state)?;
-        state.setback.clone().map_or(Ok(()), |error| Err(error.kept(false)))
-    }
-
-    /// Refuses to write where nothing can be written any more.
-    pub(crate) fn check_open(&self, state: &State) -> Result<()> {
-        if let Some(first) = &state.failure {
-            return Err(Error::Poisoned { first: first.clone() });
-        }
-        if state.closing {
-            return Err(Error::Closed);
-        }
-        Ok(())
-    }
-
     /// Refuses a kind that is not the store's; the first batch decides.
-    fn settle_kind(state: &mut State, kind: IdKind) -> Result<()> {
+    fn check_id_kind(state: &mut State, kind: IdKind) -> Result<()> {
         match *state.kind.get_or_insert(kind) {
             expected if expected == kind => Ok(()),
             expected => Err(Error::IdKind { expected, found: kind }),
@@ -332,10 +318,10 @@ impl Engine {
     pub(crate) fn try_write(&self, op: &Op<'_>, bytes: u64) -> Result<Option<()>> {
         let change = op.change(self.schema.hasher());
         let Ok(state) = self.state.try_lock() else { return Ok(None) };
-        self.check_writable(&state)?;
+        state.check_writable()?;
         let limit = self.settings.buffer_bytes;
         let fits = bytes <= limit / 4 && state.buffer.bytes() + bytes <= limit;
-        if !fits || (self.settings.background && !state.started) {
+        if !fits || state.workers == Workers::NotStarted {
             return Ok(None);
         }
         self.accept_in(state, op.id().kind(), Durability::Buffered, |buffer| {
@@ -360,16 +346,16 @@ impl Engine {
     pub(crate) fn room(&self, bytes: u64) -> Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         loop {
-            self.check_writable(&state)?;
+            state.check_writable()?;
             if state.buffer.is_empty() || state.buffer.bytes() + bytes <= self.settings.buffer_bytes {
                 return Ok(state);
             }
             self.start_threads(&mut state);
-            if !state.alone {
+            if !state.workers.are_missing() {
                 self.work.notify_all();
-                state.crowd += 1;
+                state.waiting_for_space += 1;
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.crowd -= 1;
+                state.waiting_for_space -= 1;
             } else {
                 drop(state);
                 self.drain()?;
@@ -386,10 +372,10 @@ impl Engine {
         durability: Durability,
         push: impl FnOnce(&mut Buffer),
     ) -> Result<()> {
-        let goal = self.guarded(|| self.take_in(state, kind, durability, push))?;
+        let target = self.guarded(|| self.take_in(state, kind, durability, push))?;
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Sync => self.wait_for(goal),
+            Durability::Sync => self.wait_for(target),
         }
     }
 
@@ -400,20 +386,18 @@ impl Engine {
         kind: IdKind,
         durability: Durability,
         push: impl FnOnce(&mut Buffer),
-    ) -> Result<Goal> {
-        Self::settle_kind(&mut state, kind)?;
+    ) -> Result<DurabilityTarget> {
+        Self::check_id_kind(&mut state, kind)?;
         push(&mut state.buffer);
         self.hooks.here("accept");
         #[cfg(test)]
         if planted::is(Bug::KillAtPut) || planted::is(Bug::KeepAtPut) {
             state.seen.get_or_insert_with(|| self.published.load_full());
         }
-        let goal = Goal { ops: state.buffer.next(), seq: 0 };
-        self.buffered.store(goal.ops - state.buffer.first(), Ordering::Release);
+        let target = DurabilityTarget { ops: state.buffer.next(), seq: 0 };
+        self.buffered.store(target.ops - state.buffer.first(), Ordering::Release);
         let half_full = state.buffer.bytes() > self.settings.buffer_bytes / 2;
-        if !state.started {
-            self.start_threads(&mut state);
-        }
+        self.start_threads(&mut state);
         if self.settings.background && durability == Durability::Buffered {
             if state.dirty_since.is_none() {
                 state.dirty_since = Some(Instant::now());
@@ -422,28 +406,28 @@ impl Engine {
                 self.work.notify_all();
             }
         }
-        Ok(goal)
+        Ok(target)
     }
 
     /// Writes a batch that is too large for the buffer from where it lies, after all that was accepted before.
     pub(crate) fn stream(&self, batch: Batch<'_>, kind: IdKind, durability: Durability) -> Result<()> {
         {
             let mut state = self.state();
-            self.check_writable(&state)?;
-            Self::settle_kind(&mut state, kind)?;
+            state.check_writable()?;
+            Self::check_id_kind(&mut state, kind)?;
             self.start_threads(&mut state);
         }
-        let seq = self.write_past_buffer(batch, kind)?;
-        self.settle(Goal { ops: 0, seq }, durability)
+        let seq = self.write_unbuffered(batch, kind)?;
+        self.finish_write(DurabilityTarget { ops: 0, seq }, durability)
     }
 
-    /// Returns when what was accepted up to `goal` is durable, or at once.
-    pub(crate) fn settle(&self, goal: Goal, durability: Durability) -> Result<()> {
+    /// Ends a write: returns when what was accepted up to `target` is durable, or at once.
+    pub(crate) fn finish_write(&self, target: DurabilityTarget, durability: Durability) -> Result<()> {
         if durability == Durability::Sync {
-            return self.wait_for(goal);
+            return self.wait_for(target);
         }
         let mut state = self.state();
-        if self.settings.background && !goal.is_reached(state.durable) {
+        if self.settings.background && !self.commits.is_durable(target) {
             state.dirty_since.get_or_insert_with(Instant::now);
             self.work.notify_all();
         }
@@ -593,9 +577,5 @@ impl Engine {
     /// What is published was durable when it was published, and nobody has written since.
     pub(crate) fn fall_back_to_published(&self, writer: &mut Writer) {
         writer.durable_view = self.published.load_full();
-    }
-
-    pub(crate) fn has_failed(&self, state: &State) -> bool {
-        state.failure.is_some()
     }
 }

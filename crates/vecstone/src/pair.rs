@@ -1,80 +1,195 @@
-//! The write path of one pair of files: append, commit, close.
+//! One pair of files: [`VectorStorage`], through which a store writes, and which can be used alone.
 //!
-//! `format.md` says what is written. Each step is made of a part that touches the disk and needs only `&self`, and a part
-//! that publishes the outcome and never waits, so that readers go on during the first.
+//! `format.md` says what is written. Recovery decides what counts, this module carries it out. `pair/append.rs` has the
+//! write path on one screen, `pair/read.rs` what a handle that is used alone reads.
 
-use crate::batch::{Batch, PIECE_BYTES, copy_in_pieces, rows_in_piece};
-use crate::config::MAX_ROWS;
-use crate::disk::{Dir, Open};
-use crate::document::Document;
+use crate::config::{Element, check_dim};
+use crate::disk::{Dir, Disk, Mapping, Open, OsDisk};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named, sync_at_once, with_suffix, write_again};
-use crate::format::MAX_SEQ;
+use crate::files::{Files, Named, random, sync_at_once, with_suffix, write_again};
+use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS, FileRecord};
-use crate::id::{IdHasher, IdKind, half};
+use crate::format::record::{self, FileRecord};
+use crate::id::{IdHasher, IdKind};
 use crate::planted::{self, Bug};
-use crate::recover::{Deleted, Recovered, Tip};
-use crate::rows::{Row, RowTable};
+use crate::recover::{self, Recovered, RecoveryReport, Tip};
+use crate::rows::RowTable;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+mod append;
 mod lines;
+mod read;
 
-pub(crate) use lines::{Effects, Kept, StoredLine};
+pub(crate) use append::Effects;
+pub(crate) use lines::{Kept, StoredLine};
+pub use read::LogEntry;
 
-/// The writer's end of a pair: where the next batch goes, and what is known to be durable.
+/// One crash-safe pair of files: `NAME.dat` with the rows, `NAME.idx` with the log, and `NAME.jsonl` if a row has a
+/// document. [`VectorStore`](crate::VectorStore) writes each of its segments through this type.
+///
+/// [`append`](Self::append) adds a batch, which counts wholly or not at all. A batch survives every crash once
+/// [`commit`](Self::commit) has returned `Ok`. Rows are numbered from 0 in the order of writing.
+///
+/// A pair alone has no search, no segments, no threads and no lock: the caller allows one writer at a time. Ids may
+/// repeat, and a delete keeps the rows: [`log`](Self::log) tells which row of an id is the last. A handle keeps 12
+/// bytes in memory for a row, 24 where rows have documents.
+///
+/// ```
+/// use vecstone::{LogEntry, Op, VectorStorage};
+///
+/// # fn main() -> vecstone::Result<()> {
+/// # let dir = std::env::temp_dir().join(format!("vecstone-pair-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).expect("a directory for the example");
+/// let path = dir.join("pair");
+/// let mut pair = VectorStorage::create(&path, 3)?;
+/// let first = pair.append(&[Op::put("north", &[0.0, 1.0, 0.0]), Op::put("east", &[1.0, 0.0, 0.0])])?;
+/// assert_eq!(first, 0);
+/// pair.commit()?; // from here on a power cut takes nothing of this
+/// pair.append(&[Op::delete("north")])?;
+/// pair.close()?; // commits, too
+///
+/// let pair = VectorStorage::open(&path)?;
+/// assert_eq!((pair.rows(), pair.dim()), (2, 3));
+/// assert_eq!(pair.row(1)?, [1.0, 0.0, 0.0]); // not copied
+/// assert_eq!(pair.read_row(1)?, [1.0, 0.0, 0.0]); // checked
+/// let log = pair.log().collect::<vecstone::Result<Vec<_>>>()?;
+/// assert_eq!(log[2], LogEntry::Delete { id: "north".into() });
+/// # drop(pair);
+/// # std::fs::remove_dir_all(&dir).expect("the example removes its files");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Pair {
+pub struct VectorStorage {
     dir: Dir,
     files: Files,
     header: Header,
     hasher: IdHasher,
-    /// The MANIFEST number that COMMITs are written under.
+    /// The MANIFEST number that COMMITs are written under; 0 for a pair alone.
     manifest: u64,
     /// The end of what was appended.
     written: Tip,
     /// The end of what all files were synced for.
     durable: Tip,
     /// The last sequence that the log itself says is durable.
-    noted: u64,
-    /// The log ends in CLOSE and the files end where it says.
+    durable_in_log: u64,
+    /// The log ends in CLOSE, and the files end where it says.
     clean: bool,
-    /// A batch made the documents' file, and may have failed then.
-    tried_documents: AtomicBool,
-    poisoned: Option<Arc<Error>>,
+    /// This handle made the documents' file, for a batch that may have failed.
+    made_jsonl: bool,
+    health: Health,
+    /// Both files, mapped up to the last batch that was appended.
+    dat_map: Option<Arc<Mapping>>,
+    idx_map: Option<Arc<Mapping>>,
+    /// Of a pair that is used alone: a store finds rows through its segments.
+    table: Option<RowTable>,
+    report: RecoveryReport,
 }
 
-/// What a written batch changes, not yet published.
+/// Whether a handle may write.
 #[derive(Debug)]
-pub(crate) struct Appended {
-    pub(crate) tip: Tip,
-    pub(crate) rows: RowTable,
-    pub(crate) deletes: Vec<Deleted>,
-    /// The documents' file, if this batch made it.
-    jsonl: Option<Named>,
-    /// Where documents that were to be kept are damaged: they have none now.
-    pub(crate) lost: Vec<Error>,
+enum Health {
+    Writable,
+    ReadOnly,
+    /// An error left the files in an unknown state.
+    Failed(Arc<Error>),
 }
 
-/// What a sync is to prove durable, and the files to sync for it.
+/// What a sync is to make durable. It needs nothing of the pair, so that the next batch is appended meanwhile.
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub(crate) struct PendingSync {
     tip: Tip,
     files: Files,
     dir: Dir,
 }
 
-/// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
-/// gives it room in one piece, small enough that the sync at the end has little left to do.
-const WRITEBACK_BYTES: u64 = 16 << 20;
+impl VectorStorage {
+    /// Makes the pair `path.dat` and `path.idx` for vectors of `dim` components, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDim`]; [`Error::AlreadyExists`] if `path.dat`, `path.idx` or `path.jsonl` is there;
+    /// [`Error::NoSpace`], [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>, dim: u32) -> Result<VectorStorage> {
+        Self::create_on(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref(), dim)
+    }
 
-impl Pair {
+    pub(crate) fn create_on(disk: &Arc<dyn Disk>, path: &Path, dim: u32) -> Result<VectorStorage> {
+        check_dim(dim)?;
+        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let header = Header { dim, element: Element::F32, identity };
+        let (dir, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
+        for path in [".dat", ".idx", ".jsonl"].map(|suffix| with_suffix(&path, suffix)) {
+            match dir.open_file(&path, Open::Read) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                _ => return Err(Error::AlreadyExists { path }),
+            }
+        }
+        let file = FileRecord { header, seq: 0, chain: [0; 16] };
+        let pair = Self::create_in(&dir, &path, file, 0).map_err(Error::abandoned)?;
+        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+        pair.alone(RowTable::default())
+    }
+
+    /// Opens the pair `path.dat` and `path.idx` for writing and recovers it: drops what no durable batch needs and
+    /// makes everything else durable. O(length of `.idx` + bytes of rows not proven durable).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::NotAStore`]; [`Error::Corrupt`] if a durable batch is damaged (nothing is changed
+    /// then); [`Error::Unsupported`]; [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<VectorStorage> {
+        Self::open_on(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref(), true)
+    }
+
+    /// Opens a pair for reading: the same state as [`open`](Self::open), in memory only. Writes nothing and needs no
+    /// write permission.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<VectorStorage> {
+        Self::open_on(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref(), false)
+    }
+
+    pub(crate) fn open_on(disk: &Arc<dyn Disk>, path: &Path, writable: bool) -> Result<VectorStorage> {
+        let (dir, path) = Dir::of_file(disk, path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { path: with_suffix(path, ".dat") },
+            _ => Error::io(path, "open", e),
+        })?;
+        let files = Files::open(&dir, &path, writable)?;
+        let mut found = recover::recover(&files, None, 0)?;
+        let table = std::mem::take(&mut found.rows);
+        let mut pair = Self::recovered(&dir, files, &found, 0);
+        if writable {
+            pair.make_recovered_durable()?;
+        } else {
+            pair.health = Health::ReadOnly;
+        }
+        pair.alone(table)
+    }
+
+    /// The same pair, for a caller who reads through it, too.
+    fn alone(mut self, table: RowTable) -> Result<VectorStorage> {
+        let dat_end = self.header.row_start(self.written.rows);
+        self.dat_map = Some(Arc::new(self.files.dat.map(dat_end)?));
+        self.idx_map = Some(Arc::new(self.files.idx.map(self.written.idx_end)?));
+        self.table = Some(table);
+        Ok(self)
+    }
+
+    // ---- for a store ----
+
     /// Makes both files and syncs them; the directory is the caller's to sync. If it fails, those that it has made are
     /// removed, and no others.
-    pub(crate) fn create(dir: &Dir, path: &Path, file: FileRecord, manifest: u64) -> Result<Pair> {
+    pub(crate) fn create_in(
+        dir: &Dir,
+        path: &Path,
+        file: FileRecord,
+        manifest: u64,
+    ) -> Result<VectorStorage> {
         let mut made = Vec::new();
         let mut create = |path: PathBuf| match dir.open_file(&path, Open::CreateNew) {
             Ok(file) => {
@@ -101,35 +216,47 @@ impl Pair {
         Ok(Self::at(dir, files, file.header, tip.clone(), tip, manifest))
     }
 
-    /// The files of a pair that this handle has made.
-    pub(crate) fn made(&self) -> Vec<PathBuf> {
-        let mut made = vec![self.files.dat.path.clone(), self.files.idx.path.clone()];
-        if self.tried_documents.load(Ordering::Relaxed) {
-            made.push(self.files.dat.path.with_extension("jsonl"));
-        }
-        made
+    /// The pair that recovery found; nothing is written before
+    /// [`make_recovered_durable`](Self::make_recovered_durable).
+    pub(crate) fn recovered(dir: &Dir, files: Files, found: &Recovered, manifest: u64) -> VectorStorage {
+        let pair = Self::at(dir, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
+        Self { clean: found.report.clean, report: found.report.clone(), ..pair }
     }
 
-    fn at(dir: &Dir, files: Files, header: Header, written: Tip, durable: Tip, manifest: u64) -> Pair {
-        Pair {
+    fn at(
+        dir: &Dir,
+        files: Files,
+        header: Header,
+        written: Tip,
+        durable: Tip,
+        manifest: u64,
+    ) -> VectorStorage {
+        VectorStorage {
             dir: dir.clone(),
             files,
             header,
             hasher: IdHasher::new(&header.identity.uuid),
             manifest,
-            noted: durable.seq,
+            durable_in_log: durable.seq,
             written,
             durable,
             clean: false,
-            tried_documents: AtomicBool::new(false),
-            poisoned: None,
+            made_jsonl: false,
+            health: Health::Writable,
+            dat_map: None,
+            idx_map: None,
+            table: None,
+            report: RecoveryReport::default(),
         }
     }
 
-    /// The writer's end of what recovery found; nothing is written yet.
-    pub(crate) fn of(dir: &Dir, files: Files, found: &Recovered, manifest: u64) -> Pair {
-        let pair = Self::at(dir, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
-        Pair { clean: found.report.clean, ..pair }
+    /// The files that this handle has made, for a caller who gives the pair up.
+    pub(crate) fn made(&self) -> Vec<PathBuf> {
+        let mut made = vec![self.files.dat.path.clone(), self.files.idx.path.clone()];
+        if self.made_jsonl {
+            made.push(self.files.dat.path.with_extension("jsonl"));
+        }
+        made
     }
 
     /// Writes the unproven end of the files again and syncs it; then says in the log that it is durable, and cuts
@@ -160,11 +287,9 @@ impl Pair {
         }
         self.durable = self.written.clone();
         self.written.epoch = self.written.epoch.saturating_add(1);
-        self.noted = 0;
-        if let Ok(Some(mark)) = self.note(&Ok(self.durable.seq))
-            && !planted::is(Bug::ForgetProof)
-        {
-            self.noted(self.durable.seq, &mark);
+        self.durable_in_log = 0;
+        if !planted::is(Bug::ForgetProof) {
+            _ = self.write_durable_mark(self.durable.seq);
         }
         self.cut_to_written()?;
         if trusting { Ok(()) } else { self.sync_all() }
@@ -196,53 +321,61 @@ impl Pair {
         sync_at_once(&self.dir, &self.files.all())
     }
 
-    // ---- writing: one screen ----
+    // ---- committing ----
 
-    /// The disk's part of an append: rows to `.dat` and documents to `.jsonl`, then records and COMMIT to `.idx`, at the
-    /// ends of what is published. If it fails nothing moved, and the next batch goes to the same place. `effects`: what
-    /// the batch does to rows that are there, and takes from them.
-    pub(crate) fn write(&self, batch: Batch<'_>, kind: IdKind, effects: &Effects<'_>) -> Result<Appended> {
+    /// Makes everything appended so far durable. O(bytes since the last commit), and one sync of each file; without an
+    /// append since then it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SyncFailed`]: unknown which batches since the last commit survive. Writing stops, and reads show what is
+    /// durable. [`Error::Poisoned`] after such an error; [`Error::ReadOnly`].
+    pub fn commit(&mut self) -> Result<()> {
+        let Some(pending) = self.begin_commit()? else { return Ok(()) };
+        let synced = pending.sync();
+        self.finish_commit(pending, synced)
+    }
+
+    /// What there is to sync, if anything.
+    pub(crate) fn begin_commit(&self) -> Result<Option<PendingSync>> {
         self.check_writable()?;
-        self.write_marks_again()?;
-        let at = &self.written;
-        let (mut rows, mut deletes) = (RowTable::from_row(at.rows), Vec::new());
-        let (mut log, mut with_documents) = (Vec::new(), at.docs_end > 0 || !effects.kept.is_empty());
-        for change in batch.changes(self.hasher) {
-            let idx_at = at.idx_end + log.len() as u64;
-            let idx_at = u32::try_from(idx_at).map_err(|_| self.full(rows.end()))?;
-            let Some((_, document)) = change.put else {
-                record::push_delete(&mut log, change.id);
-                deletes.push(Deleted { rows: rows.end(), idx_at, hash: change.hash });
-                continue;
-            };
-            let hash = half(change.hash);
-            record::push_put(&mut log, change.id, self.header.row_start(rows.end()));
-            rows.push(Row { idx_at, crc: 0, hash });
-            with_documents |= matches!(document, Document::Json(_));
+        if self.durable.seq == self.written.seq {
+            return Ok(None);
         }
-        // A COMMIT is a record, too.
-        if rows.end() > MAX_ROWS || at.idx_end + log.len() as u64 > u32::MAX.into() {
-            return Err(self.full(rows.end()));
+        Ok(Some(PendingSync { tip: self.written.clone(), files: self.files.clone(), dir: self.dir.clone() }))
+    }
+
+    /// Takes in what came of a sync.
+    pub(crate) fn finish_commit(&mut self, pending: PendingSync, synced: Result<()>) -> Result<()> {
+        synced.map_err(|error| self.failed(error))?;
+        self.check_writable()?;
+        // Where it cannot be written nothing is lost: the next COMMIT says the same.
+        _ = self.write_durable_mark(pending.tip.seq);
+        if pending.tip.seq > self.durable.seq {
+            self.durable = pending.tip;
         }
-        if at.seq >= MAX_SEQ {
-            return Err(Error::NumbersUsedUp { what: "sequences of batches", max: MAX_SEQ });
+        Ok(())
+    }
+
+    /// Writes, unsynced, that a sequence is durable, if the log does not say so yet: a reader in another process waits
+    /// for this record, and recovery takes it for proof.
+    fn write_durable_mark(&mut self, seq: u64) -> Result<()> {
+        if seq <= self.durable_in_log {
+            return Ok(());
         }
-        let mut crcs = Vec::with_capacity(batch.len());
-        self.write_rows(batch, &mut crcs)?;
-        for (row, crc) in (at.rows..).zip(&crcs) {
-            rows.set_crc(row, *crc);
-        }
-        let documents = if with_documents {
-            self.write_lines(batch, &effects.kept, &mut rows)?
-        } else {
-            lines::Written::default()
-        };
-        let arrays = Arrays { row_crcs: &crcs, documents: &documents.lines, kills: &effects.kills };
-        let tip = self.seal(&mut log, batch.len(), kind, with_documents, arrays);
-        for (piece, bytes) in log.chunks(PIECE_BYTES).enumerate() {
-            self.files.idx.write(bytes, at.idx_end + (piece * PIECE_BYTES) as u64)?;
-        }
-        Ok(Appended { tip, rows, deletes, jsonl: documents.made, lost: documents.lost })
+        let mut mark = Vec::new();
+        record::push_durable(&mut mark, self.written.epoch, seq, &self.header.identity);
+        self.write_mark(&mark).map_err(Error::abandoned)?;
+        self.durable_in_log = seq;
+        Ok(())
+    }
+
+    /// Writes a record that belongs to no batch, and moves the end of the log behind it.
+    fn write_mark(&mut self, mark: &[u8]) -> Result<()> {
+        self.files.idx.write(mark, self.written.idx_end)?;
+        self.written.idx_end += mark.len() as u64;
+        self.written.since_commit.extend_from_slice(mark);
+        Ok(())
     }
 
     /// The CLOSE that was found may be in the page cache only, if its sync failed: what is built upon it is written
@@ -255,196 +388,28 @@ impl Pair {
         self.files.idx.write(marks, self.written.idx_end - marks.len() as u64)
     }
 
-    fn full(&self, rows: u64) -> Error {
-        Error::Full { rows, max: MAX_ROWS }
-    }
-
-    /// Ends the batch in `log` with its COMMIT; returns the point behind it.
-    fn seal(
-        &self,
-        log: &mut Vec<u8>,
-        records: usize,
-        kind: IdKind,
-        with_documents: bool,
-        arrays: Arrays<'_>,
-    ) -> Tip {
-        let at = &self.written;
-        let rows = at.rows + arrays.row_crcs.len() as u64;
-        let lines: u64 = arrays.documents.iter().map(|(len, _)| u64::from(*len)).sum();
-        let docs_end = if with_documents { at.lines_start() + lines } else { 0 };
-        let count = |n: usize| u32::try_from(n).expect("a batch has at most MAX_BATCH_RECORDS records");
-        let records_len = log.len() as u64;
-        let mut commit = Commit {
-            kind: kind as u8,
-            flags: if with_documents { FLAG_DOCUMENTS } else { 0 },
-            epoch: at.epoch,
-            seq: at.seq + 1,
-            manifest: self.manifest,
-            records: count(records),
-            rows: count(arrays.row_crcs.len()),
-            kills: count(arrays.kills.len()),
-            reserved: 0,
-            batch_len: 0,
-            rows_end: self.header.row_start(rows),
-            docs_end,
-            durable_seq: match () {
-                () if planted::is(Bug::ClaimTooMuch) => at.seq + 1,
-                () if planted::is(Bug::SilentCommit) => 0,
-                () => self.durable.seq,
-            },
-            chain: [0; 16],
-        };
-        let mut hasher = self.header.identity.chain_from(&at.chain);
-        hasher.update(&at.since_commit);
-        commit.seal(log, 0, hasher, arrays, &self.header.identity);
-        Tip {
-            seq: commit.seq,
-            chain: commit.chain,
-            since_commit: Vec::new(),
-            commit_at: at.idx_end + records_len,
-            idx_end: at.idx_end + log.len() as u64,
-            rows,
-            docs_end,
-            epoch: at.epoch,
-            kind: Some(kind),
-        }
-    }
-
-    /// Writes the rows piece by piece; rows that lie scattered are gathered first.
-    fn write_rows(&self, batch: Batch<'_>, crcs: &mut Vec<u32>) -> Result<()> {
-        let dim = self.header.dim as usize;
-        if let Batch::Copied { ids, source, .. } = batch {
-            return copy_in_pieces(source, ids.len(), dim, |rows| self.write_piece(rows, crcs));
-        }
-        let piece = rows_in_piece(dim) * dim;
-        let mut gathered: Vec<f32> = Vec::new();
-        for rows in batch.rows() {
-            if rows.len() >= piece / 4 {
-                self.write_piece(&gathered, crcs)?;
-                gathered.clear();
-                rows.chunks(piece).try_for_each(|rows| self.write_piece(rows, crcs))?;
-                continue;
-            }
-            gathered.extend_from_slice(rows);
-            if gathered.len() + piece / 4 > piece {
-                self.write_piece(&gathered, crcs)?;
-                gathered.clear();
-            }
-        }
-        self.write_piece(&gathered, crcs)
-    }
-
-    /// Checksums and writes whole rows behind those of `crcs`. Each piece is on its way to the disk while the next is
-    /// prepared.
-    fn write_piece(&self, rows: &[f32], crcs: &mut Vec<u32>) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let first = self.written.rows + crcs.len() as u64;
-        for (row, vector) in (first..).zip(rows.chunks_exact(self.header.dim as usize)) {
-            crcs.push(self.header.identity.row_crc(row, bytemuck::cast_slice(vector)));
-        }
-        let bytes: &[u8] = bytemuck::cast_slice(rows);
-        let offset = self.header.row_start(first);
-        self.files.dat.write(bytes, offset)?;
-        let end = offset + bytes.len() as u64;
-        if offset / WRITEBACK_BYTES != end / WRITEBACK_BYTES {
-            let from = (offset / WRITEBACK_BYTES) * WRITEBACK_BYTES;
-            self.dir.disk().start_writeback(&self.files.dat.file, from, WRITEBACK_BYTES);
-        }
-        Ok(())
-    }
-
     pub(crate) fn check_writable(&self) -> Result<()> {
-        match &self.poisoned {
-            Some(first) => Err(Error::Poisoned { first: first.clone() }),
-            None => Ok(()),
+        match &self.health {
+            Health::Writable => Ok(()),
+            Health::ReadOnly => Err(Error::ReadOnly),
+            Health::Failed(first) => Err(Error::Poisoned { first: first.clone() }),
         }
     }
 
-    /// The memory's part of an append.
-    pub(crate) fn publish(&mut self, appended: &Result<Appended>) -> Result<()> {
-        let appended = match appended {
-            Ok(appended) => appended,
-            Err(error) => return Err(self.failed(error.clone())),
-        };
-        // A failed sync may have come in between: what it took back must not be built upon.
-        self.check_writable()?;
-        self.written = appended.tip.clone();
-        if appended.jsonl.is_some() {
-            self.files.jsonl.clone_from(&appended.jsonl);
-        }
-        self.clean = false;
-        Ok(())
-    }
-
-    /// What there is to sync, if anything.
-    pub(crate) fn pending(&self) -> Result<Option<Pending>> {
-        self.check_writable()?;
-        if self.durable.seq == self.written.seq {
-            return Ok(None);
-        }
-        Ok(Some(Pending { tip: self.written.clone(), files: self.files.clone(), dir: self.dir.clone() }))
-    }
-
-    /// Writes, unsynced, that a sequence is durable: a reader in another process waits for this record, and recovery
-    /// takes it for proof. Returns the record, if there is anything to say. Where it cannot be written nothing is lost:
-    /// the next COMMIT says the same.
-    pub(crate) fn note(&self, synced: &Result<u64>) -> Result<Option<Vec<u8>>> {
-        let Ok(seq) = *synced else { return Ok(None) };
-        if self.check_writable().is_err() || seq <= self.noted {
-            return Ok(None);
-        }
-        let mut mark = Vec::new();
-        record::push_durable(&mut mark, self.written.epoch, seq, &self.header.identity);
-        self.files.idx.write(&mark, self.written.idx_end).map_err(Error::abandoned)?;
-        Ok(Some(mark))
-    }
-
-    /// The memory's part of [`commit`](Self::commit).
-    pub(crate) fn finish(
-        &mut self,
-        pending: Pending,
-        synced: Result<u64>,
-        noted: Option<Vec<u8>>,
-    ) -> Result<()> {
-        let seq = synced.map_err(|error| self.failed(error))?;
-        self.check_writable()?;
-        if pending.tip.seq > self.durable.seq {
-            self.durable = pending.tip;
-        }
-        if let Some(mark) = noted {
-            self.noted(seq, &mark);
-        }
-        Ok(())
-    }
-
-    /// Makes everything appended so far durable: the disk begins with all files, then waits for each.
-    pub(crate) fn commit(&mut self) -> Result<()> {
-        let Some(pending) = self.pending()? else { return Ok(()) };
-        let synced = pending.sync();
-        let noted = self.note(&synced).unwrap_or_default();
-        self.finish(pending, synced, noted)
-    }
-
-    fn noted(&mut self, seq: u64, mark: &[u8]) {
-        self.noted = seq;
-        self.passed(mark);
-    }
-
-    /// Moves the end of the log behind a mark that was written there.
-    fn passed(&mut self, mark: &[u8]) {
-        self.written.idx_end += mark.len() as u64;
-        self.written.since_commit.extend_from_slice(mark);
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.health, Health::Failed(_))
     }
 
     /// Stops writing after an error that leaves the files in an unknown state: from now on reads show what was
     /// durable, and each write returns this error again.
     pub(crate) fn failed(&mut self, error: Error) -> Error {
         let harmless = planted::is(Bug::IgnoreFailedSync) || !error.stops_writing();
-        if !harmless && self.poisoned.is_none() {
-            self.poisoned = Some(Arc::new(error.clone()));
+        if !harmless && !self.has_failed() {
+            self.health = Health::Failed(Arc::new(error.clone()));
             self.written = self.durable.clone();
+            if let Some(table) = &mut self.table {
+                table.truncate(self.written.rows);
+            }
         }
         if planted::is(Bug::AppendAfterFailure) {
             self.written.idx_end = self.files.idx.len().unwrap_or(self.written.idx_end);
@@ -452,9 +417,22 @@ impl Pair {
         error
     }
 
+    // ---- ending ----
+
+    /// Commits, marks the log as closed and cuts the files to what counts. A handle that appended nothing to a cleanly
+    /// closed pair changes nothing. Dropping a handle without `close` loses no committed batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit); [`Error::NoSpace`], [`Error::Io`]: everything is durable, the mark may be missing. A
+    /// handle that only reads has none.
+    pub fn close(mut self) -> Result<()> {
+        if matches!(self.health, Health::ReadOnly) { Ok(()) } else { self.end_cleanly() }
+    }
+
     /// Commits, writes CLOSE and cuts the files to what counts. Does nothing if nothing was written since the last
     /// CLOSE.
-    pub(crate) fn close(&mut self) -> Result<()> {
+    pub(crate) fn end_cleanly(&mut self) -> Result<()> {
         self.commit()?;
         if self.clean {
             // A batch that failed may have left something behind.
@@ -464,47 +442,61 @@ impl Pair {
         let mut mark = Vec::new();
         let (epoch, seq) = (self.written.epoch, self.written.seq);
         record::push_close(&mut mark, epoch, seq, self.manifest, rows_end, &self.header.identity);
-        let wrote = self.files.idx.write(&mark, self.written.idx_end);
-        wrote.map_err(|error| self.failed(error))?;
-        self.passed(&mark);
-        // Made by a batch of this handle that failed.
-        if self.files.jsonl.is_none() && self.tried_documents.load(Ordering::Relaxed) {
+        self.write_mark(&mark).map_err(|error| self.failed(error))?;
+        if self.files.jsonl.is_none() && self.made_jsonl {
             _ = self.dir.unlink(&self.files.dat.path.with_extension("jsonl"));
         }
         self.cut_to_written()?;
-        let synced = self.sync_all();
-        synced.map_err(|error| self.failed(error))?;
+        self.sync_all().map_err(|error| self.failed(error))?;
         self.clean = true;
-        Ok(())
-    }
-
-    /// Writes behind FILE what a compacted segment was made from.
-    pub(crate) fn write_base(&mut self, seq: u64, inputs: &[u64]) -> Result<()> {
-        let mut base = Vec::new();
-        record::push_base(&mut base, seq, inputs, &self.header.identity);
-        self.files.idx.write(&base, self.written.idx_end)?;
-        self.passed(&base);
         Ok(())
     }
 
     /// Makes all of it durable and cuts the files to it: what a segment needs to be sealed.
     pub(crate) fn end_here(&mut self) -> Result<()> {
         self.commit()?;
-        if self.noted < self.durable.seq && !planted::is(Bug::UnmarkedEnd) {
+        if !planted::is(Bug::UnmarkedEnd) {
             // A list of dead rows must not show what a reader takes for unproven.
-            if let Some(mark) = self.note(&Ok(self.durable.seq))? {
-                self.noted(self.durable.seq, &mark);
-            }
+            self.write_durable_mark(self.durable.seq)?;
         }
         let ended =
             self.write_marks_again().and_then(|()| self.cut_to_written()).and_then(|()| self.sync_all());
         ended.map_err(|error| self.failed(error))
     }
 
+    /// Writes behind FILE what a compacted segment was made from.
+    pub(crate) fn write_base(&mut self, seq: u64, inputs: &[u64]) -> Result<()> {
+        let mut base = Vec::new();
+        record::push_base(&mut base, seq, inputs, &self.header.identity);
+        self.write_mark(&base)
+    }
+
     /// The same pair under a newer MANIFEST.
     pub(crate) fn set_manifest(&mut self, manifest: u64) {
         self.manifest = manifest;
         self.clean = false;
+    }
+
+    // ---- what there is ----
+
+    /// Number of rows, those of deleted ids included.
+    pub fn rows(&self) -> u64 {
+        self.written.rows
+    }
+
+    /// Components of a row.
+    pub fn dim(&self) -> usize {
+        self.header.dim as usize
+    }
+
+    /// Kind of the ids, which the first append decides; `None` before.
+    pub fn kind(&self) -> Option<IdKind> {
+        self.written.kind
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.report
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -525,14 +517,20 @@ impl Pair {
         self.clean
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.is_some()
+    /// The rows, mapped; none before the first append.
+    pub(crate) fn dat_map(&self) -> Option<&Arc<Mapping>> {
+        self.dat_map.as_ref()
+    }
+
+    /// Goes on with mappings that readers have already.
+    pub(crate) fn share_maps(&mut self, dat: Option<Arc<Mapping>>, idx: Arc<Mapping>) {
+        (self.dat_map, self.idx_map) = (dat, Some(idx));
     }
 }
 
-impl Pending {
-    /// Syncs all files at once; returns the sequence that is durable then.
-    pub(crate) fn sync(&self) -> Result<u64> {
+impl PendingSync {
+    /// Syncs all files at once: the disk begins with all of them, then each is waited for.
+    pub(crate) fn sync(&self) -> Result<()> {
         let skipped = [Bug::SkipDatSync, Bug::SkipIdxSync, Bug::SkipJsonlSync].map(planted::is);
         let files: Vec<_> = self
             .files
@@ -543,9 +541,6 @@ impl Pending {
             .map(|(named, _)| named)
             .collect();
         let synced = sync_at_once(&self.dir, &files);
-        if planted::is(Bug::IgnoreFailedSync) {
-            return Ok(self.tip.seq);
-        }
-        synced.map(|()| self.tip.seq)
+        if planted::is(Bug::IgnoreFailedSync) { Ok(()) } else { synced }
     }
 }

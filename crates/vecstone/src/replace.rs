@@ -2,7 +2,7 @@
 
 use crate::directory;
 use crate::disk::{Dir, Open};
-use crate::engine::{EVERYTHING, Engine, Writer};
+use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
@@ -10,7 +10,7 @@ use crate::format::manifest::{MAX_SEGMENTS, Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ, crc32c};
 use crate::mask::Mask;
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug};
 use crate::recover::Tip;
 use crate::segment::Segment;
@@ -31,14 +31,14 @@ pub(crate) struct Replacement {
     /// Files that it no longer names: removed once it is durable.
     pub(crate) obsolete: Vec<PathBuf>,
     /// The next active pair, if there is one.
-    pub(crate) pair: Option<Pair>,
-    /// Whether what is accepted and not yet written goes, too.
-    pub(crate) clears: bool,
+    pub(crate) pair: Option<VectorStorage>,
+    /// What leaves the buffer then.
+    pub(crate) drain: Drain,
 }
 
 /// An empty segment that goes on where the active one ends, made and not yet named.
 struct Next {
-    pair: Pair,
+    pair: VectorStorage,
     entry: SegmentEntry,
     part: SegmentView,
 }
@@ -50,15 +50,15 @@ pub(crate) fn files_of(dir: &Dir, segment: u64) -> impl Iterator<Item = PathBuf>
 }
 
 impl Engine {
-    /// Seals the active segment and begins the next one. In the sync place and the writer's place.
+    /// Seals the active segment and begins the next one.
     ///
     /// # Errors
     ///
     /// [`Error::NoSpace`] and others that leave the store as it was; [`Error::SyncFailed`] stops writing.
-    pub(crate) fn seal(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn seal(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         check_room(&writer.manifest, writer.manifest.segments.len() + 1)?;
-        self.settle_all(writer)?;
-        self.confirm(writer)?;
+        self.sync_log_end(permit, writer)?;
+        self.confirm(permit, writer)?;
         self.hooks.here("seal");
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part } = self.next_segment(writer)?;
@@ -70,8 +70,8 @@ impl Engine {
         manifest.segments.push(entry);
         view.segments.push(part);
         let (made, pair) = (pair.made(), Some(pair));
-        let new = Replacement { manifest, view, made, obsolete: Vec::new(), pair, clears: false };
-        self.replace(writer, new)
+        let new = Replacement { manifest, view, made, obsolete: Vec::new(), pair, drain: Drain::Nothing };
+        self.replace(permit, writer, new)
     }
 
     /// Empties the store: everything accepted until it is empty is gone, in O(segments).
@@ -80,9 +80,9 @@ impl Engine {
     ///
     /// As [`seal`](Self::seal).
     pub(crate) fn clear(&self) -> Result<()> {
-        self.in_both_places(|writer| {
+        self.with_sync_permit(|permit, writer| {
             // What could not be written is to go: that is no reason to refuse.
-            self.check_open(&self.state())?;
+            self.state().check_open()?;
             check_room(&writer.manifest, 1)?;
             // M1 has nothing to sync: what is in the old log counts with it, or not at all.
             let Next { pair, entry, part } = self.next_segment(writer)?;
@@ -100,9 +100,12 @@ impl Engine {
                 segments: vec![part],
                 ..View::empty(self.schema, self.dir.clone())
             };
-            let clears = !planted::is(Bug::ClearFilesOnly);
+            let drain = match () {
+                () if planted::is(Bug::ClearFilesOnly) => Drain::Nothing,
+                () => Drain::Everything,
+            };
             let (made, pair) = (pair.made(), Some(pair));
-            self.replace(writer, Replacement { manifest, view, made, obsolete, pair, clears })?;
+            self.replace(permit, writer, Replacement { manifest, view, made, obsolete, pair, drain })?;
             writer.claim = None;
             Ok(())
         })
@@ -116,7 +119,7 @@ impl Engine {
         let tip = writer.pair.written();
         let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
         let path = directory::pair_path(&self.dir, number);
-        let pair = Pair::create(&self.dir, &path, file, writer.manifest.number + 1);
+        let pair = VectorStorage::create_in(&self.dir, &path, file, writer.manifest.number + 1);
         let pair = pair.map_err(Error::abandoned)?;
         let segment = Segment::active(&self.dir, pair.files().clone(), header, None);
         let segment = Arc::new(segment.inspect_err(|_| self.remove(&pair.made()))?);
@@ -128,10 +131,10 @@ impl Engine {
 
     /// Everything accepted until now, in the files and durable, with the MANIFEST that it is under.
     pub(crate) fn durable_snapshot(&self) -> Result<(Manifest, Snapshot)> {
-        self.in_both_places(|writer| {
-            self.write_all(writer)?;
-            self.settle_all(writer)?;
-            self.confirm(writer)?;
+        self.with_sync_permit(|permit, writer| {
+            self.write_all(permit, writer)?;
+            self.sync_log_end(permit, writer)?;
+            self.confirm(permit, writer)?;
             let view = self.published.load_full();
             let snapshot = Snapshot::new(view.kind, view);
             Ok((writer.manifest.clone(), snapshot))
@@ -139,18 +142,23 @@ impl Engine {
     }
 
     /// M1: everything written is synced, so that `.del` files hold the kills of durable batches only.
-    pub(crate) fn settle_all(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn sync_log_end(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         if planted::is(Bug::UnsyncedKills) {
             return Ok(());
         }
         let (view, ops) = (self.published.load_full(), writer.ops());
         writer.pair.end_here().map_err(|error| self.failed(writer, error))?;
-        self.became_durable(writer, view, ops, Duration::ZERO)
+        self.became_durable(permit, writer, view, ops, Duration::ZERO)
     }
 
     /// M1's files to M6: writes `.del` files for segments with kills that are in none yet, replaces MANIFEST, publishes,
     /// removes what is no longer named.
-    pub(crate) fn replace(&self, writer: &mut Writer, mut new: Replacement) -> Result<()> {
+    pub(crate) fn replace(
+        &self,
+        permit: &SyncPermit<'_>,
+        writer: &mut Writer,
+        mut new: Replacement,
+    ) -> Result<()> {
         new.manifest.number += 1;
         new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
@@ -158,7 +166,7 @@ impl Engine {
                 self.dir.sync().map_err(|e| Error::io(self.dir.path(), "sync", e))?;
             }
             // Later only a store that has moved since is refused: what is replaced cannot be taken back.
-            self.stop_if_moved(writer).map(|()| in_del)
+            self.stop_if_moved(permit, writer).map(|()| in_del)
         });
         let in_del = match prepared {
             Ok(in_del) => in_del,
@@ -190,12 +198,12 @@ impl Engine {
         }
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
-        self.publish(writer, new.view, new.clears.then_some(EVERYTHING));
+        self.publish(writer, new.view, new.drain);
         let ops = writer.ops();
         let view = self.published.load_full();
         // Whether or not it can be announced: MANIFEST is durable, and no error goes back behind it.
         writer.durable_view = view.clone();
-        match self.became_durable(writer, view, ops, Duration::ZERO) {
+        match self.became_durable(permit, writer, view, ops, Duration::ZERO) {
             Err(error) if error.stops_writing() => return Err(error),
             // What could not be announced is announced by whoever waits for it next.
             _ => {}

@@ -157,15 +157,15 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
     let (mut compaction_error, mut ids_error, mut lost) = (None, None, (0, None));
     if let Some(engine) = engine {
         memory.buffer = engine.state().buffer.heap();
-        memory.other += engine.copying.load(Ordering::Relaxed);
-        if !engine.threads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        memory.other += engine.maintenance.copying.load(Ordering::Relaxed);
+        if !engine.maintenance.threads().is_empty() {
             memory.other += THREADS_HEAP;
         }
-        let differed = engine.ids_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let differed = engine.maintenance.ids_error.lock().unwrap_or_else(PoisonError::into_inner);
         ids_error = differed.as_ref().map(ToString::to_string);
         drop(differed);
-        let mut setbacks = engine.setbacks();
-        compaction_error = setbacks.error(&engine.published.load()).map(ToString::to_string);
+        let mut failures = engine.maintenance.failures();
+        compaction_error = failures.error(&engine.published.load()).map(ToString::to_string);
         lost = engine.lost().told();
     }
     memory.heap = memory.buffer + memory.index + memory.masks + memory.other;

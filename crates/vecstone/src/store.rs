@@ -14,7 +14,7 @@ use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::lock::{Lock, refuse_links};
 use crate::open::{How, Opened, open_segments};
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{self, Bug};
 use crate::reader::Reader;
 use crate::recover::RecoveryReport;
@@ -230,8 +230,13 @@ impl VectorStore {
             ..directory::first_manifest(identity.uuid, metric)
         };
         let path = directory::pair_path(&dir, identity.segment);
-        let pair = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, manifest.number)
-            .map_err(Error::abandoned)?;
+        let pair = VectorStorage::create_in(
+            &dir,
+            &path,
+            FileRecord { header, seq: 0, chain: [0; 16] },
+            manifest.number,
+        )
+        .map_err(Error::abandoned)?;
         dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
         directory::replace_manifest(&dir, &manifest)?;
         let how = How { writable: true, proven_only: false, by_ids: true, known: None };
@@ -290,12 +295,19 @@ impl VectorStore {
             directory::settle_manifest(&dir)?;
         }
         directory::remove(&dir, unlisted)?;
-        let mut pair = Pair::of(&dir, opened.files.clone(), &opened.active, opened.manifest.number);
+        let mut pair =
+            VectorStorage::recovered(&dir, opened.files.clone(), &opened.active, opened.manifest.number);
         pair.make_recovered_durable()?;
         Ok(Self::writer(dir, opened, pair, lock, options))
     }
 
-    fn writer(dir: Dir, opened: Opened, pair: Pair, lock: Lock, options: &OpenOptions) -> VectorStore {
+    fn writer(
+        dir: Dir,
+        opened: Opened,
+        pair: VectorStorage,
+        lock: Lock,
+        options: &OpenOptions,
+    ) -> VectorStore {
         let recovery = opened.active.report.clone();
         let path = dir.path().to_owned();
         let lock = Arc::new(lock);

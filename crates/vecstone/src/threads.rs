@@ -2,11 +2,10 @@
 //! indexes and compacts. They start with the first write and end with the store.
 
 use crate::disk::fork;
-use crate::engine::Engine;
+use crate::engine::{Engine, Health, Lifecycle, Workers};
 use crate::error::Error;
 use crate::sync::{Instant, thread};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What a thread does until the store closes.
@@ -14,20 +13,18 @@ type Job = fn(&Engine);
 
 /// After an error in the background: when it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long the tidy thread leaves the others alone between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
 /// After so long without a write, memory that the buffer keeps for the next burst goes back to the system.
 const IDLE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Starts the threads, once. Without them (the system refuses) calls do the work themselves when they must.
     pub(crate) fn start_threads(&self, state: &mut crate::engine::State) {
-        if state.started || !self.settings.background {
+        if state.workers != Workers::NotStarted {
             return;
         }
-        state.started = true;
+        state.workers = Workers::Running;
         let Some(engine) = self.me() else { return };
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.maintenance.threads();
         let jobs: [(&str, Job); 3] =
             [("vecstone-write", write), ("vecstone-flush", flush), ("vecstone-tidy", tidy)];
         for (name, job) in jobs {
@@ -37,18 +34,17 @@ impl Engine {
                 .spawn(fork::between_forks(move || run(&engine, job)))
             {
                 Ok(thread) => threads.push(thread),
-                Err(_) => state.alone = true,
+                Err(_) => state.workers = Workers::Lacking,
             }
         }
     }
 
     /// Ends the threads and waits for them.
     pub(crate) fn stop_threads(&self) {
-        self.state().closing = true;
-        self.stop.store(true, Ordering::Relaxed);
+        self.state().lifecycle = Lifecycle::Closing;
         self.work.notify_all();
-        self.tidy.notify_all();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.maintenance.stop();
+        let threads = std::mem::take(&mut *self.maintenance.threads());
         for thread in threads {
             // A panic there was printed there.
             _ = thread.join();
@@ -60,13 +56,15 @@ impl Engine {
         let mut state = self.state();
         // Unless somebody else made everything durable meanwhile: nobody would try again.
         if !error.stops_writing() && !self.is_settled(&state) {
-            state.setback = Some(error);
+            if !state.has_failed() {
+                state.health = Health::BackgroundError(error);
+            }
             state.dirty_since.get_or_insert_with(Instant::now);
         }
         drop(state);
         self.wake_all();
         self.room.notify_all();
-        self.changed.notify_all();
+        self.commits.notify();
     }
 }
 
@@ -82,7 +80,7 @@ fn run(engine: &Engine, job: Job) {
 fn write(engine: &Engine) {
     let half = engine.settings.buffer_bytes / 2;
     let mut state = engine.state();
-    while !state.closing {
+    while state.lifecycle == Lifecycle::Open {
         if state.buffer.bytes() <= half || state.buffer.is_empty() {
             state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
@@ -94,7 +92,7 @@ fn write(engine: &Engine) {
             thread::sleep(RETRY);
         }
         state = engine.state();
-        if engine.has_failed(&state) {
+        if state.has_failed() {
             return;
         }
     }
@@ -103,7 +101,7 @@ fn write(engine: &Engine) {
 /// Makes durable what was accepted, within the flush interval.
 fn flush(engine: &Engine) {
     let mut state = engine.state();
-    while !state.closing {
+    while state.lifecycle == Lifecycle::Open {
         let due = state.dirty_since.map(|since| since + engine.settings.flush_interval);
         let now = Instant::now();
         let wait = match due {
@@ -128,7 +126,7 @@ fn flush(engine: &Engine) {
             thread::sleep(RETRY);
         }
         state = engine.state();
-        if engine.has_failed(&state) {
+        if state.has_failed() {
             return;
         }
     }
@@ -136,21 +134,12 @@ fn flush(engine: &Engine) {
 
 /// Writes `.ids` for sealed segments and compacts those with too many dead rows.
 fn tidy(engine: &Engine) {
-    let wait = |state, time| engine.tidy.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
-    let mut state = engine.state();
-    while !state.closing {
-        if !std::mem::take(&mut state.untidy) {
-            state = wait(state, IDLE);
-            state.untidy |= engine.has_just_lost_ids();
-            continue;
-        }
+    while engine.maintenance.wait_until_due(|| engine.has_just_lost_ids()) {
         engine.hooks.here("tidy thread");
-        drop(state);
         // What fails here is tried again later; `stats` and `compact` say why.
         engine.confirm_in_background();
         engine.index_in_background();
         engine.compact_in_background();
-        // Many small writes are one reason to look again, not many.
-        state = wait(engine.state(), PAUSE);
+        engine.maintenance.pause();
     }
 }

@@ -9,14 +9,14 @@ mod unopened;
 use crate::directory;
 use crate::disk::{Dir, Disk, Open};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named};
+use crate::files::Named;
 use crate::format::Identity;
-use crate::format::header::Header;
-use crate::format::manifest::{Sealed, SegmentEntry};
-use crate::id::{Id, IdKind};
+use crate::format::manifest::SegmentEntry;
+use crate::id::Id;
 use crate::ids::Ids;
 use crate::mask::Mask;
 use crate::open::read_del;
+use crate::pair::VectorStorage;
 use crate::reader::Reader;
 use crate::repair::MOST_LISTED;
 use crate::repair::source::{candidates, is_foreign};
@@ -139,16 +139,19 @@ const ATTEMPTS: usize = 100;
 /// The same where the store does not open, which took its time.
 const FEW_ATTEMPTS: usize = 10;
 
-/// Checks a pair up to an end of its log: headers, records and their chain, rows, documents. O(bytes).
-pub(crate) fn verify_pair(
-    files: &Files,
-    header: &Header,
-    end: &Sealed,
-    kind: Option<IdKind>,
-    report: &mut VerifyReport,
-) -> Result<()> {
-    let part = Part::up_to(end, files, *header, None)?;
-    part::check_whole(&part, end, &Mask::default(), kind, None, report)
+impl VectorStorage {
+    /// Checks every byte that counts in all files: headers, records and their chain, rows, documents. O(bytes).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] for what says nothing of the bytes. Damage is in the report, not an error; so are bytes that the disk
+    /// cannot read.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let (end, mut report) = (self.written().sealed(self.header()), VerifyReport::default());
+        let part = Part::up_to(&end, self.files(), *self.header(), None)?;
+        part::check_whole(&part, &end, &Mask::default(), self.kind(), None, &mut report)?;
+        Ok(report)
+    }
 }
 
 /// Checks everything that a snapshot reads, and MANIFEST.

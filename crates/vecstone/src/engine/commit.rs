@@ -1,15 +1,12 @@
 //! Groups of accepted changes become commits: which rows die is found out, everything is written, readers see it.
 
-use super::{EVERYTHING, Engine, Writer};
+use super::{Engine, SyncPermit, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_RECORDS;
-use crate::disk::Mapping;
 use crate::error::Result;
 use crate::id::{IdHasher, IdKind};
-use crate::index::IdxMap;
 use crate::pair::Effects;
 use crate::planted::{self, Bug};
-use crate::recover::Tip;
 use crate::view::View;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,38 +14,69 @@ use std::sync::atomic::Ordering;
 /// How much of the buffer one commit takes.
 const GROUP_BYTES: u64 = 8 << 20;
 
-/// Whether a batch was written.
+/// What came of a try to write to the active segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Written,
-    /// The active segment has to be sealed before.
-    SealFirst,
+pub(super) enum Attempt<T> {
+    Done(T),
+    /// Nothing was written: the segment has to be sealed first.
+    SegmentFull,
+}
+
+impl<T> Attempt<T> {
+    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Attempt::Done(done) => Attempt::Done(to(done)),
+            Attempt::SegmentFull => Attempt::SegmentFull,
+        }
+    }
+}
+
+/// What came of a try to write a batch.
+enum Outcome {
+    /// With this sequence.
+    Written(u64),
+    SegmentFull,
     /// With the documents that it keeps it is too long for one commit: so many changes are not.
-    Shorten(u64),
+    TooLong {
+        changes: u64,
+    },
+}
+
+/// What leaves the buffer when a version is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drain {
+    Nothing,
+    /// The ops before this one: they are in the version.
+    UpTo(u64),
+    /// The store was cleared: everything goes, and the kind of the ids with it.
+    Everything,
 }
 
 impl Engine {
-    /// Runs `write` in the writer's place; where it finds that the segment has to be sealed first (`None`), seals it,
-    /// which needs the sync place too, and runs it again before anybody else writes to the next one: a batch that fills
-    /// a segment alone would never find one empty.
-    pub(super) fn in_turn<T>(&self, mut write: impl FnMut(&mut Writer) -> Result<Option<T>>) -> Result<T> {
+    /// Runs `write` under the writer's lock. Where the segment is full, seals it, which needs the sync permit too, and
+    /// runs `write` again before another thread writes to the next one: a batch that fills a segment alone would never
+    /// find one empty.
+    pub(super) fn with_writer<T>(
+        &self,
+        mut write: impl FnMut(&mut Writer) -> Result<Attempt<T>>,
+    ) -> Result<T> {
         loop {
             let mut full = 0;
-            let done = self.in_writers_place(|writer| {
+            let attempt = self.with_writer_lock(|writer| {
                 full = writer.pair.header().identity.segment;
                 write(writer)
             })?;
-            if let Some(done) = done {
+            if let Attempt::Done(done) = attempt {
                 return Ok(done);
             }
-            let done = self.in_both_places(|writer| {
-                // Somebody else may have sealed it meanwhile.
+            let attempt = self.with_sync_permit(|permit, writer| {
+                // Another thread may have sealed it meanwhile.
                 if writer.pair.header().identity.segment == full {
-                    self.seal(writer)?;
+                    self.seal(permit, writer)?;
                 }
                 write(writer)
             })?;
-            if let Some(done) = done {
+            if let Attempt::Done(done) = attempt {
                 return Ok(done);
             }
         }
@@ -57,60 +85,72 @@ impl Engine {
     /// Writes what is in the buffer now.
     pub(crate) fn drain(&self) -> Result<()> {
         let ops = self.state().buffer.next();
-        self.in_turn(|writer| Ok((self.write_until(writer, ops)? == Outcome::Written).then_some(())))
+        self.with_writer(|writer| self.write_until(writer, ops))
     }
 
-    /// Writes everything accepted until now; in the sync place, so that segments can be sealed.
-    pub(crate) fn write_all(&self, writer: &mut Writer) -> Result<()> {
+    /// Writes everything accepted until now, into as many segments as it takes.
+    pub(crate) fn write_all(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         let ops = self.state().buffer.next();
-        while self.write_until(writer, ops)? == Outcome::SealFirst {
-            self.seal(writer)?;
+        while self.write_until(writer, ops)? == Attempt::SegmentFull {
+            self.seal(permit, writer)?;
         }
         Ok(())
     }
 
     /// Writes a batch from where it lies, after all that was accepted before; returns its sequence.
-    pub(super) fn write_past_buffer(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
+    pub(super) fn write_unbuffered(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
         let ops = self.state().buffer.next();
-        self.in_turn(|writer| {
+        self.with_writer(|writer| {
             // The store may have been cleared since the batch was accepted, and its kind be another now.
-            Self::settle_kind(&mut self.state(), kind)?;
-            if self.write_until(writer, ops)? == Outcome::SealFirst {
-                return Ok(None);
+            Self::check_id_kind(&mut self.state(), kind)?;
+            match self.write_until(writer, ops)? {
+                Attempt::Done(()) => self.write_one(writer, batch, kind),
+                Attempt::SegmentFull => Ok(Attempt::SegmentFull),
             }
-            let outcome = self.write_batch(writer, batch, kind, None)?;
-            Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
         })
     }
 
     /// Writes groups until those up to `ops` are written.
-    pub(super) fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Outcome> {
+    pub(super) fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Attempt<()>> {
         let mut most = self.settings.limits.records.min(MAX_BATCH_RECORDS as u64);
         while writer.ops < ops {
             let state = self.state();
             let Some(kind) = state.kind else { break };
             let Some(group) = state.buffer.group(GROUP_BYTES, most) else { break };
             drop(state);
-            match self.write_batch(writer, Batch::Group(&group), kind, Some(group.next))? {
-                Outcome::Written => {}
-                Outcome::SealFirst => return Ok(Outcome::SealFirst),
-                Outcome::Shorten(changes) => most = changes,
+            match self.write_batch(writer, Batch::Group(&group), kind, Drain::UpTo(group.next))? {
+                Outcome::Written(_) => {}
+                Outcome::SegmentFull => return Ok(Attempt::SegmentFull),
+                Outcome::TooLong { changes } => most = changes,
             }
         }
-        Ok(Outcome::Written)
+        Ok(Attempt::Done(()))
     }
 
-    /// One commit: finds out which rows die, writes, publishes. `ops`: where the buffer goes on after it.
-    pub(super) fn write_batch(
+    /// Writes a batch that never was in the buffer, as one commit; returns its sequence.
+    pub(super) fn write_one(
         &self,
         writer: &mut Writer,
         batch: Batch<'_>,
         kind: IdKind,
-        ops: Option<u64>,
+    ) -> Result<Attempt<u64>> {
+        match self.write_batch(writer, batch, kind, Drain::Nothing)? {
+            Outcome::Written(seq) => Ok(Attempt::Done(seq)),
+            Outcome::SegmentFull | Outcome::TooLong { .. } => Ok(Attempt::SegmentFull),
+        }
+    }
+
+    /// One commit: finds out which rows die, writes, publishes, and drains the buffer.
+    fn write_batch(
+        &self,
+        writer: &mut Writer,
+        batch: Batch<'_>,
+        kind: IdKind,
+        drain: Drain,
     ) -> Result<Outcome> {
         writer.pair.check_writable()?;
-        if self.is_over_with(writer, batch) {
-            return Ok(Outcome::SealFirst);
+        if self.would_overflow(writer, batch) {
+            return Ok(Outcome::SegmentFull);
         }
         let mut view = View::clone(&self.published.load());
         let effects = self.resolve(&mut view, batch)?;
@@ -118,84 +158,61 @@ impl Engine {
             && group.several
             && let Some(changes) = changes_within(&effects, batch, GROUP_BYTES)
         {
-            return Ok(Outcome::Shorten(changes));
+            return Ok(Outcome::TooLong { changes });
         }
-        if self.documents_are_over_with(writer, &effects) {
-            return Ok(Outcome::SealFirst);
+        if self.documents_would_overflow(writer, &effects) {
+            return Ok(Outcome::SegmentFull);
         }
-        let mut written = writer.pair.write(batch, kind, &effects);
-        let maps = match &written {
-            Ok(appended) => self.maps_for(&view, writer, &appended.tip),
-            Err(error) => Err(error.clone()),
-        };
-        if let Err(error) = &maps {
-            written = Err(error.clone());
-        }
-        if let Err(error) = writer.pair.publish(&written) {
-            return Err(self.failed(writer, error));
-        }
+        let appended = writer.pair.append_batch(batch, kind, &effects);
+        let appended = appended.map_err(|error| self.failed(writer, error))?;
         self.hooks.here("write");
-        let (appended, (dat_map, idx_map)) = (written?, maps?);
         let part = view.active_mut();
         let segment = part.segment.clone();
-        let idx = IdxMap { map: idx_map, end: appended.tip.idx_end };
-        segment.grow(&appended.rows, &appended.deletes, &idx, &mut part.mask);
+        segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut part.mask);
         part.move_to(&appended.tip);
-        part.dat_map = Some(dat_map);
+        part.dat_map = Some(appended.dat_map);
         (view.kind, view.seq) = (Some(kind), appended.tip.seq);
         segment.set_jsonl(writer.pair.files());
         writer.deletes += appended.deletes.len() as u64;
         self.lost().add(appended.lost);
-        self.publish(writer, view, ops);
-        Ok(Outcome::Written)
+        self.publish(writer, view, drain);
+        Ok(Outcome::Written(appended.tip.seq))
     }
 
-    /// Makes a view the one that readers see, and takes from the buffer what is in it, or everything.
-    pub(crate) fn publish(&self, writer: &mut Writer, view: View, ops: Option<u64>) {
+    /// Makes a view the one that readers see, and drains the buffer.
+    pub(crate) fn publish(&self, writer: &mut Writer, view: View, drain: Drain) {
         let before = self.published.load();
         let dead = |view: &View| view.segments.iter().map(|part| part.mask.dead()).sum::<u64>();
         let changed = (before.segments.len(), dead(&before)) != (view.segments.len(), dead(&view));
         let mut state = self.state();
         self.published.store(Arc::new(view));
         self.hooks.here("publish");
-        if let Some(ops) = ops {
-            if ops == EVERYTHING {
-                // There is no id any more.
+        let drained = match drain {
+            Drain::Nothing => None,
+            Drain::UpTo(ops) => Some(ops),
+            Drain::Everything => {
                 state.kind = None;
+                Some(state.buffer.next())
             }
-            let ops = ops.min(state.buffer.next());
+        };
+        if let Some(ops) = drained {
             writer.ops = ops;
             state.buffer.remove(ops);
-            state.setback = None;
+            state.recover();
             self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
         }
         // What it was made from is not shown any more.
         if !planted::is(Bug::KeepOverlay) {
             state.overlay = None;
         }
-        let (crowd, tidy) = (state.crowd > 0, changed && !state.untidy);
-        state.untidy |= changed;
+        let has_waiters = state.waiting_for_space > 0;
         drop(state);
-        if crowd {
+        if has_waiters {
             self.room.notify_all();
         }
-        if tidy {
-            self.tidy.notify_all();
+        if changed {
+            self.maintenance.set_due();
         }
-    }
-
-    /// Mappings that reach the end of a batch that was just written.
-    fn maps_for(&self, view: &View, writer: &Writer, tip: &Tip) -> Result<(Arc<Mapping>, Arc<Mapping>)> {
-        let files = writer.pair.files();
-        let dat_len = writer.pair.header().row_start(tip.rows);
-        let part = view.active();
-        let dat = match &part.dat_map {
-            Some(map) if map.len() >= dat_len => map.clone(),
-            _ => Arc::new(files.dat.map_written(dat_len)?),
-        };
-        let old = part.segment.heap().map().clone();
-        let idx = if old.len() >= tip.idx_end { old } else { Arc::new(files.idx.map_written(tip.idx_end)?) };
-        Ok((dat, idx))
     }
 
     /// Whether the active segment is at a limit.
@@ -208,7 +225,7 @@ impl Engine {
     }
 
     /// Whether a batch does not fit in the active segment. A segment's first batch always does.
-    fn is_over_with(&self, writer: &Writer, batch: Batch<'_>) -> bool {
+    fn would_overflow(&self, writer: &Writer, batch: Batch<'_>) -> bool {
         let (tip, limits) = (writer.pair.written(), &self.settings.limits);
         let records = tip.rows + writer.deletes;
         if records == 0 {
@@ -220,7 +237,7 @@ impl Engine {
     }
 
     /// Whether the documents that a batch keeps do not fit in the active segment. A segment's first batch always does.
-    fn documents_are_over_with(&self, writer: &Writer, effects: &Effects<'_>) -> bool {
+    fn documents_would_overflow(&self, writer: &Writer, effects: &Effects<'_>) -> bool {
         let kept: u64 = effects.kept.iter().map(|(_, kept)| kept.len()).sum();
         let tip = writer.pair.written();
         kept > 0 && tip.rows + writer.deletes > 0 && tip.lines_start() + kept > self.settings.limits.jsonl

@@ -1,7 +1,7 @@
 //! Documents that change without vectors, and those that were lost.
 
-use super::commit::Outcome;
-use super::{Engine, Goal, Writer};
+use super::commit::Attempt;
+use super::{DurabilityTarget, Engine, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_BYTES;
 use crate::document::{Document, is_object, merge};
@@ -65,16 +65,18 @@ impl Engine {
     ) -> Result<()> {
         let accepted = {
             let mut state = self.state();
-            self.check_writable(&state)?;
+            state.check_writable()?;
             self.start_threads(&mut state);
             state.buffer.next()
         };
-        let seq = self.in_turn(|writer| {
-            let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
+        let seq = self.with_writer(|writer| {
+            let Attempt::Done(view) = self.written_to(writer, accepted)? else {
+                return Ok(Attempt::SegmentFull);
+            };
             let changed = self.changed(&view, ids, documents, merges)?;
             self.write_changed(writer, &view, &changed)
         })?;
-        self.settle(Goal { ops: 0, seq }, durability)
+        self.finish_write(DurabilityTarget { ops: 0, seq }, durability)
     }
 
     /// What a call makes of the documents in the files; of an id that comes twice the last counts, or both are merged.
@@ -128,14 +130,16 @@ impl Engine {
     }
 
     /// Writes the rows again with their new documents; returns the sequence of that batch, or of the last one if nothing
-    /// changes. `None`: the segment has to be sealed first.
+    /// changes.
     fn write_changed(
         &self,
         writer: &mut Writer,
         view: &Arc<View>,
         changed: &Changed<'_>,
-    ) -> Result<Option<u64>> {
-        let (Some(kind), false) = (view.kind, changed.rows.is_empty()) else { return Ok(Some(view.seq)) };
+    ) -> Result<Attempt<u64>> {
+        let (Some(kind), false) = (view.kind, changed.rows.is_empty()) else {
+            return Ok(Attempt::Done(view.seq));
+        };
         let (dim, found) = (self.schema.dim as usize, changed.rows.len() as u64 * self.schema.stride());
         if found > MAX_BATCH_BYTES {
             return Err(Error::BatchTooLarge { what: "bytes of vectors", found, max: MAX_BATCH_BYTES });
@@ -147,8 +151,7 @@ impl Engine {
         let documents: Vec<_> = changed.documents.iter().map(Document::as_deref).collect();
         let batch = Batch::Rows { ids: &changed.ids, vectors: &vectors, documents: &documents, dim };
         batch.check(dim, Some(kind))?;
-        let outcome = self.write_batch(writer, batch, kind, None)?;
-        Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
+        self.write_one(writer, batch, kind)
     }
 }
 

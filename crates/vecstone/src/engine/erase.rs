@@ -1,12 +1,12 @@
-//! Deleting: ids that are looked up first; in the writer's place, as one batch at one place in the order of writing, what
+//! Deleting: ids that are looked up first; under the writer's lock, as one batch at one place in the order of writing, what
 //! a filter selects, and ids whose look-up others always overtake.
 //!
 //! Reading documents takes long, and nothing may change between the last look and the batch. So most of the looking is
-//! done while others write; then, in the writer's place, only at what they wrote meanwhile. What is accepted into the
+//! done while others write; then, under the writer's lock, only at what they wrote meanwhile. What is accepted into the
 //! buffer after that comes behind the batch.
 
-use super::commit::Outcome;
-use super::{Engine, Goal, Writer};
+use super::commit::Attempt;
+use super::{DurabilityTarget, Engine, Writer};
 use crate::batch::{Batch, Op};
 use crate::config::MAX_BATCH_BYTES;
 use crate::crew;
@@ -19,7 +19,7 @@ use crate::settings::Durability;
 use crate::view::View;
 use std::sync::Arc;
 
-/// Looks without the writer's place, at most: each one looks at what was written during the one before.
+/// Looks without the writer's lock, at most: each one looks at what was written during the one before.
 const LOOKS: usize = 4;
 
 /// A batch of deletes; none, if nothing matched.
@@ -59,12 +59,12 @@ impl Engine {
                 .collect();
             let (Some(kind), false) = (state.kind, found.is_empty()) else {
                 // What made it nothing may still be on its way to the disk.
-                let goal = Goal { ops: state.buffer.next(), seq: view.seq };
+                let target = DurabilityTarget { ops: state.buffer.next(), seq: view.seq };
                 drop(state);
                 if planted::is(Bug::NothingIsDurable) {
                     return Ok(0);
                 }
-                return self.settle(goal, durability).map(|()| 0);
+                return self.finish_write(target, durability).map(|()| 0);
             };
             let changes = Batch::Ops(&found).changes(self.schema.hasher());
             self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
@@ -82,7 +82,7 @@ impl Engine {
     ) -> Result<usize> {
         {
             let mut state = self.state();
-            self.check_writable(&state)?;
+            state.check_writable()?;
             self.start_threads(&mut state);
         }
         let limit = crew::limit(threads);
@@ -99,10 +99,10 @@ impl Engine {
         let mut deleted = 0;
         loop {
             let ops = self.state().buffer.next();
-            let erased = self.in_turn(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
+            let erased = self.with_writer(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
             deleted += erased.ids;
             if !erased.full || planted::is(Bug::OneBatchOnly) {
-                self.settle(Goal { ops: 0, seq: erased.seq }, durability)?;
+                self.finish_write(DurabilityTarget { ops: 0, seq: erased.seq }, durability)?;
                 return Ok(deleted);
             }
         }
@@ -117,8 +117,8 @@ impl Engine {
         filter: &Filter,
         known: &mut Option<View>,
         limit: usize,
-    ) -> Result<Option<Erased>> {
-        let Some(view) = self.written_to(writer, ops)? else { return Ok(None) };
+    ) -> Result<Attempt<Erased>> {
+        let Attempt::Done(view) = self.written_to(writer, ops)? else { return Ok(Attempt::SegmentFull) };
         let selected = known.insert(select(filter, &view, self.schema.hasher(), known.as_ref(), limit)?);
         let (ids, full) = some_ids(selected, self.settings.erase_at_once)?;
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
@@ -129,8 +129,10 @@ impl Engine {
     /// Deletes those of different ids that are there; returns how many.
     pub(crate) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
         let accepted = self.state().buffer.next();
-        let (deleted, seq) = self.in_turn(|writer| {
-            let Some(view) = self.written_to(writer, accepted)? else { return Ok(None) };
+        let (deleted, seq) = self.with_writer(|writer| {
+            let Attempt::Done(view) = self.written_to(writer, accepted)? else {
+                return Ok(Attempt::SegmentFull);
+            };
             let mut there = Vec::new();
             for op in ops {
                 if self.is_in(&view, *op.id())? {
@@ -139,7 +141,7 @@ impl Engine {
             }
             Ok(self.write_deletes(writer, &view, &there)?.map(|seq| (there.len(), seq)))
         })?;
-        self.settle(Goal { ops: 0, seq }, durability)?;
+        self.finish_write(DurabilityTarget { ops: 0, seq }, durability)?;
         Ok(deleted)
     }
 
@@ -148,24 +150,22 @@ impl Engine {
         Ok(view.kind == Some(id.kind()) && view.find(self.schema.hasher().hash(bytes), bytes)?.is_some())
     }
 
-    /// Writes what was accepted up to `ops`; then the files, which nobody changes as long as the writer's place is held.
-    /// `None`: the segment has to be sealed first.
-    pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Option<Arc<View>>> {
+    /// Writes what was accepted up to `ops`; returns the version of the files, which does not change while the writer's
+    /// lock is held.
+    pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Attempt<Arc<View>>> {
         // Where writing stopped, what is durable may not have what was accepted: nothing is found by looking there.
         writer.pair.check_writable()?;
         if planted::is(Bug::TurnWithoutBuffer) {
-            return Ok(Some(self.published.load_full()));
+            return Ok(Attempt::Done(self.published.load_full()));
         }
-        let written = self.write_until(writer, ops)? == Outcome::Written;
-        Ok(written.then(|| self.published.load_full()))
+        Ok(self.write_until(writer, ops)?.map(|()| self.published.load_full()))
     }
 
     /// Writes a batch of deletes, if there are any; tells the last sequence that what was looked at needs, for the rows
-    /// that are gone too. `None`: the segment has to be sealed first.
-    fn write_deletes(&self, writer: &mut Writer, view: &View, ops: &[Op<'_>]) -> Result<Option<u64>> {
-        let (Some(kind), false) = (view.kind, ops.is_empty()) else { return Ok(Some(view.seq)) };
-        let outcome = self.write_batch(writer, Batch::Ops(ops), kind, None)?;
-        Ok((outcome == Outcome::Written).then(|| writer.pair.written().seq))
+    /// that are gone too.
+    fn write_deletes(&self, writer: &mut Writer, view: &View, ops: &[Op<'_>]) -> Result<Attempt<u64>> {
+        let (Some(kind), false) = (view.kind, ops.is_empty()) else { return Ok(Attempt::Done(view.seq)) };
+        self.write_one(writer, Batch::Ops(ops), kind)
     }
 }
 

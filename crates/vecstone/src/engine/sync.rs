@@ -1,96 +1,47 @@
 //! Making durable what is written, for all who wait for it at once.
 
-use super::places::SyncPlace;
-use super::{Engine, Goal, State, Writer};
+use super::group_commit::Reached;
+use super::{DurabilityTarget, Engine, Health, Lifecycle, State, SyncPermit, Writer};
 use crate::error::{Error, Result};
-use crate::sync::{Instant, MutexGuard, caught};
+use crate::sync::{Instant, caught};
 use crate::view::View;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 impl Engine {
     /// What has to be durable for everything accepted until now to be, unless writing stopped.
-    pub(crate) fn goal(&self) -> Result<Goal> {
+    pub(crate) fn accepted(&self) -> Result<DurabilityTarget> {
         let state = self.state();
-        match &state.failure {
-            Some(first) => Err(Error::Poisoned { first: first.clone() }),
-            None => Ok(Goal { ops: state.buffer.next(), seq: self.published.load().seq }),
-        }
+        state.check_health()?;
+        Ok(DurabilityTarget { ops: state.buffer.next(), seq: self.published.load().seq })
     }
 
     /// Returns when everything accepted until now is durable.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.wait_for(self.goal()?)
+        self.wait_for(self.accepted()?)
     }
 
-    /// Returns when `goal` is durable: leads a sync, or waits for the one that is under way.
-    pub(crate) fn wait_for(&self, goal: Goal) -> Result<()> {
-        let mut state = self.state();
-        state.arrived += 1;
-        if state.expecting && state.arrived >= state.company {
-            self.company.notify_one();
-        }
-        let mut waited = false;
-        loop {
-            if goal.is_reached(state.durable) {
-                drop(state);
-                // Whoever led the sync that was waited for has asked.
-                return if waited { Ok(()) } else { self.check_place() };
-            }
-            waited = true;
-            if let Some(first) = &state.failure {
-                return Err(Error::Poisoned { first: first.clone() });
-            }
-            if state.syncing {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            // What it could not write stays in the buffer, and this caller's write with it.
-            self.lead(state).map_err(|error| self.or_moved(error.kept(true)))?;
-            state = self.state();
+    /// Returns when `target` is durable.
+    pub(crate) fn wait_for(&self, target: DurabilityTarget) -> Result<()> {
+        let reached = self.commits.wait_for(target, |permit| self.guarded(|| self.group_commit(permit)));
+        // What could not be written stays in the buffer, and this caller's write with it.
+        match reached.map_err(|error| self.or_moved(error.kept(true)))? {
+            Reached::Before => self.check_place(),
+            // The leader has asked.
+            Reached::BySync => Ok(()),
         }
     }
 
-    /// Takes the sync place, which is free, and makes a round for all who are waiting.
-    fn lead(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
-        state.syncing = true;
-        let _place = SyncPlace(self);
-        let mut state = self.wait_for_company(state);
-        let served = std::mem::take(&mut state.arrived);
-        drop(state);
-        let round = self.guarded(|| self.round());
-        let mut state = self.state();
-        // All of them may come back before the next sync.
-        state.company = served + state.arrived;
-        drop(state);
-        round
-    }
-
-    /// A leader that had company in the last sync gives it a moment to come back: at most a quarter of that sync.
-    fn wait_for_company<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let until = Instant::now() + state.last_sync / 4;
-        while state.arrived < state.company {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state.expecting = true;
-            state = self.company.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            state.expecting = false;
-        }
-        state
-    }
-
-    /// Writes what is accepted and syncs what is written; in the sync place.
-    fn round(&self) -> Result<()> {
-        let written = self.in_writers_place(|writer| {
-            self.write_all(writer)?;
-            let pending = writer.pair.pending().map_err(|error| self.failed(writer, error))?;
+    /// Writes what is accepted and syncs what is written. The next group may be written while the disk syncs.
+    fn group_commit(&self, permit: &SyncPermit<'_>) -> Result<()> {
+        let written = self.with_writer_lock(|writer| {
+            self.write_all(permit, writer)?;
+            let pending = writer.pair.begin_commit().map_err(|error| self.failed(writer, error))?;
             let (view, ops) = (self.published.load_full(), writer.ops);
             let Some(pending) = pending else {
-                self.became_durable(writer, view, ops, Duration::ZERO)?;
+                self.became_durable(permit, writer, view, ops, Duration::ZERO)?;
                 return Ok(None);
             };
             Ok(Some((pending, view, ops)))
@@ -99,10 +50,9 @@ impl Engine {
         let start = Instant::now();
         let synced = pending.sync();
         self.hooks.here("sync");
-        self.in_writers_place(|writer| {
-            let noted = writer.pair.note(&synced).unwrap_or_default();
-            writer.pair.finish(pending, synced, noted).map_err(|error| self.failed(writer, error))?;
-            self.became_durable(writer, view, ops, start.elapsed())
+        self.with_writer_lock(|writer| {
+            writer.pair.finish_commit(pending, synced).map_err(|error| self.failed(writer, error))?;
+            self.became_durable(permit, writer, view, ops, start.elapsed())
         })
     }
 
@@ -113,31 +63,26 @@ impl Engine {
     /// As [`stop_if_moved`](Self::stop_if_moved): nothing is announced then.
     pub(crate) fn became_durable(
         &self,
+        permit: &SyncPermit<'_>,
         writer: &mut Writer,
         view: Arc<View>,
         ops: u64,
         took: Duration,
     ) -> Result<()> {
-        self.stop_if_moved(writer)?;
+        self.stop_if_moved(permit, writer)?;
         let mut state = self.state();
         self.hooks.here("durable");
-        state.durable = Goal { ops: ops.max(state.durable.ops), seq: view.seq.max(state.durable.seq) };
+        // Under the state's lock, as whether an error of the background still counts depends on both.
+        let wakers = self.commits.advance(DurabilityTarget { ops, seq: view.seq }, took);
         writer.durable_view = view;
-        state.last_sync = took;
         if self.is_settled(&state) {
-            (state.dirty_since, state.setback) = (None, None);
+            state.dirty_since = None;
+            state.recover();
         } else if state.dirty_since.is_some() {
             state.dirty_since = Some(Instant::now());
         }
-        let durable = state.durable;
-        let woken: Vec<Waker> = state
-            .wakers
-            .extract_if(.., |(goal, _)| goal.is_reached(durable))
-            .map(|(_, waker)| waker)
-            .collect();
         drop(state);
-        // Those who wait without a future are woken when the sync place is free.
-        wake(woken);
+        wake(wakers);
         Ok(())
     }
 
@@ -147,11 +92,11 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::StoreMoved`], [`Error::LockRemoved`]; [`Error::Io`] if nobody can tell now: it is asked again.
-    pub(crate) fn stop_if_moved(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn stop_if_moved(&self, _: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         // Without LOCK the store is closed, and everything was asked.
         let Some(lock) = self.lock.upgrade() else { return Ok(()) };
         let Err(error) = lock.check() else { return Ok(()) };
-        if !error.stops_writing() || writer.pair.is_poisoned() {
+        if !error.stops_writing() || writer.pair.has_failed() {
             return Err(error);
         }
         if lock.has_a_name() {
@@ -169,7 +114,9 @@ impl Engine {
     /// The same for a caller that has nothing to wait for.
     pub(crate) fn check_place(&self) -> Result<()> {
         match self.lock.upgrade().map_or(Ok(()), |lock| lock.check()) {
-            Err(error) if error.stops_writing() => self.in_both_places(|writer| self.stop_if_moved(writer)),
+            Err(error) if error.stops_writing() => {
+                self.with_sync_permit(|permit, writer| self.stop_if_moved(permit, writer))
+            }
             checked => checked,
         }
     }
@@ -181,8 +128,11 @@ impl Engine {
 
     /// Why a call failed: if the store was moved, that.
     pub(crate) fn or_moved(&self, error: Error) -> Error {
+        if error.stops_writing() {
+            return error;
+        }
         match self.check_place() {
-            Err(moved) if moved.stops_writing() && !error.stops_writing() => moved,
+            Err(moved) if moved.stops_writing() => moved,
             _ => error,
         }
     }
@@ -194,56 +144,53 @@ impl Engine {
 
     /// Whether everything accepted is durable.
     pub(crate) fn is_settled(&self, state: &State) -> bool {
-        state.buffer.is_empty() && self.published.load().seq == state.durable.seq
+        state.buffer.is_empty() && self.published.load().seq == self.commits.durable().seq
     }
 
     /// After an error: if the files are in an unknown state now, writing stops and readers see what is durable.
     pub(crate) fn failed(&self, writer: &mut Writer, error: Error) -> Error {
-        if !writer.pair.is_poisoned() {
+        if !writer.pair.has_failed() {
             return error;
         }
         let mut state = self.state();
-        if state.failure.is_none() {
-            state.failure = Some(Arc::new(error.clone()));
+        if !state.has_failed() {
+            let first = Arc::new(error.clone());
+            self.commits.fail(&first);
+            state.health = Health::Failed(first);
             state.buffer.reset();
             self.buffered.store(0, Ordering::Release);
             self.published.store(writer.durable_view.clone());
             // What it was made from is not shown any more.
             state.overlay = None;
         }
-        let woken: Vec<Waker> = state.wakers.drain(..).map(|(_, waker)| waker).collect();
         drop(state);
         self.room.notify_all();
-        self.changed.notify_all();
-        wake(woken);
+        self.commits.notify();
+        self.wake_all();
         error
     }
 
-    /// Whether `goal` is durable, or never will be; else `waker` is woken then, and the background starts at once.
-    pub(crate) fn poll(&self, goal: Goal, waker: &Waker) -> Option<Result<()>> {
+    /// Whether `target` is durable, or never will be; else `waker` is woken then, and the background starts at once.
+    pub(crate) fn poll(&self, target: DurabilityTarget, waker: &Waker) -> Option<Result<()>> {
         let mut state = self.state();
-        if goal.is_reached(state.durable) {
+        if self.commits.is_durable(target) {
             drop(state);
             return Some(self.check_place());
         }
-        if let Some(first) = &state.failure {
-            return Some(Err(Error::Poisoned { first: first.clone() }));
-        }
-        if let Some(error) = &state.setback {
-            return Some(Err(error.clone().kept(true)));
+        match &state.health {
+            Health::Failed(first) => return Some(Err(Error::Poisoned { first: first.clone() })),
+            Health::BackgroundError(error) => return Some(Err(error.clone().kept(true))),
+            Health::Good => {}
         }
         self.start_threads(&mut state);
-        if state.alone {
-            // Nobody else would do it.
+        if state.workers.are_missing() {
+            // No thread would do it.
             drop(state);
-            return Some(self.wait_for(goal));
+            return Some(self.wait_for(target));
         }
-        // A future that is polled again and again waits once.
-        if !state.wakers.iter().any(|(known, other)| *known == goal && other.will_wake(waker)) {
-            state.wakers.push((goal, waker.clone()));
-        }
-        if state.closing {
-            // Closing flushes, and wakes whoever waits.
+        self.commits.wake_at(target, waker);
+        if state.lifecycle == Lifecycle::Closing {
+            // Closing flushes, and wakes all who wait.
             return None;
         }
         state.urgent = true;
@@ -251,10 +198,9 @@ impl Engine {
         None
     }
 
-    /// Wakes all who wait for durability in a future: after a setback they see it.
+    /// Wakes all who wait for durability in a future: after an error they see it.
     pub(crate) fn wake_all(&self) {
-        let woken: Vec<Waker> = self.state().wakers.drain(..).map(|(_, waker)| waker).collect();
-        wake(woken);
+        wake(self.commits.take_wakers());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lines of a batch: documents that it gives, and those that its puts keep, copied from where they lie.
 
-use super::Pair;
+use super::VectorStorage;
 use crate::batch::{Batch, PIECE_BYTES};
 use crate::config::MAX_LINE_BYTES;
 use crate::disk::Open;
@@ -12,16 +12,6 @@ use crate::ids::Doc;
 use crate::planted::{self, Bug};
 use crate::rows::{NULL_LINE, RowTable};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-/// What a batch does to rows that are there, and takes from them; found out in the order of writing.
-#[derive(Debug, Default)]
-pub(crate) struct Effects<'a> {
-    /// Rows of sealed segments that it makes dead, for its COMMIT.
-    pub(crate) kills: Vec<(u32, u32)>,
-    /// The documents that its puts keep, in the order of its changes.
-    pub(crate) kept: Vec<(usize, Kept<'a>)>,
-}
 
 /// A document that a put keeps.
 #[derive(Debug, Clone)]
@@ -61,20 +51,20 @@ pub(super) struct Written {
     pub(super) lines: Vec<(u32, u32)>,
     /// The file, if it is new.
     pub(super) made: Option<Named>,
-    /// See [`Appended`](super::Appended).
+    /// See [`Appended`](super::append::Appended).
     pub(super) lost: Vec<Error>,
 }
 
-impl Pair {
+impl VectorStorage {
     /// Writes one line for each put behind the lines that are there.
     pub(super) fn write_lines(
-        &self,
+        &mut self,
         batch: Batch<'_>,
         kept: &[(usize, Kept<'_>)],
         rows: &mut RowTable,
     ) -> Result<Written> {
+        let made = if self.written.docs_end == 0 { Some(self.create_jsonl()?) } else { None };
         let at = &self.written;
-        let made = if at.docs_end == 0 { Some(self.create_jsonl()?) } else { None };
         let jsonl =
             made.as_ref().or(self.files.jsonl.as_ref()).expect("a pair with documents has their file");
         let (bytes, start) = (Vec::new(), at.lines_start());
@@ -109,10 +99,10 @@ impl Pair {
     }
 
     /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
-    fn create_jsonl(&self) -> Result<Named> {
+    fn create_jsonl(&mut self) -> Result<Named> {
         let path = self.files.dat.path.with_extension("jsonl");
         let file = self.dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
-        self.tried_documents.store(true, Ordering::Relaxed);
+        self.made_jsonl = true;
         let jsonl = Named { path, file };
         if jsonl.len()? > 0 {
             // Left by a batch that failed.

@@ -5,7 +5,7 @@ use crate::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
 use crate::config::check_dim;
 use crate::crew;
 use crate::document::{Document, one_line_each};
-use crate::engine::{Engine, Goal};
+use crate::engine::{DurabilityTarget, Engine};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::id::{AsId, IdRef};
@@ -296,8 +296,8 @@ impl VectorStore {
         };
         let durability = durability.unwrap_or(engine.settings.durability);
         let Some(kind) = batch.kind() else {
-            engine.check_writable(&engine.state())?;
-            return engine.settle(engine.goal()?, durability);
+            engine.state().check_writable()?;
+            return engine.finish_write(engine.accepted()?, durability);
         };
         engine.write(batch, kind, durability)
     }
@@ -365,8 +365,8 @@ impl VectorStore {
     /// A future that ends when everything accepted before this call is durable. It needs no particular runtime: the
     /// store's own threads do the work. Dropping it cancels nothing.
     pub fn flush_async(&self) -> Flush {
-        let goal = |engine: &Arc<Engine>| engine.goal().map(|goal| (engine.clone(), goal));
-        Flush { engine: self.engine().and_then(|engine| engine.map(goal).transpose()) }
+        let target = |engine: &Arc<Engine>| engine.accepted().map(|target| (engine.clone(), target));
+        Flush { engine: self.engine().and_then(|engine| engine.map(target).transpose()) }
     }
 }
 
@@ -374,7 +374,7 @@ impl VectorStore {
 #[derive(Debug)]
 pub struct Flush {
     /// `None`: there was nothing to wait for.
-    engine: Result<Option<(Arc<Engine>, Goal)>>,
+    engine: Result<Option<(Arc<Engine>, DurabilityTarget)>>,
 }
 
 impl Future for Flush {
@@ -383,8 +383,8 @@ impl Future for Flush {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &self.engine {
             Ok(None) => Poll::Ready(Ok(())),
-            Ok(Some((engine, goal))) => {
-                engine.poll(*goal, context.waker()).map_or(Poll::Pending, Poll::Ready)
+            Ok(Some((engine, target))) => {
+                engine.poll(*target, context.waker()).map_or(Poll::Pending, Poll::Ready)
             }
             Err(error) => Poll::Ready(Err(error.clone())),
         }

@@ -319,13 +319,13 @@ fn a_caller_does_not_wait_for_the_pace_of_the_background() {
     let store = Arc::new(made(&SimDisk::new(&root()), WIDE, &options));
     fill(&store, 5, 100);
     let background = engine(&store);
-    until("the background copies", || background.copying.load(Ordering::Relaxed) > 0);
+    until("the background copies", || background.maintenance.copying.load(Ordering::Relaxed) > 0);
     let caller = store.clone();
     let report = soon("compact", move || caller.compact()).expect("compacted");
     assert_eq!((report.rows_dropped, store.stats().expect("known").dead), (DEAD as u64, 0));
     // What gave way is looked at again, if the caller did not do it. The next sleep is that after `.ids`.
     fill(&store, 5, 100);
-    until("the background copies", || background.copying.load(Ordering::Relaxed) > 0);
+    until("the background copies", || background.maintenance.copying.load(Ordering::Relaxed) > 0);
     let caller = store.clone();
     let stopped = soon("compact", move || caller.compact_with(|_| ControlFlow::Break(())));
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
@@ -343,7 +343,7 @@ fn closing_does_not_wait_for_the_pace_of_the_background() {
     let store = made(&disk, WIDE, &options);
     fill(&store, 5, 100);
     let background = engine(&store);
-    until("the background copies", || background.copying.load(Ordering::Relaxed) > 0);
+    until("the background copies", || background.maintenance.copying.load(Ordering::Relaxed) > 0);
     drop(background);
     soon("close", move || store.close()).expect("closed");
     let (_, store) = opened(&disk.image(), &OpenOptions::new().without_background());

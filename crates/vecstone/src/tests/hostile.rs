@@ -12,7 +12,7 @@ use crate::format::{Identity, MAX_SEQ};
 use crate::id::IdHasher;
 use crate::ids::{Content, Doc, Ids};
 use crate::mask::Mask;
-use crate::pair::Pair;
+use crate::pair::VectorStorage;
 use crate::planted::{Bug, with};
 use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
 use std::panic::catch_unwind;
@@ -133,7 +133,7 @@ fn files_of_others_stay_now() -> bool {
         let door: Arc<dyn Disk> = Arc::new(disk.clone());
         let dir = Dir::open(&door, Path::new(DIR)).expect("opens");
         let header = Header { dim: DIM, element: Element::F32, identity: identity() };
-        let made = Pair::create(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 1);
+        let made = VectorStorage::create_in(&dir, &path, FileRecord { header, seq: 0, chain: [0; 16] }, 1);
         let refused = matches!(made, Err(Error::AlreadyExists { path }) if path == name);
         let mut after = disk.image().files;
         let kept = after.remove(&name).is_some_and(|bytes| bytes == b"not ours");

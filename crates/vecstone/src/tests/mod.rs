@@ -23,6 +23,7 @@ mod lying;
 mod machine;
 pub(crate) mod model;
 mod moved;
+mod pair;
 mod panic;
 mod planted;
 mod refresh;

@@ -125,7 +125,7 @@ fn all_are_told(store: &Arc<VectorStore>, place: &'static str) {
         ("compact", |store| store.compact().map(drop)),
         ("clear", VectorStore::clear),
         ("backup", |store| store.backup("/backup").map(drop)),
-        ("seal", |store| engine(store).in_both_places(|writer| engine(store).seal(writer))),
+        ("seal", |store| engine(store).with_sync_permit(|permit, writer| engine(store).seal(permit, writer))),
     ];
     for (call, run) in calls {
         let other = store.clone();

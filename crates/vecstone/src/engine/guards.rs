@@ -1,0 +1,40 @@
+//! The two locks under which files change, each held by one thread at a time, and what a panic under them does.
+//!
+//! A panic is a bug, and what it left half done must not be built upon: writing stops as after a failed sync, before
+//! another thread gets the lock, and all who wait are told. A lock is given back whatever happens.
+
+use super::{Engine, SyncPermit, Writer};
+use crate::error::{Error, Result};
+use crate::sync::caught;
+use std::any::Any;
+use std::sync::PoisonError;
+
+impl Engine {
+    /// Waits for the writer's lock and runs `work` under it. Where that panics, writing stops before another thread gets
+    /// the lock.
+    pub(crate) fn with_writer_lock<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        caught(|| work(&mut writer)).unwrap_or_else(|panic| Err(self.panicked(&mut writer, &*panic)))
+    }
+
+    /// Waits for the sync permit, then for the writer's lock, and runs `work` with both.
+    pub(crate) fn with_sync_permit<T>(
+        &self,
+        work: impl FnOnce(&SyncPermit<'_>, &mut Writer) -> Result<T>,
+    ) -> Result<T> {
+        let permit = self.commits.permit();
+        self.guarded(|| self.with_writer_lock(|writer| work(&permit, writer)))
+    }
+
+    /// Runs `work`, which holds nothing of the engine when it returns. Where it panics, writing stops.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        caught(work)
+            .unwrap_or_else(|panic| self.with_writer_lock(|writer| Err(self.panicked(writer, &*panic))))
+    }
+
+    /// Stops writing after a panic.
+    fn panicked(&self, writer: &mut Writer, panic: &(dyn Any + Send)) -> Error {
+        let error = writer.pair.failed(Error::panicked(panic));
+        self.failed(writer, error)
+    }
+}
