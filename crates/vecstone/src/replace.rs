@@ -1,4 +1,4 @@
-//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing and compaction share.
+//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing, compaction and attributes share.
 
 use crate::directory;
 use crate::disk::{Dir, Open};
@@ -6,7 +6,7 @@ use crate::engine::{EVERYTHING, Engine, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
-use crate::format::manifest::{MAX_SEGMENTS, Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_SEGMENTS, Manifest, Sections, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ, crc32c};
 use crate::mask::Mask;
@@ -43,10 +43,10 @@ struct Next {
     part: SegmentView,
 }
 
-/// All files that a segment can have but for the list of its dead rows.
+/// All files that a segment can have but for the list of its dead rows and `.side` files.
 pub(crate) fn files_of(dir: &Dir, segment: u64) -> impl Iterator<Item = PathBuf> {
     let path = directory::pair_path(dir, segment);
-    ["dat", "idx", "jsonl", "ids", "codes"].into_iter().map(move |suffix| path.with_extension(suffix))
+    ["dat", "idx", "jsonl", "ids"].into_iter().map(move |suffix| path.with_extension(suffix))
 }
 
 impl Engine {
@@ -108,6 +108,26 @@ impl Engine {
         })
     }
 
+    /// Changes the sections of MANIFEST, durably, after everything accepted until now.
+    ///
+    /// # Errors
+    ///
+    /// As [`seal`](Self::seal), and those of `change`: then nothing was changed.
+    pub(crate) fn change_sections(&self, change: impl FnOnce(&mut Sections) -> Result<()>) -> Result<()> {
+        self.in_both_places(|writer| {
+            self.check_open(&self.state())?;
+            let mut sections = writer.manifest.sections.clone();
+            change(&mut sections)?;
+            self.write_all(writer)?;
+            self.settle_all(writer)?;
+            self.confirm(writer)?;
+            check_room(&writer.manifest, 1)?;
+            let manifest = Manifest { sections, ..writer.manifest.clone() };
+            let (view, made, obsolete) = (View::clone(&self.published.load()), Vec::new(), Vec::new());
+            self.replace(writer, Replacement { manifest, view, made, obsolete, pair: None, clears: false })
+        })
+    }
+
     /// Makes the pair of the next active segment, synced. If that fails nothing of it is left.
     fn next_segment(&self, writer: &Writer) -> Result<Next> {
         let number = self.take_segment_number()?;
@@ -151,6 +171,10 @@ impl Engine {
     /// M1's files to M6: writes `.del` files for segments with kills that are in none yet, replaces MANIFEST, publishes,
     /// removes what is no longer named.
     pub(crate) fn replace(&self, writer: &mut Writer, mut new: Replacement) -> Result<()> {
+        if planted::is(Bug::ForgetSections) {
+            new.manifest.sections.forget_unknown();
+        }
+        new.view.sections = new.manifest.sections.clone();
         new.manifest.number += 1;
         new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
@@ -201,6 +225,9 @@ impl Engine {
             _ => {}
         }
         self.remove(&new.obsolete);
+        if !new.obsolete.is_empty() {
+            self.remove(&directory::obsolete_side_files(&self.dir, &writer.manifest));
+        }
         Ok(())
     }
 
