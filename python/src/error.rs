@@ -69,6 +69,8 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::InvalidDim { .. }
         | E::InvalidDocument { .. }
         | E::NotAnObject { .. }
+        | E::InvalidAttributes { .. }
+        | E::AttributesTooLarge { .. }
         | E::InvalidFilter { .. }
         | E::InvalidRadius
         | E::NoSuchRow { .. }

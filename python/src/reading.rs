@@ -7,7 +7,7 @@ use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyMapping, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
 use vecstone::{Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
@@ -23,6 +23,15 @@ pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<I
 /// The same for many.
 pub(crate) fn all_of_kind(kind: Option<IdKind>, ids: &[IdRef<'_>]) -> vecstone::Result<()> {
     ids.iter().try_for_each(|id| of_kind(kind, *id).map(|_| ()))
+}
+
+/// The JSON text of a store's attributes; `None` for an empty mapping.
+pub(crate) fn attrs_to_json(attrs: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if attrs.cast::<PyMapping>().is_err() {
+        return Err(PyTypeError::new_err("attrs is a dict of JSON values"));
+    }
+    let dict = attrs.py().get_type::<PyDict>().call1((attrs,))?;
+    if dict.is_empty()? { Ok(None) } else { Ok(convert::to_json(&dict)?.json()) }
 }
 
 /// A filter as Python gives it, and of what kind the ids are that it names.

@@ -93,6 +93,11 @@ impl Snapshot {
         reading::get_documents(py, &self.snapshot, &Ids::of(ids)?)
     }
 
+    /// The attributes as JSON text, if there are any.
+    fn _attrs(&self) -> Option<&str> {
+        self.snapshot.attributes()
+    }
+
     /// The ids whose rows a filter matches (see `search`), in the order of writing.
     ///
     /// TypeError: the filter is a collection of ids of another kind than the store's.

@@ -226,6 +226,21 @@ impl Store {
         self.with(py, VectorStore::clear)
     }
 
+    /// Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {} removes them.
+    ///
+    /// They describe the store as a whole and stay through `clear`, `compact`, `backup` and repair. `attrs`: a dict of JSON
+    /// values, as documents are, of at most 983,040 bytes as JSON text. TypeError: no dict, or a value that is no JSON.
+    /// ValueError: NaN, too long, two keys that become the same string. ReadOnlyError; else errors as of `flush`.
+    fn set_attrs(&self, py: Python<'_>, attrs: &Bound<'_, PyAny>) -> PyResult<()> {
+        let text = reading::attrs_to_json(attrs)?;
+        self.with(py, |store| store.set_attributes(text.as_deref()))
+    }
+
+    /// The attributes as JSON text, if there are any.
+    fn _attrs(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.with(py, VectorStore::attributes)
+    }
+
     /// Returns when everything written before is durable.
     ///
     /// OSError: no space (`errno` says which; nothing is lost yet: free some and flush again), a failed write or sync.
@@ -409,7 +424,7 @@ impl Store {
 
     /// The object of `vecstone info --json`, as text.
     fn _stats(&self, py: Python<'_>) -> PyResult<String> {
-        self.with(py, |store| Ok(vecstone_cli::info_json(store)?.to_string()))
+        self.with(py, vecstone_cli::info_json)
     }
 
     /// Checks every byte that counts. O(bytes).

@@ -132,6 +132,14 @@ TypeError: the filter is a collection of ids of another kind than the store's.""
         """Deletes everything, durably and at once. `dim` and `metric` stay. Snapshots keep what they show."""
         ...
 
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {} removes them.
+
+They describe the store as a whole and stay through `clear`, `compact`, `backup` and repair. `attrs`: a dict of JSON
+values, as documents are, of at most 983,040 bytes as JSON text. TypeError: no dict, or a value that is no JSON.
+ValueError: NaN, too long, two keys that become the same string. ReadOnlyError; else errors as of `flush`."""
+        ...
+
     def flush(self) -> None:
         """Returns when everything written before is durable.
 
@@ -276,6 +284,9 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def _unchanged(self, ids: Any, vectors: Any, lines: Sequence[str | NoDocument | None] | None) -> npt.NDArray[np.bool_]:
         ...
 
+    def _attrs(self) -> str | None:
+        ...
+
     def _stats(self) -> str:
         ...
 
@@ -359,6 +370,9 @@ What was only buffered is in none of them. The views stay as they are after `clo
         ...
 
     def _search_many(self, queries: Any, k: int, filter: Any, radius: float | None) -> tuple[Any, Any]:
+        ...
+
+    def _attrs(self) -> str | None:
         ...
 
     def _rows(self, with_ids: bool) -> Iterator[Any]:

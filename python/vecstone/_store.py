@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from . import _core
@@ -134,6 +135,12 @@ class _Reading:
         """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
         _check_k(k)
         return Neighbors(*self._search_many(queries, k, filter, radius))  # type: ignore[attr-defined]
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """The store's attributes, as `Store.set_attrs` was given them: a copy that cannot be written to; empty without."""
+        text = self._attrs()  # type: ignore[attr-defined]
+        return MappingProxyType(json.loads(text) if text else {})
 
     def to_arrow(self) -> Any:
         """A `pyarrow.Table`: `id`, `vector` (fixed-size lists of float32), `document` (JSON text). Needs pyarrow.

@@ -54,11 +54,11 @@ fn keys_of_every_command() {
         "document_error",
         "ids_error",
     ];
-    let schema = ["path", "clean", "id_kind", "dim", "metric", "element"];
+    let schema = ["path", "clean", "id_kind", "dim", "metric", "element", "attributes"];
     assert_keys(&info, &[&counts[..], &ratios, &schema].concat());
     assert_keys(
         &info["bytes"],
-        &["dat", "idx", "ids", "del", "jsonl", "codes", "side", "total", "allocated"],
+        &["dat", "idx", "ids", "del", "jsonl", "side", "other", "total", "allocated"],
     );
     assert_keys(&info["memory"], &["heap", "buffer", "index", "masks", "other", "mapped", "resident"]);
     let overhead = info["bytes"]["total"].as_f64().unwrap() / (19.0 * 3.0 * 4.0);

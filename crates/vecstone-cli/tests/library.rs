@@ -5,6 +5,7 @@ mod common;
 use std::ffi::OsString;
 
 use common::Place;
+use serde_json::Value;
 use vecstone::VectorStore;
 use vecstone_cli::{info_json, run};
 
@@ -41,7 +42,7 @@ fn info_of_an_open_store_is_what_the_command_prints() {
     place.rows("in", 20, 3);
     place.run(&["import", "s", "in.npy"]).ok();
     let store = VectorStore::open_read_only(place.path("s")).unwrap();
-    let mut open = info_json(&store).unwrap();
+    let mut open: Value = serde_json::from_str(&info_json(&store).unwrap()).unwrap();
     let mut printed = place.run(&["info", "s", "--json"]).ok().json();
     assert_eq!(open["live"], 20);
     // The path as it was given; what is in memory varies.

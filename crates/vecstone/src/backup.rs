@@ -54,6 +54,7 @@ pub(crate) fn backup(
     to: &Path,
 ) -> Result<BackupReport> {
     directory::check_outside(from.disk(), from, to)?;
+    directory::check_writable(from, manifest)?;
     // Made and locked like a new store: what is there already is refused, or something unfinished to start over.
     let (to, _lock) = unfinished::begin(from.disk(), to, Call::Backup, manifest.uuid)?;
     let mut backup = Backup { from, to: &to, report: BackupReport::default(), rest: Vec::new() };

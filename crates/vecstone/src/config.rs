@@ -5,6 +5,8 @@ use crate::id::IdHasher;
 
 /// The largest dimension of a vector.
 pub const MAX_DIM: u32 = 65_536;
+/// The most bytes that a store's attributes may have as JSON text (960 KiB): 64 KiB of their place are left to others.
+pub const MAX_ATTRIBUTES_BYTES: u64 = (1 << 20) - (64 << 10);
 /// The longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 65_536;
 /// The most bytes that one call may give a batch of rows, of ids and of documents each (1 GiB). Documents that puts

@@ -5,7 +5,7 @@ use crate::disk::{Dir, Disk, Open, is_no_file, write_all_at};
 use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
-use crate::format::manifest::{self, Manifest};
+use crate::format::manifest::{self, Manifest, Sections};
 use crate::format::record::FILE_BYTES;
 use crate::lock::{LOCK, LOCK_WAIT, Lock};
 use crate::planted::{self, Bug};
@@ -53,20 +53,27 @@ pub(crate) fn segment_file(name: &str) -> Option<(u64, &str)> {
     let (stem, suffix) = name.split_once('.')?;
     let number: u64 = stem.parse().ok()?;
     let ours = match suffix.split_once('.') {
-        None => matches!(suffix, "dat" | "idx" | "jsonl" | "ids" | "codes"),
+        None => matches!(suffix, "dat" | "idx" | "jsonl" | "ids"),
         Some((manifest, "del")) => manifest.parse::<u64>().is_ok_and(|number| number.to_string() == manifest),
-        Some((suffix, "new")) => matches!(suffix, "ids" | "codes"),
+        Some(("ids", "new")) => true,
+        Some((kind, "side" | "side.new")) => is_side_kind(kind),
         _ => false,
     };
     // As it is written here, and not otherwise: what has another name is not ours to remove.
     (ours && format!("{number:08}") == stem).then_some((number, suffix))
 }
 
-/// What kind of a store's files has this name: its suffix, or "side"; `None` if it is not ours.
+/// Whether this names a kind of rebuildable files, of this release or a later one.
+fn is_side_kind(kind: &str) -> bool {
+    !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// What kind of a store's files has this name: its last suffix, or "" of a file of the whole store; `None` if it is not
+/// ours.
 pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
     let name = name.to_str()?;
     if [MANIFEST, MANIFEST_NEW, LOCK, UNFINISHED].contains(&name) {
-        return Some("side");
+        return Some("");
     }
     let (_, suffix) = segment_file(name)?;
     Some(suffix.rsplit('.').next().unwrap_or(suffix))
@@ -87,7 +94,7 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
             Some((number, suffix)) => {
                 let listed = manifest.segments.iter().find(|segment| segment.number == number);
                 listed.is_some_and(|segment| match suffix.split_once('.') {
-                    None => true,
+                    None | Some((_, "side")) => true,
                     Some((digits, _)) => {
                         segment.sealed.as_ref().is_some_and(|sealed| digits.parse() == Ok(sealed.del.0))
                     }
@@ -113,6 +120,17 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Rebuildable files of segments that MANIFEST does not name. None where the directory cannot be listed: the next opening
+/// removes them.
+pub(crate) fn obsolete_side_files(dir: &Dir, manifest: &Manifest) -> Vec<PathBuf> {
+    let is_named = |number: u64| manifest.segments.iter().any(|segment| segment.number == number);
+    let is_obsolete = |name: &&str| {
+        segment_file(name).is_some_and(|(number, suffix)| suffix.ends_with(".side") && !is_named(number))
+    };
+    let names = dir.list().unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()).filter(is_obsolete).map(|name| dir.join(name)).collect()
+}
+
 /// What it means that no segment has MANIFEST's uuid.
 pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
 
@@ -134,6 +152,18 @@ fn newest_manifest(dir: &Dir, idx: &Path) -> Option<([u8; 16], u64)> {
 /// Reads MANIFEST; tells a store from a half-made one and from anything else.
 pub(crate) fn read_manifest(dir: &Dir) -> Result<Manifest> {
     Ok(read_manifest_bytes(dir)?.0)
+}
+
+/// As [`read_manifest`], for a call that writes to the store.
+pub(crate) fn read_manifest_to_write(dir: &Dir) -> Result<Manifest> {
+    let manifest = read_manifest(dir)?;
+    check_writable(dir, &manifest)?;
+    Ok(manifest)
+}
+
+/// Refuses to write to a store, or to make a copy of it, where only a later release may.
+pub(crate) fn check_writable(dir: &Dir, manifest: &Manifest) -> Result<()> {
+    manifest.check_writable().map_err(|bad| complain(&manifest_path(dir), bad))
 }
 
 /// Whether a path names another directory by now than this one, or one with another MANIFEST than that of these bytes.
@@ -333,8 +363,17 @@ pub(crate) fn settle_manifest(dir: &Dir) -> Result<()> {
 
 /// The first MANIFEST of a store that has no dimension yet.
 pub(crate) fn first_manifest(uuid: [u8; 16], metric: Metric) -> Manifest {
-    let segments = Vec::new();
-    Manifest { number: 1, uuid, dim: 0, element: Element::F32, metric, kind: 0, next_segment: 1, segments }
+    Manifest {
+        number: 1,
+        uuid,
+        dim: 0,
+        element: Element::F32,
+        metric,
+        kind: 0,
+        next_segment: 1,
+        segments: Vec::new(),
+        sections: Sections::default(),
+    }
 }
 
 /// Removes files, those that are there.

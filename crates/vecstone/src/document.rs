@@ -83,6 +83,12 @@ pub(crate) fn one_line(row: usize, text: &str) -> Result<String> {
     Ok(text.trim().replace(['\n', '\r'], " "))
 }
 
+/// Why a text is not exactly one JSON object.
+pub(crate) fn check_object(text: &str) -> Result<(), Box<str>> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+    if is_object(text.trim_start()) { Ok(()) } else { Err("it is no object".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -247,6 +247,19 @@ pub enum Error {
         /// Whose document it is.
         id: crate::Id,
     },
+    /// Attributes are not exactly one JSON object. Nothing was changed.
+    InvalidAttributes {
+        /// What is wrong with them.
+        why: Arc<str>,
+    },
+    /// Attributes are longer than a store has room for. Nothing was changed.
+    AttributesTooLarge {
+        /// Bytes of their JSON text.
+        found: u64,
+        /// The most that there is room for: [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), or less where a later
+        /// release keeps more in the same place.
+        max: u64,
+    },
     /// A filter is not JSON, or asks for something that there is not.
     InvalidFilter {
         /// What is wrong, with the key or the operator.
@@ -535,6 +548,14 @@ impl fmt::Display for Error {
             Error::NotAnObject { id } => write!(
                 f,
                 "the document of {id} is no JSON object, so nothing can be merged into it; replace it as a whole"
+            ),
+            Error::InvalidAttributes { why } => {
+                write!(f, "the attributes are not one JSON object: {why}; give the text of an object")
+            }
+            Error::AttributesTooLarge { found, max } => write!(
+                f,
+                "the attributes have {found} bytes as JSON, and there is room for {max}; keep large values in documents \
+                 or in files of your own"
             ),
             Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
             Error::InvalidRadius => {

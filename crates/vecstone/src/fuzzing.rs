@@ -4,6 +4,7 @@ mod del;
 mod filter;
 mod ids;
 mod jsonl;
+mod manifest;
 pub(crate) mod plain;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ pub use del::del;
 pub use filter::filter;
 pub use ids::ids;
 pub use jsonl::jsonl;
+pub use manifest::manifest;
 
 use crate::disk::sim::{Image, SimDisk};
 use crate::format::header::{HEADER_LEN, Header};

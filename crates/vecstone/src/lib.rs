@@ -68,7 +68,10 @@ pub use arrays::{MappedRows, SegmentRows};
 pub use backup::BackupReport;
 pub use batch::{Op, RowSource};
 pub use compact::{CompactProgress, CompactReport};
-pub use config::{Element, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric};
+pub use config::{
+    Element, MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS,
+    Metric,
+};
 pub use distance::reference_distance;
 pub use document::Document;
 pub use error::{Error, Result};

@@ -216,7 +216,8 @@ pub(crate) fn refuse_links(dir: &Dir, active: Option<u64>) -> Result<()> {
         };
         let of_active = || {
             let name = name.to_str().unwrap_or_default();
-            active.is_some_and(|number| name.starts_with(&format!("{number:08}.")) && !name.ends_with(".ids"))
+            let rebuildable = name.ends_with(".ids") || name.ends_with(".side");
+            active.is_some_and(|number| name.starts_with(&format!("{number:08}.")) && !rebuildable)
         };
         let what = if found.symlink {
             "a symbolic link"

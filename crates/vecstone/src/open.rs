@@ -82,7 +82,8 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     let claim = Some(segment.clone()).filter(|segment| segment.base().rows > 0);
     segments.push(SegmentView { segment, rows: active.tip.rows, mask, dat_map, end });
     let kind = kind_of(dir, &manifest, &active.tip)?;
-    let mut view = View { schema: manifest.schema(), dir: dir.clone(), segments, kind, seq: active.tip.seq };
+    let (schema, sections, seq) = (manifest.schema(), manifest.sections.clone(), active.tip.seq);
+    let mut view = View { schema, dir: dir.clone(), segments, kind, seq, sections };
     apply_kills(&mut view, &active, &files)?;
     Ok(Opened { manifest, view, files, active, in_del, claim })
 }

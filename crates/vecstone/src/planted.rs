@@ -47,7 +47,7 @@ pub(crate) enum Bug {
     UnsyncedKills,
     /// Clearing a store leaves what is accepted and not yet written.
     ClearFilesOnly,
-    /// A reader shows a cleared store before its MANIFEST is durable.
+    /// A reader shows a cleared store, or other attributes, before their MANIFEST is durable.
     ShowRename,
     #[cfg(test)]
     /// Which row a put replaces is found out when it is accepted.
@@ -126,6 +126,8 @@ pub(crate) enum Bug {
     LateOverlay,
     /// A list of dead rows stays when another takes its place.
     KeepOldLists,
+    /// A MANIFEST that takes the place of another has no section that this release does not know.
+    ForgetSections,
 }
 
 /// Places of the engine at which a test has something happen, whatever thread comes there.

@@ -216,8 +216,10 @@ fn read_patiently(
                 Some(Error::corrupt(&directory::manifest_path(&dir), 0, what))
             }
             Ok(opened) => {
-                // A store without rows may just have been cleared, by a MANIFEST that a power cut would take back.
-                if writer && opened.view.rows() == 0 && !planted::is(Bug::ShowRename) {
+                // Its writer may just have renamed this MANIFEST, by which the store was cleared or got other attributes: a power
+                // cut would take it back. Batches under its number are written only when it is durable.
+                let is_new = opened.active.manifest != opened.manifest.number;
+                if writer && is_new && !planted::is(Bug::ShowRename) {
                     dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
                 }
                 let Opened { manifest, view, files, active, .. } = opened;

@@ -72,6 +72,10 @@ pub(crate) fn complain(path: &Path, bad: Bad) -> Error {
         Bad::Unsupported(what, found, supported) => {
             Error::Unsupported { path: path.to_owned(), what, found, supported }
         }
+        Bad::StoredForm { segment, what, found } => {
+            let path = path.with_file_name(format!("{segment:08}.dat"));
+            Error::Unsupported { path, what, found: found.into(), supported: 0 }
+        }
         Bad::Damaged(at, what) => Error::corrupt(path, at, what),
     }
 }

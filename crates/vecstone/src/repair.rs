@@ -13,6 +13,7 @@ use crate::document::{Document, one_line};
 use crate::error::{Error, Result};
 use crate::files::{random, zeros};
 use crate::format::Identity;
+use crate::format::manifest::Sections;
 use crate::id::{AsId, Id, IdKind};
 use crate::ids::Doc;
 use crate::lock::{LOCK_WAIT, Lock, writer_lives};
@@ -116,6 +117,12 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
     }
     copier.store.flush()?;
     if let Some(engine) = copier.store.engine()? {
+        if source.sections != Sections::default() {
+            engine.change_sections(|sections| {
+                *sections = source.sections.clone();
+                Ok(())
+            })?;
+        }
         engine.index_sealed(false);
     }
     copier.store.finish()?;

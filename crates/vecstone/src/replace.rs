@@ -1,4 +1,4 @@
-//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing and compaction share.
+//! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing, compaction and attributes share.
 
 use crate::directory;
 use crate::disk::{Dir, Open};
@@ -6,7 +6,7 @@ use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::files::{Named, random};
 use crate::format::header::Header;
-use crate::format::manifest::{MAX_SEGMENTS, Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_SEGMENTS, Manifest, Sections, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ, crc32c};
 use crate::mask::Mask;
@@ -43,10 +43,10 @@ struct Next {
     part: SegmentView,
 }
 
-/// All files that a segment can have but for the list of its dead rows.
+/// All files that a segment can have but for the list of its dead rows and `.side` files.
 pub(crate) fn files_of(dir: &Dir, segment: u64) -> impl Iterator<Item = PathBuf> {
     let path = directory::pair_path(dir, segment);
-    ["dat", "idx", "jsonl", "ids", "codes"].into_iter().map(move |suffix| path.with_extension(suffix))
+    ["dat", "idx", "jsonl", "ids"].into_iter().map(move |suffix| path.with_extension(suffix))
 }
 
 impl Engine {
@@ -111,6 +111,27 @@ impl Engine {
         })
     }
 
+    /// Changes the sections of MANIFEST, durably, after everything accepted until now.
+    ///
+    /// # Errors
+    ///
+    /// As [`seal`](Self::seal), and those of `change`: then nothing was changed.
+    pub(crate) fn change_sections(&self, change: impl FnOnce(&mut Sections) -> Result<()>) -> Result<()> {
+        self.with_sync_permit(|permit, writer| {
+            self.state().check_open()?;
+            let mut sections = writer.manifest.sections.clone();
+            change(&mut sections)?;
+            self.write_all(permit, writer)?;
+            self.sync_log_end(permit, writer)?;
+            self.confirm(permit, writer)?;
+            check_room(&writer.manifest, 1)?;
+            let manifest = Manifest { sections, ..writer.manifest.clone() };
+            let (view, made, obsolete) = (View::clone(&self.published.load()), Vec::new(), Vec::new());
+            let drain = Drain::Nothing;
+            self.replace(permit, writer, Replacement { manifest, view, made, obsolete, pair: None, drain })
+        })
+    }
+
     /// Makes the pair of the next active segment, synced. If that fails nothing of it is left.
     fn next_segment(&self, writer: &Writer) -> Result<Next> {
         let number = self.take_segment_number()?;
@@ -159,6 +180,10 @@ impl Engine {
         writer: &mut Writer,
         mut new: Replacement,
     ) -> Result<()> {
+        if planted::is(Bug::ForgetSections) {
+            new.manifest.sections.forget_unknown();
+        }
+        new.view.sections = new.manifest.sections.clone();
         new.manifest.number += 1;
         new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
@@ -209,6 +234,9 @@ impl Engine {
             _ => {}
         }
         self.remove(&new.obsolete);
+        if !new.obsolete.is_empty() {
+            self.remove(&directory::obsolete_side_files(&self.dir, &writer.manifest));
+        }
         Ok(())
     }
 

@@ -81,6 +81,11 @@ impl Snapshot {
         self.kind
     }
 
+    /// The store's attributes, a JSON object; `None` without.
+    pub fn attributes(&self) -> Option<&str> {
+        self.base.sections.attributes()
+    }
+
     /// Number of ids.
     pub fn len(&self) -> usize {
         usize::try_from(self.view.live() + self.buffered.puts()).unwrap_or(usize::MAX)

@@ -39,7 +39,7 @@ pub struct Stats {
     pub bytes: FileBytes,
     /// `bytes.total` divided by the bytes of the live vectors; 0 if there are none.
     pub overhead: f64,
-    /// The same without documents and search codes.
+    /// The same without documents and `.side` files.
     pub overhead_without_side: f64,
     /// Bytes in memory.
     pub memory: Memory,
@@ -86,10 +86,10 @@ pub struct FileBytes {
     pub del: u64,
     /// Length of all `.jsonl` files: documents.
     pub jsonl: u64,
-    /// Length of all `.codes` files: for searching, can be rebuilt.
-    pub codes: u64,
-    /// Length of everything else: MANIFEST and LOCK.
+    /// Length of all `.side` files, which can be rebuilt: this release writes none.
     pub side: u64,
+    /// Length of everything else: MANIFEST and LOCK.
+    pub other: u64,
     /// Length of all files.
     pub total: u64,
     /// Bytes that all files occupy.
@@ -181,7 +181,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         segments: view.segments.len() as u64,
         per_segment,
         overhead: ratio(bytes.total),
-        overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.codes),
+        overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.side),
         bytes,
         memory,
         compaction_error,
@@ -214,8 +214,8 @@ fn file_bytes(dir: &Dir) -> Result<FileBytes> {
             "ids" => &mut bytes.ids,
             "del" => &mut bytes.del,
             "jsonl" => &mut bytes.jsonl,
-            "codes" => &mut bytes.codes,
-            _ => &mut bytes.side,
+            "side" => &mut bytes.side,
+            _ => &mut bytes.other,
         } += len;
     }
     Ok(bytes)

@@ -2,7 +2,7 @@
 
 use crate::backup::{self, BackupReport};
 use crate::compact::{CompactProgress, CompactReport};
-use crate::config::{Element, Metric, Schema, check_dim};
+use crate::config::{Element, MAX_ATTRIBUTES_BYTES, Metric, Schema, check_dim};
 use crate::dimless::Dimless;
 use crate::disk::{Dir, Disk, OsDisk};
 use crate::engine::Engine;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::random;
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, SegmentEntry};
+use crate::format::manifest::{Manifest, Sections, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::lock::{Lock, refuse_links};
 use crate::open::{How, Opened, open_segments};
@@ -24,7 +24,7 @@ use crate::snapshot::Snapshot;
 use crate::sync::caught;
 use crate::unfinished::Call;
 use crate::verify::{self, VerifyReport, as_damage};
-use crate::{close, directory, unfinished};
+use crate::{close, directory, document, unfinished};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -272,11 +272,11 @@ impl VectorStore {
         // Before LOCK is made: a path that is no store stays as it is.
         let dir = directory::open(&disk, path)?;
         unfinished::check(&dir)?;
-        let manifest = directory::read_manifest(&dir)?;
+        let manifest = directory::read_manifest_to_write(&dir)?;
         let active = manifest.segments.last().map(|entry| entry.number);
         refuse_links(&dir, active)?;
         let lock = Lock::take(&dir, options.lock_wait)?;
-        let manifest = directory::read_manifest(&dir)?;
+        let manifest = directory::read_manifest_to_write(&dir)?;
         if manifest.dim == 0 {
             let unlisted = directory::unlisted(&dir, &manifest)?;
             directory::settle_manifest(&dir)?;
@@ -417,6 +417,34 @@ impl VectorStore {
     /// [`Error::StoreMoved`], [`Error::LockRemoved`]: unknown whether it was cleared; writing stops, reopen the store.
     pub fn clear(&self) -> Result<()> {
         self.engine()?.map_or(Ok(()), |engine| engine.clear().map_err(|error| engine.or_moved(error)))
+    }
+
+    /// Puts a JSON object in the place of the store's attributes, or removes them; any JSON that describes the store as a
+    /// whole, as the name of what made its vectors. One replacement of MANIFEST: when this returns the attributes are
+    /// durable, and so is everything accepted before. They stay through compaction, [`clear`](Self::clear),
+    /// [`backup`](Self::backup) and repair. O(length), two syncs or so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAttributes`], [`Error::AttributesTooLarge`] above
+    /// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), [`Error::ReadOnly`]: nothing was changed. Else as
+    /// [`clear`](Self::clear).
+    pub fn set_attributes(&self, attributes: Option<&str>) -> Result<()> {
+        let attributes = attributes.map(str::trim);
+        if let Err(why) = attributes.map_or(Ok(()), document::check_object) {
+            return Err(Error::InvalidAttributes { why: why.into() });
+        }
+        let found = attributes.map_or(0, |text| text.len() as u64);
+        let change = |sections: &mut Sections| {
+            let max = sections.room_for_attributes().min(MAX_ATTRIBUTES_BYTES);
+            if found > max {
+                return Err(Error::AttributesTooLarge { found, max });
+            }
+            sections.set_attributes(attributes);
+            Ok(())
+        };
+        let Some(engine) = self.engine()? else { return Err(Error::InvalidDim { dim: 0 }) };
+        engine.change_sections(change).map_err(|error| engine.or_moved(error))
     }
 
     /// Copies the store, as it is now, to a new directory, which is then a store of its own: a consistent copy of a live

@@ -3,7 +3,7 @@
 use crate::config::Schema;
 use crate::disk::{Dir, Mapping};
 use crate::error::{Error, Result};
-use crate::format::manifest::Sealed;
+use crate::format::manifest::{Sealed, Sections};
 use crate::id::{Id, IdKind};
 use crate::mask::Mask;
 use crate::recover::Tip;
@@ -61,6 +61,8 @@ pub(crate) struct View {
     pub(crate) kind: Option<IdKind>,
     /// The last batch in it.
     pub(crate) seq: u64,
+    /// Those of MANIFEST.
+    pub(crate) sections: Sections,
 }
 
 /// A row of a view.
@@ -74,7 +76,7 @@ pub(crate) struct At {
 impl View {
     /// What a store without a dimension shows.
     pub(crate) fn empty(schema: Schema, dir: Dir) -> View {
-        View { schema, dir, segments: Vec::new(), kind: None, seq: 0 }
+        View { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections: Sections::default() }
     }
 
     /// The live row of an id, newest segment first.

@@ -173,7 +173,7 @@ fn bytes_are_those_of_the_file_system() {
     let stats = store.stats().expect("known");
     assert_eq!((stats.bytes.total, stats.bytes.allocated), on_disk(&path));
     let parts = stats.bytes;
-    let sum = parts.dat + parts.idx + parts.ids + parts.del + parts.jsonl + parts.codes + parts.side;
+    let sum = parts.dat + parts.idx + parts.ids + parts.del + parts.jsonl + parts.side + parts.other;
     assert_eq!(sum, parts.total);
     assert!(parts.del > 0 && parts.jsonl > 0, "{parts:?}");
     let raw = (store.len().expect("known") * DIM * 4) as f64;

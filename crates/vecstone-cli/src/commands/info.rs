@@ -2,31 +2,53 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use vecstone::{FileBytes, IdKind, Memory, Stats, VectorStore};
 
 use crate::args::Info;
 use crate::failure::Result;
-use crate::output::{Output, human_bytes};
+use crate::output::{Output, human_bytes, shown_document};
+
+/// So many characters of the attributes are shown to people.
+const MOST_SHOWN: usize = 200;
 
 pub(crate) fn run(args: &Info, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open_read_only(&args.store)?;
     if args.json {
-        output.json(&info_json(&store)?)?;
+        output.line(info_json(&store)?)?;
     } else {
-        for (name, value) in table(&args.store, store.recovery().clean, &store.stats()?) {
+        let mut table = table(&args.store, store.recovery().clean, &store.stats()?);
+        table.extend(store.attributes()?.map(|text| ("attributes", attributes(&text))));
+        for (name, value) in table {
             output.line(format!("{name:<10} {value}"))?;
         }
     }
     Ok(0)
 }
 
-/// What `vecstone info --json` prints, for a store that is open.
+/// The object, with the attributes digit for digit.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    stats: Value,
+    attributes: Option<&'a RawValue>,
+}
+
+/// What `vecstone info --json` prints, for a store that is open: JSON text.
 ///
 /// # Errors
 ///
 /// As [`VectorStore::stats`].
-pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
+pub fn info_json(store: &VectorStore) -> vecstone::Result<String> {
+    let attributes = store.attributes()?;
+    let attributes = attributes.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let whole = Whole { stats: stats_json(store)?, attributes };
+    Ok(serde_json::to_string(&whole).expect("text and numbers"))
+}
+
+fn stats_json(store: &VectorStore) -> vecstone::Result<Value> {
     let stats = store.stats()?;
     let Stats { bytes, memory, .. } = &stats;
     Ok(json!({
@@ -50,8 +72,8 @@ pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
             "ids": bytes.ids,
             "del": bytes.del,
             "jsonl": bytes.jsonl,
-            "codes": bytes.codes,
             "side": bytes.side,
+            "other": bytes.other,
             "total": bytes.total,
             "allocated": bytes.allocated,
         },
@@ -91,7 +113,7 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
         (
             "overhead",
             format!(
-                "{:.5} times the live vectors, {:.5} without documents and codes",
+                "{:.5} times the live vectors, {:.5} without documents and side files",
                 stats.overhead, stats.overhead_without_side
             ),
         ),
@@ -110,6 +132,17 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
     table
 }
 
+/// The attributes, or their beginning.
+fn attributes(text: &str) -> String {
+    let shown = shown_document(text);
+    match shown.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => {
+            format!("{}... ({} in all, --json prints them)", &shown[..end], human_bytes(text.len() as u64))
+        }
+        None => shown.into_owned(),
+    }
+}
+
 fn rows(stats: &Stats) -> String {
     let Stats { rows, live, dead, buffered, .. } = stats;
     let buffered = if *buffered > 0 { format!(", and {buffered} buffered") } else { String::new() };
@@ -124,8 +157,8 @@ fn files(bytes: &FileBytes) -> Vec<(&'static str, u64)> {
         (".ids", bytes.ids),
         (".del", bytes.del),
         (".jsonl", bytes.jsonl),
-        (".codes", bytes.codes),
-        ("side", bytes.side),
+        (".side", bytes.side),
+        ("other", bytes.other),
     ];
     all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
 }

@@ -25,6 +25,8 @@ pub(crate) enum Bad {
     NotOurs(&'static str),
     /// A newer format: what, the number found, the largest known.
     Unsupported(&'static str, u64, u64),
+    /// Rows of a segment are stored in a form that this release does not know.
+    StoredForm { segment: u64, what: &'static str, found: u32 },
     /// Of this format, but not as written: where, and what.
     Damaged(u64, &'static str),
 }

@@ -6,11 +6,15 @@ use crate::config::{ELEMENT_NEWEST, Element, Metric, Schema};
 use crate::planted::{self, Bug};
 
 mod rules;
+mod sections;
 
 pub(crate) use rules::last_seq_at;
 use rules::{entry, entry_at, head};
+pub(crate) use sections::Sections;
 
 const MAGIC: [u8; 8] = *b"VECMANIF";
+/// Where the fields behind magic and version begin.
+const FIELDS_AT: usize = 12;
 const HEAD_LEN: usize = 64;
 const ENTRY_LEN: usize = 120;
 const CRC_LEN: usize = 4;
@@ -18,8 +22,8 @@ const CRC_LEN: usize = 4;
 pub(crate) const METRIC_AT: u64 = 41;
 /// 4,096 segments of 4 GiB are more than a disk.
 pub(crate) const MAX_SEGMENTS: u64 = 4096;
-/// No MANIFEST is longer.
-pub(crate) const MAX_BYTES: u64 = HEAD_LEN as u64 + MAX_SEGMENTS * ENTRY_LEN as u64 + CRC_LEN as u64;
+/// No MANIFEST of any release is longer.
+pub(crate) const MAX_BYTES: u64 = 1 << 24;
 /// Kills name segments with 32 bits. The number of the next segment is at most this, so no segment has it.
 pub(crate) const MAX_NUMBER: u64 = u32::MAX as u64;
 
@@ -38,6 +42,7 @@ pub(crate) struct Manifest {
     pub(crate) next_segment: u64,
     /// In order of writing; the last one is active.
     pub(crate) segments: Vec<SegmentEntry>,
+    pub(crate) sections: Sections,
 }
 
 /// One segment in MANIFEST.
@@ -68,7 +73,7 @@ impl Manifest {
 
     /// Length of the file.
     pub(crate) fn len(&self) -> u64 {
-        (HEAD_LEN + self.segments.len() * ENTRY_LEN + CRC_LEN) as u64
+        (HEAD_LEN + self.segments.len() * ENTRY_LEN + CRC_LEN) as u64 + self.sections.len()
     }
 
     /// The bytes of the file; refuses what [`decode`](Self::decode) would refuse.
@@ -79,9 +84,14 @@ impl Manifest {
         Ok(self.to_bytes())
     }
 
+    /// Refuses to write to a store, or to make a copy of it, where only a later release may.
+    pub(crate) fn check_writable(&self) -> Result<(), Bad> {
+        self.sections.check_writable()
+    }
+
     /// The bytes of the file, whatever it says.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEAD_LEN + self.segments.len() * ENTRY_LEN + CRC_LEN);
+        let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&self.dim.to_le_bytes());
@@ -91,14 +101,19 @@ impl Manifest {
         let segments = u32::try_from(self.segments.len()).expect("at most 4,096 segments");
         out.extend_from_slice(&segments.to_le_bytes());
         out.extend_from_slice(&self.next_segment.to_le_bytes());
+        let sections = u32::try_from(self.sections.len()).expect("at most 1 MiB");
+        out.extend_from_slice(&sections.to_le_bytes());
         out.resize(HEAD_LEN, 0);
         for segment in &self.segments {
             segment.encode(&mut out);
         }
+        self.sections.encode(&mut out);
         out.extend_from_slice(&crc32c(&out).to_le_bytes());
         out
     }
 
+    /// Reads in this order: magic, checksum, version, flags of the sections, everything else. What is not known is thus
+    /// found before anything that a later release may have changed together with it.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, Bad> {
         if !bytes.starts_with(&MAGIC) {
             return Err(Bad::NotOurs("MANIFEST does not begin with VECMANIF"));
@@ -113,8 +128,11 @@ impl Manifest {
         if version != VERSION {
             return Err(Bad::Unsupported("format version", version.into(), VERSION.into()));
         }
-        let manifest =
-            Self::decode_fields(fields).unwrap_or(Err(Bad::Damaged(0, "MANIFEST is cut short")))?;
+        let cut = Bad::Damaged(0, "MANIFEST is cut short");
+        let (before, sections) = split_sections(covered).ok_or(cut)??;
+        sections::check_flags(sections)?;
+        let mut manifest = Self::decode_fields(Fields(&before[FIELDS_AT..])).unwrap_or(Err(cut))?;
+        manifest.sections = Sections::decode(sections, before.len() as u64)?;
         if !planted::is(Bug::UncheckedManifest) {
             manifest.check()?;
         }
@@ -128,7 +146,7 @@ impl Manifest {
         let [element, metric, kind, flag] = fields.array()?;
         let count = fields.u32()?;
         let next_segment = fields.u64()?;
-        let unused: [u8; 8] = fields.array()?;
+        let (_, unused): (_, [u8; 4]) = (fields.u32()?, fields.array()?);
         let element = match Element::from_byte(element) {
             Some(element) => element,
             None => return Some(Err(Bad::Unsupported("element type", element.into(), ELEMENT_NEWEST))),
@@ -137,7 +155,7 @@ impl Manifest {
             Some(metric) => metric,
             None => return Some(Err(Bad::Unsupported("metric", metric.into(), 3))),
         };
-        if flag != 0 || unused != [0; 8] {
+        if let Some(flag) = std::iter::once(flag).chain(unused).find(|byte| *byte != 0) {
             return Some(Err(Bad::Unsupported("MANIFEST flag", flag.into(), 0)));
         }
         if fields.0.len() as u64 != u64::from(count) * ENTRY_LEN as u64 {
@@ -152,8 +170,18 @@ impl Manifest {
                 Err(bad) => return Some(Err(bad)),
             }
         }
-        Some(Ok(Manifest { number, uuid, dim, element, metric, kind, next_segment, segments }))
+        let sections = Sections::default();
+        Some(Ok(Manifest { number, uuid, dim, element, metric, kind, next_segment, segments, sections }))
     }
+}
+
+/// Head and entries, and the sections behind them, whose length the head says; `None` of what has no head.
+fn split_sections(covered: &[u8]) -> Option<Result<(&[u8], &[u8]), Bad>> {
+    let at = usize::try_from(head::SECTIONS).ok()?;
+    let len = Fields(covered.get(at..HEAD_LEN)?).u32()?;
+    let start = covered.len().checked_sub(len as usize).filter(|start| *start >= HEAD_LEN);
+    let lies = Bad::Damaged(head::SECTIONS, "the sections are longer than MANIFEST");
+    Some(start.map(|start| covered.split_at(start)).ok_or(lies))
 }
 
 impl SegmentEntry {
@@ -170,6 +198,7 @@ impl SegmentEntry {
         out.extend_from_slice(&sealed.del.0.to_le_bytes());
         out.extend_from_slice(&sealed.del.1.to_le_bytes());
         out.extend_from_slice(&u64::from(sealed.del.2).to_le_bytes());
+        // Stored form and stride: this release stores rows as the element type says, and no others.
         out.extend_from_slice(&[0; 8]);
     }
 
@@ -187,14 +216,19 @@ impl SegmentEntry {
             chain: fields.array()?,
             del: (fields.u64()?, fields.u64()?, 0),
         };
-        let (crc, flag) = (fields.u64()?, fields.u64()?);
+        if state > 1 {
+            return Some(Err(Bad::Unsupported("segment state", state, 1)));
+        }
+        let (crc, form, stride) = (fields.u64()?, fields.u32()?, fields.u32()?);
+        for (what, found) in [("stored form", form), ("stride of stored rows", stride)] {
+            if found != 0 {
+                return Some(Err(Bad::StoredForm { segment: number, what, found }));
+            }
+        }
         let Ok(crc) = u32::try_from(crc) else {
             return Some(Err(Bad::Damaged(at + entry::DEL_CRC, "a checksum is out of range")));
         };
         let sealed = Sealed { del: (sealed.del.0, sealed.del.1, crc), ..sealed };
-        if state > 1 || flag != 0 {
-            return Some(Err(Bad::Unsupported("segment flag", state.max(flag), 1)));
-        }
         if state == 0 && sealed != Sealed::default() {
             return Some(Err(Bad::Damaged(at + entry::ROWS, "MANIFEST says where the active segment ends")));
         }
@@ -229,6 +263,7 @@ mod tests {
                 SegmentEntry { number: 1, salt: [1; 16], sealed: Some(sealed) },
                 SegmentEntry { number: 2, salt: [2; 16], sealed: None },
             ],
+            sections: Sections::default(),
         }
     }
 

@@ -6,13 +6,14 @@ use vecstone_corpus::{corpus, mutations_pass};
 /// A door, its name in `fuzz/`, and how many inputs are kept for it at least.
 type Door = (&'static str, usize, fn(&[u8]));
 
-const DOORS: [Door; 6] = [
+const DOORS: [Door; 7] = [
     ("open_bytes", 6, open_bytes),
     ("records", 3, |input| _ = records(input)),
     ("ids", 6, ids),
     ("del", 6, del),
     ("jsonl", 5, jsonl),
     ("filter", 8, filter),
+    ("manifest", 8, manifest),
 ];
 
 fn kept((target, least, _): Door) -> Vec<Vec<u8>> {
@@ -55,4 +56,9 @@ fn mutated_documents_pass() {
 #[test]
 fn mutated_filters_pass() {
     mutations_of(DOORS[5], 5000);
+}
+
+#[test]
+fn mutated_manifests_pass() {
+    mutations_of(DOORS[6], 5000);
 }

@@ -6,7 +6,7 @@ use crate::disk::Dir;
 use crate::error::{Error, Result};
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{METRIC_AT, Manifest, SegmentEntry};
+use crate::format::manifest::{METRIC_AT, Manifest, Sections, SegmentEntry};
 use crate::id::{IdHasher, IdKind};
 use crate::in_log::DIFFERS;
 use crate::log::LogEvent;
@@ -28,6 +28,8 @@ pub(super) struct Source {
     /// 0 of a store that has none yet.
     pub(super) dim: u32,
     pub(super) metric: Metric,
+    /// Those of MANIFEST, where that can be read.
+    pub(super) sections: Sections,
     /// Kind of the ids, if any is known.
     pub(super) kind: Option<IdKind>,
     /// Oldest first.
@@ -83,7 +85,9 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
             return Err(error);
         }
         Err(error) => {
-            notes.push(format!("{error}; segments were found by the names of their files"));
+            notes.push(format!(
+                "{error}; segments were found by the names of their files, attributes are lost if there were any"
+            ));
             None
         }
     };
@@ -99,6 +103,7 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
         manifest => (manifest, false),
     };
     if let Some(manifest) = &manifest {
+        directory::check_writable(dir, manifest)?;
         let mut source = by_manifest(dir, manifest)?;
         let newest = source.survey()?;
         let unlisted = match directory::unlisted(dir, manifest) {
@@ -130,6 +135,7 @@ fn by_manifest(dir: &Dir, manifest: &Manifest) -> Result<Source> {
     let mut source = Source {
         dim: manifest.dim,
         metric: manifest.metric,
+        sections: manifest.sections.clone(),
         kind: IdKind::from_byte(manifest.kind),
         parts: Vec::new(),
         lost: false,
@@ -202,8 +208,8 @@ fn by_name(dir: &Dir, old: Option<&Manifest>, metric: Metric, notes: Vec<String>
         let what = "neither MANIFEST nor any segment says what the store is";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
     };
-    let parts = Vec::new();
-    let mut source = Source { dim, metric, kind: None, parts, lost: true, damaged: 0, notes };
+    let (parts, sections) = (Vec::new(), old.map_or_else(Sections::default, |old| old.sections.clone()));
+    let mut source = Source { dim, metric, sections, kind: None, parts, lost: true, damaged: 0, notes };
     for Candidate { look, header, dels } in found {
         match header {
             Some(header) if header.identity.uuid == uuid && header.dim == dim => {

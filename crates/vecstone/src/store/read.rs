@@ -74,6 +74,16 @@ impl VectorStore {
         }
     }
 
+    /// The store's attributes, a JSON object that [`set_attributes`](Self::set_attributes) was given; `None` without. A
+    /// read-only handle moves on with [`refresh`](Self::refresh).
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn attributes(&self) -> Result<Option<String>> {
+        Ok(self.snapshot()?.attributes().map(str::to_owned))
+    }
+
     /// The vector of an id, its checksum checked; `None` if the id is not there. O(segments), one system call.
     ///
     /// # Errors

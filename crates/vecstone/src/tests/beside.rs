@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::filter::Filter;
 use crate::format::Identity;
 use crate::{Metric, VectorStore};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ pub(super) struct World {
 /// What a writer, or whoever replaces a store, does at once.
 type Step = (&'static str, fn(&mut World) -> Result<()>);
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 19] = [
     ("put", |world| world.run.put(&["f"]).and_then(|()| world.run.flush())),
     ("put, unflushed", |world| world.run.put(&["f"])),
     ("replace a row of each segment", |world| {
@@ -62,6 +62,12 @@ const STEPS: [Step; 17] = [
     ("clear, then put", |world| {
         world.run.clear()?;
         world.run.put_documents(&["b"])?;
+        world.run.flush()
+    }),
+    ("set attributes", |world| world.run.set_attributes(false)),
+    ("set attributes, then replace", |world| {
+        world.run.set_attributes(false)?;
+        world.run.put(&["b", "g"])?;
         world.run.flush()
     }),
     ("close", |world| world.run.close()),
@@ -281,12 +287,7 @@ fn act_before(call: usize, step: Step, entry: Entry, alone: bool) -> std::result
     if Some(everything(&reader).map_err(failed)?) != now {
         return Err(why("refreshed, it does not show what is there".into()));
     }
-    let held: BTreeMap<String, _> = snapshot
-        .iter_with_documents()
-        .map(|item| item.map(|(id, vector, document)| (id.to_string(), (row(&vector).0, document))))
-        .collect::<Result<_>>()
-        .map_err(failed)?;
-    if held != before {
+    if Content::of(&snapshot).map_err(failed)? != before {
         return Err(why("a snapshot taken before has changed".into()));
     }
     Ok(done)

@@ -214,7 +214,7 @@ pub(super) const DIMLESS: [Workload; 9] = [
 ];
 
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
-pub(super) const SEGMENTS: [Workload; 31] = [
+pub(super) const SEGMENTS: [Workload; 35] = [
     ("seal", |run| {
         run.segments_of(2).create()?;
         run.put(&["a", "b"])?;
@@ -489,6 +489,50 @@ pub(super) const SEGMENTS: [Workload; 31] = [
         run.flush()?;
         run.change_documents(&["c", "b"], false)?;
         run.change_documents(&["b"], true)?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
+    ("attributes", |run| {
+        run.create()?;
+        run.set_attributes(false)?;
+        run.put(&["a", "b"])?;
+        run.set_attributes(false)?;
+        run.put(&["a"])?;
+        run.flush()?;
+        run.set_attributes(true)
+    }),
+    ("attributes_of_several_segments", |run| {
+        run.segments_of(2).create()?;
+        run.put_documents(&["a", "b"])?;
+        run.set_attributes(false)?;
+        run.put(&["a", "c"])?;
+        run.delete(&["b"])?;
+        run.set_attributes(false)?;
+        run.put(&["d", "a"])?;
+        run.flush()?;
+        run.clear()?;
+        run.set_attributes(false)
+    }),
+    ("attributes_buffered_then_killed", |run| {
+        run.segments_of(2).buffered().create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a"])?;
+        run.set_attributes(false)?;
+        run.delete(&["b"])?;
+        run.close()?;
+        run.open()?;
+        run.set_attributes(true)?;
+        run.kill();
+        run.open()?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
+    ("attributes_beside_a_compaction", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.flush()?;
+        run.compact_beside_attributes()?;
         run.put(&["b"])?;
         run.flush()
     }),
@@ -868,8 +912,15 @@ pub(super) fn look_at_each_step_of(workload: Workload) -> std::result::Result<()
 #[test]
 fn a_reader_shows_nothing_that_a_power_cut_takes_back() {
     // In others two states have the same content, and nothing tells which of them a reader saw.
-    let names =
-        ["upsert", "set_dim_then_put", "first_put_fixes_dim", "seal_a_flushed_one", "compact", "clear"];
+    let names = [
+        "upsert",
+        "set_dim_then_put",
+        "first_put_fixes_dim",
+        "seal_a_flushed_one",
+        "compact",
+        "clear",
+        "attributes",
+    ];
     for workload in workloads().filter(|(name, _)| names.contains(name)) {
         look_at_each_step_of(workload).unwrap_or_else(|why| panic!("{why}"));
     }

@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::{Lie, SimDisk};
 use crate::error::Error;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// EIO, ENOSPC, EDQUOT, EFBIG, EINTR, ESTALE, EACCES, and transfers cut short.
@@ -97,7 +97,7 @@ fn one_fault(workload: Workload, plan: Plan) -> Result<(), String> {
         if !expected {
             return Err(format!("shows {seen:?} after the fault"));
         }
-        let ids: BTreeSet<&String> = run.model.states.iter().flat_map(BTreeMap::keys).collect();
+        let ids: BTreeSet<&String> = run.model.states.iter().flat_map(|state| state.keys()).collect();
         for id in ids {
             let found = ask::get(store, id.as_str()).map_err(|e| format!("reading after the fault: {e}"))?;
             if found.is_some() != seen.contains_key(id) {

@@ -56,6 +56,7 @@ fn with_documents(closed: bool) -> Image {
             store.compact().expect("compacted");
         }
     }
+    store.set_attributes(Some(r#"{"by":"me"}"#)).expect("set");
     store.delete_many(&["f"]).and_then(|_| store.flush()).expect("deleted");
     if closed {
         store.close().expect("closed");
@@ -149,6 +150,10 @@ fn keeps_its_promise(image: &Image) -> Result<bool, String> {
     if before != at_writer {
         return Err(format!("the reader shows {before:?}, the writer {at_writer:?}"));
     }
+    let attributes = reader.attributes().map_err(said("attributes"))?;
+    if writer.attributes().map_err(said("attributes"))? != attributes {
+        return Err("reader and writer show different attributes".to_owned());
+    }
     // An `.ids` repeats the log; where they differ the log decides, from the first seal or compaction on.
     let truth = open_reader(&SimDisk::new(&without_ids(image)));
     let truth = truth.and_then(|store| Ok((verify(&store)?, shown(&store)?)));
@@ -169,6 +174,9 @@ fn keeps_its_promise(image: &Image) -> Result<bool, String> {
     for again in [open_reader(&disk), open(&disk, &options)] {
         let again = again.map_err(said("opening it again"))?;
         let after = shown(&again).map_err(said("reading again"))?;
+        if again.attributes().map_err(said("attributes"))? != attributes {
+            return Err(format!("the attributes were {attributes:?}, and are others"));
+        }
         for id in &acknowledged {
             let found = again.get(*id).map_err(said("an acknowledged row"))?;
             if found.as_ref() != Some(&vector(&format!("{id}!"))) {

@@ -47,6 +47,8 @@ enum Step {
     DeleteWhere(u16, Wish),
     Flush,
     Clear,
+    /// To the number of the call, or to nothing.
+    SetAttributes(bool),
     /// With a put and a delete in the middle; broken off there, or not.
     Compact(Vec<usize>, Vec<usize>, bool),
     /// Then it is opened again.
@@ -94,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..8u16, wish()).prop_map(|(newest, wish)| Step::DeleteWhere(newest, wish)),
         4 => Just(Step::Flush),
         1 => Just(Step::Clear),
+        2 => any::<bool>().prop_map(Step::SetAttributes),
         4 => (few(), few(), prop::bool::weighted(0.2)).prop_map(|(put, del, stop)| Step::Compact(put, del, stop)),
         2 => failing().prop_map(Step::Close),
         3 => (power(), failing()).prop_map(|(power, fault)| Step::Die(power, fault)),
@@ -304,7 +307,9 @@ fn check_filtered(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
 
 /// Everything that a snapshot says of itself, and a search beside one of the map.
 fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usize) -> Result<Outcome> {
-    let (mut seen, mut ages, mut gets) = (Content::new(), Vec::new(), Content::new());
+    let mut seen = Content::new();
+    seen.attributes = snapshot.attributes().map(str::to_owned);
+    let (mut ages, mut gets) = (Vec::new(), seen.clone());
     for item in snapshot.iter() {
         let (id, vector) = item?;
         let row = (row(&vector).0, snapshot.get_document(&id)?);
@@ -523,10 +528,31 @@ impl Machine {
     }
 
     fn clear(&mut self, store: &VectorStore) -> Outcome<Went> {
-        self.model.states.push(Content::new());
+        self.model.states.push(self.last().cleared());
         let calls = self.door().calls();
         let outcome = store.clear();
         self.settle("clear", &outcome, calls, false, Some(Durability::Sync))
+    }
+
+    fn set_attributes(&mut self, store: &VectorStore, remove: bool) -> Outcome<Went> {
+        if store.dim() == 0 {
+            // They come with a dimension.
+            prop_assert!(store.set_attributes(None).is_err());
+            return Ok(Went::Well);
+        }
+        self.version += 1;
+        let mut content = self.last().clone();
+        content.attributes = (!remove).then(|| format!("{{\"v\":{}}}", self.version));
+        let attributes = content.attributes.clone();
+        self.model.states.push(content);
+        let calls = self.door().calls();
+        let outcome = store.set_attributes(attributes.as_deref());
+        let went = self.settle("set attributes", &outcome, calls, false, Some(Durability::Sync))?;
+        if went == Went::Kept {
+            // What was accepted before is kept, these are not.
+            self.model.states.pop();
+        }
+        Ok(went)
     }
 
     /// Compacts, with a put and a delete in the middle.
@@ -582,6 +608,7 @@ impl Machine {
             Step::Compact(put, delete, cancel) => self.compact(&store, put, delete, *cancel)?,
             Step::Flush => self.judge_sync("flush", &store.flush(), calls)?,
             Step::Clear => self.clear(&store)?,
+            Step::SetAttributes(remove) => self.set_attributes(&store, *remove)?,
             Step::Move => self.moved(&store)?,
             Step::Close(fault) => {
                 self.judge_sync("close", &store.close(), calls)?;
@@ -716,6 +743,7 @@ impl Machine {
             self.store().flush(),
             self.store().compact().map(drop),
             self.store().clear(),
+            self.store().set_attributes(None),
         ];
         let deletes = (0..DELETES.len()).map(|way| ask::delete(self.store(), &["a"], way, None).map(drop));
         for outcome in outcomes.into_iter().chain(deletes) {

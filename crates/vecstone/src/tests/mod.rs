@@ -18,6 +18,7 @@ mod forged;
 mod held;
 mod hostile;
 mod kept;
+mod later;
 mod lost;
 mod lying;
 mod machine;

@@ -5,8 +5,9 @@ use crate::disk::Disk;
 use crate::disk::sim::{Image, SimDisk};
 use crate::error::{Error, Result};
 use crate::format::Identity;
-use crate::{Document, Metric, OpenOptions, VectorStore};
+use crate::{Document, Metric, OpenOptions, Snapshot, VectorStore};
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,48 @@ pub(super) const DIM: u32 = 4;
 /// The bits of a vector, and its document.
 pub(super) type Row = (Vec<u32>, Option<String>);
 
-/// Ids and what they hold.
-pub(super) type Content = BTreeMap<String, Row>;
+/// Ids and what they hold, and the store's attributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    rows: BTreeMap<String, Row>,
+    pub(super) attributes: Option<String>,
+}
+
+impl Content {
+    pub(super) fn new() -> Content {
+        Content::default()
+    }
+
+    /// What a snapshot shows, row by row.
+    pub(super) fn of(snapshot: &Snapshot) -> Result<Content> {
+        let mut content = Content::new();
+        content.attributes = snapshot.attributes().map(str::to_owned);
+        for item in snapshot.iter_with_documents() {
+            let (id, vector, document) = item?;
+            content.insert(id.to_string(), (row(&vector).0, document));
+        }
+        Ok(content)
+    }
+
+    /// What is left when the store is cleared.
+    pub(super) fn cleared(&self) -> Content {
+        Content { attributes: self.attributes.clone(), ..Content::new() }
+    }
+}
+
+impl Deref for Content {
+    type Target = BTreeMap<String, Row>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.rows
+    }
+}
+
+impl DerefMut for Content {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.rows
+    }
+}
 
 pub(super) fn row(vector: &[f32]) -> Row {
     (vector.iter().map(|x| x.to_bits()).collect(), None)
@@ -300,11 +341,51 @@ impl Run {
     }
 
     fn clear_in(&mut self, store: &VectorStore) -> Result<()> {
-        self.model.states.push(Content::new());
+        let cleared = self.model.states.last().expect("never empty").cleared();
+        self.model.states.push(cleared);
         let cleared = store.clear();
         self.settle(cleared)?;
         self.model.acked = self.model.states.len() - 1;
         Ok(())
+    }
+
+    /// Sets the store's attributes to the number of the change, or removes them.
+    pub(super) fn set_attributes(&mut self, remove: bool) -> Result<()> {
+        let store = self.store.take().expect("open");
+        let set = self.set_attributes_of(&store, remove);
+        self.store = Some(store);
+        set
+    }
+
+    fn set_attributes_of(&mut self, store: &VectorStore, remove: bool) -> Result<()> {
+        let mut content = self.model.states.last().expect("never empty").clone();
+        self.version += 1;
+        content.attributes = (!remove).then(|| format!("{{\"v\":{}}}", self.version));
+        let attributes = content.attributes.clone();
+        self.model.states.push(content);
+        let set = store.set_attributes(attributes.as_deref());
+        if set.as_ref().is_err_and(|error| !error.stops_writing()) {
+            // What could not be written of earlier calls may be kept. This call is not.
+            self.model.states.pop();
+        }
+        set?;
+        self.model.acked = self.model.states.len() - 1;
+        Ok(())
+    }
+
+    /// Compacts, and sets attributes between the copying of the rows and the moment they take their place.
+    pub(super) fn compact_beside_attributes(&mut self) -> Result<()> {
+        let store = self.store.take().expect("open");
+        let (mut meanwhile, mut busy) = (Ok(()), false);
+        let compacted = store.compact_with(|_| {
+            if !std::mem::replace(&mut busy, true) {
+                meanwhile = self.set_attributes_of(&store, false);
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        self.store = Some(store);
+        meanwhile?;
+        compacted.map(drop)
     }
 
     pub(super) fn compact(&mut self) -> Result<()> {
@@ -350,6 +431,7 @@ pub(super) fn content(store: &VectorStore) -> Result<Content> {
         content.insert(id.to_string(), (row(&vector).0, document));
     }
     assert_eq!(content.len(), store.len()?);
+    content.attributes = store.attributes()?;
     if store.dim() == 0 {
         assert!(store.search(&[1.0; 7], 3)?.is_empty());
     }

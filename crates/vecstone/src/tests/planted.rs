@@ -56,6 +56,12 @@ fn readers_catch(bug: Bug) -> bool {
     with(bug, || fails(|| super::crash::look_at_each_step_of(clear)))
 }
 
+/// Whether a reader beside a writer that sets attributes sees too much with this bug planted.
+fn attributes_catch(bug: Bug) -> bool {
+    let set = SEGMENTS.into_iter().find(|(name, _)| *name == "attributes").expect("a workload");
+    with(bug, || fails(|| super::crash::look_at_each_step_of(set)))
+}
+
 /// Whether a writer that acts between two steps of a reader's call makes it show what it must not with this bug planted.
 fn steps_catch(bug: Bug) -> bool {
     with(bug, || fails(super::beside::act_before_opening_and_refreshing))
@@ -202,6 +208,8 @@ caught! {
     an_overlay_that_holds_old_files_is_caught: KeepOverlay by overlays_catch;
     an_overlay_that_comes_too_late_is_caught: LateOverlay by late_overlays_catch;
     an_old_list_that_stays_is_caught: KeepOldLists by lists_catch;
+    a_replacement_that_forgets_unknown_sections_is_caught: ForgetSections by super::later::sections_catch;
+    attributes_shown_before_they_are_durable_are_caught: ShowRename by attributes_catch;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;
     a_log_cut_without_looking_for_proof_is_caught: CutWithoutProof by super::corrupt::lost_batches_slip_through;
     numbers_of_a_manifest_taken_as_they_are_are_caught: UncheckedManifest by super::hostile::contradictions_catch;

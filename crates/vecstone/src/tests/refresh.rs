@@ -1,13 +1,12 @@
 //! A reader whose path comes to name another store: made anew, restored from a backup, an older copy.
 
 use super::beside::{everything, put_back};
-use super::model::{Content, DIR, look, options, root, row};
+use super::model::{Content, DIR, look, options, root};
 use crate::disk::fault::{Fault, FaultDisk, Plan};
 use crate::disk::sim::{Image, SimDisk};
 use crate::disk::{Dir, Disk, Open, open_file, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::Identity;
-use crate::snapshot::Snapshot;
 use crate::{Metric, VectorStore};
 use std::path::Path;
 use std::sync::Arc;
@@ -118,11 +117,6 @@ fn open(disk: &SimDisk) -> Result<VectorStore> {
     VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(DIR))
 }
 
-fn content_of(snapshot: &Snapshot) -> Result<Content> {
-    let rows = snapshot.iter_with_documents();
-    rows.map(|item| item.map(|(id, vector, document)| (id.to_string(), (row(&vector).0, document)))).collect()
-}
-
 fn replace((_, before, after): &Case, place: fn(&SimDisk, &Image)) -> Result<()> {
     let disk = SimDisk::new(before);
     let reader = open(&disk)?;
@@ -137,7 +131,7 @@ fn replace((_, before, after): &Case, place: fn(&SimDisk, &Image)) -> Result<()>
     reader.backup("/copy")?;
     let copy = VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new("/copy"))?;
     assert_eq!(everything(&copy)?, now);
-    assert_eq!(content_of(&snapshot)?, shown);
+    assert_eq!(Content::of(&snapshot)?, shown);
     assert_eq!((snapshot.dim(), snapshot.metric(), snapshot.kind()), schema);
     assert!(!reader.refresh()?, "the same once more");
     // It reads on in the new one as it did in the old.
@@ -221,7 +215,7 @@ fn where_there_is_no_store_a_reader_says_so_and_shows_what_it_showed() {
             let error = reader.refresh().expect_err(name);
             assert!(right(&error), "{name}: {error}");
             let snapshot = reader.snapshot().expect("there");
-            assert_eq!(content_of(&snapshot).expect("readable"), before, "{name}");
+            assert_eq!(Content::of(&snapshot).expect("readable"), before, "{name}");
         }
         if look(&disk, false).is_ok_and(|found| found.is_none()) && disk.image().dirs.contains(Path::new(DIR))
         {

@@ -273,6 +273,11 @@ fn group_commit(shared: &Shared, threads: bool) -> Vec<Result<()>> {
         let engine = shared.store.engine().expect("writable").expect("a dimension");
         vec![engine.drain(), engine.drain()]
     }));
+    // Attributes come after everything that was accepted before.
+    callers.push(shared.spawn(|shared| {
+        let put = shared.put("a", 1, Buffered);
+        vec![put.and_then(|()| shared.ack("a", shared.store.set_attributes(Some("{}"))))]
+    }));
     if threads {
         callers.push(shared.spawn(|shared| {
             let put = shared.put("w", 1, Buffered);

@@ -17,6 +17,7 @@ pub(super) mod head {
     pub(in super::super) const KIND: u64 = 42;
     pub(in super::super) const COUNT: u64 = 44;
     pub(in super::super) const NEXT: u64 = 48;
+    pub(in super::super) const SECTIONS: u64 = 56;
 }
 
 /// Where the fields of an entry stand within it.
@@ -50,6 +51,9 @@ impl Manifest {
     /// Refuses numbers that contradict each other, or leave no room for the next ones.
     pub(super) fn check(&self) -> Result<(), Bad> {
         let bad = |at: u64, what| Err(Bad::Damaged(at, what));
+        if self.kind != 0 && IdKind::from_byte(self.kind).is_none() {
+            return Err(Bad::Unsupported("id kind", self.kind.into(), IdKind::Uuid as u64));
+        }
         if self.number == 0 || self.number > MAX_SEQ {
             return bad(head::NUMBER, "the number of MANIFEST is out of range");
         }
@@ -64,9 +68,6 @@ impl Manifest {
         }
         if self.next_segment == 0 || self.next_segment > MAX_NUMBER {
             return bad(head::NEXT, "the number of the next segment is out of range");
-        }
-        if self.kind != 0 && IdKind::from_byte(self.kind).is_none() {
-            return Err(Bad::Unsupported("id kind", self.kind.into(), IdKind::Uuid as u64));
         }
         let has_rows = |entry: &SegmentEntry| entry.sealed.as_ref().is_some_and(|sealed| sealed.rows > 0);
         if (self.kind == 0 && self.segments.iter().any(has_rows)) || (self.kind != 0 && self.dim == 0) {
@@ -90,7 +91,7 @@ impl Manifest {
                 None => {}
             }
         }
-        Ok(())
+        self.sections.check(entry_at(self.segments.len()))
     }
 
     /// What does not hold of a sealed segment: field and why.

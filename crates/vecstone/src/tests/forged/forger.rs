@@ -52,6 +52,9 @@ const IDS_FIELDS: [(usize, usize); 14] = [
     (152, 8),
     (160, 8),
 ];
+/// Bytes of the head of MANIFEST, and of an entry.
+const MANIFEST_HEAD: usize = 64;
+const MANIFEST_ENTRY: usize = 120;
 const PAGE: usize = 4096;
 const IDS: &[u8] = b"abcdefghijz";
 
@@ -59,6 +62,8 @@ const IDS: &[u8] = b"abcdefghijz";
 pub(super) struct Forger {
     pub(super) image: Image,
     manifest: Manifest,
+    /// Places in the bytes of MANIFEST, with what is written there at last.
+    of_manifest: Vec<(usize, Vec<u8>)>,
     random: Random,
     /// What was done, for messages.
     pub(super) done: Vec<String>,
@@ -95,7 +100,8 @@ impl Forger {
             assert_eq!(log, image.files[&path.with_extension("idx")], "what is right stays as it is");
             segments.push((path, identity, commits, log.len()));
         }
-        Forger { image: image.clone(), manifest, random: Random(seed), done: Vec::new(), segments }
+        let (image, of_manifest, done) = (image.clone(), Vec::new(), Vec::new());
+        Forger { image, manifest, of_manifest, random: Random(seed), done, segments }
     }
 
     /// Changes one to three things, seals everything again.
@@ -178,7 +184,8 @@ impl Forger {
         let len = self.manifest.segments.len();
         let n = self.random.below(len);
         let was = self.manifest.clone();
-        match self.random.below(14) {
+        match self.random.below(17) {
+            14.. => self.spoil_room(),
             0 => self.manifest.number = self.other(was.number, 8),
             1 => self.manifest.dim = u32::try_from(self.other(was.dim.into(), 4)).expect("four bytes"),
             2 => self.manifest.kind = self.other(was.kind.into(), 1).to_le_bytes()[0],
@@ -205,6 +212,20 @@ impl Forger {
             }
         }
         self.done.push(format!("MANIFEST {was:?} becomes {:?}", self.manifest));
+    }
+
+    /// Stored form and stride of an entry, and the sections: their length, their heads and what they hold.
+    fn spoil_room(&mut self) {
+        let bytes = self.manifest.to_bytes();
+        let sections = bytes.len() - 4 - usize::try_from(self.manifest.sections.len()).expect("small");
+        let entry = MANIFEST_HEAD + MANIFEST_ENTRY * self.random.below(self.manifest.segments.len().max(1));
+        let fields = [(56, 4), (60, 4), (entry + 112, 4), (entry + 116, 4)];
+        let of_sections = [(0, 2), (2, 2), (4, 4), (8, 1), (9, 4)].map(|(at, width)| (sections + at, width));
+        let (at, width) = self.pick(&[&fields[..], &of_sections, &of_sections].concat()).expect("some");
+        let Some(was) = bytes.get(at..at + width).map(number) else { return };
+        let now = self.other(was, width);
+        self.of_manifest.push((at, now.to_le_bytes()[..width].to_vec()));
+        self.done.push(format!("MANIFEST at {at}: {was} becomes {now}"));
     }
 
     fn spoil_field(&mut self) {
@@ -393,7 +414,16 @@ impl Forger {
                 (sealed.del.1, sealed.del.2) = (list.len() as u64, crc32c(list));
             }
         }
-        self.image.files.insert(file("MANIFEST"), self.manifest.to_bytes());
+        let mut bytes = self.manifest.to_bytes();
+        bytes.truncate(bytes.len() - 4);
+        for (at, now) in &self.of_manifest {
+            if let Some(place) = bytes.get_mut(*at..at + now.len()) {
+                place.copy_from_slice(now);
+            }
+        }
+        let crc = crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        self.image.files.insert(file("MANIFEST"), bytes);
     }
 
     fn fit_ids(&mut self, path: &std::path::Path, identity: &Identity, before: &[Fitted], after: &[Fitted]) {

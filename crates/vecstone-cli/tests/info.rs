@@ -1,0 +1,30 @@
+//! What `vecstone info` says of a store's attributes.
+
+mod common;
+
+use common::Place;
+use vecstone::VectorStore;
+
+#[test]
+fn attributes_are_shown() {
+    let place = Place::new();
+    place.rows("in", 20, 3);
+    place.run(&["import", "s", "in.npy"]).ok();
+    let info = || place.run(&["info", "s"]).ok().stdout;
+    let json = || place.run(&["info", "s", "--json"]).ok();
+    assert!(!info().contains("attributes") && json().json()["attributes"].is_null());
+    let store = VectorStore::open(place.path("s")).unwrap();
+    store.set_attributes(Some("{\"by\": \"\u{1F980}\u{9b}\",\n \"n\": 12345678901234567890123}")).unwrap();
+    // Without what a terminal may obey, and digit for digit.
+    let line = "attributes {\"by\": \"\u{1F980}\\u009b\",  \"n\": 12345678901234567890123}\n";
+    assert!(info().contains(line), "{}", info());
+    assert!(json().stdout.contains("\"n\": 12345678901234567890123}"), "{}", json().stdout);
+    assert_eq!(json().json()["attributes"]["by"], "\u{1F980}\u{9b}");
+    store.set_attributes(Some(&format!("{{\"a\":\"{}\"}}", "x".repeat(5000)))).unwrap();
+    let long = info();
+    let line = long.lines().find(|line| line.starts_with("attributes")).unwrap();
+    assert!(line.len() < 300 && line.contains("4.9 KiB in all, --json prints them"), "{line}");
+    assert_eq!(json().json()["attributes"]["a"].as_str().unwrap().len(), 5000);
+    store.set_attributes(None).unwrap();
+    assert!(!info().contains("attributes"));
+}
