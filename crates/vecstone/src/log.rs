@@ -167,9 +167,13 @@ impl<'a> LogReader<'a> {
         }
     }
 
-    /// The mark that was read last.
-    pub(crate) fn mark(&self, idx_at: u64) -> Option<Control<'_>> {
-        record::control(self.window.held(idx_at), &self.next.header.identity)
+    /// The control record at this place, if it is intact.
+    pub(crate) fn control_at(&mut self, idx_at: u64) -> Result<Option<Control<'_>>> {
+        let record = self.window.record(idx_at, self.window.len)?;
+        Ok(record.and_then(|(record, _)| match record {
+            Record::Control { payload } => Control::decode(payload, &self.next.header.identity),
+            _ => None,
+        }))
     }
 
     /// Tells what the batch says that was read last.

@@ -54,7 +54,7 @@ impl Salvage<'_, '_> {
         match self.log.read_next()? {
             Step::Batch(batch) => self.log.tell(&batch, self.emit)?,
             Step::Mark { idx_at, .. } => {
-                if let Some(Control::Base(base)) = self.log.mark(idx_at) {
+                if let Some(Control::Base(base)) = self.log.control_at(idx_at)? {
                     (self.emit)(LogEvent::Base(base.inputs().collect()))?;
                 }
             }
@@ -80,10 +80,7 @@ impl Salvage<'_, '_> {
         }
         self.emit_damaged(from..commit_at, rows..first + u64::from(commit.rows))?;
         (self.emit)(LogEvent::Commit(commit))?;
-        if let Some((Record::Control { payload }, _)) =
-            self.log.window.record(commit_at, self.part.idx_len)?
-            && let Some(Control::Commit(_, arrays)) = Control::decode(payload, &self.part.header.identity)
-        {
+        if let Some(Control::Commit(_, arrays)) = self.log.control_at(commit_at)? {
             arrays.kills().try_for_each(|(segment, row)| (self.emit)(LogEvent::Kill { segment, row }))?;
         }
         self.log.next.go_behind(&commit, commit_at);

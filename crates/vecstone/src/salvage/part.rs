@@ -54,14 +54,6 @@ pub(crate) struct Look {
     pub(crate) in_idx: Option<FileRecord>,
 }
 
-#[cfg(test)]
-impl Look {
-    /// What both files say they are.
-    pub(crate) fn intact_header(&self) -> Option<Header> {
-        self.in_dat.filter(|header| self.in_idx.is_some_and(|file| file.header == *header))
-    }
-}
-
 impl Part {
     pub(crate) fn path(&self, suffix: &str) -> PathBuf {
         // A bare pair may have a dot in its name.

@@ -106,7 +106,10 @@ fn compare(image: &Image, what: &str, counts: &mut Counts) {
     for number in 1..10 {
         let Ok(found) = look(&dir, number) else { continue };
         // Without either header no opening comes as far as the log.
-        let Some(header) = found.intact_header() else { continue };
+        let Some(header) = found.in_dat.filter(|dat| found.in_idx.is_some_and(|idx| idx.header == *dat))
+        else {
+            continue;
+        };
         let Ok(part) = Part::of(&dir, found, header) else { continue };
         if part.files().is_some() {
             let what = format!("{what}, segment {number}");
