@@ -102,7 +102,7 @@ pub(crate) enum Bug {
     TryBehindVersion,
     /// A read loads the files' version before it looks at the buffer.
     ViewBeforeBuffer,
-    /// A delete in the writer's place does not write what was accepted before it.
+    /// A delete under the writer's lock does not write what was accepted before it.
     TurnWithoutBuffer,
     /// A delete of what a filter selects ends when its first batch is full.
     OneBatchOnly,

@@ -14,7 +14,6 @@ use crate::pair::VectorStorage;
 use crate::planted::{self, Bug};
 use crate::recover::Tip;
 use crate::segment::Segment;
-use crate::snapshot::Snapshot;
 use crate::view::{SegmentView, View};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -82,7 +81,7 @@ impl Engine {
     pub(crate) fn clear(&self) -> Result<()> {
         self.with_sync_permit(|permit, writer| {
             // What could not be written is to go: that is no reason to refuse.
-            self.state().check_open()?;
+            self.buffer.lock().check_open()?;
             check_room(&writer.manifest, 1)?;
             // M1 has nothing to sync: what is in the old log counts with it, or not at all.
             let Next { pair, entry, part } = self.next_segment(writer)?;
@@ -148,28 +147,6 @@ impl Engine {
         let part = SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end };
         let entry = SegmentEntry { number, salt: identity.salt, sealed: None };
         Ok(Next { pair, entry, part })
-    }
-
-    /// Everything accepted until now, in the files and durable, with the MANIFEST that it is under.
-    pub(crate) fn durable_snapshot(&self) -> Result<(Manifest, Snapshot)> {
-        self.with_sync_permit(|permit, writer| {
-            self.write_all(permit, writer)?;
-            self.sync_log_end(permit, writer)?;
-            self.confirm(permit, writer)?;
-            let view = self.published.load_full();
-            let snapshot = Snapshot::new(view.kind, view);
-            Ok((writer.manifest.clone(), snapshot))
-        })
-    }
-
-    /// M1: everything written is synced, so that `.del` files hold the kills of durable batches only.
-    pub(crate) fn sync_log_end(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
-        if planted::is(Bug::UnsyncedKills) {
-            return Ok(());
-        }
-        let (view, ops) = (self.published.load_full(), writer.ops());
-        writer.pair.end_here().map_err(|error| self.failed(writer, error))?;
-        self.became_durable(permit, writer, view, ops, Duration::ZERO)
     }
 
     /// M1's files to M6: writes `.del` files for segments with kills that are in none yet, replaces MANIFEST, publishes,
@@ -258,13 +235,6 @@ impl Engine {
             write_new(self, &path, &bytes, &mut new.made)?;
         }
         Ok(in_del)
-    }
-
-    /// Removes files that count no more. What stays behind is removed at the next opening.
-    pub(crate) fn remove(&self, paths: &[PathBuf]) {
-        for path in paths {
-            _ = self.dir.unlink(path);
-        }
     }
 }
 

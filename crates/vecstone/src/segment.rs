@@ -23,6 +23,21 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 mod stored;
 
+/// What came of a look-up that waits for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup<T> {
+    Found(T),
+    Absent,
+    /// It would have to wait for a lock or for the disk.
+    WouldBlock,
+}
+
+impl<T> From<Option<T>> for Lookup<T> {
+    fn from(found: Option<T>) -> Lookup<T> {
+        found.map_or(Lookup::Absent, Lookup::Found)
+    }
+}
+
 /// The rows of a pair. Those below `base.rows` never change and are found through `.ids`, or a table built from `.idx`
 /// if that is absent or damaged; those behind are in a table in memory that grows with the segment.
 #[derive(Debug)]
@@ -237,33 +252,29 @@ impl Segment {
         }
     }
 
-    /// As [`find`](Self::find), if that need not wait for a lock, nor open or rebuild anything; else `None`. `filtered`:
-    /// the filter of `.ids` is asked first.
-    pub(crate) fn try_find(
-        &self,
-        hash: u64,
-        id: &[u8],
-        below: u64,
-        filtered: bool,
-    ) -> Result<Option<Option<u32>>> {
+    /// As [`find`](Self::find), but waits for no lock, and opens and rebuilds nothing. `filtered`: the filter of `.ids` is
+    /// asked first.
+    pub(crate) fn try_find(&self, hash: u64, id: &[u8], below: u64, filtered: bool) -> Result<Lookup<u32>> {
         if below > self.base.rows {
-            let Ok(heap) = self.heap.try_read() else { return Ok(None) };
+            let Ok(heap) = self.heap.try_read() else { return Ok(Lookup::WouldBlock) };
             let below = if planted::is(Bug::TryBehindVersion) { u64::MAX } else { below };
             if let Some(row) = heap.find(hash, id, below) {
-                return Ok(Some(Some(row)));
+                return Ok(Lookup::Found(row));
             }
         }
         if self.base.rows == 0 {
-            return Ok(Some(None));
+            return Ok(Lookup::Absent);
         }
         if let Some(index) = self.rebuilt.get() {
-            return Ok(Some(index.find(hash, id, self.base.rows)));
+            return Ok(index.find(hash, id, self.base.rows).into());
         }
-        let Some(ids) = self.ready_ids() else { return Ok(None) };
+        let Some(ids) = self.ready_ids() else { return Ok(Lookup::WouldBlock) };
         if filtered && ids.may_have(hash) == Ok(false) {
-            return Ok(Some(None));
+            return Ok(Lookup::Absent);
         }
-        self.idx.get().map_or(Ok(None), |idx| self.find_by(ids, idx, hash, id))
+        let Some(idx) = self.idx.get() else { return Ok(Lookup::WouldBlock) };
+        // Where `.ids` is damaged there the table has to be rebuilt.
+        Ok(self.find_by(ids, idx, hash, id)?.map_or(Lookup::WouldBlock, Lookup::from))
     }
 
     /// `.ids`, opened at the first call; `None` if it is absent, damaged or of another point.

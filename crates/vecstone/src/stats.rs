@@ -156,7 +156,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
     }
     let (mut compaction_error, mut ids_error, mut lost) = (None, None, (0, None));
     if let Some(engine) = engine {
-        memory.buffer = engine.state().buffer.heap();
+        memory.buffer = engine.buffer.lock().buffer.heap();
         memory.other += engine.maintenance.copying.load(Ordering::Relaxed);
         if !engine.maintenance.threads().is_empty() {
             memory.other += THREADS_HEAP;

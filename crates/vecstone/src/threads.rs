@@ -2,7 +2,7 @@
 //! indexes and compacts. They start with the first write and end with the store.
 
 use crate::disk::fork;
-use crate::engine::{Engine, Health, Lifecycle, Workers};
+use crate::engine::{Accepting, Engine, Health, Lifecycle, Workers};
 use crate::error::Error;
 use crate::sync::{Instant, thread};
 use std::sync::PoisonError;
@@ -18,7 +18,7 @@ const IDLE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Starts the threads, once. Without them (the system refuses) calls do the work themselves when they must.
-    pub(crate) fn start_threads(&self, state: &mut crate::engine::State) {
+    pub(crate) fn start_threads(&self, state: &mut Accepting) {
         if state.workers != Workers::NotStarted {
             return;
         }
@@ -41,8 +41,8 @@ impl Engine {
 
     /// Ends the threads and waits for them.
     pub(crate) fn stop_threads(&self) {
-        self.state().lifecycle = Lifecycle::Closing;
-        self.work.notify_all();
+        self.buffer.lock().lifecycle = Lifecycle::Closing;
+        self.buffer.work.notify_all();
         self.maintenance.stop();
         let threads = std::mem::take(&mut *self.maintenance.threads());
         for thread in threads {
@@ -53,7 +53,7 @@ impl Engine {
 
     /// Remembers that the background, or closing, could not write: the next call reports it.
     pub(crate) fn set_back(&self, error: Error) {
-        let mut state = self.state();
+        let mut state = self.buffer.lock();
         // Unless somebody else made everything durable meanwhile: nobody would try again.
         if !error.stops_writing() && !self.is_settled(&state) {
             if !state.has_failed() {
@@ -63,7 +63,7 @@ impl Engine {
         }
         drop(state);
         self.wake_all();
-        self.room.notify_all();
+        self.buffer.notify_space();
         self.commits.notify();
     }
 }
@@ -79,10 +79,10 @@ fn run(engine: &Engine, job: Job) {
 /// Writes the buffer when it is half full.
 fn write(engine: &Engine) {
     let half = engine.settings.buffer_bytes / 2;
-    let mut state = engine.state();
+    let mut state = engine.buffer.lock();
     while state.lifecycle == Lifecycle::Open {
         if state.buffer.bytes() <= half || state.buffer.is_empty() {
-            state = engine.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = engine.buffer.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
         drop(state);
@@ -91,7 +91,7 @@ fn write(engine: &Engine) {
             engine.set_back(error);
             thread::sleep(RETRY);
         }
-        state = engine.state();
+        state = engine.buffer.lock();
         if state.has_failed() {
             return;
         }
@@ -100,7 +100,7 @@ fn write(engine: &Engine) {
 
 /// Makes durable what was accepted, within the flush interval.
 fn flush(engine: &Engine) {
-    let mut state = engine.state();
+    let mut state = engine.buffer.lock();
     while state.lifecycle == Lifecycle::Open {
         let due = state.dirty_since.map(|since| since + engine.settings.flush_interval);
         let now = Instant::now();
@@ -111,7 +111,7 @@ fn flush(engine: &Engine) {
         };
         if !wait.is_zero() {
             let (woken, waited) =
-                engine.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+                engine.buffer.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             if waited.timed_out() && state.dirty_since.is_none() && state.buffer.is_empty() {
                 state.buffer.release();
@@ -125,7 +125,7 @@ fn flush(engine: &Engine) {
             engine.set_back(error);
             thread::sleep(RETRY);
         }
-        state = engine.state();
+        state = engine.buffer.lock();
         if state.has_failed() {
             return;
         }

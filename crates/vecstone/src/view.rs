@@ -7,7 +7,7 @@ use crate::format::manifest::{Sealed, Sections};
 use crate::id::{Id, IdKind};
 use crate::mask::Mask;
 use crate::recover::Tip;
-use crate::segment::Segment;
+use crate::segment::{Lookup, Segment};
 use std::sync::Arc;
 
 /// One segment at one moment.
@@ -96,19 +96,19 @@ impl View {
         Ok(None)
     }
 
-    /// As [`find`](Self::find), if no segment has to wait for that; else `None`.
-    pub(crate) fn try_find(&self, hash: u64, id: &[u8]) -> Result<Option<Option<At>>> {
+    /// As [`find`](Self::find), but waits for nothing.
+    pub(crate) fn try_find(&self, hash: u64, id: &[u8]) -> Result<Lookup<At>> {
         let many = self.segments.len() > 2;
         for (place, part) in self.segments.iter().enumerate().rev().filter(|(_, part)| part.rows > 0) {
             match part.segment.try_find(hash, id, part.rows, many)? {
-                None => return Ok(None),
-                Some(Some(row)) if part.mask.is_live(row) => {
-                    return Ok(Some(Some(At { segment: place, row })));
+                Lookup::WouldBlock => return Ok(Lookup::WouldBlock),
+                Lookup::Found(row) if part.mask.is_live(row) => {
+                    return Ok(Lookup::Found(At { segment: place, row }));
                 }
-                Some(_) => {}
+                Lookup::Found(_) | Lookup::Absent => {}
             }
         }
-        Ok(Some(None))
+        Ok(Lookup::Absent)
     }
 
     /// Asks memory for what [`find`](Self::find) will read of a few ids.

@@ -1,6 +1,6 @@
 //! Groups of accepted changes become commits: which rows die is found out, everything is written, readers see it.
 
-use super::{Engine, SyncPermit, Writer};
+use super::{Drain, Engine, Writer};
 use crate::batch::Batch;
 use crate::config::MAX_BATCH_RECORDS;
 use crate::error::Result;
@@ -9,7 +9,6 @@ use crate::pair::Effects;
 use crate::planted::{self, Bug};
 use crate::view::View;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// How much of the buffer one commit takes.
 const GROUP_BYTES: u64 = 8 << 20;
@@ -42,79 +41,12 @@ enum Outcome {
     },
 }
 
-/// What leaves the buffer when a version is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Drain {
-    Nothing,
-    /// The ops before this one: they are in the version.
-    UpTo(u64),
-    /// The store was cleared: everything goes, and the kind of the ids with it.
-    Everything,
-}
-
 impl Engine {
-    /// Runs `write` under the writer's lock. Where the segment is full, seals it, which needs the sync permit too, and
-    /// runs `write` again before another thread writes to the next one: a batch that fills a segment alone would never
-    /// find one empty.
-    pub(super) fn with_writer<T>(
-        &self,
-        mut write: impl FnMut(&mut Writer) -> Result<Attempt<T>>,
-    ) -> Result<T> {
-        loop {
-            let mut full = 0;
-            let attempt = self.with_writer_lock(|writer| {
-                full = writer.pair.header().identity.segment;
-                write(writer)
-            })?;
-            if let Attempt::Done(done) = attempt {
-                return Ok(done);
-            }
-            let attempt = self.with_sync_permit(|permit, writer| {
-                // Another thread may have sealed it meanwhile.
-                if writer.pair.header().identity.segment == full {
-                    self.seal(permit, writer)?;
-                }
-                write(writer)
-            })?;
-            if let Attempt::Done(done) = attempt {
-                return Ok(done);
-            }
-        }
-    }
-
-    /// Writes what is in the buffer now.
-    pub(crate) fn drain(&self) -> Result<()> {
-        let ops = self.state().buffer.next();
-        self.with_writer(|writer| self.write_until(writer, ops))
-    }
-
-    /// Writes everything accepted until now, into as many segments as it takes.
-    pub(crate) fn write_all(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
-        let ops = self.state().buffer.next();
-        while self.write_until(writer, ops)? == Attempt::SegmentFull {
-            self.seal(permit, writer)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a batch from where it lies, after all that was accepted before; returns its sequence.
-    pub(super) fn write_unbuffered(&self, batch: Batch<'_>, kind: IdKind) -> Result<u64> {
-        let ops = self.state().buffer.next();
-        self.with_writer(|writer| {
-            // The store may have been cleared since the batch was accepted, and its kind be another now.
-            Self::check_id_kind(&mut self.state(), kind)?;
-            match self.write_until(writer, ops)? {
-                Attempt::Done(()) => self.write_one(writer, batch, kind),
-                Attempt::SegmentFull => Ok(Attempt::SegmentFull),
-            }
-        })
-    }
-
     /// Writes groups until those up to `ops` are written.
     pub(super) fn write_until(&self, writer: &mut Writer, ops: u64) -> Result<Attempt<()>> {
         let mut most = self.settings.limits.records.min(MAX_BATCH_RECORDS as u64);
         while writer.ops < ops {
-            let state = self.state();
+            let state = self.buffer.lock();
             let Some(kind) = state.kind else { break };
             let Some(group) = state.buffer.group(GROUP_BYTES, most) else { break };
             drop(state);
@@ -184,22 +116,11 @@ impl Engine {
         let before = self.published.load();
         let dead = |view: &View| view.segments.iter().map(|part| part.mask.dead()).sum::<u64>();
         let changed = (before.segments.len(), dead(&before)) != (view.segments.len(), dead(&view));
-        let mut state = self.state();
+        let mut state = self.buffer.lock();
         self.published.store(Arc::new(view));
         self.hooks.here("publish");
-        let drained = match drain {
-            Drain::Nothing => None,
-            Drain::UpTo(ops) => Some(ops),
-            Drain::Everything => {
-                state.kind = None;
-                Some(state.buffer.next())
-            }
-        };
-        if let Some(ops) = drained {
+        if let Some(ops) = self.buffer.drain(&mut state, drain) {
             writer.ops = ops;
-            state.buffer.remove(ops);
-            state.recover();
-            self.buffered.store(state.buffer.next() - state.buffer.first(), Ordering::Release);
         }
         // What it was made from is not shown any more.
         if !planted::is(Bug::KeepOverlay) {
@@ -208,7 +129,7 @@ impl Engine {
         let has_waiters = state.waiting_for_space > 0;
         drop(state);
         if has_waiters {
-            self.room.notify_all();
+            self.buffer.notify_space();
         }
         if changed {
             self.maintenance.set_due();

@@ -64,7 +64,7 @@ impl Engine {
         durability: Durability,
     ) -> Result<()> {
         let accepted = {
-            let mut state = self.state();
+            let mut state = self.buffer.lock();
             state.check_writable()?;
             self.start_threads(&mut state);
             state.buffer.next()

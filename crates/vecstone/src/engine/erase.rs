@@ -67,7 +67,7 @@ impl Engine {
                 return self.finish_write(target, durability).map(|()| 0);
             };
             let changes = Batch::Ops(&found).changes(self.schema.hasher());
-            self.accept_in(state, kind, durability, |buffer| buffer.push(changes))?;
+            self.submit_locked(state, kind, durability, |buffer| buffer.push(changes))?;
             return Ok(found.len());
         }
         self.delete_in_turn(&ops, durability)
@@ -81,7 +81,7 @@ impl Engine {
         threads: usize,
     ) -> Result<usize> {
         {
-            let mut state = self.state();
+            let mut state = self.buffer.lock();
             state.check_writable()?;
             self.start_threads(&mut state);
         }
@@ -98,7 +98,7 @@ impl Engine {
         }
         let mut deleted = 0;
         loop {
-            let ops = self.state().buffer.next();
+            let ops = self.buffer.lock().buffer.next();
             let erased = self.with_writer(|writer| self.erase(writer, ops, filter, &mut known, limit))?;
             deleted += erased.ids;
             if !erased.full || planted::is(Bug::OneBatchOnly) {
@@ -128,7 +128,7 @@ impl Engine {
 
     /// Deletes those of different ids that are there; returns how many.
     pub(crate) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
-        let accepted = self.state().buffer.next();
+        let accepted = self.buffer.lock().buffer.next();
         let (deleted, seq) = self.with_writer(|writer| {
             let Attempt::Done(view) = self.written_to(writer, accepted)? else {
                 return Ok(Attempt::SegmentFull);

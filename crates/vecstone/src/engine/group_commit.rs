@@ -3,7 +3,7 @@
 //! This part knows nothing of files. The caller that leads runs the function that makes the group durable.
 
 use crate::error::{Error, Result};
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, caught};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -214,5 +214,12 @@ impl Drop for SyncPermit<'_> {
     fn drop(&mut self) {
         self.0.queue().leader = Leader::None;
         self.0.changed.notify_all();
+    }
+}
+
+/// Wakers are code of the caller's: a panic of theirs is not the store's.
+pub(super) fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        _ = caught(|| waker.wake());
     }
 }

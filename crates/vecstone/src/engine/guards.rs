@@ -3,11 +3,12 @@
 //! A panic is a bug, and what it left half done must not be built upon: writing stops as after a failed sync, before
 //! another thread gets the lock, and all who wait are told. A lock is given back whatever happens.
 
+use super::group_commit::wake;
 use super::{Engine, SyncPermit, Writer};
 use crate::error::{Error, Result};
 use crate::sync::caught;
 use std::any::Any;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 impl Engine {
     /// Waits for the writer's lock and runs `work` under it. Where that panics, writing stops before another thread gets
@@ -36,5 +37,29 @@ impl Engine {
     fn panicked(&self, writer: &mut Writer, panic: &(dyn Any + Send)) -> Error {
         let error = writer.pair.failed(Error::panicked(panic));
         self.failed(writer, error)
+    }
+
+    /// After an error: if the files are in an unknown state now, writing stops and readers see what is durable.
+    pub(crate) fn failed(&self, writer: &mut Writer, error: Error) -> Error {
+        if !writer.pair.has_failed() {
+            return error;
+        }
+        let mut state = self.buffer.lock();
+        if !state.has_failed() {
+            let first = Arc::new(error.clone());
+            self.commits.fail(&first);
+            self.buffer.fail(&mut state, first);
+            self.published.store(writer.durable_view.clone());
+        }
+        drop(state);
+        self.buffer.notify_space();
+        self.commits.notify();
+        self.wake_all();
+        error
+    }
+
+    /// Wakes all who wait for durability in a future: after an error they see it.
+    pub(crate) fn wake_all(&self) {
+        wake(self.commits.take_wakers());
     }
 }

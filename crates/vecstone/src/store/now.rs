@@ -5,6 +5,7 @@ use super::{Role, VectorStore};
 use crate::batch::{Batch, Op};
 use crate::error::Result;
 use crate::id::AsId;
+use crate::segment::Lookup;
 use crate::view::check_len;
 
 impl VectorStore {
@@ -49,13 +50,11 @@ impl VectorStore {
             Some(Role::Writer(engine)) if !engine.is_forked() => {
                 check_len(engine.schema.dim as usize, out)?;
                 let hash = engine.schema.hasher().hash(bytes);
-                let Some(looked) = engine.try_buffer(hash, id, |vector| out.copy_from_slice(vector)) else {
-                    return Ok(None);
-                };
-                if let Some(found) = looked {
-                    return Ok(Some(found));
+                match engine.try_buffer(hash, id, |vector| out.copy_from_slice(vector)) {
+                    Lookup::WouldBlock => return Ok(None),
+                    Lookup::Found(is_put) => return Ok(Some(is_put)),
+                    Lookup::Absent => engine.published.load(),
                 }
-                engine.published.load()
             }
             Some(Role::Reader(reader)) if !reader.is_forked() => reader.published.load(),
             _ => return Ok(None),
@@ -66,9 +65,9 @@ impl VectorStore {
             return Ok(Some(false));
         }
         match view.try_find(hash, bytes)? {
-            None => Ok(None),
-            Some(None) => Ok(Some(false)),
-            Some(Some(at)) => {
+            Lookup::WouldBlock => Ok(None),
+            Lookup::Absent => Ok(Some(false)),
+            Lookup::Found(at) => {
                 let read = view.segments[at.segment].segment.read_cached_row(at.row.into(), out)?;
                 Ok(read.then_some(true))
             }

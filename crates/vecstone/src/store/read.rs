@@ -5,6 +5,7 @@ use crate::buffer::{self, Chunk};
 use crate::config::Metric;
 use crate::crew;
 use crate::document::Document;
+use crate::engine::Buffered;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::id::{AsId, Id, IdKind, IdRef};
@@ -128,8 +129,10 @@ impl VectorStore {
             _ => return Ok(Looked::Ask(self.snapshot()?)),
         };
         let (bytes, hash) = (id.as_bytes(), engine.schema.hasher().hash(id.as_bytes()));
-        if let Some(found) = engine.in_buffer(hash, id, in_buffer) {
-            return Ok(Looked::Buffer(found));
+        match engine.in_buffer(hash, id, in_buffer) {
+            Buffered::Put(found) => return Ok(Looked::Buffer(Some(found))),
+            Buffered::Deleted => return Ok(Looked::Buffer(None)),
+            Buffered::Nothing => {}
         }
         // Loaded after the look at the buffer: what left it before is in here.
         let view = engine.published.load();
@@ -305,7 +308,7 @@ impl VectorStore {
     pub fn kind(&self) -> Option<IdKind> {
         match self.role.get() {
             Some(Role::Writer(engine)) if engine.is_forked() => engine.published.load().kind,
-            Some(Role::Writer(engine)) => engine.state().kind,
+            Some(Role::Writer(engine)) => engine.buffer.lock().kind,
             Some(Role::Reader(reader)) => reader.published.load().kind,
             None => None,
         }

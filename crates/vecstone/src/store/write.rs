@@ -296,7 +296,7 @@ impl VectorStore {
         };
         let durability = durability.unwrap_or(engine.settings.durability);
         let Some(kind) = batch.kind() else {
-            engine.state().check_writable()?;
+            engine.buffer.lock().check_writable()?;
             return engine.finish_write(engine.accepted()?, durability);
         };
         engine.write(batch, kind, durability)

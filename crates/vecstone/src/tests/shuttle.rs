@@ -451,7 +451,7 @@ fn a_setback_of_the_background_ends() {
         join([waits, writes]);
         shared.faulty.heal();
         let engine = shared.store.engine().expect("writable").expect("a dimension");
-        let outcome = if alone { engine.state().check_writable() } else { engine.flush() };
+        let outcome = if alone { engine.buffer.lock().check_writable() } else { engine.flush() };
         if !outcome.is_err_and(|error| error.stops_writing()) {
             shared.check_goes_on();
         }
