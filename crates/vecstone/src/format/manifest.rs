@@ -15,6 +15,8 @@ pub(crate) use sections::Sections;
 const MAGIC: [u8; 8] = *b"VECMANIF";
 /// Where the fields behind magic and version begin.
 const FIELDS_AT: usize = 12;
+/// Where the length of the sections stands.
+const SECTIONS_AT: usize = 56;
 const HEAD_LEN: usize = 64;
 const ENTRY_LEN: usize = 120;
 const CRC_LEN: usize = 4;
@@ -26,6 +28,8 @@ pub(crate) const MAX_SEGMENTS: u64 = 4096;
 pub(crate) const MAX_BYTES: u64 = 1 << 24;
 /// Kills name segments with 32 bits. The number of the next segment is at most this, so no segment has it.
 pub(crate) const MAX_NUMBER: u64 = u32::MAX as u64;
+
+const CUT: Bad = Bad::Damaged(0, "MANIFEST is cut short");
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,10 +132,9 @@ impl Manifest {
         if version != VERSION {
             return Err(Bad::Unsupported("format version", version.into(), VERSION.into()));
         }
-        let cut = Bad::Damaged(0, "MANIFEST is cut short");
-        let (before, sections) = split_sections(covered).ok_or(cut)??;
+        let (before, sections) = covered.split_at(sections_at(covered)?);
         sections::check_flags(sections)?;
-        let mut manifest = Self::decode_fields(Fields(&before[FIELDS_AT..])).unwrap_or(Err(cut))?;
+        let mut manifest = Self::decode_fields(Fields(&before[FIELDS_AT..])).unwrap_or(Err(CUT))?;
         manifest.sections = Sections::decode(sections, before.len() as u64)?;
         if !planted::is(Bug::UncheckedManifest) {
             manifest.check()?;
@@ -175,13 +178,12 @@ impl Manifest {
     }
 }
 
-/// Head and entries, and the sections behind them, whose length the head says; `None` of what has no head.
-fn split_sections(covered: &[u8]) -> Option<Result<(&[u8], &[u8]), Bad>> {
-    let at = usize::try_from(head::SECTIONS).ok()?;
-    let len = Fields(covered.get(at..HEAD_LEN)?).u32()?;
+/// Where the sections begin: the head says how long they are, and they end where the checksum begins.
+fn sections_at(covered: &[u8]) -> Result<usize, Bad> {
+    let head = covered.get(..HEAD_LEN).ok_or(CUT)?;
+    let len = Fields(&head[SECTIONS_AT..]).u32().ok_or(CUT)?;
     let start = covered.len().checked_sub(len as usize).filter(|start| *start >= HEAD_LEN);
-    let lies = Bad::Damaged(head::SECTIONS, "the sections are longer than MANIFEST");
-    Some(start.map(|start| covered.split_at(start)).ok_or(lies))
+    start.ok_or(Bad::Damaged(SECTIONS_AT as u64, "the sections are longer than MANIFEST"))
 }
 
 impl SegmentEntry {

@@ -17,7 +17,6 @@ pub(super) mod head {
     pub(in super::super) const KIND: u64 = 42;
     pub(in super::super) const COUNT: u64 = 44;
     pub(in super::super) const NEXT: u64 = 48;
-    pub(in super::super) const SECTIONS: u64 = 56;
 }
 
 /// Where the fields of an entry stand within it.

@@ -1,6 +1,6 @@
 //! The tagged sections behind the entries of MANIFEST: the room that later releases have.
 
-use super::Bad;
+use super::{Bad, SECTIONS_AT};
 use crate::document::check_object;
 use crate::format::Fields;
 use std::sync::Arc;
@@ -101,10 +101,7 @@ impl Sections {
             (start, before) = (start + section.len(), section.tag);
         }
         if start - at > MAX_SECTION_BYTES {
-            return Err(Bad::Damaged(
-                super::rules::head::SECTIONS,
-                "the sections are longer than they may be",
-            ));
+            return Err(Bad::Damaged(SECTIONS_AT as u64, "the sections are longer than they may be"));
         }
         Ok(())
     }
