@@ -27,11 +27,15 @@ pub(crate) fn run(args: &Info, output: &mut Output) -> Result<u8> {
 ///
 /// As [`VectorStore::stats`].
 pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
-    let stats = store.stats()?;
-    let Stats { bytes, memory, .. } = &stats;
-    Ok(json!({
-        "path": store.path().display().to_string(),
-        "clean": store.recovery().clean,
+    Ok(stats_json(store.path(), store.recovery().clean, &store.stats()?))
+}
+
+/// The same from numbers that are known already; a dimension of 0 is null.
+pub fn stats_json(path: &Path, clean: bool, stats: &Stats) -> Value {
+    let Stats { bytes, memory, .. } = stats;
+    json!({
+        "path": path.display().to_string(),
+        "clean": clean,
         "rows": stats.rows,
         "live": stats.live,
         "dead": stats.dead,
@@ -70,7 +74,7 @@ pub fn info_json(store: &VectorStore) -> vecstone::Result<Value> {
         "ids_error": stats.ids_error,
         "lost_documents": stats.lost_documents,
         "document_error": stats.document_error,
-    }))
+    })
 }
 
 fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)> {
@@ -80,7 +84,7 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
         ("clean", if clean { "yes" } else { "no: the last writer did not close it" }.to_owned()),
         ("rows", rows(stats)),
         ("ids", stats.kind.map_or("none yet", IdKind::name).to_owned()),
-        ("dim", if stats.dim == 0 { "not fixed yet".to_owned() } else { stats.dim.to_string() }),
+        ("dim", stats.dim.to_string()),
         ("metric", stats.metric.name().to_owned()),
         ("element", stats.element.name().to_owned()),
         ("segments", stats.segments.to_string()),
