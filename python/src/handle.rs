@@ -108,11 +108,11 @@ impl Store {
     }
 
     /// A call that stores vectors of `dim` components, and makes the store for them if it is still to be made and `check`
-    /// has nothing against them.
+    /// has nothing against them. Without vectors there is no dimension: the store is opened if it is there by now.
     fn store_rows(
         &self,
         py: Python<'_>,
-        dim: usize,
+        dim: Option<usize>,
         check: impl FnOnce() -> vecstone::Result<()> + Send,
         call: impl FnOnce(&VectorStore) -> vecstone::Result<()> + Send,
     ) -> PyResult<()> {
@@ -120,9 +120,14 @@ impl Store {
             if self.use_store(|store| Ok(store.is_none()))? {
                 self.check_writable()?;
                 check()?;
-                self.shared.make(u32::try_from(dim).ok())?;
+                self.shared.make(dim.and_then(|dim| u32::try_from(dim).ok()))?;
             }
-            self.use_store(|store| call(store.ok_or(Error::Closed)?)).map_err(Refused::from)
+            let outcome = self.use_store(|store| match store {
+                Some(store) => call(store),
+                None if dim.is_none() => Ok(()),
+                None => Err(Error::Closed),
+            });
+            outcome.map_err(Refused::from)
         };
         py.detach(store_rows).map_err(Refused::raised)
     }
@@ -175,7 +180,7 @@ impl Store {
                 return Ok(());
             }
             let check = || VectorStore::check_rows(&[id.as_id()], &OneRow(row), row.len(), &[document]);
-            self.store_rows(py, row.len(), check, |store| store.write(&[op], Some(durability)))
+            self.store_rows(py, Some(row.len()), check, |store| store.write(&[op], Some(durability)))
         })
     }
 
@@ -214,10 +219,8 @@ impl Store {
         let (ids, lines) = (ids.refs(), lines.iter().map(Document::as_deref).collect::<Vec<_>>());
         vectors::with_rows(vectors, ids.len(), |source, dim| {
             let put = |store: &VectorStore| store.put_rows(&ids, source, dim, &lines, Some(durability));
-            if ids.is_empty() {
-                return self.change(py, put);
-            }
-            self.store_rows(py, dim, || VectorStore::check_rows(&ids, source, dim, &lines), put)
+            let dim_of_rows = (!ids.is_empty()).then_some(dim);
+            self.store_rows(py, dim_of_rows, || VectorStore::check_rows(&ids, source, dim, &lines), put)
         })
     }
 
