@@ -11,16 +11,20 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use vecstone::{Document, IdRef};
 use vecstone_arrow::arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
-use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, reader_of, rows_of};
+use vecstone_arrow::{Columns, DocumentColumns, Error, RowReader, empty_reader, reader_of, rows_of};
 
 /// The name that the interface gives its capsules.
 const STREAM: &std::ffi::CStr = c"arrow_array_stream";
 /// Rows in a batch that is handed out.
 const BATCH_ROWS: usize = 8192;
 
-/// The live rows of a snapshot as a stream of Arrow batches.
-pub(crate) fn stream<'py>(py: Python<'py>, snapshot: vecstone::Snapshot) -> PyResult<Bound<'py, PyCapsule>> {
-    let stream = FFI_ArrowArrayStream::new(Box::new(reader_of(snapshot, BATCH_ROWS)));
+/// The live rows of a snapshot as a stream of Arrow batches. `None`: a store that is still to be made.
+pub(crate) fn stream<'py>(
+    py: Python<'py>,
+    snapshot: Option<vecstone::Snapshot>,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    let reader = snapshot.map_or_else(empty_reader, |snapshot| reader_of(snapshot, BATCH_ROWS));
+    let stream = FFI_ArrowArrayStream::new(Box::new(reader));
     PyCapsule::new_with_value(py, stream, STREAM)
 }
 
@@ -145,15 +149,15 @@ fn imported(source: &Bound<'_, PyAny>) -> PyResult<RecordBatchStreamReader> {
 /// Which of the rows are stored already with the same bytes and the same document.
 pub(crate) fn unchanged<'py>(
     py: Python<'py>,
-    snapshot: &vecstone::Snapshot,
+    snapshot: Option<&vecstone::Snapshot>,
     ids: &Ids,
     vectors: &Bound<'_, PyAny>,
     lines: &[Document<String>],
 ) -> PyResult<Bound<'py, PyArray1<bool>>> {
     let (vectors, dim) = vectors::copy_rows(vectors, ids.len())?;
-    if snapshot.dim() == 0 || ids.len() == 0 {
+    let Some(snapshot) = snapshot.filter(|_| ids.len() > 0) else {
         return Ok(PyArray1::from_vec(py, vec![false; ids.len()]));
-    }
+    };
     let same = py.detach(|| {
         let expected = snapshot.dim();
         if dim != expected {

@@ -133,7 +133,7 @@ pub(crate) fn already_there(path: &Path, text: &'static str) -> PyErr {
 }
 
 /// With a number from the system Python chooses the class: `PermissionError` and the like.
-fn of_the_system(path: &Path, source: &io::Error, text: String) -> PyErr {
+pub(crate) fn of_the_system(path: &Path, source: &io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
         Some(number) => PyOSError::new_err((number, text, path.to_owned())),
         None => PyOSError::new_err(text),

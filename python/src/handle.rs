@@ -8,7 +8,7 @@ use crate::convert;
 use crate::error::{OrRaise, raised};
 use crate::ids::{Ids, OneId};
 use crate::iterate::{Gives, RowIter};
-use crate::open::{self, Mode};
+use crate::open::{self, Mode, Refused};
 use crate::reading::{all_of_kind, of_kind};
 use crate::shared::Shared;
 use crate::vectors;
@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use vecstone::{AsId, Document, Durability, Error, Op, VectorStore};
+use vecstone::{AsId, Document, Durability, Error, IdRef, Metric, Op, RowSource, VectorStore};
 
 /// A handle of a store.
 #[pyclass(subclass, frozen, module = "vecstone._core")]
@@ -41,6 +41,24 @@ fn with_row<R>(take: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     taken
 }
 
+/// One vector as the rows of a batch.
+#[derive(Debug)]
+struct OneRow<'a>(&'a [f32]);
+
+impl RowSource for OneRow<'_> {
+    fn copy_rows(&self, _first: usize, out: &mut [f32]) {
+        out.copy_from_slice(self.0);
+    }
+}
+
+/// Refuses documents of ids, none of which are there.
+pub(crate) fn unknown(ids: &[IdRef<'_>]) -> vecstone::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    Err(Error::UnknownIds { ids: ids.iter().map(IdRef::to_id).collect() })
+}
+
 /// Refuses documents that are not as many as their ids.
 pub(crate) fn check_count(ids: usize, documents: usize) -> PyResult<()> {
     if ids == documents {
@@ -55,25 +73,68 @@ impl Store {
         Store { shared, closed: AtomicBool::new(false), mode, path, durability }
     }
 
-    /// A call that must not hold the interpreter.
+    /// A call that must not hold the interpreter. `None`: the store is still to be made, and so empty.
     pub(crate) fn use_store<T>(
         &self,
-        call: impl FnOnce(&VectorStore) -> vecstone::Result<T>,
+        call: impl FnOnce(Option<&VectorStore>) -> vecstone::Result<T>,
     ) -> vecstone::Result<T> {
         let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
         match store.as_ref().filter(|_| !self.is_closed()) {
-            Some(store) => call(store),
+            Some(store) => call(store.get()),
             None => Err(Error::Closed),
         }
     }
 
-    /// A call that works or may wait: without the interpreter.
-    pub(crate) fn with<T: Send>(
+    /// A call that reads, or may wait: without the interpreter. A store that is still to be made gives the default.
+    pub(crate) fn with<T: Send + Default>(
         &self,
         py: Python<'_>,
         call: impl FnOnce(&VectorStore) -> vecstone::Result<T> + Send,
     ) -> PyResult<T> {
-        py.detach(|| self.use_store(call)).or_raise()
+        py.detach(|| self.use_store(|store| store.map_or_else(|| Ok(T::default()), call))).or_raise()
+    }
+
+    /// As [`with`](Self::with), of a call that changes what is there.
+    pub(crate) fn change<T: Send + Default>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&VectorStore) -> vecstone::Result<T> + Send,
+    ) -> PyResult<T> {
+        let change = |store: Option<&VectorStore>| match store {
+            Some(store) => call(store),
+            None => self.check_writable().map(|()| T::default()),
+        };
+        py.detach(|| self.use_store(change)).or_raise()
+    }
+
+    /// A call that stores vectors of `dim` components, and makes the store for them if it is still to be made and `check`
+    /// has nothing against them. Without vectors there is no dimension: the store is opened if it is there by now.
+    fn store_rows(
+        &self,
+        py: Python<'_>,
+        dim: Option<usize>,
+        check: impl FnOnce() -> vecstone::Result<()> + Send,
+        call: impl FnOnce(&VectorStore) -> vecstone::Result<()> + Send,
+    ) -> PyResult<()> {
+        let store_rows = || {
+            if self.use_store(|store| Ok(store.is_none()))? {
+                self.check_writable()?;
+                check()?;
+                self.shared.make(dim.and_then(|dim| u32::try_from(dim).ok()))?;
+            }
+            let outcome = self.use_store(|store| match store {
+                Some(store) => call(store),
+                None if dim.is_none() => Ok(()),
+                None => Err(Error::Closed),
+            });
+            outcome.map_err(Refused::from)
+        };
+        py.detach(store_rows).map_err(Refused::raised)
+    }
+
+    /// Refuses to write to a store that is still to be made.
+    pub(crate) fn check_writable(&self) -> vecstone::Result<()> {
+        if self.mode == Mode::Read { Err(Error::ReadOnly) } else { self.shared.check_process() }
     }
 
     /// A call of a microsecond, with the interpreter; `None` if it would have to wait.
@@ -85,6 +146,7 @@ impl Store {
         let Some(store) = store.as_ref().filter(|_| !self.is_closed()) else {
             return Err(raised(&Error::Closed));
         };
+        let Some(store) = store.get() else { return Ok(None) };
         let outcome = call(store);
         outcome.or_raise()
     }
@@ -117,7 +179,8 @@ impl Store {
             if durability == Durability::Buffered && self.at_once(|store| store.try_write(&op))?.is_some() {
                 return Ok(());
             }
-            self.with(py, |store| store.write(&[op], Some(durability)))
+            let check = || VectorStore::check_rows(&[id.as_id()], &OneRow(row), row.len(), &[document]);
+            self.store_rows(py, Some(row.len()), check, |store| store.write(&[op], Some(durability)))
         })
     }
 
@@ -132,15 +195,17 @@ impl Store {
         let durability = Some(self.durability_of(durability)?);
         let (ids, lines) = (Ids::of(ids)?, convert::many_to_json(Some(documents))?);
         check_count(ids.len(), lines.len())?;
-        self.with(py, |store| {
+        let change = |store: Option<&VectorStore>| {
             let ids = ids.refs();
+            let Some(store) = store else { return self.check_writable().and_then(|()| unknown(&ids)) };
             all_of_kind(store.kind(), &ids)?;
             let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
             match merges {
                 false => store.put_documents(&ids, &lines, durability),
                 true => store.update_documents(&ids, &lines, durability),
             }
-        })
+        };
+        py.detach(|| self.use_store(change)).or_raise()
     }
 
     pub(crate) fn write_many(
@@ -151,11 +216,11 @@ impl Store {
         lines: &[Document<String>],
         durability: Durability,
     ) -> PyResult<()> {
+        let (ids, lines) = (ids.refs(), lines.iter().map(Document::as_deref).collect::<Vec<_>>());
         vectors::with_rows(vectors, ids.len(), |source, dim| {
-            self.with(py, |store| {
-                let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
-                store.put_rows(&ids.refs(), source, dim, &lines, Some(durability))
-            })
+            let put = |store: &VectorStore| store.put_rows(&ids, source, dim, &lines, Some(durability));
+            let dim_of_rows = (!ids.is_empty()).then_some(dim);
+            self.store_rows(py, dim_of_rows, || VectorStore::check_rows(&ids, source, dim, &lines), put)
         })
     }
 
@@ -170,26 +235,25 @@ impl Store {
 
     /// Makes `row` the vector of an id; false if the id is not there.
     fn read_row(&self, py: Python<'_>, id: &OneId<'_>, row: &mut Vec<f32>) -> PyResult<bool> {
-        let sized = |store: &VectorStore, row: &mut Vec<f32>| {
+        let at_once = self.at_once(|store| {
             row.resize(store.dim(), 0.0);
-            !row.is_empty()
-        };
-        let at_once = self.at_once(|store| match sized(store, row) {
-            true => match store.try_get_into(id.as_id(), row) {
+            match store.try_get_into(id.as_id(), row) {
                 // Refreshed since by another thread, this handle shows another store.
                 Err(Error::DimensionMismatch { .. }) => Ok(None),
                 got => got,
-            },
-            false => Ok(Some(false)),
+            }
         })?;
         let found = match at_once {
             Some(found) => found,
             None if self.mode == Mode::Read => self.with(py, |store| {
                 let snapshot = store.snapshot()?;
                 row.resize(snapshot.dim(), 0.0);
-                Ok(!row.is_empty() && snapshot.get_into(id.as_id(), row)?)
+                snapshot.get_into(id.as_id(), row)
             })?,
-            None => self.with(py, |store| Ok(sized(store, row) && store.get_into(id.as_id(), row)?))?,
+            None => self.with(py, |store| {
+                row.resize(store.dim(), 0.0);
+                store.get_into(id.as_id(), row)
+            })?,
         };
         if !found {
             self.with(py, |store| of_kind(store.kind(), id.as_id()).map(drop))?;
@@ -206,13 +270,20 @@ impl Store {
         }
     }
 
-    /// The store as it is now.
-    pub(crate) fn snapshot_now(&self, py: Python<'_>) -> PyResult<vecstone::Snapshot> {
-        self.with(py, VectorStore::snapshot)
+    /// The store as it is now; `None` while it is still to be made.
+    pub(crate) fn snapshot_now(&self, py: Python<'_>) -> PyResult<Option<vecstone::Snapshot>> {
+        self.with(py, |store| store.snapshot().map(Some))
+    }
+
+    /// The metric of the store that is there, or is to be made.
+    pub(crate) fn metric_now(&self, py: Python<'_>) -> PyResult<Metric> {
+        let metric =
+            |store: Option<&VectorStore>| Ok(store.map_or(self.shared.pending.metric, VectorStore::metric));
+        py.detach(|| self.use_store(metric)).or_raise()
     }
 
     pub(crate) fn iterate(&self, py: Python<'_>, gives: Gives) -> PyResult<RowIter> {
-        Ok(RowIter::over(&self.snapshot_now(py)?, gives))
+        Ok(RowIter::over(self.snapshot_now(py)?.as_ref(), gives))
     }
 }
 

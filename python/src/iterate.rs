@@ -35,10 +35,12 @@ struct State {
 }
 
 impl RowIter {
-    pub(crate) fn over(snapshot: &Snapshot, gives: Gives) -> RowIter {
-        let rows: Box<dyn Iterator<Item = Row> + Send> = match gives {
-            Gives::Ids => Box::new(snapshot.ids().map(|id| Ok((id?, Vec::new())))),
-            Gives::Vectors | Gives::Both => Box::new(snapshot.iter()),
+    /// `None`: a store that is still to be made.
+    pub(crate) fn over(snapshot: Option<&Snapshot>, gives: Gives) -> RowIter {
+        let rows: Box<dyn Iterator<Item = Row> + Send> = match (snapshot, gives) {
+            (None, _) => Box::new(std::iter::empty()),
+            (Some(snapshot), Gives::Ids) => Box::new(snapshot.ids().map(|id| Ok((id?, Vec::new())))),
+            (Some(snapshot), Gives::Vectors | Gives::Both) => Box::new(snapshot.iter()),
         };
         RowIter { gives, state: Mutex::new(State { rows, fetched: VecDeque::new() }) }
     }

@@ -9,6 +9,7 @@ mod ids;
 mod iterate;
 mod numbers;
 mod open;
+mod pending;
 mod reading;
 mod segments;
 mod shared;

@@ -1,11 +1,14 @@
 //! What the modes of `open` mean.
 
-use crate::error::{OrRaise, already_there};
+use crate::error::{already_there, of_the_system, raised};
+use crate::pending::Pending;
 use crate::shared::{Shared, Wishes};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use vecstone::{Durability, Error, Metric, OpenOptions, VectorStore};
 
@@ -19,6 +22,8 @@ pub(crate) struct Request {
     pub(crate) mode: Mode,
     pub(crate) lock_timeout: f64,
     pub(crate) wishes: Wishes,
+    /// Of a reader: the store may not be made yet.
+    pub(crate) may_be_missing: bool,
 }
 
 /// Whether a store must be there, and whether it may be written to.
@@ -109,79 +114,111 @@ impl Default for Wishes {
     }
 }
 
-/// Opens a store, or another handle of one that this process writes already.
+/// Why a store is not opened, or not made.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Library(Error),
+    /// Something stands where a new store was asked for.
+    AlreadyThere(PathBuf),
+    /// What was asked for is not what is there.
+    Contradiction(String),
+    /// The system refuses the path.
+    System {
+        path: PathBuf,
+        error: io::Error,
+    },
+}
+
+impl Refused {
+    pub(crate) fn metric(path: &Path, wished: Metric, found: Metric) -> Refused {
+        let (name, wished, found) = (path.display(), wished.name(), found.name());
+        Refused::Contradiction(format!("{name} measures by {found}, not by {wished}"))
+    }
+
+    /// As Python's exception.
+    pub(crate) fn raised(self) -> PyErr {
+        match self {
+            Refused::Library(error) => raised(&error),
+            Refused::AlreadyThere(path) => {
+                let text = "already there; open it with mode 'a' or 'r+', or choose another path";
+                already_there(&path, text)
+            }
+            Refused::Contradiction(text) => PyValueError::new_err(text),
+            Refused::System { path, error } => {
+                let text = format!("cannot make a store there: {error}");
+                of_the_system(&path, &error, text)
+            }
+        }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused::Library(error)
+    }
+}
+
+/// Opens a store, or another handle of one that this process writes already, or a handle that makes it with its first
+/// write.
 pub(crate) fn open(py: Python<'_>, path: &Path, request: &Request) -> PyResult<Arc<Shared>> {
     let options = request.wishes.options()?;
-    let options = options.lock_wait(seconds("lock_timeout", request.lock_timeout)?.max(LEAST_WAIT));
-    let exclusive = request.mode == Mode::Exclusive;
-    let opened = py.detach(|| {
-        if request.mode == Mode::Read {
-            let store = VectorStore::open_read_only_with(path, &options)?;
-            return Ok(Shared::of_one(store, request.wishes));
-        }
-        Shared::find_or(path, request.wishes, exclusive, || open_or_create(path, request, &options))
-    });
-    let shared = match opened {
-        Err(Error::AlreadyExists { path }) if exclusive => {
-            let text = "already there; open it with mode 'a' or 'r+', or choose another path";
-            return Err(already_there(&path, text));
-        }
-        opened => opened.or_raise()?,
+    let lock_wait = seconds("lock_timeout", request.lock_timeout)?.max(LEAST_WAIT);
+    let pending = Pending {
+        path: path.to_owned(),
+        mode: request.mode,
+        metric: request.metric.unwrap_or_default(),
+        metric_is_asked: request.metric.is_some().into(),
+        options: options.lock_wait(lock_wait),
+        lock_wait,
     };
-    if let Err(error) = check(&shared, request) {
-        py.detach(|| shared.release()).or_raise()?;
-        return Err(error);
+    py.detach(|| open_pending(pending, request)).map_err(Refused::raised)
+}
+
+fn open_pending(pending: Pending, request: &Request) -> Result<Arc<Shared>, Refused> {
+    if request.mode == Mode::Read {
+        let shared = Shared::of_reader(pending, request.wishes, request.may_be_missing)?;
+        return check(&shared, request).map(|()| shared);
+    }
+    let shared = Shared::find_or_open(pending, request.dim, request.wishes)?;
+    let opened = check(&shared, request).and_then(|()| {
+        if !shared.is_pending() {
+            return Ok(());
+        }
+        // The dimension is told, or another process may have made the store by now.
+        shared.make(request.dim)?;
+        match request.mode {
+            Mode::Write if shared.is_pending() => Err(Error::NotFound { path: shared.path() }.into()),
+            _ => check(&shared, request),
+        }
+    });
+    if let Err(refused) = opened {
+        shared.release()?;
+        return Err(refused);
     }
     Ok(shared)
 }
 
-fn open_or_create(path: &Path, request: &Request, options: &OpenOptions) -> vecstone::Result<VectorStore> {
-    let create = || {
-        let metric = request.metric.unwrap_or_default();
-        match request.dim {
-            Some(dim) => VectorStore::create_with(path, dim, metric, options),
-            None => VectorStore::create_without_dim_with(path, metric, options),
+/// Refuses what contradicts the store that is there, or is to be made.
+fn check(shared: &Shared, request: &Request) -> Result<(), Refused> {
+    let guard = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+    let (Some(store), pending) = (guard.as_ref().map(OnceLock::get), &shared.pending) else { return Ok(()) };
+    let path = store.map_or(pending.path.as_path(), VectorStore::path);
+    let metric = store.map_or(pending.metric, VectorStore::metric);
+    let name = path.display();
+    if let Some(wished) = request.metric {
+        if wished != metric {
+            return Err(Refused::metric(path, wished, metric));
         }
-    };
-    match request.mode {
-        Mode::Exclusive => create(),
-        Mode::Append => match VectorStore::open_with(path, options) {
-            Err(Error::NotFound { .. } | Error::HalfMade { .. }) => match create() {
-                // Another process was faster.
-                Err(Error::AlreadyExists { .. }) => VectorStore::open_with(path, options),
-                created => created,
-            },
-            opened => opened,
-        },
-        Mode::Read | Mode::Write => VectorStore::open_with(path, options),
+        pending.metric_is_asked.store(true, Ordering::Relaxed);
     }
-}
-
-/// Refuses what contradicts the store that is there.
-fn check(shared: &Shared, request: &Request) -> PyResult<()> {
-    let guard = shared.store.try_read();
-    let Some(store) = guard.as_ref().ok().and_then(|store| store.as_ref()) else { return Ok(()) };
-    let name = store.path().display();
-    if let Some(wished) = request.metric.filter(|wished| *wished != store.metric()) {
-        let (wished, found) = (wished.name(), store.metric().name());
-        return Err(PyValueError::new_err(format!("{name} measures by {found}, not by {wished}")));
-    }
-    if let Some(wished) = request.dim
+    if let (Some(wished), Some(store)) = (request.dim, store)
         && store.dim() != wished as usize
     {
-        if store.dim() == 0 && request.mode != Mode::Read {
-            return store.set_dim(wished).or_raise();
-        }
         let found = store.dim();
-        if found == 0 {
-            let text =
-                format!("{name} has no dimension yet, and is open read-only: dim is {wished}, give None");
-            return Err(PyValueError::new_err(text));
-        }
-        return Err(PyValueError::new_err(format!("{name} holds vectors of dim {found}, not {wished}")));
+        return Err(Refused::Contradiction(format!("{name} holds vectors of dim {found}, not {wished}")));
     }
     if let Some(conflict) = request.wishes.conflict(&shared.wishes) {
-        return Err(PyValueError::new_err(format!("{name} is open in this process already: {conflict}")));
+        return Err(Refused::Contradiction(format!("{name} is open in this process already: {conflict}")));
     }
     Ok(())
 }

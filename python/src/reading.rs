@@ -181,19 +181,24 @@ pub(crate) fn queries(object: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>, usize)> 
     })
 }
 
+/// What a search of a store that is still to be made finds.
+pub(crate) fn no_hits() -> Hits {
+    let mut hits = Hits::default();
+    hits.exact = true;
+    hits
+}
+
 /// Searches for each of `n` queries.
 pub(crate) fn search_many(
-    snapshot: &Snapshot,
+    snapshot: Option<&Snapshot>,
     queries: &[f32],
     n: usize,
     options: &Options,
 ) -> vecstone::Result<Vec<Hits>> {
+    let Some(snapshot) = snapshot else { return Ok(vec![no_hits(); n]) };
     let (dim, wanted) = (snapshot.dim(), options.in_store_of(snapshot.kind())?);
-    if n > 0 && dim > 0 && queries.len() != n * dim {
+    if n > 0 && queries.len() != n * dim {
         return Err(vecstone::Error::DimensionMismatch { expected: dim, found: queries.len() / n });
-    }
-    if dim == 0 {
-        return Ok((0..n).map(|_| Hits::default()).collect());
     }
     snapshot.search_many(queries, options.k, &wanted)
 }
@@ -210,12 +215,16 @@ pub(crate) fn is_lenient(missing: &str) -> PyResult<bool> {
 /// The vectors of many ids of a snapshot, as [`get_many`] gives them.
 pub(crate) fn get_many_of<'py>(
     py: Python<'py>,
-    snapshot: &Snapshot,
+    snapshot: Option<&Snapshot>,
     wanted: &Ids,
     lenient: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    get_many(py, wanted, snapshot.dim(), lenient, |out, absent| {
+    get_many(py, wanted, snapshot.map_or(0, Snapshot::dim), lenient, |out, absent| {
         let ids = wanted.refs();
+        let Some(snapshot) = snapshot else {
+            absent.extend(0..ids.len());
+            return Ok(());
+        };
         all_of_kind(snapshot.kind(), &ids)?;
         snapshot.get_many_into(&ids, out, |n| absent.push(n))
     })
@@ -249,9 +258,10 @@ pub(crate) fn get_many<'py>(
 /// The documents of many ids, None where there is none.
 pub(crate) fn get_documents<'py>(
     py: Python<'py>,
-    snapshot: &Snapshot,
+    snapshot: Option<&Snapshot>,
     wanted: &Ids,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let Some(snapshot) = snapshot else { return Ok(vec![py.None().into_bound(py); wanted.len()]) };
     let texts = py.detach(|| {
         let document = |id| snapshot.get_document(of_kind(snapshot.kind(), id)?);
         wanted.refs().into_iter().map(document).collect::<vecstone::Result<Vec<_>>>()

@@ -1,26 +1,40 @@
-//! One engine for all handles of a process: a store that is open for writing is found by device and inode.
+//! One engine for all handles of a process: a store that is open for writing is found by device and inode, one that is
+//! still to be made by its place.
 
 use crate::error::OrRaise;
+use crate::open::{Mode, Refused};
+use crate::pending::Pending;
 use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use vecstone::{Error, Result, VectorStore};
 
-/// Device and inode of a directory.
-pub(crate) type Key = (u64, u64);
+/// What a store is found by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// Device and inode of its directory.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are none"))]
+    Directory(u64, u64),
+    /// The path at which it is to be made.
+    Place(PathBuf),
+}
 
 /// An open store and the handles that use it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// `None` once it is closed. A call that uses it holds it for reading, and never waits for the interpreter meanwhile.
-    pub(crate) store: RwLock<Option<VectorStore>>,
+    /// `None` once it is closed, and empty until it is made. A call that uses it holds it for reading, and never waits for
+    /// the interpreter meanwhile.
+    pub(crate) store: RwLock<Option<OnceLock<VectorStore>>>,
+    /// What it is made with.
+    pub(crate) pending: Pending,
     /// What the engine was opened with; other handles may not want anything else.
     pub(crate) wishes: Wishes,
-    key: Option<Key>,
     handles: AtomicUsize,
+    /// The process that opened it.
+    process: u32,
 }
 
 /// Options that all handles of an engine share.
@@ -64,12 +78,12 @@ fn lock(registry: &Registry) -> MutexGuard<'_, HashMap<Key, Weak<Shared>>> {
 }
 
 /// Where a directory is, whatever its path; `None` where there is none.
-pub(crate) fn key_of(path: &Path) -> Option<Key> {
+fn key_of(path: &Path) -> Option<Key> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         let meta = std::fs::metadata(path).ok()?;
-        Some((meta.dev(), meta.ino()))
+        Some(Key::Directory(meta.dev(), meta.ino()))
     }
     #[cfg(not(unix))]
     {
@@ -78,39 +92,107 @@ pub(crate) fn key_of(path: &Path) -> Option<Key> {
     }
 }
 
+/// Where a path that names nothing is, however it is spelled.
+fn place_of(path: &Path) -> PathBuf {
+    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (parent, path.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => path.to_owned(),
+    }
+}
+
 impl Shared {
-    /// A store of one handle.
-    pub(crate) fn of_one(store: VectorStore, wishes: Wishes) -> Arc<Shared> {
-        Arc::new(Shared { store: RwLock::new(Some(store)), wishes, key: None, handles: AtomicUsize::new(1) })
+    fn new(store: Option<VectorStore>, pending: Pending, wishes: Wishes) -> Arc<Shared> {
+        let store = store.map_or_else(OnceLock::new, OnceLock::from);
+        Arc::new(Shared {
+            store: RwLock::new(Some(store)),
+            pending,
+            wishes,
+            handles: AtomicUsize::new(1),
+            process: std::process::id(),
+        })
     }
 
-    /// The engine that this process has open at `path`, with one handle more, unless it must not be there (`exclusive`);
-    /// else what `open` opens. Two threads that open the same path take turns.
-    pub(crate) fn find_or(
-        path: &Path,
+    /// A read-only handle. Where `may_be_missing`, it is empty as long as there is no store, and `refresh` looks again.
+    pub(crate) fn of_reader(
+        pending: Pending,
         wishes: Wishes,
-        exclusive: bool,
-        open: impl FnOnce() -> Result<VectorStore>,
-    ) -> Result<Arc<Shared>> {
+        may_be_missing: bool,
+    ) -> std::result::Result<Arc<Shared>, Refused> {
+        let store = pending.open(None)?;
+        if store.is_none() && !may_be_missing {
+            // Says which of the errors it is.
+            VectorStore::open_read_only(&pending.path)?;
+        }
+        Ok(Shared::new(store, pending, wishes))
+    }
+
+    /// The store that this process has open at `path`, or is to make there, with one handle more, unless it must not be
+    /// there; else it is opened or made, or left to be made. Two threads that open the same path take turns.
+    pub(crate) fn find_or_open(
+        pending: Pending,
+        dim: Option<u32>,
+        wishes: Wishes,
+    ) -> std::result::Result<Arc<Shared>, Refused> {
         let registry = registry();
         let mut open_stores = lock(&registry.1);
-        if let Some(shared) = key_of(path).and_then(|key| open_stores.get(&key)).and_then(Weak::upgrade) {
-            if exclusive {
-                return Err(Error::AlreadyExists { path: path.to_owned() });
+        let (path, place) = (pending.path.clone(), Key::Place(place_of(&pending.path)));
+        let found = key_of(&path).and_then(|key| open_stores.get(&key)).or_else(|| open_stores.get(&place));
+        if let Some(shared) = found.and_then(Weak::upgrade) {
+            if pending.mode == Mode::Exclusive {
+                return Err(Refused::AlreadyThere(path));
             }
             shared.handles.fetch_add(1, Ordering::Relaxed);
             return Ok(shared);
         }
-        let store = RwLock::new(Some(open()?));
-        let key = key_of(path);
-        let shared = Arc::new(Shared { store, wishes, key, handles: AtomicUsize::new(1) });
+        let shared = Shared::new(pending.open(dim)?, pending, wishes);
+        let key = if shared.is_pending() { Some(place) } else { key_of(&path) };
         if let Some(key) = key {
             open_stores.insert(key, Arc::downgrade(&shared));
         }
         Ok(shared)
     }
 
-    /// One handle less; the last one closes the engine, after the calls that use it now.
+    /// Whether the store is still to be made.
+    pub(crate) fn is_pending(&self) -> bool {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.as_ref().is_some_and(|store| store.get().is_none())
+    }
+
+    /// Where the store is, or is to be made.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.pending.path.clone()
+    }
+
+    /// Makes or opens the store, if it is still to be made. Without a dimension it is only opened, if it is there.
+    /// Threads take turns: one of them does it.
+    pub(crate) fn make(self: &Arc<Shared>, dim: Option<u32>) -> std::result::Result<(), Refused> {
+        self.check_process()?;
+        let registry = registry();
+        let mut open_stores = lock(&registry.1);
+        let held = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = held.as_ref() else { return Err(Error::Closed.into()) };
+        if place.get().is_some() {
+            return Ok(());
+        }
+        let Some(store) = self.pending.open(dim)? else { return Ok(()) };
+        let path = store.path().to_owned();
+        _ = place.set(store);
+        if self.pending.mode != Mode::Read {
+            open_stores.retain(|_, shared| !std::ptr::eq(shared.as_ptr(), Arc::as_ptr(self)));
+            if let Some(key) = key_of(&path) {
+                open_stores.insert(key, Arc::downgrade(self));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to write in a child of the process that opened the store.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.process == std::process::id() { Ok(()) } else { Err(Error::Forked) }
+    }
+
+    /// One handle less; the last one closes the store, after the calls that use it now.
     pub(crate) fn release(&self) -> Result<()> {
         let registry = registry();
         let mut open_stores = lock(&registry.1);
@@ -119,15 +201,17 @@ impl Shared {
         }
         // Held until LOCK is free: who opens the path again meanwhile waits.
         let closed = self.close();
-        if let Some(key) = self.key {
-            open_stores.remove(&key);
-        }
+        open_stores.retain(|_, shared| !std::ptr::eq(shared.as_ptr(), self));
         closed
     }
 
     fn close(&self) -> Result<()> {
-        let store = self.store.write().unwrap_or_else(PoisonError::into_inner).take();
-        store.map_or(Ok(()), VectorStore::close)
+        let store = match self.check_process() {
+            Ok(()) => self.store.write().unwrap_or_else(PoisonError::into_inner).take(),
+            // A thread of the parent may have been using it at the fork, and never lets go here.
+            Err(_) => self.store.try_write().ok().and_then(|mut store| store.take()),
+        };
+        store.and_then(OnceLock::into_inner).map_or(Ok(()), VectorStore::close)
     }
 }
 

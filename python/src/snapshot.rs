@@ -13,23 +13,30 @@ use numpy::PyArray1;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
-use vecstone::AsId;
+use vecstone::{AsId, Metric};
 
 /// An unchanging view of a store.
 #[pyclass(subclass, frozen, module = "vecstone._core")]
 pub(crate) struct Snapshot {
-    snapshot: vecstone::Snapshot,
+    /// `None`: of a store that was still to be made.
+    snapshot: Option<vecstone::Snapshot>,
+    metric: Metric,
 }
 
 impl Snapshot {
-    pub(crate) fn new(snapshot: vecstone::Snapshot) -> Snapshot {
-        Snapshot { snapshot }
+    /// A call that reads; the default where there is nothing to read.
+    fn read<T: Send + Default>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| self.snapshot.as_ref().map_or_else(|| Ok(T::default()), call)).or_raise()
     }
 
     fn read_one<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let id = ids::one(id)?;
-        let got = py.detach(|| self.snapshot.get(of_kind(self.snapshot.kind(), id.as_id())?));
-        Ok(got.or_raise()?.map(|vector| PyArray1::from_vec(py, vector).into_any()))
+        let got = self.read(py, |snapshot| snapshot.get(of_kind(snapshot.kind(), id.as_id())?));
+        Ok(got?.map(|vector| PyArray1::from_vec(py, vector).into_any()))
     }
 }
 
@@ -37,7 +44,11 @@ impl Snapshot {
 impl Snapshot {
     #[new]
     fn of(store: &Bound<'_, crate::handle::Store>) -> PyResult<Snapshot> {
-        store.get().snapshot_now(store.py()).map(Snapshot::new)
+        let (store, py) = (store.get(), store.py());
+        let snapshot = store.snapshot_now(py)?;
+        let metric =
+            snapshot.as_ref().map_or_else(|| store.metric_now(py), |snapshot| Ok(snapshot.metric()))?;
+        Ok(Snapshot { snapshot, metric })
     }
 
     /// The vector of an id, float32 of shape (dim,), a copy that may be written to; `default` if the id is not there.
@@ -68,7 +79,7 @@ impl Snapshot {
         missing: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
-        reading::get_many_of(py, &self.snapshot, &ids, lenient)
+        reading::get_many_of(py, self.snapshot.as_ref(), &ids, lenient)
     }
 
     /// The document of an id; `default` if the id or its document is not there.
@@ -80,8 +91,8 @@ impl Snapshot {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let id = ids::one(id)?;
-        let text = py.detach(|| self.snapshot.get_document(of_kind(self.snapshot.kind(), id.as_id())?));
-        text.or_raise()?.map_or(Ok(default), |text| convert::from_json(py, Some(&text)).map(Some))
+        let text = self.read(py, |snapshot| snapshot.get_document(of_kind(snapshot.kind(), id.as_id())?));
+        text?.map_or(Ok(default), |text| convert::from_json(py, Some(&text)).map(Some))
     }
 
     /// The documents of n ids: a list of n, None where there is none.
@@ -90,7 +101,7 @@ impl Snapshot {
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        reading::get_documents(py, &self.snapshot, &Ids::of(ids)?)
+        reading::get_documents(py, self.snapshot.as_ref(), &Ids::of(ids)?)
     }
 
     /// The attributes as JSON text, if there are any.
@@ -103,8 +114,7 @@ impl Snapshot {
     /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let filter = Chosen::of(filter)?;
-        let find = || self.snapshot.ids_where(filter.in_store_of(self.snapshot.kind())?);
-        let ids = py.detach(find).or_raise()?;
+        let ids = self.read(py, |snapshot| snapshot.ids_where(filter.in_store_of(snapshot.kind())?))?;
         reading::id_list(py, &ids)
     }
 
@@ -121,11 +131,11 @@ impl Snapshot {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
         let query = vectors::one(query)?;
-        let search = || {
-            let wanted = options.in_store_of(self.snapshot.kind())?;
-            self.snapshot.search_with(&query, k, &wanted)
-        };
-        reading::hits(py, py.detach(search).or_raise()?, &options)
+        let found = self.read(py, |snapshot| {
+            let wanted = options.in_store_of(snapshot.kind())?;
+            snapshot.search_with(&query, k, &wanted).map(Some)
+        })?;
+        reading::hits(py, found.unwrap_or_else(reading::no_hits), &options)
     }
 
     fn _search_many<'py>(
@@ -138,17 +148,18 @@ impl Snapshot {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let options = Options::of(k, filter, radius)?;
         let (queries, n) = reading::queries(queries)?;
-        let found = py.detach(|| reading::search_many(&self.snapshot, &queries, n, &options)).or_raise()?;
-        reading::neighbors(py, &found, k, self.snapshot.kind())
+        let snapshot = self.snapshot.as_ref();
+        let found = py.detach(|| reading::search_many(snapshot, &queries, n, &options)).or_raise()?;
+        reading::neighbors(py, &found, k, snapshot.and_then(vecstone::Snapshot::kind))
     }
 
     fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
         let Ok(id) = ids::one(id) else { return Ok(false) };
-        py.detach(|| self.snapshot.contains(id.as_id())).or_raise()
+        self.read(py, |snapshot| snapshot.contains(id.as_id()))
     }
 
     fn __len__(&self) -> usize {
-        self.snapshot.len()
+        self.snapshot.as_ref().map_or(0, vecstone::Snapshot::len)
     }
 
     fn __bool__(&self) -> bool {
@@ -156,18 +167,18 @@ impl Snapshot {
     }
 
     fn __iter__(&self) -> RowIter {
-        RowIter::over(&self.snapshot, Gives::Ids)
+        RowIter::over(self.snapshot.as_ref(), Gives::Ids)
     }
 
     fn _rows(&self, with_ids: bool) -> RowIter {
-        RowIter::over(&self.snapshot, if with_ids { Gives::Both } else { Gives::Vectors })
+        RowIter::over(self.snapshot.as_ref(), if with_ids { Gives::Both } else { Gives::Vectors })
     }
 
     /// The committed rows of each segment, oldest first, as numpy views of the mapped files: see `Segment`.
     ///
     /// What was only buffered is in none of them. The views stay as they are after `close()` and through compaction.
     fn arrays(&self, py: Python<'_>) -> PyResult<Vec<Segment>> {
-        let segments = py.detach(|| self.snapshot.segments()).or_raise()?;
+        let segments = self.read(py, vecstone::Snapshot::segments)?;
         Ok(segments.into_iter().map(Segment::new).collect())
     }
 
@@ -181,21 +192,21 @@ impl Snapshot {
         arrow::stream(py, self.snapshot.clone())
     }
 
-    /// Components of a vector; None before the first write to a store that was made without.
+    /// Components of a vector; None before the first write to a store that is still to be made.
     #[getter]
     fn dim(&self) -> Option<usize> {
-        Some(self.snapshot.dim()).filter(|dim| *dim > 0)
+        self.snapshot.as_ref().map(vecstone::Snapshot::dim)
     }
 
     /// "cosine", "l2" or "ip".
     #[getter]
     fn metric(&self) -> &'static str {
-        self.snapshot.metric().name()
+        self.metric.name()
     }
 
     /// "string", "u64" or "uuid"; None before the first write.
     #[getter]
     fn id_kind(&self) -> Option<&'static str> {
-        self.snapshot.kind().map(vecstone::IdKind::name)
+        self.snapshot.as_ref().and_then(vecstone::Snapshot::kind).map(vecstone::IdKind::name)
     }
 }

@@ -3,28 +3,28 @@
 use crate::arrow;
 use crate::convert::{self, Line};
 use crate::error::OrRaise;
-use crate::handle::{Store, check_count};
+use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
 use crate::iterate::{Gives, RowIter};
 use crate::numbers;
-use crate::open::{self, Mode, Request};
+use crate::open::{self, Mode, Refused, Request};
 use crate::reading::{self, Chosen, Options, of_kind};
 use crate::segments::Segment;
 use crate::shared::Wishes;
 use crate::vectors;
 use numpy::PyArray1;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use vecstone::{AsId, Document, VectorStore};
+use vecstone::{AsId, Document, Error, Stats, VectorStore};
 
 #[pymethods]
 impl Store {
     #[new]
     #[pyo3(signature = (path, *, dim=None, metric=None, mode="a", durability="buffered", flush_interval=0.1,
-                        buffer_bytes=64 << 20, threads=None, lock_timeout=0.0))]
+                        buffer_bytes=64 << 20, threads=None, lock_timeout=0.0, _metric_if_missing=None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn of(
         py: Python<'_>,
@@ -37,11 +37,14 @@ impl Store {
         #[pyo3(from_py_with = numbers::buffer_bytes)] buffer_bytes: u64,
         #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
         lock_timeout: f64,
+        _metric_if_missing: Option<&str>,
     ) -> PyResult<Store> {
         let durability = open::durability(durability)?;
+        let may_be_missing = _metric_if_missing.is_some();
         let request = Request {
             dim,
-            metric: metric.map(open::metric).transpose()?,
+            metric: metric.or(_metric_if_missing).map(open::metric).transpose()?,
+            may_be_missing,
             mode: Mode::of(mode)?,
             lock_timeout,
             wishes: Wishes { flush_interval, buffer_bytes, threads },
@@ -128,7 +131,7 @@ impl Store {
         lines: Option<Vec<Line>>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
         let (ids, lines, snapshot) = (Ids::of(ids)?, convert::lines_of(lines), self.snapshot_now(py)?);
-        arrow::unchanged(py, &snapshot, &ids, vectors, &lines)
+        arrow::unchanged(py, snapshot.as_ref(), &ids, vectors, &lines)
     }
 
     /// Replaces the document of an id, and not its vector; None or `vecstone.NO_DOCUMENT` removes it.
@@ -147,9 +150,13 @@ impl Store {
             Document::Keep => Document::None,
             document => document,
         };
-        self.with(py, |store| {
+        let change = |store: Option<&VectorStore>| {
+            let Some(store) = store else {
+                return self.check_writable().and_then(|()| unknown(&[id.as_id()]));
+            };
             store.put_documents(&[of_kind(store.kind(), id.as_id())?], &[document.as_deref()], durability)
-        })
+        };
+        py.detach(|| self.use_store(change)).or_raise()
     }
 
     /// Replaces the documents of n ids, and not their vectors: one batch, all of it or nothing.
@@ -188,8 +195,8 @@ impl Store {
     fn delete(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
         let id = ids::one(id)?;
         let durability = Some(self.durability);
-        let deleted =
-            self.with(py, |store| store.delete_many_with(&[of_kind(store.kind(), id.as_id())?], durability))?;
+        let deleted = self
+            .change(py, |store| store.delete_many_with(&[of_kind(store.kind(), id.as_id())?], durability))?;
         Ok(deleted == 1)
     }
 
@@ -200,7 +207,7 @@ impl Store {
     /// Deletes several ids in one batch; returns how many were there.
     fn delete_many(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<usize> {
         let (ids, durability) = (Ids::of(ids)?, Some(self.durability));
-        self.with(py, |store| {
+        self.change(py, |store| {
             let ids = ids.refs();
             reading::all_of_kind(store.kind(), &ids)?;
             store.delete_many_with(&ids, durability)
@@ -218,12 +225,12 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<usize> {
         let (filter, durability) = (Chosen::of(filter)?, self.durability_of(durability)?);
-        self.with(py, |store| store.delete_where(filter.in_store_of(store.kind())?, Some(durability)))
+        self.change(py, |store| store.delete_where(filter.in_store_of(store.kind())?, Some(durability)))
     }
 
     /// Deletes everything, durably and at once. `dim` and `metric` stay. Snapshots keep what they show.
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, VectorStore::clear)
+        self.change(py, VectorStore::clear)
     }
 
     /// Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {} removes them.
@@ -233,7 +240,24 @@ impl Store {
     /// ValueError: NaN, too long, two keys that become the same string. ReadOnlyError; else errors as of `flush`.
     fn set_attrs(&self, py: Python<'_>, attrs: &Bound<'_, PyAny>) -> PyResult<()> {
         let text = reading::attrs_to_json(attrs)?;
-        self.with(py, |store| store.set_attributes(text.as_deref()))
+        let set = || {
+            if self.use_store(|store| Ok(store.is_none()))? {
+                self.check_writable()?;
+                self.shared.make(None)?;
+            }
+            let set = |store: Option<&VectorStore>| match store {
+                Some(store) => store.set_attributes(text.as_deref()).map(|()| true),
+                None => Ok(text.is_none()),
+            };
+            self.use_store(set).map_err(Refused::from)
+        };
+        if py.detach(set).map_err(Refused::raised)? {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(PyValueError::new_err(format!(
+            "{path} is made by its first vector, and has no attributes before: open it with dim=, or store a vector first"
+        )))
     }
 
     /// The attributes as JSON text, if there are any.
@@ -245,7 +269,7 @@ impl Store {
     ///
     /// OSError: no space (`errno` says which; nothing is lost yet: free some and flush again), a failed write or sync.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, VectorStore::flush)
+        self.change(py, VectorStore::flush)
     }
 
     // ---- reading ----
@@ -284,12 +308,17 @@ impl Store {
         let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
         if self.mode == Mode::Read {
             // Another thread may refresh this handle, and the store there have another dimension.
-            return reading::get_many_of(py, &self.snapshot_now(py)?, &ids, lenient);
+            return reading::get_many_of(py, self.snapshot_now(py)?.as_ref(), &ids, lenient);
         }
         let dim = self.with(py, |store| Ok(store.dim()))?;
         reading::get_many(py, &ids, dim, lenient, |out, absent| {
             self.use_store(|store| {
                 let ids = ids.refs();
+                // Made since, it has a dimension that `out` has not.
+                let Some(store) = store.filter(|_| dim > 0) else {
+                    absent.extend(0..ids.len());
+                    return Ok(());
+                };
                 reading::all_of_kind(store.kind(), &ids)?;
                 store.get_many_into(&ids, out, |n| absent.push(n))
             })
@@ -315,7 +344,7 @@ impl Store {
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        reading::get_documents(py, &self.snapshot_now(py)?, &Ids::of(ids)?)
+        reading::get_documents(py, self.snapshot_now(py)?.as_ref(), &Ids::of(ids)?)
     }
 
     /// The ids whose rows a filter matches (see `search`), in the order of writing.
@@ -342,9 +371,9 @@ impl Store {
         let query = vectors::one(query)?;
         let found = self.with(py, |store| {
             let wanted = options.in_store_of(store.kind())?;
-            store.search_with(&query, k, &wanted)
+            store.search_with(&query, k, &wanted).map(Some)
         })?;
-        reading::hits(py, found, &options)
+        reading::hits(py, found.unwrap_or_else(reading::no_hits), &options)
     }
 
     fn _search_many<'py>(
@@ -357,11 +386,10 @@ impl Store {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let options = Options::of(k, filter, radius)?;
         let (queries, n) = reading::queries(queries)?;
-        let (found, kind) = self.with(py, |store| {
-            let snapshot = store.snapshot()?;
-            Ok((reading::search_many(&snapshot, &queries, n, &options)?, snapshot.kind()))
-        })?;
-        reading::neighbors(py, &found, k, kind)
+        let snapshot = self.snapshot_now(py)?;
+        let found =
+            py.detach(|| reading::search_many(snapshot.as_ref(), &queries, n, &options)).or_raise()?;
+        reading::neighbors(py, &found, k, snapshot.and_then(|snapshot| snapshot.kind()))
     }
 
     fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -405,14 +433,26 @@ impl Store {
     /// `dim`, `metric` and `id_kind` are that one's from then on. Snapshots, iterators and arrays stay as they are.
     /// FileNotFoundError, NotAStoreError, CorruptError: the handle goes on showing what it showed.
     fn refresh(&self, py: Python<'_>) -> PyResult<bool> {
-        self.with(py, VectorStore::refresh)
+        py.detach(|| {
+            if self.use_store(|store| Ok(store.is_some() || self.mode != Mode::Read))? {
+                return self
+                    .use_store(|store| store.map_or(Ok(false), VectorStore::refresh))
+                    .map_err(Refused::from);
+            }
+            self.shared.make(None).map(|()| !self.shared.is_pending())
+        })
+        .map_err(Refused::raised)
     }
 
     /// Copies the store as it is now to a new directory, which is a store of its own, durable when this returns.
     ///
-    /// FileExistsError if anything is there.
+    /// FileExistsError if anything is there; FileNotFoundError if nothing was ever written to this store: there is none.
     fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        self.with(py, |store| store.backup(&path).map(|_| ()))
+        let backup = |store: Option<&VectorStore>| match store {
+            Some(store) => store.backup(&path).map(|_| ()),
+            None => Err(Error::NotFound { path: self.path.clone() }),
+        };
+        py.detach(|| self.use_store(backup)).or_raise()
     }
 
     /// Flushes and closes this handle; the last one of a process closes the store. A second call does nothing.
@@ -424,7 +464,15 @@ impl Store {
 
     /// The object of `vecstone info --json`, as text.
     fn _stats(&self, py: Python<'_>) -> PyResult<String> {
-        self.with(py, vecstone_cli::info_json)
+        let stats = |store: Option<&VectorStore>| match store {
+            Some(store) => vecstone_cli::info_json(store),
+            None => {
+                let mut stats = Stats::default();
+                stats.metric = self.shared.pending.metric;
+                Ok(vecstone_cli::stats_json(&self.path, true, &stats, None))
+            }
+        };
+        py.detach(|| self.use_store(stats)).or_raise()
     }
 
     /// Checks every byte that counts. O(bytes).
@@ -462,7 +510,7 @@ impl Store {
     #[pyo3(signature = (progress=None))]
     fn compact<'py>(&self, py: Python<'py>, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
         let mut raised = None;
-        let report = self.with(py, |store| {
+        let report = self.change(py, |store| {
             store.compact_with(|now| {
                 let Some(progress) = &progress else { return ControlFlow::Continue(()) };
                 match Python::attach(|py| progress.call1(py, (now.rows, now.total)).map(|_| ())) {
@@ -510,13 +558,19 @@ impl Store {
         self.path.clone()
     }
 
+    /// Whether the store is still to be made, by the first write.
+    #[getter]
+    fn _pending(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.shared.is_pending())
+    }
+
     /// As `threads` of `open`, of the engine behind this handle.
     #[getter]
     fn _threads(&self) -> Option<usize> {
         self.shared.wishes.threads
     }
 
-    /// Components of a vector; None before the first write to a store that was made without.
+    /// Components of a vector; None before the first write to a store that is still to be made.
     #[getter]
     fn dim(&self, py: Python<'_>) -> PyResult<Option<usize>> {
         let dim = self.with(py, |store| Ok(store.dim()))?;
@@ -526,7 +580,7 @@ impl Store {
     /// "cosine", "l2" or "ip".
     #[getter]
     fn metric(&self, py: Python<'_>) -> PyResult<&'static str> {
-        self.with(py, |store| Ok(store.metric().name()))
+        Ok(self.metric_now(py)?.name())
     }
 
     /// "string", "u64" or "uuid"; None before the first write.

@@ -273,12 +273,6 @@ def test_errors_of_paths_say_which(path: Path) -> None:
     assert there.value.errno == errno.EEXIST and os.fspath(there.value.filename) == os.fspath(path)
 
 
-def test_a_store_without_dim_says_so(path: Path) -> None:
-    vecstone.open(path).close()
-    with pytest.raises(ValueError, match="no dimension yet"):
-        vecstone.open(path, dim=8, mode="r")
-
-
 def test_of_many_that_make_a_store_one_makes_it(tmp_path: Path) -> None:
     threads = 8
     barrier = threading.Barrier(threads)

@@ -287,25 +287,6 @@ def test_modes(path: Path, rows: np.ndarray) -> None:
             vecstone.open(path.parent / other)
 
 
-def test_a_store_without_dim(path: Path, rows: np.ndarray) -> None:
-    with vecstone.open(path) as store:
-        assert store.dim is None and len(store) == 0 and store.search([1, 2, 3]).ids == []
-        assert store.search_many(rows, k=2).ids.shape == (100, 2) and list(store) == [] and store.get("a") is None
-        assert not store.delete("a") and store.ids_where({}) == [] and store.arrays() == []
-        assert store.stats()["dim"] is None
-        assert store.get_many(["a"], missing="nan").shape[0] == 1
-    with vecstone.open(path) as store:
-        with pytest.raises(ValueError):
-            store.put("a", [np.nan] * DIM)
-        assert store.dim is None
-        store.put_many(names(2), rows[:2])
-        assert store.dim == DIM and len(store) == 2
-        with pytest.raises(ValueError, match="dimension"):
-            store.put("b", rows[0, :5])
-    with vecstone.open(path, dim=DIM) as store:
-        assert len(store) == 2
-
-
 def test_closing(path: Path, rows: np.ndarray) -> None:
     store = vecstone.open(path, dim=DIM)
     store["a"] = rows[0]

@@ -24,7 +24,7 @@ MAX_ID_NUMBER = 2**64 - 2
 
 
 def check_writable(store: Store, durability: Any = "buffered") -> None:
-    """Raises what any write would: the store is closed, read-only, a fork's, or stopped writing."""
+    """Raises what any write would: the store is closed, read-only, a fork's, stopped writing, or cannot be made."""
     store.put_many([], [], durability=durability)
 
 

@@ -65,7 +65,7 @@ NO_DOCUMENT: NoDocument
 class Store:
     """A handle of a store."""
 
-    def __new__(cls, path: str | os.PathLike[str], *, dim: int | None=None, metric: Literal['cosine', 'l2', 'ip'] | None=None, mode: Literal['r', 'r+', 'a', 'x']='a', durability: _Durability='buffered', flush_interval: float=0.1, buffer_bytes: int=..., threads: int | None=None, lock_timeout: float=0.0) -> Self:
+    def __new__(cls, path: str | os.PathLike[str], *, dim: int | None=None, metric: Literal['cosine', 'l2', 'ip'] | None=None, mode: Literal['r', 'r+', 'a', 'x']='a', durability: _Durability='buffered', flush_interval: float=0.1, buffer_bytes: int=..., threads: int | None=None, lock_timeout: float=0.0, _metric_if_missing: str | None=None) -> Self:
         ...
 
     def put(self, id: _Id, vector: npt.ArrayLike, document: Any=None, *, durability: _Durability | None=None) -> None:
@@ -206,7 +206,7 @@ and is raised: segments that were done by then stay compacted. A dict: `segments
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store as it is now to a new directory, which is a store of its own, durable when this returns.
 
-FileExistsError if anything is there."""
+FileExistsError if anything is there; FileNotFoundError if nothing was ever written to this store: there is none."""
         ...
 
     def close(self) -> None:
@@ -232,7 +232,7 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
 
     @property
     def dim(self) -> int | None:
-        """Components of a vector; None before the first write to a store that was made without."""
+        """Components of a vector; None before the first write to a store that is still to be made."""
         ...
 
     @property
@@ -291,6 +291,10 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
         ...
 
     @property
+    def _pending(self) -> bool:
+        ...
+
+    @property
     def _threads(self) -> int | None:
         ...
 
@@ -335,7 +339,7 @@ What was only buffered is in none of them. The views stay as they are after `clo
 
     @property
     def dim(self) -> int | None:
-        """Components of a vector; None before the first write to a store that was made without."""
+        """Components of a vector; None before the first write to a store that is still to be made."""
         ...
 
     @property

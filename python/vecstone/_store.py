@@ -254,7 +254,8 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
                 self.flush()
             except _core.ForkedError:
                 pass  # a child has written nothing
-        return _reopen, (os.fspath(self.path), self._threads)
+        # A store that is still to be made may be there when the handle is opened again, or not.
+        return _reopen, (os.fspath(self.path), self._threads, self.metric if self._pending else None)
 
     def __repr__(self) -> str:
         path = os.fspath(self.path)
@@ -292,8 +293,8 @@ def _human(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
-def _reopen(path: str, threads: int | None = None) -> Store:
-    return Store(path, mode="r", threads=threads)
+def _reopen(path: str, threads: int | None = None, metric: str | None = None) -> Store:
+    return Store(path, mode="r", threads=threads, _metric_if_missing=metric)
 
 
 def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: Literal["cosine", "l2", "ip"] | None = None,
@@ -303,9 +304,13 @@ def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: Litera
     """Opens a store, or makes one.
 
     `mode`: "a" makes it if it is not there; "x" makes it, and it must not be there; "r+" opens it, "r" read-only, and it
-    must be there. There is no "w": `clear` empties a store. `dim`: components of a vector; None is what the store has,
-    and for a new one what the first write has. `metric`: "cosine", "l2" (squared) or "ip"; None is what the store has,
-    cosine for a new one.
+    must be there. There is no "w": `clear` empties a store. `dim`: components of a vector; None is what the store has.
+    `metric`: "cosine", "l2" (squared) or "ip"; None is what the store has, cosine for a new one.
+
+    A new store is made at once where `dim` is given. Else the first vector tells it: until then nothing is written, the
+    store is empty, and what was asked for here is kept in the handle. The first write makes the store; where one was made
+    there meanwhile it opens that one, or raises what opening it would raise (with "x" FileExistsError), and stores nothing
+    then.
 
     `durability`: when a write returns that does not say otherwise: "buffered", when it is accepted (flushed in the
     background within `flush_interval` seconds), or "sync", when it is durable. `buffer_bytes`: accepted and not yet

@@ -51,7 +51,7 @@ pub use columns::{Columns, DocumentColumns};
 pub use error::{Error, Result};
 pub use file::{BatchReader, Format, open};
 pub use json_lines::JsonLines;
-pub use out::{SnapshotReader, reader_of};
+pub use out::{SnapshotReader, empty_reader, reader_of};
 pub use read::RowReader;
 pub use rows::{Rows, rows_of};
 pub use write::write;

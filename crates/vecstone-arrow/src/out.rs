@@ -24,17 +24,26 @@ const BATCH_BYTES: usize = 8 << 20;
 ///
 /// Its errors are [`ArrowError::ExternalError`] with the [`vecstone::Error`] in it; after one it ends. Memory: one batch.
 pub fn reader_of(snapshot: Snapshot, batch_rows: usize) -> SnapshotReader {
-    let kind = snapshot.kind().unwrap_or(IdKind::String);
+    let (kind, dim) = (snapshot.kind().unwrap_or(IdKind::String), snapshot.dim());
+    reader(kind, dim, Box::new(snapshot.iter_with_documents()), batch_rows)
+}
+
+/// No rows, of the same columns: ids are text, and vectors have no components.
+pub fn empty_reader() -> SnapshotReader {
+    reader(IdKind::String, 0, Box::new(std::iter::empty()), 1)
+}
+
+fn reader(kind: IdKind, dim: usize, rows: RowIter, batch_rows: usize) -> SnapshotReader {
     let component = Arc::new(Field::new_list_field(DataType::Float32, true));
     // At most MAX_DIM.
-    let dim = i32::try_from(snapshot.dim()).unwrap_or(i32::MAX);
+    let dim = i32::try_from(dim).unwrap_or(i32::MAX);
     let schema = Schema::new(vec![
         id_field(kind),
         Field::new("vector", DataType::FixedSizeList(component.clone(), dim), false),
         Field::new("document", DataType::Utf8, true),
     ]);
     SnapshotReader {
-        rows: Box::new(snapshot.iter_with_documents()),
+        rows,
         schema: Arc::new(schema),
         component,
         kind,
@@ -57,10 +66,11 @@ fn id_field(kind: IdKind) -> Field {
 }
 
 type Row = (Id, Vec<f32>, Option<String>);
+type RowIter = Box<dyn Iterator<Item = vecstone::Result<Row>> + Send>;
 
 /// Batches of the rows of a snapshot. Made by [`reader_of`].
 pub struct SnapshotReader {
-    rows: Box<dyn Iterator<Item = vecstone::Result<Row>> + Send>,
+    rows: RowIter,
     schema: SchemaRef,
     component: FieldRef,
     kind: IdKind,

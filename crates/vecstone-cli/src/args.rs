@@ -121,9 +121,9 @@ impl From<IdKind> for vecstone::IdKind {
 pub(crate) struct Create {
     /// Directory of the store.
     pub(crate) store: PathBuf,
-    /// Components of each vector [default: what the first vector has]
+    /// Components of each vector. vecstone import needs no create: it takes this from its file.
     #[arg(long, value_name = "N")]
-    pub(crate) dim: Option<u32>,
+    pub(crate) dim: u32,
     /// How distance is measured.
     #[arg(long, value_enum, default_value = "cosine")]
     pub(crate) metric: Metric,

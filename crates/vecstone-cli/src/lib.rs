@@ -28,7 +28,7 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-pub use crate::commands::info::info_json;
+pub use crate::commands::info::{info_json, stats_json};
 
 use crate::args::{Cli, Command};
 use crate::failure::Result;

@@ -76,24 +76,21 @@ impl Backup<'_> {
         // Higher than any number that the copied logs name.
         let number = manifest.number + 1;
         let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };
-        // A store without a dimension has no segment.
-        if let Some((last, sealed)) = parts.split_last() {
-            // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
-            let active = Some(last).filter(|last| last.rows > 0);
-            sealed.iter().try_for_each(|part| self.pair(part, true))?;
-            active.map_or(Ok(()), |part| self.pair(part, false))?;
-            let next = self.begin_active(&mut new, last)?;
-            if !planted::is(Bug::SkipHeadsSync) {
-                self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
-            }
-            self.copy_rest()?;
-            for (part, link) in sealed.iter().map(|part| (part, true)).chain(active.map(|part| (part, false)))
-            {
-                self.others(part, link)?;
-                new.segments.push(self.entry(part, number)?);
-            }
-            new.segments.push(next);
+        let (last, sealed) = parts.split_last().expect("a store has an active segment");
+        // The log of the active one goes on in the store. In the copy it is sealed, and an empty one follows.
+        let active = Some(last).filter(|last| last.rows > 0);
+        sealed.iter().try_for_each(|part| self.pair(part, true))?;
+        active.map_or(Ok(()), |part| self.pair(part, false))?;
+        let next = self.begin_active(&mut new, last)?;
+        if !planted::is(Bug::SkipHeadsSync) {
+            self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
         }
+        self.copy_rest()?;
+        for (part, link) in sealed.iter().map(|part| (part, true)).chain(active.map(|part| (part, false))) {
+            self.others(part, link)?;
+            new.segments.push(self.entry(part, number)?);
+        }
+        new.segments.push(next);
         self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
         directory::replace_manifest(self.to, &new)?;
         self.count(new.len());

@@ -325,20 +325,6 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Components of the first vector of a batch that a caller hands in; `None` if there is no vector.
-    pub(crate) fn dim(&self) -> Option<usize> {
-        match self {
-            Batch::Rows { ids, dim, .. } | Batch::Copied { ids, dim, .. } => {
-                (!ids.is_empty()).then_some(*dim)
-            }
-            Batch::Ops(ops) => ops.iter().find_map(|op| match op {
-                Op::Put { vector, .. } => Some(vector.len()),
-                Op::Delete { .. } => None,
-            }),
-            Batch::Group(_) => None,
-        }
-    }
-
     /// Refuses what must not be stored, before the first byte is written: everything but documents.
     pub(crate) fn check(&self, dim: usize, kind: Option<IdKind>) -> Result<()> {
         let Some(kind) = kind.or(self.kind()) else { return Ok(()) };
@@ -373,7 +359,6 @@ impl<'a> Batch<'a> {
             }
         };
         match self {
-            // It was cut for another dimension than the one that was fixed meanwhile.
             Batch::Rows { dim: found, .. } | Batch::Copied { dim: found, .. } if *found != dim => {
                 return Err(Error::DimensionMismatch { expected: dim, found: *found });
             }

@@ -48,11 +48,12 @@ impl Metric {
 }
 
 /// How one component of a row is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Element {
     /// 32-bit IEEE 754, little-endian.
+    #[default]
     F32 = 1,
     // 2 f16, 3 bf16, 4 i8, 5 bits: reserved in the format, refused by this release.
 }

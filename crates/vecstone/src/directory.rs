@@ -1,11 +1,10 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
-use crate::config::{Element, Metric};
 use crate::disk::{Dir, Disk, Open, is_no_file, write_all_at};
 use crate::error::{Error, Result, is_full};
 use crate::files::{Files, Named};
 use crate::format::header::{Bad, HEADER_BYTES};
-use crate::format::manifest::{self, Manifest, Sections};
+use crate::format::manifest::{self, Manifest};
 use crate::format::record::FILE_BYTES;
 use crate::lock::{LOCK, LOCK_WAIT, Lock};
 use crate::planted::{self, Bug};
@@ -358,21 +357,6 @@ pub(crate) fn settle_manifest(dir: &Dir) -> Result<()> {
     match dir.unlink(&new) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&new, "remove", e)),
         _ => Ok(()),
-    }
-}
-
-/// The first MANIFEST of a store that has no dimension yet.
-pub(crate) fn first_manifest(uuid: [u8; 16], metric: Metric) -> Manifest {
-    Manifest {
-        number: 1,
-        uuid,
-        dim: 0,
-        element: Element::F32,
-        metric,
-        kind: 0,
-        next_segment: 1,
-        segments: Vec::new(),
-        sections: Sections::default(),
     }
 }
 

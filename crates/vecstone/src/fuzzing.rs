@@ -45,14 +45,11 @@ pub fn open_bytes(input: &[u8]) {
         (Ok(reader), Ok(writer)) => {
             let seen = use_it(reader);
             assert_eq!(seen, use_it(writer), "a reader and a writer see different rows");
-            // The first row fixes the dimension.
-            let row = vec![1.0; writer.dim().max(1)];
+            let row = vec![1.0; writer.dim()];
             writer.put("fuzz", &row).and_then(|()| writer.flush()).expect("a recovered store takes a row");
             assert_eq!(writer.get("fuzz").expect("readable"), Some(row));
         }
         (Err(_), Err(_)) => {}
-        // A writer looks at the pair, which this MANIFEST does not name; it may know a newer one.
-        (Ok(reader), Err(Error::Corrupt { .. })) if reader.dim() == 0 => {}
         _ => panic!("only one of them opens: {reader:?} {writer:?}"),
     }
 }

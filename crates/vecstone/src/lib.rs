@@ -12,7 +12,6 @@ mod compact;
 mod config;
 mod confirm;
 mod crew;
-mod dimless;
 mod directory;
 mod disk;
 mod distance;

@@ -24,10 +24,6 @@ pub(crate) fn read(
     few: impl Fn(&[IdRef<'_>], &mut [f32]) -> Result<Missing> + Sync,
     mut missing: impl FnMut(usize),
 ) -> Result<()> {
-    if dim == 0 {
-        (0..ids.len()).for_each(missing);
-        return Ok(());
-    }
     let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
     // Piece by piece: a thread that starts late does less.
     let pieces = Mutex::new(ids.chunks(FEW).zip(out.chunks_mut(FEW * dim)).enumerate());

@@ -40,8 +40,7 @@ struct Place {
     manifest: Manifest,
     /// The same as it stands in the file.
     bytes: Vec<u8>,
-    /// `None` while the store has no dimension.
-    log: Option<Log>,
+    log: Log,
 }
 
 /// The log of the active segment, and how far it was read.
@@ -111,8 +110,7 @@ impl Reader {
         let same_dir = directory::is_same(&now, &before.dir) || planted::is(Bug::ForgetDirectory);
         let (manifest, bytes) = directory::read_manifest_bytes(&now)?;
         if same_dir && bytes == place.bytes {
-            let Some(log) = &mut place.log else { return Ok(false) };
-            if let Ok(Some(moved)) = self.read_on(&before, log, manifest.number) {
+            if let Ok(Some(moved)) = self.read_on(&before, &mut place.log, manifest.number) {
                 return Ok(moved);
             }
         }
@@ -172,7 +170,7 @@ impl Reader {
 
 impl Place {
     fn shows_the_same_as(&self, before: &Place) -> bool {
-        let end = |place: &Place| place.log.as_ref().map(|log| (log.tip.seq, log.tip.chain));
+        let end = |place: &Place| (place.log.tip.seq, place.log.tip.chain);
         self.bytes == before.bytes && end(self) == end(before)
     }
 }
@@ -191,11 +189,6 @@ fn read_patiently(
         unfinished::check(&dir)?;
         let writer_before = lock::writer_lives(&dir)?;
         let (manifest, bytes) = directory::read_manifest_bytes(&dir)?;
-        if manifest.dim == 0 {
-            let report = RecoveryReport { clean: true, ..RecoveryReport::default() };
-            let view = View::empty(manifest.schema(), dir);
-            return Ok((Place { manifest, bytes, log: None }, view, report));
-        }
         // What is open of another directory would keep that one's files.
         if let Some(before) = known
             && !directory::is_same(&before.dir, &dir)
@@ -223,7 +216,7 @@ fn read_patiently(
                     dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
                 }
                 let Opened { manifest, view, files, active, .. } = opened;
-                let log = Some(Log { header: active.header, files, tip: active.tip });
+                let log = Log { header: active.header, files, tip: active.tip };
                 return Ok((Place { manifest, bytes, log }, view, active.report));
             }
             Err(error) => Some(error),

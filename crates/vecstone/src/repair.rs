@@ -105,10 +105,7 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
     let options = OpenOptions::new().without_background().buffer_bytes(0);
     let (dir, lock) = unfinished::begin(disk, to, Call::Repair, identity.uuid)?;
     let (metric, target) = (source.metric, dir.clone());
-    let store = match source.dim {
-        0 => VectorStore::create_without_dim_in(dir, lock, metric, identity.uuid, &options)?,
-        dim => VectorStore::create_in(dir, lock, dim, metric, identity, &options)?,
-    };
+    let store = VectorStore::create_in(dir, lock, source.dim, metric, identity, &options)?;
     let report = RepairReport { notes: source.notes.clone(), ..RepairReport::default() };
     let mut copier = Copier { store, source: &source, newest, report, batch: Batch::default() };
     copier.run()?;
@@ -116,15 +113,14 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
         unfinished::finish(&target)?;
     }
     copier.store.flush()?;
-    if let Some(engine) = copier.store.engine()? {
-        if source.sections != Sections::default() {
-            engine.change_sections(|sections| {
-                *sections = source.sections.clone();
-                Ok(())
-            })?;
-        }
-        engine.index_sealed(false);
+    let engine = copier.store.engine()?;
+    if source.sections != Sections::default() {
+        engine.change_sections(|sections| {
+            *sections = source.sections.clone();
+            Ok(())
+        })?;
     }
+    engine.index_sealed(false);
     copier.store.finish()?;
     Ok(copier.report)
 }

@@ -117,7 +117,7 @@ impl Engine {
     /// As [`seal`](Self::seal), and those of `change`: then nothing was changed.
     pub(crate) fn change_sections(&self, change: impl FnOnce(&mut Sections) -> Result<()>) -> Result<()> {
         self.with_sync_permit(|permit, writer| {
-            self.state().check_open()?;
+            self.buffer.lock().check_open()?;
             let mut sections = writer.manifest.sections.clone();
             change(&mut sections)?;
             self.write_all(permit, writer)?;

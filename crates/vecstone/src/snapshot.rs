@@ -66,7 +66,7 @@ impl Snapshot {
         &self.view
     }
 
-    /// Components of a vector; 0 if the store had no dimension yet.
+    /// Components of a vector.
     pub fn dim(&self) -> usize {
         self.schema.dim as usize
     }
@@ -276,7 +276,7 @@ impl Snapshot {
     }
 
     /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance.
-    /// Exact. O(rows * dim) on all cores. Nothing, whatever the query, in a store without a dimension.
+    /// Exact. O(rows * dim) on all cores.
     ///
     /// # Errors
     ///
@@ -292,9 +292,6 @@ impl Snapshot {
     /// As [`search`](Self::search); [`Error::InvalidRadius`]; [`Error::Corrupt`] if a document that the filter looks at
     /// is not what was written.
     pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
-        if self.dim() == 0 {
-            return Ok(Hits { exact: true, ..Hits::default() });
-        }
         if query.len() != self.dim() {
             return Err(Error::DimensionMismatch { expected: self.dim(), found: query.len() });
         }
@@ -310,10 +307,6 @@ impl Snapshot {
     /// As [`search_with`](Self::search_with); the row of [`Error::NonFinite`] is that of the query.
     pub fn search_many(&self, queries: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Hits>> {
         let dim = self.dim();
-        if dim == 0 {
-            // Nobody knows how many queries these are.
-            return Ok(Vec::new());
-        }
         let last = queries.len() % dim;
         if last != 0 {
             return Err(Error::DimensionMismatch { expected: dim, found: last });

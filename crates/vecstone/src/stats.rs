@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 /// A store's size, on the disk and in memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Rows in the files, dead ones included.
@@ -25,7 +25,7 @@ pub struct Stats {
     pub buffered: u64,
     /// Kind of the ids; `None` before the first write.
     pub kind: Option<IdKind>,
-    /// Components of a vector; 0 if the store has no dimension yet.
+    /// Components of a vector.
     pub dim: u32,
     /// How distances are measured.
     pub metric: Metric,

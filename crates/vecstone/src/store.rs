@@ -2,8 +2,7 @@
 
 use crate::backup::{self, BackupReport};
 use crate::compact::{CompactProgress, CompactReport};
-use crate::config::{Element, MAX_ATTRIBUTES_BYTES, Metric, Schema, check_dim};
-use crate::dimless::Dimless;
+use crate::config::{Element, MAX_ATTRIBUTES_BYTES, Metric, check_dim};
 use crate::disk::{Dir, Disk, OsDisk};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -44,14 +43,9 @@ pub use write::Flush;
 /// any call, within the flush interval. A crash keeps whole batches only, in the order of writing.
 #[derive(Debug)]
 pub struct VectorStore {
-    /// Not there while the store has no dimension and this handle may fix it.
-    role: OnceLock<Role>,
-    /// What fixes it.
-    dimless: Option<Dimless>,
+    role: Role,
     /// Absolute.
     path: PathBuf,
-    /// As the store was opened: a dimension may have been fixed since, and a reader may show another store.
-    schema: Schema,
     recovery: RecoveryReport,
     /// Threads of a search; 0: not said.
     threads: usize,
@@ -105,29 +99,6 @@ impl VectorStore {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
         let (dir, lock) = unfinished::begin(&disk, path.as_ref(), Call::Migration, identity.uuid)?;
         Self::create_in(dir, lock, dim, metric, identity, &OpenOptions::default())
-    }
-
-    /// Makes a store at `path` whose dimension the first vector fixes, durably: until then it is empty, and
-    /// [`dim`](Self::dim) is 0. Starts over what an interrupted creation left.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create).
-    pub fn create_without_dim(path: impl AsRef<Path>, metric: Metric) -> Result<VectorStore> {
-        Self::create_without_dim_with(path, metric, &OpenOptions::default())
-    }
-
-    /// As [`create_without_dim`](Self::create_without_dim), with options.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create).
-    pub fn create_without_dim_with(
-        path: impl AsRef<Path>,
-        metric: Metric,
-        options: &OpenOptions,
-    ) -> Result<VectorStore> {
-        Self::create_without_dim_on(Arc::new(OsDisk::default()), path.as_ref(), metric, random()?, options)
     }
 
     /// Opens a store for writing: takes its lock and recovers it.
@@ -224,10 +195,15 @@ impl VectorStore {
         check_dim(dim)?;
         let header = Header { dim, element: Element::F32, identity };
         let manifest = Manifest {
+            number: 1,
+            uuid: identity.uuid,
             dim,
+            element: Element::F32,
+            metric,
+            kind: 0,
             next_segment: identity.segment + 1,
             segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
-            ..directory::first_manifest(identity.uuid, metric)
+            sections: Sections::default(),
         };
         let path = directory::pair_path(&dir, identity.segment);
         let pair = VectorStorage::create_in(
@@ -244,30 +220,6 @@ impl VectorStore {
         Ok(Self::writer(dir, opened, pair, lock, options))
     }
 
-    pub(crate) fn create_without_dim_on(
-        disk: Arc<dyn Disk>,
-        path: &Path,
-        metric: Metric,
-        uuid: [u8; 16],
-        options: &OpenOptions,
-    ) -> Result<VectorStore> {
-        let (dir, lock) = directory::make_directory(&disk, path)?;
-        Self::create_without_dim_in(dir, lock, metric, uuid, options)
-    }
-
-    /// As [`create_in`](Self::create_in), without a dimension.
-    pub(crate) fn create_without_dim_in(
-        dir: Dir,
-        lock: Lock,
-        metric: Metric,
-        uuid: [u8; 16],
-        options: &OpenOptions,
-    ) -> Result<VectorStore> {
-        let manifest = directory::first_manifest(uuid, metric);
-        directory::replace_manifest(&dir, &manifest)?;
-        Ok(Self::without_dim(dir, manifest, lock, options))
-    }
-
     pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
         // Before LOCK is made: a path that is no store stays as it is.
         let dir = directory::open(&disk, path)?;
@@ -277,12 +229,6 @@ impl VectorStore {
         refuse_links(&dir, active)?;
         let lock = Lock::take(&dir, options.lock_wait)?;
         let manifest = directory::read_manifest_to_write(&dir)?;
-        if manifest.dim == 0 {
-            let unlisted = directory::unlisted(&dir, &manifest)?;
-            directory::settle_manifest(&dir)?;
-            directory::remove(&dir, unlisted)?;
-            return Ok(Self::without_dim(dir, manifest, lock, options));
-        }
         let how = How { writable: true, proven_only: false, by_ids: true, known: None };
         let opened = open_segments(&dir, manifest, how)?;
         if options.strict && !opened.active.report.clean {
@@ -314,25 +260,8 @@ impl VectorStore {
         let engine = Engine::new(dir, &lock, options.settings.clone(), opened, pair);
         VectorStore {
             path,
-            schema: engine.schema,
-            role: Role::Writer(engine).into(),
-            dimless: None,
+            role: Role::Writer(engine),
             recovery,
-            threads: options.threads,
-            forked: OnceLock::new(),
-            _lock: Some(lock),
-        }
-    }
-
-    fn without_dim(dir: Dir, manifest: Manifest, lock: Lock, options: &OpenOptions) -> VectorStore {
-        let lock = Arc::new(lock);
-        VectorStore {
-            path: dir.path().to_owned(),
-            schema: manifest.schema(),
-            role: OnceLock::new(),
-            dimless: Some(Dimless::new(dir, manifest, &lock, options)),
-            // There is no log whose end could be lost.
-            recovery: RecoveryReport { clean: true, ..RecoveryReport::default() },
             threads: options.threads,
             forked: OnceLock::new(),
             _lock: Some(lock),
@@ -343,9 +272,7 @@ impl VectorStore {
         let (reader, recovery) = Reader::open(&disk, path)?;
         Ok(VectorStore {
             path: reader.published.load().dir.path().to_owned(),
-            schema: reader.published.load().schema,
-            role: Role::Reader(Box::new(reader)).into(),
-            dimless: None,
+            role: Role::Reader(Box::new(reader)),
             recovery,
             threads: 0,
             forked: OnceLock::new(),
@@ -353,18 +280,12 @@ impl VectorStore {
         })
     }
 
-    /// What a handle without a role has.
-    fn dimless(&self) -> &Dimless {
-        self.dimless.as_ref().expect("who has no role may fix the dimension")
-    }
-
-    /// The engine of a handle that may write; `None` while the store has no dimension, and so nothing in it.
-    pub(crate) fn engine(&self) -> Result<Option<&Arc<Engine>>> {
-        match (self.role.get(), &self.dimless) {
-            (Some(Role::Writer(engine)), _) if engine.is_forked() => Err(Error::Forked),
-            (Some(Role::Writer(engine)), _) => Ok(Some(engine)),
-            (None, Some(dimless)) => dimless.check().map(|()| None),
-            (Some(Role::Reader(_)) | None, _) => Err(Error::ReadOnly),
+    /// The engine of a handle that may write.
+    pub(crate) fn engine(&self) -> Result<&Arc<Engine>> {
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => Err(Error::Forked),
+            Role::Writer(engine) => Ok(engine),
+            Role::Reader(_) => Err(Error::ReadOnly),
         }
     }
 
@@ -381,7 +302,7 @@ impl VectorStore {
         &self,
         mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        let Some(engine) = self.engine()? else { return Ok(CompactReport::default()) };
+        let engine = self.engine()?;
         // A panic of the caller's ends the compaction as a break does, and goes on from here.
         let mut panicked = None;
         let done = engine.compact(&mut |step| {
@@ -416,7 +337,8 @@ impl VectorStore {
     /// [`Error::NoSpace`], [`Error::Io`]: the store is as before and goes on. [`Error::SyncFailed`],
     /// [`Error::StoreMoved`], [`Error::LockRemoved`]: unknown whether it was cleared; writing stops, reopen the store.
     pub fn clear(&self) -> Result<()> {
-        self.engine()?.map_or(Ok(()), |engine| engine.clear().map_err(|error| engine.or_moved(error)))
+        let engine = self.engine()?;
+        engine.clear().map_err(|error| engine.or_moved(error))
     }
 
     /// Puts a JSON object in the place of the store's attributes, or removes them; any JSON that describes the store as a
@@ -443,7 +365,7 @@ impl VectorStore {
             sections.set_attributes(attributes);
             Ok(())
         };
-        let Some(engine) = self.engine()? else { return Err(Error::InvalidDim { dim: 0 }) };
+        let engine = self.engine()?;
         engine.change_sections(change).map_err(|error| engine.or_moved(error))
     }
 
@@ -459,16 +381,14 @@ impl VectorStore {
     /// copy is no store ([`Error::Unfinished`]): repeated, the call starts over.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         let to = to.as_ref();
-        if let Some(Role::Reader(reader)) = self.role.get() {
+        let (manifest, snapshot) = match &self.role {
             // Dead rows are written to the copy's lists.
-            let (manifest, snapshot) = reader.confirmed()?;
-            return backup::backup(&snapshot.files().dir, &manifest, &snapshot, to);
-        }
-        if let Some(engine) = self.engine()? {
-            let (manifest, snapshot) = engine.durable_snapshot().map_err(|error| engine.or_moved(error))?;
-            return backup::backup(&snapshot.files().dir, &manifest, &snapshot, to);
-        }
-        let (manifest, snapshot) = (self.dimless().place()?.manifest().clone(), self.dimless().snapshot());
+            Role::Reader(reader) => reader.confirmed()?,
+            Role::Writer(_) => {
+                let engine = self.engine()?;
+                engine.durable_snapshot().map_err(|error| engine.or_moved(error))?
+            }
+        };
         backup::backup(&snapshot.files().dir, &manifest, &snapshot, to)
     }
 
@@ -494,21 +414,17 @@ impl VectorStore {
     }
 
     fn close_in_place(&self) -> Result<()> {
-        match (self.role.get(), &self.dimless) {
+        match &self.role {
             // The child of a writer has nothing to close: no lock, no thread, nothing of its own in the files.
-            (Some(Role::Writer(engine)), _) if !engine.is_forked() => close::close(engine),
-            (None, Some(dimless)) => match dimless.check() {
-                Err(Error::Forked) => Ok(()),
-                checked => checked,
-            },
-            _ => Ok(()),
+            Role::Writer(engine) if !engine.is_forked() => close::close(engine),
+            Role::Writer(_) | Role::Reader(_) => Ok(()),
         }
     }
 }
 
 impl Drop for VectorStore {
     fn drop(&mut self) {
-        if let Some(Role::Writer(engine)) = self.role.get()
+        if let Role::Writer(engine) = &self.role
             && engine.is_forked()
         {
             // Another thread of the parent may have been changing it at the fork: it is left as it is.

@@ -74,7 +74,7 @@ pub(crate) struct At {
 }
 
 impl View {
-    /// What a store without a dimension shows.
+    /// A view of no rows and no segments.
     pub(crate) fn empty(schema: Schema, dir: Dir) -> View {
         View { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections: Sections::default() }
     }

@@ -130,7 +130,6 @@ fn check_refused(store: &VectorStore) {
     forked(store.clear());
     forked(store.delete_where(&Filter::ids([1u64.into()]), None).map(drop));
     forked(store.backup(std::env::temp_dir().join("vecstone-never-made")).map(drop));
-    forked(store.set_dim(DIM as u32));
     forked(store.compact().map(drop));
     forked(store.compact_with(|_| ControlFlow::Break(())).map(drop));
     let flushed = pin!(store.flush_async()).poll(&mut Context::from_waker(Waker::noop()));
@@ -294,42 +293,6 @@ fn dropped(path: &Path) {
     assert!(VectorStore::verify_path(path).expect("readable").is_ok());
 }
 
-/// Children of a store without a dimension, some made while another thread fixes it.
-fn dimless(path: &Path) {
-    for round in 0..40 {
-        let path = path.with_extension(round.to_string());
-        let leaked = Leaked::new(VectorStore::create_without_dim(&path, Metric::L2).expect("a new store"));
-        let (store, before) = (leaked.get(), leaked.get().snapshot().expect("readable"));
-        let look = || {
-            check_refused(store);
-            let dim = store.dim();
-            assert!([0, DIM].contains(&dim));
-            assert!(store.search(&vec![1.0; dim], 3).expect("nothing to find").is_empty());
-            assert_eq!((store.len().expect("readable"), before.len(), before.dim()), (0, 0, 0));
-            assert!(store.verify().expect("readable").is_ok());
-            is_locked_by(&path, std::os::unix::process::parent_id());
-            drop(leaked.take());
-        };
-        assert_eq!(wait(fork(look)), 0, "round {round}");
-        let (start, end) = (Barrier::new(2), Barrier::new(2));
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                start.wait();
-                store.set_dim(DIM as u32).expect("fixed");
-                end.wait();
-            });
-            start.wait();
-            thread::sleep(Duration::from_micros(round * 50));
-            let child = fork(look);
-            end.wait();
-            assert_eq!(wait(child), 0, "round {round}, beside a thread");
-        });
-        store.put(1u64, &row(DIM, 1, 1)).expect("stored");
-        leaked.take().close().expect("closed");
-        assert_eq!(VectorStore::open(&path).expect("opens").len().expect("readable"), 1);
-    }
-}
-
 /// Forks while another thread opens the first store of the process: the children open stores of their own all the same.
 fn first(path: &Path) {
     let new = |name: String| {
@@ -406,7 +369,6 @@ fn other() {
         "quiet" => quiet(&path),
         "busy" => busy(&path),
         "dropped" => dropped(&path),
-        "dimless" => dimless(&path),
         "first" => first(&path),
         "survivor" => survivor(&path, number == 1),
         role => panic!("no such role: {role}"),
@@ -437,12 +399,6 @@ fn a_child_reads_whatever_its_parent_was_doing() {
 fn a_child_drops_its_handle_whatever_its_parent_was_doing() {
     let _guard = deadline("a_child_drops_its_handle_whatever_its_parent_was_doing");
     run("dropped");
-}
-
-#[test]
-fn a_child_of_a_store_without_a_dimension_sees_an_empty_one() {
-    let _guard = deadline("a_child_of_a_store_without_a_dimension_sees_an_empty_one");
-    run("dimless");
 }
 
 #[test]

@@ -106,9 +106,8 @@ fn of_several_bad_rows_the_first_is_named() {
     let ids = ids(100_000);
     for threads in [1, 2, 5] {
         let options = OpenOptions::new().buffer_bytes(1 << 20).threads(threads);
-        let new =
-            VectorStore::create_without_dim_with(dir.path().join(format!("{threads}")), Metric::L2, &options);
-        let store = new.unwrap();
+        let path = dir.path().join(format!("{threads}"));
+        let store = VectorStore::create_with(path, DIM as u32, Metric::L2, &options).unwrap();
         for bad in [&[99_999][..], &[99_998, 50_000], &[4096, 4095, 4097, 0], &[8191, 70_000, 12_288]] {
             for _ in 0..5 {
                 let stored = store.put_rows(&refs(&ids), &Infinite(bad), DIM, &[], None);
@@ -119,8 +118,6 @@ fn of_several_bad_rows_the_first_is_named() {
                 );
                 assert_eq!(store.len().unwrap(), 0);
             }
-            // Beside a dimension that is fixed, too.
-            store.set_dim(64).unwrap();
         }
         store.put_rows(&refs(&ids), &Infinite(&[]), DIM, &[], None).unwrap();
         assert_eq!(store.get("id-99999").unwrap(), Some(vec![99_999.0; DIM]));

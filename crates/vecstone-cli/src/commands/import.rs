@@ -95,8 +95,7 @@ fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore
         }
         Err(error) => return Err(error.into()),
     };
-    // A store without a dimension takes that of the file.
-    if let Some(found) = dim.filter(|dim| ![0, *dim].contains(&store.dim())) {
+    if let Some(found) = dim.filter(|dim| *dim != store.dim()) {
         let mismatch = Error::DimensionMismatch { expected: store.dim(), found };
         return Err(Failure::file(&args.file, format!("{mismatch}; import it into another store")));
     }
@@ -126,7 +125,7 @@ fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore
 
 fn create(args: &Import, dim: Option<usize>) -> Result<VectorStore> {
     let Some(dim) = dim else {
-        let what = "there are no rows, so that the dimension of a new store is unknown; make it with vecstone create";
+        let what = "there are no rows, so that the dimension of a new store is unknown; make it with vecstone create --dim N";
         return Err(Failure::file(&args.file, what));
     };
     // Whoever read it checked it: at most MAX_DIM.

@@ -42,18 +42,22 @@ struct Whole<'a> {
 ///
 /// As [`VectorStore::stats`].
 pub fn info_json(store: &VectorStore) -> vecstone::Result<String> {
-    let attributes = store.attributes()?;
-    let attributes = attributes.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let whole = Whole { stats: stats_json(store)?, attributes };
-    Ok(serde_json::to_string(&whole).expect("text and numbers"))
+    let (clean, stats) = (store.recovery().clean, store.stats()?);
+    Ok(stats_json(store.path(), clean, &stats, store.attributes()?.as_deref()))
 }
 
-fn stats_json(store: &VectorStore) -> vecstone::Result<Value> {
-    let stats = store.stats()?;
-    let Stats { bytes, memory, .. } = &stats;
-    Ok(json!({
-        "path": store.path().display().to_string(),
-        "clean": store.recovery().clean,
+/// The same from what is known already; a dimension of 0 is null.
+pub fn stats_json(path: &Path, clean: bool, stats: &Stats, attributes: Option<&str>) -> String {
+    let attributes = attributes.and_then(|text| serde_json::from_str(text).ok());
+    let whole = Whole { stats: numbers(path, clean, stats), attributes };
+    serde_json::to_string(&whole).expect("text and numbers")
+}
+
+fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
+    let Stats { bytes, memory, .. } = stats;
+    json!({
+        "path": path.display().to_string(),
+        "clean": clean,
         "rows": stats.rows,
         "live": stats.live,
         "dead": stats.dead,
@@ -92,7 +96,7 @@ fn stats_json(store: &VectorStore) -> vecstone::Result<Value> {
         "ids_error": stats.ids_error,
         "lost_documents": stats.lost_documents,
         "document_error": stats.document_error,
-    }))
+    })
 }
 
 fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)> {
@@ -102,7 +106,7 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
         ("clean", if clean { "yes" } else { "no: the last writer did not close it" }.to_owned()),
         ("rows", rows(stats)),
         ("ids", stats.kind.map_or("none yet", IdKind::name).to_owned()),
-        ("dim", if stats.dim == 0 { "not fixed yet".to_owned() } else { stats.dim.to_string() }),
+        ("dim", stats.dim.to_string()),
         ("metric", stats.metric.name().to_owned()),
         ("element", stats.element.name().to_owned()),
         ("segments", stats.segments.to_string()),

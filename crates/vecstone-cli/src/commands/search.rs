@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use vecstone::{Error, Filter, Hits, Neighbor, SearchOptions, Snapshot, VectorStore};
+use vecstone::{Error, Filter, Neighbor, SearchOptions, Snapshot, VectorStore};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
@@ -73,8 +73,7 @@ fn search_file(
     output: &mut Output,
 ) -> Result<()> {
     let (file, layout) = npy::open(path, Shape::MatrixOrVector)?;
-    // In a store without a dimension nothing is found, by any query.
-    if ![0, layout.dim].contains(&store.dim()) {
+    if store.dim() != layout.dim {
         let (expected, found) = (store.dim(), layout.dim);
         return Err(Failure::file(path, Error::DimensionMismatch { expected, found }));
     }
@@ -86,10 +85,7 @@ fn search_file(
     while rows.left() > 0 {
         let count = usize::try_from(rows.left()).map_or(at_once, |left| left.min(at_once));
         rows.read(count, &mut queries)?;
-        let found = match store.dim() {
-            0 => vec![Hits::default(); count],
-            _ => store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?,
-        };
+        let found = store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?;
         for neighbors in found {
             print(args, several.then_some(number), &neighbors, output)?;
             number += 1;

@@ -290,11 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn a_dimension_and_a_segment_come_together() {
-        let none = Manifest { number: 1, dim: 0, kind: 0, segments: Vec::new(), ..manifest() };
-        assert_eq!(Manifest::decode(&encoded(&none)), Ok(none.clone()));
-        refused(&Manifest { dim: 3, ..none }, head::COUNT);
-        refused(&Manifest { dim: 0, kind: 0, ..manifest() }, head::COUNT);
+    fn a_store_has_a_dimension_and_a_segment() {
+        refused(&Manifest { number: 1, dim: 0, kind: 0, segments: Vec::new(), ..manifest() }, head::DIM);
+        refused(&Manifest { segments: Vec::new(), ..manifest() }, head::COUNT);
+        refused(&Manifest { dim: 0, ..manifest() }, head::DIM);
     }
 
     #[test]

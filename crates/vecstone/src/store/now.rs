@@ -17,11 +17,7 @@ impl VectorStore {
     ///
     /// As [`write`](Self::write).
     pub fn try_write(&self, op: &Op<'_>) -> Result<Option<()>> {
-        // A store without a dimension has files to make, and whoever makes them now holds a lock.
-        if self.role.get().is_none() {
-            return Ok(None);
-        }
-        let Some(engine) = self.engine()? else { return Ok(None) };
+        let engine = self.engine()?;
         let (ops, line);
         let op = match *op {
             Op::Put { id, vector, document } => {
@@ -46,8 +42,8 @@ impl VectorStore {
     pub fn try_get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<Option<bool>> {
         let id = id.as_id();
         let bytes = id.as_bytes();
-        let view = match self.role.get() {
-            Some(Role::Writer(engine)) if !engine.is_forked() => {
+        let view = match &self.role {
+            Role::Writer(engine) if !engine.is_forked() => {
                 check_len(engine.schema.dim as usize, out)?;
                 let hash = engine.schema.hasher().hash(bytes);
                 match engine.try_buffer(hash, id, |vector| out.copy_from_slice(vector)) {
@@ -56,7 +52,7 @@ impl VectorStore {
                     Lookup::Absent => engine.published.load(),
                 }
             }
-            Some(Role::Reader(reader)) if !reader.is_forked() => reader.published.load(),
+            Role::Reader(reader) if !reader.is_forked() => reader.published.load(),
             _ => return Ok(None),
         };
         check_len(view.schema.dim as usize, out)?;

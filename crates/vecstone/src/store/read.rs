@@ -38,12 +38,11 @@ impl VectorStore {
     ///
     /// [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt) if the ids of buffered writes cannot be looked up.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let snapshot = match self.role.get() {
-            Some(Role::Writer(engine)) if engine.is_forked() => self.forked_snapshot(&engine.published),
-            Some(Role::Writer(engine)) => engine.snapshot(),
-            Some(Role::Reader(reader)) if reader.is_forked() => self.forked_snapshot(&reader.published),
-            Some(Role::Reader(reader)) => Ok(reader.snapshot()),
-            None => Ok(self.dimless().snapshot()),
+        let snapshot = match &self.role {
+            Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(&engine.published),
+            Role::Writer(engine) => engine.snapshot(),
+            Role::Reader(reader) if reader.is_forked() => self.forked_snapshot(&reader.published),
+            Role::Reader(reader) => Ok(reader.snapshot()),
         };
         Ok(snapshot?.with_threads(self.threads))
     }
@@ -69,9 +68,9 @@ impl VectorStore {
     ///
     /// As [`open_read_only`](Self::open_read_only); the handle goes on showing what it showed before.
     pub fn refresh(&self) -> Result<bool> {
-        match self.role.get() {
-            Some(Role::Reader(reader)) => reader.refresh(),
-            Some(Role::Writer(_)) | None => Ok(false),
+        match &self.role {
+            Role::Reader(reader) => reader.refresh(),
+            Role::Writer(_) => Ok(false),
         }
     }
 
@@ -106,7 +105,7 @@ impl VectorStore {
     ///
     /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch) if `out` is not as long as a vector; else as [`get`](Self::get).
     pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
-        if let Some(Role::Reader(_)) = self.role.get() {
+        if let Role::Reader(_) = &self.role {
             return self.snapshot()?.get_into(id, out);
         }
         check_len(self.dim(), out)?;
@@ -124,8 +123,8 @@ impl VectorStore {
         id: IdRef<'_>,
         in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
     ) -> Result<Looked<T>> {
-        let engine = match self.role.get() {
-            Some(Role::Writer(engine)) if !engine.is_forked() => engine,
+        let engine = match &self.role {
+            Role::Writer(engine) if !engine.is_forked() => engine,
             _ => return Ok(Looked::Ask(self.snapshot()?)),
         };
         let (bytes, hash) = (id.as_bytes(), engine.schema.hasher().hash(id.as_bytes()));
@@ -148,10 +147,10 @@ impl VectorStore {
     ///
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
-        match self.role.get() {
+        match &self.role {
             // All of one moment, whoever refreshes meanwhile.
-            Some(Role::Reader(_)) => self.snapshot()?.get_many(ids),
-            Some(Role::Writer(_)) | None => ids.iter().map(|id| self.get(id)).collect(),
+            Role::Reader(_) => self.snapshot()?.get_many(ids),
+            Role::Writer(_) => ids.iter().map(|id| self.get(id)).collect(),
         }
     }
 
@@ -169,7 +168,7 @@ impl VectorStore {
         out: &mut [f32],
         missing: impl FnMut(usize),
     ) -> Result<()> {
-        let Some(Role::Writer(engine)) = self.role.get() else {
+        let Role::Writer(engine) = &self.role else {
             return self.snapshot()?.get_many_into(ids, out, missing);
         };
         if engine.is_forked() {
@@ -188,11 +187,11 @@ impl VectorStore {
     /// As [`get`](Self::get).
     pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
         let id = id.as_id();
-        let engine = match self.role.get() {
-            Some(Role::Writer(engine)) if !engine.is_forked() => engine,
+        let engine = match &self.role {
+            Role::Writer(engine) if !engine.is_forked() => engine,
             _ => return self.snapshot()?.get_document(id),
         };
-        let (bytes, hash) = (id.as_bytes(), self.schema.hasher().hash(id.as_bytes()));
+        let (bytes, hash) = (id.as_bytes(), engine.schema.hasher().hash(id.as_bytes()));
         match engine.document_in_buffer(hash, id) {
             None | Some(Document::Keep) => {}
             Some(document) => return Ok(document.json()),
@@ -286,31 +285,29 @@ impl VectorStore {
         self.snapshot()?.ids_where(filter)
     }
 
-    /// Components of a vector; 0 until the first vector, or [`set_dim`](Self::set_dim), fixes that.
+    /// Components of a vector.
     pub fn dim(&self) -> usize {
-        let dim = match self.role.get() {
-            Some(Role::Writer(engine)) => engine.schema.dim,
-            Some(Role::Reader(reader)) => reader.published.load().schema.dim,
-            None => 0,
+        let dim = match &self.role {
+            Role::Writer(engine) => engine.schema.dim,
+            Role::Reader(reader) => reader.published.load().schema.dim,
         };
         dim as usize
     }
 
     /// How distances are measured.
     pub fn metric(&self) -> Metric {
-        match self.role.get() {
-            Some(Role::Reader(reader)) => reader.published.load().schema.metric,
-            Some(Role::Writer(_)) | None => self.schema.metric,
+        match &self.role {
+            Role::Reader(reader) => reader.published.load().schema.metric,
+            Role::Writer(engine) => engine.schema.metric,
         }
     }
 
     /// Kind of the ids; `None` before the first write.
     pub fn kind(&self) -> Option<IdKind> {
-        match self.role.get() {
-            Some(Role::Writer(engine)) if engine.is_forked() => engine.published.load().kind,
-            Some(Role::Writer(engine)) => engine.buffer.lock().kind,
-            Some(Role::Reader(reader)) => reader.published.load().kind,
-            None => None,
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => engine.published.load().kind,
+            Role::Writer(engine) => engine.buffer.lock().kind,
+            Role::Reader(reader) => reader.published.load().kind,
         }
     }
 
@@ -330,7 +327,7 @@ impl VectorStore {
     ///
     /// [`Error::Io`](crate::Error::Io) if a file cannot be looked at.
     pub fn stats(&self) -> Result<Stats> {
-        let engine = self.engine().ok().flatten().map(Arc::as_ref);
+        let engine = self.engine().ok().map(Arc::as_ref);
         let snapshot = self.snapshot()?;
         stats::stats(&snapshot.files().dir, &snapshot, engine)
     }

@@ -1,6 +1,6 @@
 //! What changes a store.
 
-use super::{Role, VectorStore};
+use super::VectorStore;
 use crate::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
 use crate::config::check_dim;
 use crate::crew;
@@ -15,49 +15,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 impl VectorStore {
-    // ---- the dimension ----
-
-    /// Fixes the dimension of a store that has none yet, durably. Does nothing if this is its dimension.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidDim`]; [`Error::DimensionMismatch`] if the store has another one; [`Error::NoSpace`] and
-    /// [`Error::Io`]: the store is as before. [`Error::SyncFailed`]: unknown which; reopen the store.
-    pub fn set_dim(&self, dim: u32) -> Result<()> {
-        check_dim(dim)?;
-        self.fix_dim(dim)?.check_place()
-    }
-
-    /// The engine of a handle that may write, made for vectors of `dim` components if there is none yet.
-    fn fix_dim(&self, dim: u32) -> Result<&Arc<Engine>> {
-        loop {
-            if let Some(engine) = self.engine()? {
-                let (expected, found) = (engine.schema.dim as usize, dim as usize);
-                let fits = expected == found;
-                return if fits { Ok(engine) } else { Err(Error::DimensionMismatch { expected, found }) };
-            }
-            let Some(dimless) = &self.dimless else { return Err(Error::ReadOnly) };
-            let mut place = dimless.place()?;
-            // Another thread may have been faster.
-            if self.role.get().is_none() {
-                let engine = dimless.fix(&mut place, dim)?;
-                _ = self.role.set(Role::Writer(engine));
-            }
-        }
-    }
-
-    /// Components of each of the vectors of a batch: the store's dimension, or the one that they make it.
-    fn dim_of(&self, ids: usize, components: usize) -> Result<usize> {
-        let mismatch = |dim| Err(Error::CountMismatch { ids, components, dim });
-        match self.dim() {
-            0 if components == 0 && ids == 0 => Ok(0),
-            0 if ids == 0 || components == 0 || !components.is_multiple_of(ids) => mismatch(0),
-            0 => Ok(components / ids),
-            dim if ids.checked_mul(dim) == Some(components) => Ok(dim),
-            dim => mismatch(dim),
-        }
-    }
-
     // ---- writing ----
 
     /// Stores a vector of `dim` finite components under an id, or replaces it. A document that is stored stays.
@@ -88,8 +45,7 @@ impl VectorStore {
     }
 
     /// Stores a batch, all or nothing: `vectors` holds `ids.len()` rows of `dim` components, one after the other. Of an
-    /// id that comes twice the last row counts. The first batch of a store without a dimension fixes it, durably, once
-    /// everything else about the batch was checked.
+    /// id that comes twice the last row counts.
     ///
     /// # Errors
     ///
@@ -116,8 +72,9 @@ impl VectorStore {
         documents: &[Document<&str>],
         durability: Option<Durability>,
     ) -> Result<()> {
-        let dim = self.dim_of(ids.len(), vectors.len())?;
-        if !documents.is_empty() && documents.len() != ids.len() {
+        let dim = self.dim();
+        let fits = ids.len().checked_mul(dim) == Some(vectors.len());
+        if !fits || (!documents.is_empty() && documents.len() != ids.len()) {
             return Err(Error::CountMismatch { ids: ids.len(), components: vectors.len(), dim });
         }
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
@@ -148,6 +105,30 @@ impl VectorStore {
         source.end(outcome)
     }
 
+    /// Refuses what [`put_rows`](Self::put_rows) refuses in every store: for a caller that makes a store only for rows that
+    /// it can take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDim`]; else as [`put_rows`](Self::put_rows).
+    #[doc(hidden)]
+    pub fn check_rows(
+        ids: &[IdRef<'_>],
+        source: &dyn RowSource,
+        dim: usize,
+        documents: &[Document<&str>],
+    ) -> Result<()> {
+        check_dim(u32::try_from(dim).unwrap_or(u32::MAX))?;
+        let Some(kind) = ids.first().map(IdRef::kind) else { return Ok(()) };
+        let lines = one_line_each(documents)?;
+        let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
+        let source = Fenced::new(source);
+        Batch::Copied { ids, source: &source, documents: &lines, dim }.check_content(dim, kind)?;
+        batch::parts(ids, &lines, dim)?;
+        let checked = batch::check_source(&source, ids.len(), dim, crew::limit(0));
+        source.end(checked)
+    }
+
     fn put_fenced_rows(
         &self,
         ids: &[IdRef<'_>],
@@ -163,18 +144,8 @@ impl VectorStore {
         let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
         let Some(kind) = ids.first().map(IdRef::kind) else { return self.write(&[], durability) };
         let all = Batch::Copied { ids, source, documents: &lines, dim };
-        let check_rows = || batch::check_source(source, ids.len(), dim, crew::limit(self.threads));
-        let known = self.engine()?;
-        all.check_content(known.map_or(dim, |engine| engine.schema.dim as usize), kind)?;
-        let engine = match known {
-            Some(engine) => engine,
-            None => {
-                let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
-                check_dim(fixed)?;
-                check_rows()?;
-                self.fix_dim(fixed)?
-            }
-        };
+        let engine = self.engine()?;
+        all.check_content(engine.schema.dim as usize, kind)?;
         if all.bytes() <= engine.settings.buffer_bytes / 4 {
             let mut vectors = Vec::with_capacity(ids.len() * dim);
             copy_in_pieces(source, ids.len(), dim, |rows| {
@@ -184,9 +155,7 @@ impl VectorStore {
             return self
                 .write_batch(Batch::Rows { ids, vectors: &vectors, documents: &lines, dim }, durability);
         }
-        if known.is_some() {
-            check_rows()?;
-        }
+        batch::check_source(source, ids.len(), dim, crew::limit(self.threads))?;
         let durability = durability.unwrap_or(engine.settings.durability);
         for rows in batch::parts(ids, &lines, dim)? {
             let source = &batch::Behind { source, first: rows.start };
@@ -255,14 +224,8 @@ impl VectorStore {
         let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
         ids.iter().enumerate().try_for_each(|(row, id)| id.check(row))?;
         let lines = one_line_each(documents)?;
-        match engine {
-            Some(engine) => {
-                let durability = durability.unwrap_or(engine.settings.durability);
-                engine.change_documents(&ids, &lines, merges, durability)
-            }
-            None if ids.is_empty() => Ok(()),
-            None => Err(Error::UnknownIds { ids: ids.iter().map(|id| id.to_id()).collect() }),
-        }
+        let durability = durability.unwrap_or(engine.settings.durability);
+        engine.change_documents(&ids, &lines, merges, durability)
     }
 
     /// Writes puts and deletes as one batch, all or nothing. `None`: the store's own durability.
@@ -280,20 +243,8 @@ impl VectorStore {
     }
 
     fn write_batch(&self, batch: Batch<'_>, durability: Option<Durability>) -> Result<()> {
-        let engine = match (self.engine()?, batch.dim()) {
-            (Some(engine), _) => {
-                batch.check(engine.schema.dim as usize, None)?;
-                engine
-            }
-            (None, Some(dim)) => {
-                let fixed = u32::try_from(dim).unwrap_or(u32::MAX);
-                check_dim(fixed)?;
-                batch.check(dim, None)?;
-                self.fix_dim(fixed)?
-            }
-            // Deletes, of what is not there.
-            (None, None) => return batch.check(0, None),
-        };
+        let engine = self.engine()?;
+        batch.check(engine.schema.dim as usize, None)?;
         let durability = durability.unwrap_or(engine.settings.durability);
         let Some(kind) = batch.kind() else {
             engine.buffer.lock().check_writable()?;
@@ -330,7 +281,6 @@ impl VectorStore {
         let engine = self.engine()?;
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
         Batch::Ops(&ops).check(0, None)?;
-        let Some(engine) = engine else { return Ok(0) };
         engine.delete(ops, durability.unwrap_or(engine.settings.durability))
     }
 
@@ -345,7 +295,7 @@ impl VectorStore {
     ///
     /// As [`put_many`](Self::put_many) and [`ids_where`](Self::ids_where). Batches before the one that failed stay.
     pub fn delete_where(&self, filter: &Filter, durability: Option<Durability>) -> Result<usize> {
-        let Some(engine) = self.engine()? else { return Ok(0) };
+        let engine = self.engine()?;
         engine.delete_where(filter, durability.unwrap_or(engine.settings.durability), self.threads)
     }
 
@@ -359,22 +309,21 @@ impl VectorStore {
     /// what was accepted is in the store where it is now, as far as its growing segment has room. [`Error::Io`] if nobody
     /// can tell whether it was moved: flush again.
     pub fn flush(&self) -> Result<()> {
-        self.engine()?.map_or(Ok(()), |engine| engine.flush())
+        self.engine()?.flush()
     }
 
     /// A future that ends when everything accepted before this call is durable. It needs no particular runtime: the
     /// store's own threads do the work. Dropping it cancels nothing.
     pub fn flush_async(&self) -> Flush {
         let target = |engine: &Arc<Engine>| engine.accepted().map(|target| (engine.clone(), target));
-        Flush { engine: self.engine().and_then(|engine| engine.map(target).transpose()) }
+        Flush { engine: self.engine().and_then(target) }
     }
 }
 
 /// See [`VectorStore::flush_async`].
 #[derive(Debug)]
 pub struct Flush {
-    /// `None`: there was nothing to wait for.
-    engine: Result<Option<(Arc<Engine>, DurabilityTarget)>>,
+    engine: Result<(Arc<Engine>, DurabilityTarget)>,
 }
 
 impl Future for Flush {
@@ -382,8 +331,7 @@ impl Future for Flush {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &self.engine {
-            Ok(None) => Poll::Ready(Ok(())),
-            Ok(Some((engine, target))) => {
+            Ok((engine, target)) => {
                 engine.poll(*target, context.waker()).map_or(Poll::Pending, Poll::Ready)
             }
             Err(error) => Poll::Ready(Err(error.clone())),

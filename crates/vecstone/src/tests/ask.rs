@@ -72,7 +72,7 @@ pub(super) const DELETES: [(&str, Delete); 4] = [
     ("delete_many", |store, ids, durability| store.delete_many_with(ids, durability)),
     ("delete_where", |store, ids, durability| store.delete_where(&filter(ids)?, durability)),
     ("delete_in_turn", |store, ids, durability| {
-        let Some(engine) = store.engine()? else { return Ok(0) };
+        let engine = store.engine()?;
         let different: BTreeSet<&[u8]> = ids.iter().map(IdRef::as_bytes).collect();
         let first = |bytes: &&[u8]| ids.iter().find(|id| id.as_bytes() == *bytes).map(Op::delete);
         let ops: Vec<Op<'_>> = different.iter().filter_map(first).collect();
@@ -247,7 +247,7 @@ pub(super) fn what_moves_meanwhile_is_found() -> Outcome {
             put(&store, &["old"]);
             store.flush().expect("flushed");
             put(&store, if seals { &["a", "b", "c", "d"] } else { &["a"] });
-            let engine = store.engine().expect("a writer").expect("a dimension").clone();
+            let engine = store.engine().expect("a writer").clone();
             let moves = Arc::downgrade(&engine);
             engine.hooks.plant("asked", move || {
                 moves.upgrade().expect("open").drain().expect("written");

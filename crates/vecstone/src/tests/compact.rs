@@ -238,7 +238,7 @@ fn what_dies_while_it_is_copied_dies_in_each_output() {
 
 /// The engine of a store that has a dimension.
 fn engine(store: &VectorStore) -> Arc<Engine> {
-    store.engine().expect("a writer").expect("a dimension").clone()
+    store.engine().expect("a writer").clone()
 }
 
 /// Rows of 8 KiB: 33 dead ones are worth a compaction.

@@ -150,61 +150,49 @@ pub(super) const WORKLOADS: [Workload; 18] = [
     }),
 ];
 
-/// Workloads of stores that are made without a dimension.
-pub(super) const DIMLESS: [Workload; 9] = [
-    ("create_dimless", |run| run.create_without_dim()),
-    ("set_dim", |run| {
-        run.create_without_dim()?;
-        run.set_dim()
-    }),
-    ("set_dim_then_put", |run| {
-        run.create_without_dim()?;
-        run.set_dim()?;
-        run.put(&["a"])?;
-        run.flush()
-    }),
-    ("first_put_fixes_dim", |run| {
-        run.create_without_dim()?;
+/// Workloads of a store's first rows: what comes before them, and what a kill leaves of them.
+pub(super) const FIRST_ROWS: [Workload; 6] = [
+    ("first_rows", |run| {
+        run.create()?;
         run.put(&["a", "b"])?;
         run.flush()?;
         run.put(&["a"])?;
         run.close()
     }),
-    ("close_dimless_reopen_put", |run| {
-        run.create_without_dim()?;
+    ("closed_empty_then_put", |run| {
+        run.create()?;
         run.close()?;
         run.open()?;
         run.put(&["a"])?;
         run.flush()
     }),
-    ("dimless_killed_then_put", |run| {
-        run.create_without_dim()?;
+    ("killed_twice_then_put", |run| {
+        run.create()?;
         run.kill();
         run.open()?;
-        run.set_dim()?;
         run.kill();
         run.open()?;
         run.put(&["a"])?;
         run.flush()
     }),
     ("killed_after_first_put", |run| {
-        run.create_without_dim()?;
+        run.create()?;
         run.put(&["a"])?;
         run.kill();
         run.open()?;
         run.delete(&["a"])?;
         run.flush()
     }),
-    ("dimless_deletes_and_compacts", |run| {
-        run.create_without_dim()?;
+    ("deletes_and_compacts_before_them", |run| {
+        run.create()?;
         run.delete(&["a"])?;
         run.compact()?;
         run.flush()?;
         run.put(&["a"])?;
         run.flush()
     }),
-    ("dimless_seals_and_compacts", |run| {
-        run.segments_of(1).create_without_dim()?;
+    ("seals_and_compacts_them", |run| {
+        run.segments_of(1).create()?;
         run.put_documents(&["a"])?;
         run.put(&["a"])?;
         run.compact()?;
@@ -551,7 +539,7 @@ pub(super) const SEGMENTS: [Workload; 35] = [
 
 /// All of them.
 pub(super) fn workloads() -> impl Iterator<Item = Workload> {
-    WORKLOADS.into_iter().chain(DIMLESS).chain(SEGMENTS)
+    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS)
 }
 
 /// How thoroughly to look.
@@ -655,10 +643,9 @@ impl Explorer {
             disk.power_off_at(steps);
             let opened = look(&disk, true);
             let mut model = model.clone();
-            if let (Ok(Some((store, _))), Some(at)) = (&opened, at) {
+            if let (Ok(Some(_)), Some(at)) = (&opened, at) {
                 // Somebody saw this state: it must not go again.
                 model.acked = at;
-                model.has_dim |= store.dim() > 0;
             }
             disk.kill(opened);
             let crash = disk.crash();
@@ -696,7 +683,7 @@ pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<O
         return Err(format!("verify after a mere crash: {:?}", report.damage));
     }
     let dim = reader.dim();
-    if !model.allows(dim) {
+    if dim != DIM as usize {
         return Err(format!("the dimension is {dim}"));
     }
     drop(reader);
@@ -769,8 +756,7 @@ fn fingerprint(image: &Image) -> [u8; 16] {
 fn with_model(hash: [u8; 16], model: &Model) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&hash);
-    let dim = (model.may_have_dim, model.has_dim);
-    hasher.update(format!("{:?}", (model.created, model.acked, dim, &model.states)).as_bytes());
+    hasher.update(format!("{:?}", (model.created, model.acked, &model.states)).as_bytes());
     crate::format::chain_of(&hasher)
 }
 
@@ -826,7 +812,7 @@ fn every_crash_state_opens_to_a_promised_state() {
             move || {
                 let mut explorer = Explorer::default();
                 let all = WORKLOADS.map(|workload| (workload, FULL)).into_iter();
-                let all = all.chain(DIMLESS.into_iter().chain(SEGMENTS).map(|workload| (workload, SOME)));
+                let all = all.chain(FIRST_ROWS.into_iter().chain(SEGMENTS).map(|workload| (workload, SOME)));
                 for (workload, effort) in all.skip(n).step_by(2) {
                     explorer.explore(workload, effort).unwrap_or_else(|failure| panic!("{failure}"));
                 }
@@ -870,7 +856,7 @@ pub(super) fn kill_each_step_of(workload: Workload) -> std::result::Result<(), F
 
 #[test]
 fn a_store_whose_maker_was_killed_is_settled_by_the_next_open() {
-    for workload in [WORKLOADS[0], DIMLESS[0], DIMLESS[1]] {
+    for workload in [WORKLOADS[0], FIRST_ROWS[0], FIRST_ROWS[1]] {
         kill_each_step_of(workload).unwrap_or_else(|why| panic!("{}: {why}", workload.0));
     }
 }
@@ -897,7 +883,6 @@ pub(super) fn look_at_each_step_of(workload: Workload) -> std::result::Result<()
         let at = run.model.states.iter().rposition(|state| *state == content);
         let at = at.ok_or_else(|| fail(format!("a reader sees {content:?}")))?;
         run.model.acked = run.model.acked.max(at);
-        run.model.has_dim |= reader.dim() > 0;
         drop(reader);
         run.disk.kill(run.store.take());
         let crash = run.disk.crash();
@@ -912,15 +897,8 @@ pub(super) fn look_at_each_step_of(workload: Workload) -> std::result::Result<()
 #[test]
 fn a_reader_shows_nothing_that_a_power_cut_takes_back() {
     // In others two states have the same content, and nothing tells which of them a reader saw.
-    let names = [
-        "upsert",
-        "set_dim_then_put",
-        "first_put_fixes_dim",
-        "seal_a_flushed_one",
-        "compact",
-        "clear",
-        "attributes",
-    ];
+    let names =
+        ["upsert", "first_rows", "long_ids_and_rows", "seal_a_flushed_one", "compact", "clear", "attributes"];
     for workload in workloads().filter(|(name, _)| names.contains(name)) {
         look_at_each_step_of(workload).unwrap_or_else(|why| panic!("{why}"));
     }

@@ -2,7 +2,7 @@
 //! acknowledged, and goes on where the promise says that it does.
 
 use super::ask;
-use super::crash::{self, DIMLESS, WORKLOADS, Workload, check_image};
+use super::crash::{self, FIRST_ROWS, WORKLOADS, Workload, check_image};
 use super::model::{Model, Run, look, root};
 use crate::disk::Disk;
 use crate::disk::fault::{Fault, FaultDisk, Plan};
@@ -85,7 +85,6 @@ fn one_fault(workload: Workload, plan: Plan) -> Result<(), String> {
                 content.insert("later".into(), super::model::row(&[9.0; 4]));
                 run.model.states.push(content);
                 run.model.acked = run.model.states.len() - 1;
-                (run.model.may_have_dim, run.model.has_dim) = (true, true);
             }
             Err(_) if stopped => {}
             Err(error) => return Err(format!("the store does not go on: {error}")),
@@ -201,7 +200,7 @@ fn a_moment_without_descriptors_or_memory_stops_nothing() {
 #[test]
 fn every_call_of_recovery_fails() {
     let mut cases = 0;
-    for (name, workload) in WORKLOADS.into_iter().chain(DIMLESS) {
+    for (name, workload) in WORKLOADS.into_iter().chain(FIRST_ROWS) {
         let mut run = Run::new(SimDisk::new(&root()));
         workload(&mut run).unwrap_or_else(|e| panic!("{name}: {e}"));
         run.disk.kill(run.store.take());

@@ -55,7 +55,7 @@ impl Case {
     }
 
     fn engine(&self) -> Arc<Engine> {
-        self.store.engine().expect("a writer").expect("a dimension").clone()
+        self.store.engine().expect("a writer").clone()
     }
 
     fn shown(&self) -> Vec<Weak<Segment>> {

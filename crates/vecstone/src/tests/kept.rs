@@ -28,7 +28,7 @@ fn filter(text: &str) -> Filter {
 
 /// The last batch in the files.
 fn seq(store: &VectorStore) -> u64 {
-    store.engine().expect("writable").expect("a dimension").published.load().seq
+    store.engine().expect("writable").published.load().seq
 }
 
 /// What every way to ask says of the document of an id that is there.

@@ -39,7 +39,7 @@ fn store() -> Image {
         let put = store.put_many_with(&[id], &vector(id), &[Document::Json(&text)], None);
         put.and_then(|()| store.flush()).expect("stored");
     }
-    store.engine().expect("a writer").expect("a dimension").index_sealed(false);
+    store.engine().expect("a writer").index_sealed(false);
     store.close().expect("closed");
     disk.image()
 }

@@ -27,7 +27,7 @@ type Failing = Option<(usize, i32)>;
 
 /// A store's options and metric, whether it is made with a dimension, the fault of its first opening, and what is done
 /// with it.
-type Case = (OpenOptions, Metric, bool, Failing, Vec<Step>);
+type Case = (OpenOptions, Metric, Failing, Vec<Step>);
 
 /// The random numbers of a power cut; without them the process dies, and what it wrote stays in the page cache.
 type Power = Option<u64>;
@@ -127,7 +127,7 @@ fn case() -> impl Strategy<Value = Case> {
         options
     });
     let metric = prop_oneof![Just(Metric::L2), Just(Metric::Ip), Just(Metric::Cosine)];
-    (options, metric, any::<bool>(), failing(), vec(step(), 1..40))
+    (options, metric, failing(), vec(step(), 1..40))
 }
 
 type Outcome<T = ()> = std::result::Result<T, TestCaseError>;
@@ -343,16 +343,12 @@ fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
 const QUERY: [f32; 4] = [1.0, 0.0, 2.0, 1.0];
 
 impl Machine {
-    fn new((options, metric, with_dim, fault, _): &Case) -> Outcome<Machine> {
+    fn new((options, metric, fault, _): &Case) -> Outcome<Machine> {
         crate::files::seed_random(1);
         let disk = SimDisk::new(&root());
         let door = Door::new(&disk, None);
         let (disk_seen, dir) = (door.disk(), Path::new(DIR));
-        let store = if *with_dim {
-            VectorStore::create_on(disk_seen, dir, DIM, *metric, identity(), options)
-        } else {
-            VectorStore::create_without_dim_on(disk_seen, dir, *metric, identity().uuid, options)
-        };
+        let store = VectorStore::create_on(disk_seen, dir, DIM, *metric, identity(), options);
         store.and_then(VectorStore::close).map_err(fail("create"))?;
         let options = options.clone();
         let mut machine = Machine { disk, door: Some(door), options, ..Machine::default() };
@@ -882,7 +878,7 @@ impl Machine {
 
 fn run(case: &Case) -> Outcome {
     let mut machine = Machine::new(case)?;
-    case.4.iter().try_for_each(|step| machine.go(step))?;
+    case.3.iter().try_for_each(|step| machine.go(step))?;
     machine.death = None;
     machine.disk.power_on();
     let look = || Step::Look([0, 1, 2, 0], 4);

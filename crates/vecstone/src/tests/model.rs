@@ -93,23 +93,11 @@ pub(super) struct Model {
     pub(super) states: Vec<Content>,
     /// Index of the last acknowledged one.
     pub(super) acked: usize,
-    /// Whether the store's dimension may be fixed.
-    pub(super) may_have_dim: bool,
-    /// Whether it must be.
-    pub(super) has_dim: bool,
 }
 
 impl Model {
     pub(super) fn new() -> Model {
-        Model { states: vec![Content::new()], may_have_dim: true, has_dim: true, ..Model::default() }
-    }
-
-    /// Whether a store may have this dimension.
-    pub(super) fn allows(&self, dim: usize) -> bool {
-        match dim {
-            0 => !self.has_dim,
-            dim => dim == DIM as usize && self.may_have_dim,
-        }
+        Model { states: vec![Content::new()], ..Model::default() }
     }
 
     /// The youngest state equal to `content` that is not older than the acknowledged one.
@@ -172,23 +160,6 @@ impl Run {
         Ok(())
     }
 
-    pub(super) fn create_without_dim(&mut self) -> Result<()> {
-        (self.model.may_have_dim, self.model.has_dim) = (false, false);
-        let (door, uuid) = (self.door.clone(), identity().uuid);
-        let store =
-            VectorStore::create_without_dim_on(door, Path::new(DIR), Metric::L2, uuid, &self.options)?;
-        self.model.created = true;
-        self.store = Some(store);
-        Ok(())
-    }
-
-    pub(super) fn set_dim(&mut self) -> Result<()> {
-        self.model.may_have_dim = true;
-        self.store().set_dim(DIM)?;
-        self.model.has_dim = true;
-        Ok(())
-    }
-
     fn store(&self) -> &VectorStore {
         self.store.as_ref().expect("open")
     }
@@ -237,10 +208,7 @@ impl Run {
         self.model.states.push(content);
         let documents: Vec<_> = documents.iter().map(|text| Document::given(text.as_deref())).collect();
         let documents = if with_documents { &documents[..] } else { &[] };
-        self.model.may_have_dim = true;
         let put = self.store().put_many_with(ids, &rows, documents, None);
-        // What was accepted has the dimension that it needs.
-        self.model.has_dim |= put.is_ok();
         self.settle(put)
     }
 
@@ -414,8 +382,7 @@ impl Run {
         let at = self.model.place(&content).unwrap_or_else(|| panic!("{content:?} was never a state"));
         self.model.states.truncate(at + 1);
         self.model.acked = at;
-        assert!(self.model.allows(store.dim()), "dimension {}", store.dim());
-        self.model.has_dim = store.dim() > 0;
+        assert_eq!(store.dim(), DIM as usize);
         self.store = Some(store);
         Ok(())
     }
@@ -432,9 +399,6 @@ pub(super) fn content(store: &VectorStore) -> Result<Content> {
     }
     assert_eq!(content.len(), store.len()?);
     content.attributes = store.attributes()?;
-    if store.dim() == 0 {
-        assert!(store.search(&[1.0; 7], 3)?.is_empty());
-    }
     Ok(content)
 }
 

@@ -293,33 +293,6 @@ fn closing_and_deleting_nothing_ask_too() {
     }
 }
 
-/// Nothing is in it that could be lost, and still nothing is acknowledged.
-#[test]
-fn a_moved_store_without_a_dimension_is_refused_too() {
-    for (accident, happens, _) in ACCIDENTS {
-        for (call, run) in
-            CALLS.map(|(call, run, _)| (call, run)).into_iter().chain([("set_dim", set_dim as _)])
-        {
-            let (disk, store) = start();
-            store.close().expect("closed");
-            disk.remove_dir_all(Path::new(DIR));
-            let (door, uuid) = (Arc::new(disk.clone()), identity().uuid);
-            let store =
-                VectorStore::create_without_dim_on(door, Path::new(DIR), Metric::L2, uuid, &options())
-                    .expect("made");
-            happens(&disk);
-            let there = below(&disk.image(), DIR);
-            let error = run(&store).expect_err("moved");
-            assert!(is_moved(&error), "{call} of a store that was {accident}: {error}");
-            check_stopped(&disk, store, &there).unwrap_or_else(|why| panic!("{call}, {accident}: {why}"));
-        }
-    }
-}
-
-fn set_dim(store: &VectorStore) -> Result<()> {
-    store.set_dim(DIM)
-}
-
 #[test]
 fn a_store_that_was_moved_back_goes_on() {
     let (disk, store) = start();

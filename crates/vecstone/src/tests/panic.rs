@@ -72,7 +72,7 @@ const THREADS: [Place; 3] = [
 ];
 
 fn engine(store: &VectorStore) -> Arc<Engine> {
-    store.engine().expect("a writer").expect("a dimension").clone()
+    store.engine().expect("a writer").clone()
 }
 
 fn made(sim: &SimDisk, options: &OpenOptions) -> Arc<VectorStore> {
@@ -213,37 +213,6 @@ fn a_panic_of_a_thread_in_the_background_stops_writing() {
             one_panic(&background(buffer), place, true);
         }
     }
-}
-
-#[test]
-fn a_panic_while_the_dimension_is_fixed_stops_writing() {
-    for call in 0..100 {
-        let sim = SimDisk::new(&root());
-        let faulty = FaultDisk::new(Arc::new(sim.clone()), None);
-        let (door, dir) = (Arc::new(faulty.clone()), Path::new(DIR));
-        let made = VectorStore::create_without_dim_on(door, dir, Metric::L2, identity().uuid, &options());
-        let store = Arc::new(made.expect("made"));
-        faulty.plan(Plan { call, fault: Fault::Panic, for_ever: false });
-        let first = store.put("a", &ROW);
-        faulty.heal();
-        if first.is_ok() {
-            assert!(call > 5, "the first put makes more calls than {call}");
-            return;
-        }
-        let stopped = |error: &Error| matches!(error, Error::Panicked { .. } | Error::Poisoned { .. });
-        let other = store.clone();
-        let again = soon("put", move || other.put("a", &ROW));
-        assert!(
-            first.as_ref().is_err_and(stopped) && again.as_ref().is_err_and(stopped),
-            "{first:?}, {again:?}"
-        );
-        assert!(store.flush().is_err_and(|error| stopped(&error)));
-        drop(store);
-        let (again, content) = look(&sim.killed(), true).expect("opens").expect("a store");
-        assert!(content.len() <= 1, "{content:?}");
-        again.put("a", &ROW).and_then(|()| again.close()).expect("goes on after opening again");
-    }
-    panic!("the first put never succeeds");
 }
 
 /// Whatever call of the disk panics, and in whatever the store was doing.

@@ -1,6 +1,6 @@
 //! Tests of the tests: each planted protocol bug is caught, by the test named here.
 
-use super::crash::{CONTROL, DIMLESS, Explorer, FEW, QUICK, SEGMENTS, WORKLOADS, Workload, workloads};
+use super::crash::{CONTROL, Explorer, FEW, QUICK, SEGMENTS, WORKLOADS, Workload, workloads};
 use super::fault::fail_each_call;
 use crate::planted::{Bug, with};
 use std::collections::BTreeSet;
@@ -21,11 +21,6 @@ fn crashes_catch(bug: Bug) -> bool {
 /// Workloads of several segments.
 fn segments_catch(bug: Bug) -> bool {
     caught_in(bug, SEGMENTS.into_iter())
-}
-
-/// Workloads of stores without a dimension.
-fn dimless_catch(bug: Bug) -> bool {
-    caught_in(bug, DIMLESS.into_iter())
 }
 
 fn clears_catch(bug: Bug) -> bool {
@@ -159,8 +154,6 @@ caught! {
     an_unsynced_parent_is_caught: SkipParentSync by crashes_catch;
     an_unsynced_manifest_is_caught: SkipManifestSync by crashes_catch;
     an_unsynced_pair_is_caught: SkipPairSync by crashes_catch;
-    an_unsynced_first_pair_is_caught: SkipPairSync by dimless_catch;
-    unsynced_names_of_a_first_pair_are_caught: SkipNamesSync by dimless_catch;
     unsynced_names_of_new_segments_are_caught: SkipNamesSync by segments_catch;
     a_commit_that_claims_its_own_durability_is_caught: ClaimTooMuch by crashes_catch;
     a_batch_without_its_chain_is_caught: IgnoreChain by crashes_catch;

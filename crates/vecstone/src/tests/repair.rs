@@ -85,7 +85,7 @@ impl Make {
 
     /// `.ids` of the sealed segments.
     fn index(&mut self) -> &mut Make {
-        self.store.engine().expect("a writer").expect("a dimension").index_sealed(false);
+        self.store.engine().expect("a writer").index_sealed(false);
         self
     }
 
@@ -311,7 +311,7 @@ pub(super) fn deleted_in_del_only() -> Made {
     let mut make = Make::with(65_536, &small().compact_at(0.3));
     make.put(&["a", "b", "c", "d"]).put(&["e", "f"]).delete(&["a"]).put(&["e"]);
     make.put(&["g", "h", "i", "j"]).put(&["k"]);
-    make.store.engine().expect("a writer").expect("a dimension").compact_in_background();
+    make.store.engine().expect("a writer").compact_in_background();
     let made = make.close();
     assert_eq!(names(&made.image, ".idx"), ["00000001.idx", "00000003.idx", "00000004.idx", "00000005.idx"]);
     made
@@ -408,28 +408,6 @@ fn an_old_manifest_does_not_hide_what_came_after_it() {
     let image = changed(&made.image, "MANIFEST", |bytes| *bytes = old);
     let report = check_unmanifested(&made, &image);
     assert!(report.notes[0].contains("old copy"), "{report:?}");
-}
-
-/// Before it had a dimension, or was cleared: what came after counts.
-#[test]
-fn a_manifest_of_before_the_first_row_hides_nothing() {
-    crate::files::seed_random(1);
-    let disk = SimDisk::new(&root());
-    let door: Arc<dyn Disk> = Arc::new(disk.clone());
-    let store =
-        VectorStore::create_without_dim_on(door, Path::new(DIR), Metric::Ip, identity().uuid, &small());
-    let store = store.expect("made");
-    let image = disk.image();
-    let (report, content) = repaired(&image).expect("repaired");
-    assert_eq!((report, content), (RepairReport::default(), Content::new()));
-    let old = image.files[&file("MANIFEST")].clone();
-    store.put("a", &[1.0, 2.0, 3.0]).expect("stored");
-    store.close().expect("closed");
-    let image = changed(&disk.image(), "MANIFEST", |bytes| *bytes = old);
-    let door: Arc<dyn Disk> = Arc::new(SimDisk::new(&image));
-    assert!(VectorStore::open_on(door, Path::new(DIR), &small()).expect_err("old").is_corrupt());
-    let (report, content) = repaired(&image).expect("repaired");
-    assert_eq!((report.rows, content.len()), (1, 1), "{report:?}");
 }
 
 /// Its files are still there, and MANIFEST is lost: ids of two kinds are not mixed.

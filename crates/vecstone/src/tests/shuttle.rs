@@ -223,7 +223,7 @@ fn publish_and_read(options: &OpenOptions) {
         }
     });
     let moves = shared.spawn(|shared| {
-        let engine = shared.store.engine().expect("writable").expect("a dimension");
+        let engine = shared.store.engine().expect("writable");
         for _ in 0..4 {
             match below(4) {
                 0 => engine.drain().expect("drain"),
@@ -236,7 +236,7 @@ fn publish_and_read(options: &OpenOptions) {
     join([batches, deletes, gets, snapshots, moves]);
     assert_eq!(look_at(&shared.store.snapshot().expect("snapshot")), 5);
     assert_eq!(shared.store.len().expect("len"), 3);
-    close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
+    close(shared.store.engine().expect("writable")).expect("close");
     let (store, content) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
     assert_eq!(content.len(), 3);
     assert_eq!(look_at(&store.snapshot().expect("snapshot")), 5);
@@ -270,7 +270,7 @@ fn group_commit(shared: &Shared, threads: bool) -> Vec<Result<()>> {
     }));
     // What is written while a sync is under way is not covered by it.
     callers.push(shared.spawn(|shared| {
-        let engine = shared.store.engine().expect("writable").expect("a dimension");
+        let engine = shared.store.engine().expect("writable");
         vec![engine.drain(), engine.drain()]
     }));
     // Attributes come after everything that was accepted before.
@@ -350,7 +350,7 @@ fn a_store_that_moves_loses_nothing_that_was_acknowledged() {
         let theirs = moves.join().expect("no panic");
         let stopped = shared.store.flush().expect_err("it is elsewhere");
         assert!(matches!(stopped, Error::StoreMoved { .. } | Error::Poisoned { .. }), "{stopped}");
-        close(shared.store.engine().expect("writable").expect("a dimension")).expect_err("it is elsewhere");
+        close(shared.store.engine().expect("writable")).expect_err("it is elsewhere");
         let acked = std::mem::take(&mut *shared.acked.lock().unwrap_or_else(PoisonError::into_inner));
         let last = shared.durable();
         for (id, then) in &acked {
@@ -374,7 +374,7 @@ fn a_panic_reaches_each_caller() {
         let threads = below(2) == 0;
         let base = if threads { background() } else { options().buffer_bytes(1 << 20) };
         let shared = Shared::new(&base.segment_records([4, 1000][below(2)]));
-        let engine = shared.store.engine().expect("writable").expect("a dimension").clone();
+        let engine = shared.store.engine().expect("writable").clone();
         let place = ["accept", "write", "publish", "sync", "durable", "seal", "replace"][below(7)];
         engine.hooks.plant(place, || panic!("planted"));
         group_commit(&shared, threads);
@@ -450,7 +450,7 @@ fn a_setback_of_the_background_ends() {
         });
         join([waits, writes]);
         shared.faulty.heal();
-        let engine = shared.store.engine().expect("writable").expect("a dimension");
+        let engine = shared.store.engine().expect("writable");
         let outcome = if alone { engine.buffer.lock().check_writable() } else { engine.flush() };
         if !outcome.is_err_and(|error| error.stops_writing()) {
             shared.check_goes_on();
@@ -486,7 +486,7 @@ fn what_is_held_stays_while_segments_are_replaced() {
             shared.spawn(reader),
             shared.spawn(|shared| _ = shared.store.compact().expect("compact")),
             shared.spawn(|shared| {
-                shared.store.engine().expect("writable").expect("a dimension").index_sealed(false);
+                shared.store.engine().expect("writable").index_sealed(false);
                 _ = shared.store.compact().expect("compact");
             }),
             shared.spawn(|shared| {
@@ -551,7 +551,7 @@ fn a_kept_document_is_always_the_newest() {
             }
         });
         let moves = shared.spawn(|shared| {
-            let engine = shared.store.engine().expect("writable").expect("a dimension");
+            let engine = shared.store.engine().expect("writable");
             for _ in 0..3 {
                 match below(3) {
                     0 => engine.drain().expect("drain"),
@@ -562,7 +562,7 @@ fn a_kept_document_is_always_the_newest() {
         });
         join([gives, keeps, reads, moves]);
         assert_eq!(number(shared.store.get_document("a").expect("get")), 3);
-        close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
+        close(shared.store.engine().expect("writable")).expect("close");
         let (store, _) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
         assert_eq!(number(store.get_document("a").expect("get")), 3);
     });
@@ -601,7 +601,7 @@ fn a_clear_is_seen_at_one_moment() {
         join([writes, large, compacts, reads]);
         assert_eq!(shared.get("a"), None, "it came back");
         let rows = shared.store.len().expect("len");
-        close(shared.store.engine().expect("writable").expect("a dimension")).expect("close");
+        close(shared.store.engine().expect("writable")).expect("close");
         let (store, _) = look(&SimDisk::new(&shared.durable()), true).expect("opens").expect("a store");
         assert_eq!(store.len().expect("len"), rows);
         assert!(store.verify().expect("verify").damage.is_empty());
@@ -662,7 +662,7 @@ fn closing_leaves_nobody_waiting() {
             }),
             shared.spawn(|shared| _ = shared.store.compact()),
         ];
-        let closed = close(shared.store.engine().expect("writable").expect("a dimension"));
+        let closed = close(shared.store.engine().expect("writable"));
         for id in join(writers).concat() {
             // What was accepted before the store closed is durable after it.
             _ = shared.ack(&id, closed.clone());

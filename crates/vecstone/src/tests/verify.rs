@@ -37,7 +37,7 @@ fn image() -> Image {
     store.delete_many(&["b"]).expect("deleted");
     put(&["c", "i", "j"]);
     put(&["k", "l", "m"]);
-    store.engine().expect("a writer").expect("a dimension").index_sealed(false);
+    store.engine().expect("a writer").index_sealed(false);
     store.close().expect("closed");
     disk.image()
 }

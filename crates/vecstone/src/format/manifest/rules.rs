@@ -56,11 +56,11 @@ impl Manifest {
         if self.number == 0 || self.number > MAX_SEQ {
             return bad(head::NUMBER, "the number of MANIFEST is out of range");
         }
-        if self.dim > MAX_DIM {
+        if self.dim == 0 || self.dim > MAX_DIM {
             return bad(head::DIM, "the dimension is out of range");
         }
-        if (self.dim == 0) != self.segments.is_empty() {
-            return bad(head::COUNT, "MANIFEST contradicts itself: a dimension and a segment come together");
+        if self.segments.is_empty() {
+            return bad(head::COUNT, "MANIFEST names no segment");
         }
         if self.segments.len() as u64 > MAX_SEGMENTS {
             return bad(head::COUNT, "MANIFEST names more segments than a store has");
@@ -69,7 +69,7 @@ impl Manifest {
             return bad(head::NEXT, "the number of the next segment is out of range");
         }
         let has_rows = |entry: &SegmentEntry| entry.sealed.as_ref().is_some_and(|sealed| sealed.rows > 0);
-        if (self.kind == 0 && self.segments.iter().any(has_rows)) || (self.kind != 0 && self.dim == 0) {
+        if self.kind == 0 && self.segments.iter().any(has_rows) {
             return bad(head::KIND, "the kind of the ids contradicts the rows");
         }
         let (mut numbers, last) = (HashSet::new(), self.segments.len().wrapping_sub(1));
