@@ -72,6 +72,12 @@ struct Moved {
     to: Vec<(u32, u32)>,
 }
 
+/// The live rows of a run, in new segments.
+struct Copies {
+    outputs: Vec<Output>,
+    moved: Vec<Moved>,
+}
+
 /// A new segment in the making.
 struct Output {
     pair: VectorStorage,
@@ -285,7 +291,7 @@ impl Engine {
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
         let copied = self.copy_live(&before, run.clone(), &mut made, &mut tell).map_err(Error::abandoned);
         self.maintenance.copying.store(0, Ordering::Relaxed);
-        let outcome = copied.and_then(|(outputs, moved)| {
+        let outcome = copied.and_then(|copies| {
             self.with_sync_permit(|permit, writer| {
                 if gone() {
                     return Err(Error::Cancelled);
@@ -293,7 +299,7 @@ impl Engine {
                 self.write_all(permit, writer)?;
                 self.sync_log_end(permit, writer)?;
                 self.hooks.here("swap");
-                self.swap(permit, writer, &before, run.clone(), outputs, &moved, made.clone())
+                self.swap(permit, writer, &before, run.clone(), copies, made.clone())
             })
         });
         let Ok(after) = outcome else {
@@ -324,7 +330,7 @@ impl Engine {
         run: Range<usize>,
         made: &mut Vec<PathBuf>,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
-    ) -> Result<(Vec<Output>, Vec<Moved>)> {
+    ) -> Result<Copies> {
         let parts = &view.segments[run.clone()];
         let inputs = parts.iter().map(|part| part.segment.number()).collect();
         // A segment that has more rows than one may have now is not cut up for that.
@@ -341,7 +347,7 @@ impl Engine {
             Ok(moved)
         });
         made.extend(copy.outputs.iter().flat_map(|output| output.pair.made()));
-        Ok((copy.outputs, ended?))
+        Ok(Copies { outputs: copy.outputs, moved: ended? })
     }
 
     /// Copies the live rows of a segment behind those that were copied before; returns where each went.
@@ -409,8 +415,7 @@ impl Engine {
         writer: &mut Writer,
         before: &View,
         run: Range<usize>,
-        outputs: Vec<Output>,
-        moved: &[Moved],
+        Copies { outputs, moved }: Copies,
         made: Vec<PathBuf>,
     ) -> Result<u64> {
         let mut view = View::clone(&self.published.load());
@@ -420,7 +425,7 @@ impl Engine {
         let mut masks: Vec<Mask> = outputs.iter().map(|_| Mask::default()).collect();
         for Moved { input, to } in moved {
             let now = &view.segments[start + input - run.start].mask;
-            for row in now.newly_dead(&before.segments[*input].mask) {
+            for row in now.newly_dead(&before.segments[input].mask) {
                 let (output, row) = to[row as usize];
                 if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
                     masks[output as usize].kill(row);

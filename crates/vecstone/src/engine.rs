@@ -7,7 +7,8 @@
 //! what is durable and who waits, `writer` the files that change, `maintenance` what the background is to do. The other
 //! modules are the paths through the parts, each calling only those before it: `guards` locks, and stops writing after an
 //! error; `commit` writes a group; `sync` announces what is durable; `confirm` and `replace` seal and clear; `flush` writes
-//! everything, into as many segments as it takes; then puts, `erase` and `documents`; `compact` and `close`.
+//! everything, into as many segments as it takes; then puts, `erase` and `documents`; `close` and `compact`. Locks are
+//! taken in the order that `docs/DESIGN.md` names.
 
 use crate::batch::{Batch, Op};
 use crate::buffer::{Buffer, Prepared};
@@ -23,8 +24,7 @@ use crate::pair::VectorStorage;
 use crate::planted::Hooks;
 #[cfg(test)]
 use crate::planted::{self, Bug};
-use crate::settings::Durability;
-use crate::settings::Settings;
+use crate::settings::{Durability, Settings};
 use crate::sync::{ArcSwap, AtomicU64, Instant, Mutex, MutexGuard};
 use crate::view::View;
 use std::path::PathBuf;
