@@ -256,8 +256,7 @@ pub enum Error {
     AttributesTooLarge {
         /// Bytes of their JSON text.
         found: u64,
-        /// The most that there is room for: [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), or less where a later
-        /// release keeps more in the same place.
+        /// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), or less where a later release keeps more beside them.
         max: u64,
     },
     /// A filter is not JSON, or asks for something that there is not.
@@ -552,11 +551,9 @@ impl fmt::Display for Error {
             Error::InvalidAttributes { why } => {
                 write!(f, "the attributes are not one JSON object: {why}; give the text of an object")
             }
-            Error::AttributesTooLarge { found, max } => write!(
-                f,
-                "the attributes have {found} bytes as JSON, and there is room for {max}; keep large values in documents \
-                 or in files of your own"
-            ),
+            Error::AttributesTooLarge { found, max } => {
+                write!(f, "the attributes have {found} bytes as JSON, there is room for {max}; keep less")
+            }
             Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")
