@@ -36,9 +36,12 @@ $(VENV)/.ready: python/requirements-test.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-test.txt
 	touch $@
 
-.PHONY: installed
-installed: $(VENV)/.ready # The package, built and installed there as a wheel.
-	rm -rf target/wheel && cd python && $(VENV)/bin/maturin build --release --locked --quiet --out ../target/wheel
+# The package, built as a wheel in target/wheel and installed there. Tests share what test-rust has compiled; speed is
+# measured of a release.
+.PHONY: installed installed-release
+installed installed-release: $(VENV)/.ready
+	rm -rf target/wheel && cd python && $(VENV)/bin/maturin build --profile $(if $(filter %-release,$@),release,test) \
+	  --locked --quiet --out ../target/wheel
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheel/*.whl
 
 test-python: installed ## The Python package: the API against a dict, processes, adapters.
@@ -110,10 +113,10 @@ bench: bench-rust bench-python ## Speed as a ratio to the machine's limit; exit 
 bench-rust: ## The same, of the library; FIGURES="put read" for some groups.
 	$(CARGO) bench --locked -p vecstone --bench limits -- $(FIGURES)
 
-bench-python: installed ## The same, of the Python package.
+bench-python: installed-release ## The same, of the Python package.
 	$(VENV)/bin/python bench/run.py --ours --results target/results.jsonl
 
-bench-peers: installed ## All stores, in the versions of bench/requirements.txt: table and plot.
+bench-peers: installed-release ## All stores, in the versions of bench/requirements.txt: table and plot.
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl

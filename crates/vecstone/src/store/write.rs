@@ -331,9 +331,7 @@ impl Future for Flush {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &self.engine {
-            Ok((engine, target)) => {
-                engine.poll(*target, context.waker()).map_or(Poll::Pending, Poll::Ready)
-            }
+            Ok((engine, target)) => engine.poll(*target, context.waker()).map_or(Poll::Pending, Poll::Ready),
             Err(error) => Poll::Ready(Err(error.clone())),
         }
     }
