@@ -233,7 +233,8 @@ impl Store {
         self.change(py, VectorStore::clear)
     }
 
-    /// Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {} removes them.
+    /// Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {}
+    /// removes them.
     ///
     /// They describe the store as a whole and stay through `clear`, `compact`, `backup` and repair. `attrs`: a dict of JSON
     /// values, as documents are, of at most 983,040 bytes as JSON text. TypeError: no dict, or a value that is no JSON.

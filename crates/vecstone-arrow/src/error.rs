@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// A column that was asked for is not there.
     MissingColumn {
-        /// What it is for, as in "the ids".
+        /// Its use, as in "the ids".
         role: &'static str,
         /// Its name.
         column: String,

@@ -37,7 +37,6 @@ pub(crate) const WIDE_CODE: &[(&str, usize)] = &[
 pub(crate) const WIDE_TEXT: &[(&str, usize)] = &[
     ("crates/vecstone/src/directory.rs", 1),
     ("crates/vecstone/src/format/format.md", 5),
-    ("crates/vecstone/src/reader.rs", 1),
     ("crates/vecstone/src/segment/stored.rs", 1),
     ("crates/vecstone/src/store.rs", 1),
     ("crates/vecstone/src/store/read.rs", 5),
@@ -46,13 +45,11 @@ pub(crate) const WIDE_TEXT: &[(&str, usize)] = &[
     ("docs/performance.md", 1),
     ("docs/python-migration.md", 3),
     ("docs/python.md", 3),
-    ("docs/testing.md", 6),
     ("python/src/store.rs", 3),
 ];
 
 /// Functions that are too long: file and name.
-pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] =
-    &[("crates/vecstone/src/engine.rs new", 71), ("crates/vecstone/src/error.rs fmt", 182)];
+pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] = &[("crates/vecstone/src/error.rs fmt", 188)];
 
 /// Files that are too long.
 pub(crate) const LONG_FILES: &[(&str, usize)] = &[("crates/vecstone/src/segment.rs", 617)];
@@ -60,29 +57,33 @@ pub(crate) const LONG_FILES: &[(&str, usize)] = &[("crates/vecstone/src/segment.
 /// Words in the place of a noun, in all comments, pages and messages: how often they stand there. Write who or what it is:
 /// the writer, a reader, another process.
 pub(crate) const AVOIDED: &[(&str, usize)] =
-    &[("whoever", 37), ("nobody", 116), ("somebody", 21), ("anybody", 9), ("what it is", 9)];
+    &[("whoever", 37), ("nobody", 102), ("somebody", 21), ("anybody", 9), ("what it is", 9)];
 
 /// The code whose names are kept to `RETIRED`.
 pub(crate) const CODE: &[&str] = &["crates/vecstone/src/", "python/src/"];
 
 /// Names that code had once, and what it says now.
-pub(crate) const RETIRED: &[(&str, &str)] =
-    &[("Turn", "Morsel"), ("Wanted", "SearchRequest"), ("Measure", "DistanceComputer")];
+pub(crate) const RETIRED: &[(&str, &str)] = &[
+    ("Turn", "Morsel"),
+    ("Wanted", "SearchRequest"),
+    ("Measure", "DistanceComputer"),
+    ("Goal", "DurabilityTarget"),
+    ("crowd", "waiting_for_space"),
+    ("setback", "background_error"),
+    ("setbacks", "CompactionFailures"),
+    ("Dimless", "nothing: a store has a dimension"),
+    ("Seen", "LogEvent"),
+    ("See", "Visitor"),
+    ("in_turn", "with_writer"),
+    ("is_over_with", "would_overflow"),
+    ("EVERYTHING", "an enum of how far to drain"),
+    ("SealFirst", "SegmentFull"),
+];
 
 /// Names that are to be retired. A line moves to `RETIRED` when the last use of the name is gone.
 #[rustfmt::skip]
 pub(crate) const NOT_YET: &[(&str, &str)] = &[
-    ("Mask", "DeletionVector"), ("Kill", "CrossSegmentDelete"), ("Tip", "LogPosition"), ("Sealed", "SegmentExtent"),
-    ("Goal", "DurabilityTarget"), ("crowd", "waiting_for_space"), ("expecting", "leader_waits"), ("settle", "finish_write"),
-    ("setback", "background_error"), ("setbacks", "CompactionFailures"), ("crew", "parallel"), ("AT_WORK", "ACTIVE"),
-    ("Taken", "ThreadPermit"), ("FEW", "PREFETCH_WIDTH"), ("Erased", "DeletedBatch"), ("LOOKS", "MAX_OPTIMISTIC_PASSES"),
-    ("Dimless", "nothing: a store has a dimension"), ("Named", "StoreFile"), ("How", "OpenMode"), ("Looked", "Lookup"),
-    ("Seen", "LogEvent"), ("See", "Visitor"), ("Look", "SegmentProbe"), ("noted", "durable_in_log"),
-    ("in_turn", "with_writer"), ("is_over_with", "would_overflow"), ("Bad", "DecodeError"), ("complain", "into_error"),
-    ("blame", "corruption_at"), ("HalfMade", "IncompleteCreate"), ("Full", "TooManyRows"), ("NotClean", "UncleanShutdown"),
-    ("lose_ids", "mark_index_damaged"), ("has_just_lost_ids", "take_damage_notice"), ("Passage", "ThreadTransition"),
-    ("PASSING", "TRANSITIONS"), ("Wishes", "EngineOptions"), ("Chosen", "PyFilter"), ("Gives", "IterItem"),
-    ("LEAST_WAIT", "MIN_LOCK_WAIT"), ("EVERYTHING", "an enum of how far to drain"), ("SealFirst", "SegmentFull"),
+    ("Mask", "DeletionVector"), ("Kill", "CrossSegmentDelete"), ("Tip", "LogPosition"), ("Sealed", "SegmentExtent"), ("expecting", "leader_waits"), ("settle", "finish_write"), ("crew", "parallel"), ("AT_WORK", "ACTIVE"), ("Taken", "ThreadPermit"), ("FEW", "PREFETCH_WIDTH"), ("Erased", "DeletedBatch"), ("LOOKS", "MAX_OPTIMISTIC_PASSES"), ("Named", "StoreFile"), ("How", "OpenMode"), ("Looked", "Lookup"), ("Look", "SegmentProbe"), ("noted", "durable_in_log"), ("Bad", "DecodeError"), ("complain", "into_error"), ("blame", "corruption_at"), ("HalfMade", "IncompleteCreate"), ("Full", "TooManyRows"), ("NotClean", "UncleanShutdown"), ("lose_ids", "mark_index_damaged"), ("has_just_lost_ids", "take_damage_notice"), ("Passage", "ThreadTransition"), ("PASSING", "TRANSITIONS"), ("Wishes", "EngineOptions"), ("Chosen", "PyFilter"), ("Gives", "IterItem"), ("LEAST_WAIT", "MIN_LOCK_WAIT"),
 ];
 
 /// The layers of the library, lowest first. An import goes to the same layer or to a lower one.
@@ -91,15 +92,15 @@ pub(crate) const LAYERS: Layers<'_> = &[
     ("types", &["config", "error", "id", "document", "settings"]),
     ("buffer", &["batch", "buffer"]),
     ("format", &["format"]),
-    ("pair", &["files", "rows", "window", "recover", "pair", "storage"]),
+    ("pair", &["files", "rows", "window", "log", "recover", "pair"]),
     ("segment", &["mask", "index", "ids", "in_log", "segment", "view"]),
     (
         "query",
         &["distance", "kernel", "bound", "filter", "search", "select", "scan", "many", "snapshot", "arrays"],
     ),
     ("open", &["unfinished", "directory", "lock", "open", "reader"]),
-    ("engine", &["engine", "confirm", "replace", "close", "compact", "threads", "dimless"]),
-    ("salvage", &["repair::log", "repair::part", "repair::source"]),
+    ("engine", &["engine", "confirm", "replace", "close", "compact", "threads"]),
+    ("salvage", &["salvage", "repair::source"]),
     ("maintenance", &["verify", "repair", "backup", "stats"]),
     ("store", &["store"]),
 ];
@@ -109,11 +110,6 @@ pub(crate) const UPWARD: &[(&str, &str)] = &[
     ("settings", "lock"),
     ("error", "recover"),
     ("format", "mask"),
-    ("files", "ids"),
-    ("rows", "ids"),
-    ("recover", "ids"),
-    ("pair", "ids"),
-    ("storage", "verify"),
     ("segment", "many"),
     ("repair", "store"),
 ];

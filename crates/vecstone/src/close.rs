@@ -3,12 +3,14 @@
 use crate::disk::{Dir, Open};
 use crate::engine::{Drain, Engine, Writer};
 use crate::error::{Error, Result};
+use crate::files::IdxMap;
 use crate::files::{Files, Named};
 use crate::format::manifest::Sealed;
-use crate::ids::{self, Content, Point, RowEntry};
-use crate::index::{HeapIndex, IdxMap};
+use crate::ids::{self, Content, Point};
+use crate::index::HeapIndex;
 use crate::mask::Mask;
 use crate::recover;
+use crate::rows::RowEntry;
 use crate::segment::Segment;
 use crate::sync::Instant;
 use crate::view::{SegmentView, View};

@@ -1,11 +1,11 @@
 //! The files of a segment, by their names: opened, read with checks, written, synced.
 
-use crate::config::MAX_LINE_BYTES;
+use crate::config::{MAX_ID_BYTES, MAX_LINE_BYTES};
 use crate::disk::{Dir, DiskFile, Mapping, Open, read_exact_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::format::header::Header;
-use crate::ids::Doc;
 use crate::planted::{self, Bug};
+use crate::rows::Doc;
 use crate::rows::NULL_LINE;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -172,6 +172,35 @@ impl Files {
     pub(crate) fn no_documents(&self, line: Doc) -> Error {
         let path = self.dat.path.with_extension("jsonl");
         Error::corrupt(&path, line.at, "the file that MANIFEST names is missing")
+    }
+}
+
+/// A mapped `.idx` and the end of what counts in it: what lies behind is never touched, for the file may end there.
+#[derive(Debug, Clone)]
+pub(crate) struct IdxMap {
+    pub(crate) map: Arc<Mapping>,
+    pub(crate) end: u64,
+}
+
+impl IdxMap {
+    /// A byte of what stands at `at`, to have it in the caches; 0 beyond the end.
+    pub(crate) fn peek(&self, at: u32) -> u8 {
+        let at = u64::from(at);
+        let there = if at < self.end { self.map.get(at..at + 1) } else { None };
+        there.and_then(<[u8]>::first).copied().unwrap_or(0)
+    }
+
+    /// The bytes of the id whose record starts at `at`, not looked into; empty beyond the end, and where it
+    /// is longer than any can be.
+    pub(crate) fn id_at(&self, at: u32) -> &[u8] {
+        let at = u64::from(at);
+        let get =
+            |range: std::ops::Range<u64>| if range.end <= self.end { self.map.get(range) } else { None };
+        let len = get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
+        if len as usize > MAX_ID_BYTES {
+            return &[];
+        }
+        get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::files::Named;
 use crate::format::record::{FRAME_BYTES, MAX_LOG_BYTES};
 use crate::format::{Chain, Fields, Identity};
 use crate::mask::Mask;
+use crate::rows::{Doc, RowEntry};
 use crate::window::Window;
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
 use std::fmt;
@@ -64,26 +65,6 @@ pub(crate) struct Point {
     pub(crate) docs_end: u64,
     /// The MANIFEST number that the kills belong to.
     pub(crate) manifest: u64,
-}
-
-/// What is known of one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct RowEntry {
-    /// Where its put starts in `.idx`.
-    pub(crate) idx_at: u32,
-    /// Its row CRC.
-    pub(crate) crc: u32,
-    /// The upper half of its id's hash: tells an id that rotted in `.idx` from another id.
-    pub(crate) hash: u32,
-    pub(crate) doc: Doc,
-}
-
-/// Position, length and line CRC of a row's line in `.jsonl`; length 0: it has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Doc {
-    pub(crate) at: u64,
-    pub(crate) len: u32,
-    pub(crate) crc: u32,
 }
 
 /// Everything that goes into a file.

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::files::IdxMap;
 use crate::format::header::Header;
 use crate::id::{IdHasher, IdKind};
 use crate::ids::{Damaged, Ids, Point};
-use crate::index::{HeapIndex, IdxMap};
+use crate::index::HeapIndex;
 use crate::mask::Mask;
 use crate::recover::{self, Tip};
 use std::ops::ControlFlow;

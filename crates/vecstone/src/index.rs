@@ -1,14 +1,13 @@
 //! Which row of an id is its newest: the in-memory table of an active segment. It copies no id.
 
-use crate::config::MAX_ID_BYTES;
 use crate::disk::Mapping;
+use crate::files::IdxMap;
 use crate::id::{IdHasher, half};
 use crate::recover::Deleted;
 use crate::rows::{Row, RowTable};
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 use std::hash::RandomState;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The rows of a segment from some row on, found by id.
@@ -24,34 +23,6 @@ pub(crate) struct HeapIndex {
     previous: HashMap<u32, u32, RandomState>,
     /// `.idx`, at least up to the last row's record.
     idx: IdxMap,
-}
-
-/// A mapped `.idx` and the end of what counts in it: what lies behind is never touched, for the file may end there.
-#[derive(Debug, Clone)]
-pub(crate) struct IdxMap {
-    pub(crate) map: Arc<Mapping>,
-    pub(crate) end: u64,
-}
-
-impl IdxMap {
-    /// A byte of what stands at `at`, to have it in the caches; 0 beyond the end.
-    pub(crate) fn peek(&self, at: u32) -> u8 {
-        let at = u64::from(at);
-        let there = if at < self.end { self.map.get(at..at + 1) } else { None };
-        there.and_then(<[u8]>::first).copied().unwrap_or(0)
-    }
-
-    /// The bytes of the id whose record starts at `at`, not looked into; empty beyond the end, and where it
-    /// is longer than any can be.
-    pub(crate) fn id_at(&self, at: u32) -> &[u8] {
-        let at = u64::from(at);
-        let get = |range: Range<u64>| if range.end <= self.end { self.map.get(range) } else { None };
-        let len = get(at..at + 4).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes);
-        if len as usize > MAX_ID_BYTES {
-            return &[];
-        }
-        get(at + 4..at + 4 + u64::from(len)).unwrap_or_default()
-    }
 }
 
 /// Parts of a table, each with the hashes that [`Table::part`] gives it.

@@ -10,7 +10,7 @@ use crate::format::header::Header;
 use crate::format::manifest::Sealed;
 use crate::format::record::{self, Commit, Control, FileRecord, Next, Record};
 use crate::id::IdKind;
-use crate::ids::Doc;
+use crate::rows::Doc;
 use crate::rows::NULL_LINE;
 use crate::window::Window;
 use rules::Verdict;

@@ -83,8 +83,8 @@ impl Reader {
         Ok((place.manifest.clone(), self.snapshot()))
     }
 
-    /// As [`with_manifest`](Self::with_manifest), with nothing in it that only `.ids` says: where the log says something else,
-    /// what is shown from here on is read from the log.
+    /// As [`with_manifest`](Self::with_manifest), with nothing in it that only `.ids` says: where the log says
+    /// something else, what is shown from here on is read from the log.
     pub(crate) fn confirmed(&self) -> Result<(Manifest, Snapshot)> {
         let shown = self.with_manifest()?;
         let active = self.published.load().segments.last().map(|part| part.segment.clone());
@@ -109,10 +109,11 @@ impl Reader {
         let now = directory::open(&self.disk, &self.path)?;
         let same_dir = directory::is_same(&now, &before.dir) || planted::is(Bug::ForgetDirectory);
         let (manifest, bytes) = directory::read_manifest_bytes(&now)?;
-        if same_dir && bytes == place.bytes {
-            if let Ok(Some(moved)) = self.read_on(&before, &mut place.log, manifest.number) {
-                return Ok(moved);
-            }
+        if same_dir
+            && bytes == place.bytes
+            && let Ok(Some(moved)) = self.read_on(&before, &mut place.log, manifest.number)
+        {
+            return Ok(moved);
         }
         let (new, view, _) = read_patiently(&self.disk, &self.path, Some(&before), true)?;
         let moved = !(new.shows_the_same_as(&place) && directory::is_same(&view.dir, &before.dir));
@@ -209,8 +210,9 @@ fn read_patiently(
                 Some(Error::corrupt(&directory::manifest_path(&dir), 0, what))
             }
             Ok(opened) => {
-                // Its writer may just have renamed this MANIFEST, by which the store was cleared or got other attributes: a power
-                // cut would take it back. Batches under its number are written only when it is durable.
+                // Its writer may just have renamed this MANIFEST, by which the store was cleared or got other
+                // attributes: a power cut would take it back. Batches under its number are written only when it is
+                // durable.
                 let is_new = opened.active.manifest != opened.manifest.number;
                 if writer && is_new && !planted::is(Bug::ShowRename) {
                     dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;

@@ -1,6 +1,24 @@
 //! What is kept in memory for each row of an active segment: 12 bytes, 24 where rows have documents.
 
-use crate::ids::{Doc, RowEntry};
+/// What is known of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct RowEntry {
+    /// Where its put starts in `.idx`.
+    pub(crate) idx_at: u32,
+    /// Its row CRC.
+    pub(crate) crc: u32,
+    /// The upper half of its id's hash: tells an id that rotted in `.idx` from another id.
+    pub(crate) hash: u32,
+    pub(crate) doc: Doc,
+}
+
+/// Position, length and line CRC of a row's line in `.jsonl`; length 0: it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Doc {
+    pub(crate) at: u64,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
+}
 
 /// One row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::format::Chain;
 use crate::format::record::{self, Control, Record};
 use crate::id::{IdHasher, half};
-use crate::ids::RowEntry;
 use crate::log::{Expected, LogEvent, LogReader, Policy, Step, Tip};
+use crate::rows::RowEntry;
 use crate::window::Window;
 use part::Part;
 use std::ops::Range;
@@ -163,8 +163,8 @@ impl Salvage<'_, '_> {
         Ok(guesses)
     }
 
-    /// The points behind a damaged COMMIT: by the chain that it says, and, if nothing before it is damaged, by the chain that
-    /// it has to have.
+    /// The points behind a damaged COMMIT: by the chain that it says, and, if nothing before it is damaged, by the
+    /// chain that it has to have.
     fn guesses(&mut self, said: Chain, commit_at: u64, len: usize, computed: bool) -> Result<Vec<Tip>> {
         let mut chains = vec![said];
         let start = self.log.tip().idx_end;

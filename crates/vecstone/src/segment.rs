@@ -2,41 +2,30 @@
 
 use crate::disk::{Dir, Mapping, Open};
 use crate::error::{Error, Result};
-use crate::files::{Files, Named, grow};
+use crate::files::{Files, IdxMap, Named, grow};
 use crate::format::header::Header;
 use crate::format::manifest::Sealed;
 use crate::format::record;
 use crate::id::{Id, IdHasher, IdKind, half};
-use crate::ids::{Damaged, Doc, Ids, Point, RowEntry};
+use crate::ids::{Damaged, Ids, Point};
 use crate::in_log;
-use crate::index::{HeapIndex, IdxMap, ROWS_AT_ONCE};
+use crate::index::{HeapIndex, ROWS_AT_ONCE};
 use crate::many::FEW;
 use crate::mask::Mask;
 use crate::planted::{self, Bug};
 use crate::recover::{self, Deleted, Recovered};
 use crate::rows::RowTable;
+use crate::rows::{Doc, RowEntry};
 use crate::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
+mod lookup;
 mod stored;
 
-/// What came of a look-up that waits for nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lookup<T> {
-    Found(T),
-    Absent,
-    /// It would have to wait for a lock or for the disk.
-    WouldBlock,
-}
-
-impl<T> From<Option<T>> for Lookup<T> {
-    fn from(found: Option<T>) -> Lookup<T> {
-        found.map_or(Lookup::Absent, Lookup::Found)
-    }
-}
+pub(crate) use lookup::Lookup;
 
 /// The rows of a pair. Those below `base.rows` never change and are found through `.ids`, or a table built from `.idx`
 /// if that is absent or damaged; those behind are in a table in memory that grows with the segment.

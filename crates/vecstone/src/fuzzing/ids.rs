@@ -4,7 +4,8 @@ use crate::disk::sim::{Image, SimDisk};
 use crate::disk::{Open, open_file};
 use crate::files::Named;
 use crate::format::Identity;
-use crate::ids::{Content, Damaged, Doc, Ids, Point, RowEntry, reseal};
+use crate::ids::{Content, Damaged, Ids, Point, reseal};
+use crate::rows::{Doc, RowEntry};
 use std::collections::HashMap;
 use std::path::Path;
 

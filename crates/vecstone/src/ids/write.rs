@@ -1,12 +1,13 @@
 //! Building the file.
 
 use super::{
-    BLOCK, BLOOM_BITS_PER_ID, Content, DOC_BYTES, Doc, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE,
-    PAYLOAD, Point, ROW_BYTES, RowEntry, SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
+    BLOCK, BLOOM_BITS_PER_ID, Content, DOC_BYTES, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE, PAYLOAD,
+    Point, ROW_BYTES, SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
 };
 use crate::config::MAX_ROWS;
 use crate::error::{Error, Result};
 use crate::files::{Named, zeros};
+use crate::rows::{Doc, RowEntry};
 use std::io;
 
 /// Pages are written this many at a time (1 MiB).

@@ -8,8 +8,8 @@ use crate::document::Document;
 use crate::error::{Error, Result, is_full};
 use crate::files::{Named, sync_at_once};
 use crate::format::header::Header;
-use crate::ids::Doc;
 use crate::planted::{self, Bug};
+use crate::rows::Doc;
 use crate::rows::{NULL_LINE, RowTable};
 use std::sync::Arc;
 

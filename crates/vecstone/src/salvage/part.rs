@@ -9,10 +9,11 @@ use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
 use crate::format::manifest::Sealed;
 use crate::format::record::{self, FILE_BYTES, FileRecord};
 use crate::id::{IdHasher, half};
-use crate::ids::{Doc, Ids};
+use crate::ids::Ids;
 use crate::mask::Mask;
 use crate::planted::{self, Bug};
 use crate::recover::{self, complain};
+use crate::rows::Doc;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
