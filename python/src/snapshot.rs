@@ -106,7 +106,7 @@ impl Snapshot {
 
     /// The attributes as JSON text, if there are any.
     fn _attrs(&self) -> Option<&str> {
-        self.snapshot.attributes()
+        self.snapshot.as_ref().and_then(vecstone::Snapshot::attributes)
     }
 
     /// The ids whose rows a filter matches (see `search`), in the order of writing.
