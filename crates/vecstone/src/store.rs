@@ -349,7 +349,7 @@ impl VectorStore {
     /// # Errors
     ///
     /// [`Error::InvalidAttributes`], [`Error::AttributesTooLarge`] above
-    /// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), [`Error::ReadOnly`]: nothing was changed. Else as
+    /// [`MAX_ATTRIBUTES_BYTES`], [`Error::ReadOnly`]: nothing was changed. Else as
     /// [`clear`](Self::clear).
     pub fn set_attributes(&self, attributes: Option<&str>) -> Result<()> {
         let attributes = attributes.map(str::trim);

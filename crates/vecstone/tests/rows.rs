@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use vecstone::{AsId, Document, Durability, Error, IdRef, Metric, OpenOptions, RowSource, VectorStore};
 
 const DIM: usize = 64;
+const DIM_OF_STORE: u32 = 64;
 
 /// Row n holds n everywhere; the `fault`th copy of any row is NaN.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ fn of_several_bad_rows_the_first_is_named() {
     for threads in [1, 2, 5] {
         let options = OpenOptions::new().buffer_bytes(1 << 20).threads(threads);
         let path = dir.path().join(format!("{threads}"));
-        let store = VectorStore::create_with(path, DIM as u32, Metric::L2, &options).unwrap();
+        let store = VectorStore::create_with(path, DIM_OF_STORE, Metric::L2, &options).unwrap();
         for bad in [&[99_999][..], &[99_998, 50_000], &[4096, 4095, 4097, 0], &[8191, 70_000, 12_288]] {
             for _ in 0..5 {
                 let stored = store.put_rows(&refs(&ids), &Infinite(bad), DIM, &[], None);
