@@ -40,7 +40,7 @@ $(VENV)/.ready: python/requirements-test.txt
 # measured of a release.
 .PHONY: installed installed-release
 installed installed-release: $(VENV)/.ready
-	rm -rf target/wheel && cd python && $(VENV)/bin/maturin build --profile $(if $(filter %-release,$@),release,test) \
+	rm -rf target/wheel && cd python && $(VENV)/bin/maturin build --profile $(if $(filter %-release,$@),release,dev) \
 	  --locked --quiet --out ../target/wheel
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheel/*.whl
 
