@@ -161,6 +161,10 @@ fn fill<T: Element>(
     found: &[Hits],
     of: impl Fn(&Neighbor) -> PyResult<T>,
 ) -> PyResult<()> {
+    // ndarray refuses the strides that numpy gives to lines of no cells.
+    if found.iter().all(|hits| hits.hits.is_empty()) {
+        return Ok(());
+    }
     let mut cells = array.cast::<PyArray2<T>>()?.readwrite();
     for (mut line, hits) in cells.as_array_mut().rows_mut().into_iter().zip(found) {
         for (cell, hit) in line.iter_mut().zip(&hits.hits) {

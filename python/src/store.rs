@@ -238,7 +238,8 @@ impl Store {
     ///
     /// They describe the store as a whole and stay through `clear`, `compact`, `backup` and repair. `attrs`: a dict of JSON
     /// values, as documents are, of at most 983,040 bytes as JSON text. TypeError: no dict, or a value that is no JSON.
-    /// ValueError: NaN, too long, two keys that become the same string. ReadOnlyError; else errors as of `flush`.
+    /// ValueError: NaN, too long, two keys that become the same string, or a store that its first vector is still to make
+    /// (give `open` a `dim`). ReadOnlyError; else errors as of `flush`.
     fn set_attrs(&self, py: Python<'_>, attrs: &Bound<'_, PyAny>) -> PyResult<()> {
         let text = reading::attrs_to_json(attrs)?;
         let set = || {

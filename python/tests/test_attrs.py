@@ -65,3 +65,15 @@ def test_what_is_no_object_is_refused(tmp_path: Path, attrs: Any, error: type[Ex
     for call in (lambda: store.attrs, lambda: store.set_attrs({})):
         with pytest.raises(ValueError, match="closed"):
             call()
+
+
+def test_a_store_that_is_still_to_be_made_has_none(tmp_path: Path) -> None:
+    with vecstone.open(tmp_path / "s") as store:
+        assert store.attrs == {}
+        store.set_attrs({})
+        with pytest.raises(ValueError, match="dim="):
+            store.set_attrs({"a": 1})
+        assert not (tmp_path / "s").exists()
+        with vecstone.open(tmp_path / "s", dim=2) as same:
+            store.set_attrs({"a": 1})
+            assert same.attrs == {"a": 1}

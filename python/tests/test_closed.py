@@ -61,6 +61,8 @@ CALLS: dict[str, Callable[[vecstone.Store, Path], Any]] = {
     "keys": lambda store, path: list(store.keys()),
     "items": lambda store, path: list(store.items()),
     "values": lambda store, path: list(store.values()),
+    "attrs": lambda store, path: store.attrs,
+    "set_attrs": lambda store, path: store.set_attrs({"a": 1}),
     "dim": lambda store, path: store.dim,
     "metric": lambda store, path: store.metric,
     "id_kind": lambda store, path: store.id_kind,

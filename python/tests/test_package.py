@@ -33,7 +33,7 @@ def test_types_that_are_exported() -> None:
 
 def test_the_path_is_a_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
-    with vecstone.open(path.name) as store:
+    with vecstone.open(path.name, dim=4) as store:
         assert store.path == path and (store.path / "MANIFEST").is_file()
 
 

@@ -133,11 +133,13 @@ TypeError: the filter is a collection of ids of another kind than the store's.""
         ...
 
     def set_attrs(self, attrs: Mapping[str, Any]) -> None:
-        """Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {} removes them.
+        """Puts a dict in the place of the store's attributes (`attrs`), durably, with everything written before; {}
+removes them.
 
 They describe the store as a whole and stay through `clear`, `compact`, `backup` and repair. `attrs`: a dict of JSON
 values, as documents are, of at most 983,040 bytes as JSON text. TypeError: no dict, or a value that is no JSON.
-ValueError: NaN, too long, two keys that become the same string. ReadOnlyError; else errors as of `flush`."""
+ValueError: NaN, too long, two keys that become the same string, or a store that its first vector is still to make
+(give `open` a `dim`). ReadOnlyError; else errors as of `flush`."""
         ...
 
     def flush(self) -> None:
