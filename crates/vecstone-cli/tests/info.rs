@@ -23,7 +23,7 @@ fn attributes_are_shown() {
     store.set_attributes(Some(&format!("{{\"a\":\"{}\"}}", "x".repeat(5000)))).unwrap();
     let long = info();
     let line = long.lines().find(|line| line.starts_with("attributes")).unwrap();
-    assert!(line.len() < 300 && line.contains("4.9 KiB in all, --json prints them"), "{line}");
+    assert!(line.len() < 300 && line.contains("5.0 kB in all, --json prints them"), "{line}");
     assert_eq!(json().json()["attributes"]["a"].as_str().unwrap().len(), 5000);
     store.set_attributes(None).unwrap();
     assert!(!info().contains("attributes"));

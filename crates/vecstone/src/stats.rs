@@ -120,7 +120,7 @@ pub struct Memory {
 const READER_HEAP: u64 = 3 << 10;
 /// The same for a handle that writes: between one that has written little and one that has written much, whose disk
 /// keeps a thread.
-const WRITER_HEAP: u64 = 5248;
+const WRITER_HEAP: u64 = 5888;
 /// Heap bytes of the threads in the background, and of what they are told through.
 const THREADS_HEAP: u64 = 2 << 10;
 /// Heap bytes of a segment: paths, files, locks.
