@@ -49,7 +49,7 @@ impl SegmentView {
     }
 }
 
-/// All segments at one moment, oldest first. The last one is active. None: a store without a dimension.
+/// All segments at one moment, oldest first. The last one is active.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// Of the store that it is of: a reader may show another one later.
