@@ -8,10 +8,9 @@ use crate::files::Named;
 use crate::format::Chain;
 use crate::format::header::Header;
 use crate::format::manifest::Sealed;
-use crate::format::record::{self, Commit, Control, FileRecord, Next, Record};
+use crate::format::record::{self, Commit, CommitArrays, Control, FileRecord, Next, Record};
 use crate::id::IdKind;
-use crate::rows::Doc;
-use crate::rows::NULL_LINE;
+use crate::rows::{Doc, NULL_LINE};
 use crate::window::Window;
 use rules::Verdict;
 pub(crate) use rules::{Batch, Expected, Short, Step};
@@ -95,7 +94,14 @@ pub(crate) enum Policy {
 /// What a log says, in the order of writing.
 pub(crate) enum LogEvent<'a> {
     /// A row whose record is at this byte of `.idx`, with its checksum and its line.
-    Put { id: &'a [u8], at: u64, row: u32, crc: u32, doc: Doc },
+    Put {
+        id: &'a [u8],
+        #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare it with what an opening keeps"))]
+        at: u64,
+        row: u32,
+        crc: u32,
+        doc: Doc,
+    },
     /// A delete, at this byte of `.idx`; not `sure` in a damaged batch.
     Delete { id: &'a [u8], at: u64, sure: bool },
     /// A row of another segment is dead.
@@ -117,6 +123,27 @@ pub(crate) enum LogEvent<'a> {
     Unlogged(Range<u64>),
     /// Bytes that the disk cannot read; told last.
     Unreadable(Range<u64>),
+}
+
+/// What a caller takes from the records of a batch while it is read, before it is known to hold.
+pub(crate) trait Records {
+    /// A batch begins, perhaps once more: what was taken of it counts no more.
+    fn begin(&mut self);
+
+    /// A put, whose row is the next one, at this byte of `.idx`.
+    fn put(&mut self, idx_at: u64, id: &[u8]);
+
+    /// A delete at this byte of `.idx`.
+    fn delete(&mut self, idx_at: u64, id: &[u8]);
+}
+
+/// Takes nothing.
+impl Records for () {
+    fn begin(&mut self) {}
+
+    fn put(&mut self, _: u64, _: &[u8]) {}
+
+    fn delete(&mut self, _: u64, _: &[u8]) {}
 }
 
 /// Reads a log from a point on.
@@ -146,13 +173,13 @@ impl<'a> LogReader<'a> {
         self.next.tip.idx_end < self.window.len
     }
 
-    /// Reads the batch or mark at the tip, and moves behind it if it holds.
-    pub(crate) fn read_next(&mut self) -> Result<Step> {
+    /// Reads the batch or mark at the tip, and moves behind it if it holds. `records` sees the records of a batch.
+    pub(crate) fn read_next(&mut self, records: &mut impl Records) -> Result<Step> {
         let (start, mut need) = (self.next.tip.idx_end, record::FRAME_BYTES);
         loop {
             let left = self.window.len - start;
             let bytes = self.window.at_least(start, need)?;
-            match self.next.judge(bytes) {
+            match self.next.judge(bytes, records) {
                 Verdict::Need(more) if (bytes.len() as u64) < left => need = more,
                 Verdict::Need(_) => return Ok(Step::Stop(None)),
                 Verdict::Unknown(what, found, supported) => {
@@ -176,6 +203,11 @@ impl<'a> LogReader<'a> {
         }))
     }
 
+    /// What the COMMIT of the batch that was read last says of its rows.
+    pub(crate) fn arrays(&self, batch: &Batch) -> CommitArrays<'_> {
+        batch.commit.arrays(self.window.held(batch.commit_at))
+    }
+
     /// Tells what the batch says that was read last.
     pub(crate) fn tell(
         &self,
@@ -183,8 +215,7 @@ impl<'a> LogReader<'a> {
         emit: &mut (impl FnMut(LogEvent<'_>) -> Result<()> + ?Sized),
     ) -> Result<()> {
         emit(LogEvent::Commit(batch.commit))?;
-        let (records, arrays) = (self.window.held(batch.idx_at), self.window.held(batch.commit_at));
-        let arrays = batch.commit.arrays(arrays);
+        let (records, arrays) = (self.window.held(batch.idx_at), self.arrays(batch));
         let (mut crcs, mut lines) = (arrays.row_crcs(), arrays.documents());
         let (mut start, mut row, mut line_at) = (0, batch.first_row, batch.lines_start);
         while let Next::Record(record, len) = record::next(&records[start..]) {

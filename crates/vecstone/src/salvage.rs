@@ -51,7 +51,7 @@ struct Salvage<'a, 'e> {
 impl Salvage<'_, '_> {
     /// Reads the mark or the batch at the end of what was read; false if it does not hold.
     fn step(&mut self) -> Result<bool> {
-        match self.log.read_next()? {
+        match self.log.read_next(&mut ())? {
             Step::Batch(batch) => self.log.tell(&batch, self.emit)?,
             Step::Mark { idx_at, .. } => {
                 if let Some(Control::Base(base)) = self.log.control_at(idx_at)? {

@@ -1,6 +1,6 @@
 //! Which batches hold.
 
-use super::Tip;
+use super::{Records, Tip};
 use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ROWS};
 use crate::format::header::Header;
 use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, Next, Record};
@@ -110,20 +110,21 @@ impl Expected {
     }
 
     /// Reads one batch or mark at the start of `bytes`.
-    pub(super) fn judge(&self, bytes: &[u8]) -> Verdict {
+    pub(super) fn judge(&self, bytes: &[u8], records: &mut impl Records) -> Verdict {
         let (mut at, mut count, mut rows) = (0, 0, self.tip.rows);
         let mut kinds = self.tip.kind.map_or(ALL_KINDS, bit);
+        records.begin();
         loop {
             let (record, len) = match record::next(&bytes[at..]) {
                 Next::Need(need) => return Verdict::Need(at.saturating_add(need)),
                 Next::Bad => return STOP,
                 Next::Record(record, len) => (record, len),
             };
-            let too_far = self.tip.idx_end + at as u64 > record::LAST_START;
-            if too_far || at as u64 > record::MAX_BATCH_LOG {
+            let idx_at = self.tip.idx_end + at as u64;
+            if idx_at > record::LAST_START || at as u64 > record::MAX_BATCH_LOG {
                 return STOP;
             }
-            let (id, next_rows) = match record {
+            let id = match record {
                 Record::Control { payload } => {
                     return match Control::decode(payload, &self.header.identity) {
                         Some(Control::Commit(commit, arrays)) if commit.records as usize == count => {
@@ -138,11 +139,18 @@ impl Expected {
                 }
                 _ if count == MAX_BATCH_RECORDS => return STOP,
                 Record::Put { offset, .. } if offset != self.header.row_start(rows) => return STOP,
-                Record::Put { id, .. } => (id, rows + 1),
-                Record::Delete { id } => (id, rows),
+                Record::Put { id, .. } => {
+                    records.put(idx_at, id);
+                    rows += 1;
+                    id
+                }
+                Record::Delete { id } => {
+                    records.delete(idx_at, id);
+                    id
+                }
             };
             kinds = narrow(kinds, id);
-            (rows, count, at) = (next_rows, count + 1, at + len);
+            (count, at) = (count + 1, at + len);
         }
     }
 

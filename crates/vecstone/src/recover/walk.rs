@@ -4,34 +4,40 @@ use super::{Deleted, Kill, Recovered, RecoveryReport, Tip, lines_hold, rows_hold
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::format::header::Header;
-use crate::format::record::{Commit, FLAG_DOCUMENTS};
 use crate::id::{IdHasher, half};
-use crate::log::{LogEvent, LogReader, Policy, Short, Step};
+use crate::log::{Batch, LogReader, Policy, Records, Short, Step};
 use crate::planted::{self, Bug};
 use crate::rows::{Row, RowTable};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-/// Keeps what a batch says of rows. Kills are kept of batches under one MANIFEST.
-fn keep(found: &mut Recovered, hasher: IdHasher, kills_of: u64, commit: &Commit, event: &LogEvent<'_>) {
-    let Recovered { rows, deletes, kills, .. } = found;
-    // No record that holds starts behind that.
-    let place = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
-    match *event {
-        LogEvent::Put { id, at, row, crc, doc } => {
-            rows.push(Row { idx_at: place(at), crc, hash: half(hasher.hash(id)) });
-            if commit.flags & FLAG_DOCUMENTS != 0 {
-                rows.push_line(row.into(), doc.at, doc.len, doc.crc);
-            }
-        }
-        LogEvent::Delete { id, at, .. } => {
-            deletes.push(Deleted { rows: rows.end(), idx_at: place(at), hash: hasher.hash(id) });
-        }
-        LogEvent::Kill { segment, row } if commit.manifest == kills_of => {
-            kills.push(Kill { seq: commit.seq, segment, row });
-        }
-        _ => {}
+/// The tables that a walk fills while it reads a batch, with their lengths before it.
+struct Tables<'a> {
+    rows: &'a mut RowTable,
+    deletes: &'a mut Vec<Deleted>,
+    before: (u64, usize),
+    hasher: IdHasher,
+}
+
+impl Records for Tables<'_> {
+    fn begin(&mut self) {
+        self.rows.truncate(self.before.0);
+        self.deletes.truncate(self.before.1);
     }
+
+    fn put(&mut self, idx_at: u64, id: &[u8]) {
+        self.rows.push(Row { idx_at: narrow(idx_at), crc: 0, hash: half(self.hasher.hash(id)) });
+    }
+
+    fn delete(&mut self, idx_at: u64, id: &[u8]) {
+        let rows = self.rows.end();
+        self.deletes.push(Deleted { rows, idx_at: narrow(idx_at), hash: self.hasher.hash(id) });
+    }
+}
+
+/// No record that holds starts behind four bytes.
+fn narrow(idx_at: u64) -> u32 {
+    u32::try_from(idx_at).unwrap_or(u32::MAX)
 }
 
 /// The state of a walk along the log.
@@ -86,15 +92,10 @@ impl<'a> Walk<'a> {
             if go_on(self.log.tip().idx_end).is_break() {
                 return Err(Error::Cancelled);
             }
-            match self.log.read_next()? {
-                Step::Batch(batch) => {
-                    let (found, hasher, kills_of) = (&mut self.found, self.hasher, self.kills_of);
-                    self.log.tell(&batch, &mut |event| {
-                        keep(found, hasher, kills_of, &batch.commit, &event);
-                        Ok(())
-                    })?;
-                    self.accept(&batch.commit);
-                }
+            let Recovered { rows, deletes, .. } = &mut self.found;
+            let before = (rows.end(), deletes.len());
+            match self.log.read_next(&mut Tables { rows, deletes, before, hasher: self.hasher })? {
+                Step::Batch(batch) => self.accept(&batch),
                 Step::Mark { proof, close, .. } => self.note(proof, close.unwrap_or(0), close),
                 Step::Stop(short) => (self.short, stopped) = (short, true),
             }
@@ -103,8 +104,21 @@ impl<'a> Walk<'a> {
         Ok(stopped.then_some(self.log.tip().idx_end))
     }
 
-    fn accept(&mut self, commit: &Commit) {
-        self.note(commit.durable_seq, commit.manifest, None);
+    /// Keeps what the COMMIT of a batch says of its rows, and of rows in other segments.
+    fn accept(&mut self, batch: &Batch) {
+        let (arrays, Recovered { rows, kills, .. }) = (self.log.arrays(batch), &mut self.found);
+        let numbers = || u64::from(batch.first_row)..;
+        for (row, crc) in numbers().zip(arrays.row_crcs()) {
+            rows.set_crc(row, crc);
+        }
+        for (row, (len, crc)) in numbers().zip(arrays.documents()) {
+            rows.push_line(row, batch.lines_start, len, crc);
+        }
+        if batch.commit.manifest == self.kills_of {
+            let seq = batch.commit.seq;
+            kills.extend(arrays.kills().map(|(segment, row)| Kill { seq, segment, row }));
+        }
+        self.note(batch.commit.durable_seq, batch.commit.manifest, None);
         self.settle(self.proof);
         self.unproven.push_back(self.log.tip().clone());
     }
