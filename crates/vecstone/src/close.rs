@@ -3,8 +3,7 @@
 use crate::disk::{Dir, Open};
 use crate::engine::{Drain, Engine, Writer};
 use crate::error::{Error, Result};
-use crate::files::IdxMap;
-use crate::files::{Files, Named};
+use crate::files::{Files, IdxMap, Named};
 use crate::format::manifest::Sealed;
 use crate::ids::{self, Content, Point};
 use crate::index::HeapIndex;

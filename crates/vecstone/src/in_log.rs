@@ -1,8 +1,7 @@
 //! What a log says up to the point of an `.ids`, and whether that says the same.
 
 use crate::error::{Error, Result};
-use crate::files::Files;
-use crate::files::IdxMap;
+use crate::files::{Files, IdxMap};
 use crate::format::header::Header;
 use crate::id::{IdHasher, IdKind};
 use crate::ids::{Damaged, Ids, Point};

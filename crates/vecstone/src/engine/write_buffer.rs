@@ -84,10 +84,10 @@ impl Workers {
 impl Accepting {
     /// Refuses to write where nothing can be written any more.
     pub(crate) fn check_open(&self) -> Result<()> {
-        match (&self.health, self.lifecycle) {
-            (Health::Failed(first), _) => Err(Error::Poisoned { first: first.clone() }),
-            (_, Lifecycle::Closing) => Err(Error::Closed),
-            (_, Lifecycle::Open) => Ok(()),
+        self.check_health()?;
+        match self.lifecycle {
+            Lifecycle::Closing => Err(Error::Closed),
+            Lifecycle::Open => Ok(()),
         }
     }
 

@@ -9,8 +9,7 @@ use crate::error::{Error, Result, is_full};
 use crate::files::{Named, sync_at_once};
 use crate::format::header::Header;
 use crate::planted::{self, Bug};
-use crate::rows::Doc;
-use crate::rows::{NULL_LINE, RowTable};
+use crate::rows::{Doc, NULL_LINE, RowTable};
 use std::sync::Arc;
 
 /// A document that a put keeps.
