@@ -256,5 +256,6 @@ fn of_forged_logs_opening_and_salvage_count_the_same_batches() {
     }
     println!("{counts:?}");
     let Counts { whole, damaged, unsupported, .. } = counts;
-    assert!(whole > 1000 && damaged > 300 && unsupported > 50, "{counts:?}");
+    let few = std::env::var_os("VECSTONE_CASES").is_some();
+    assert!(few || whole > 1000 && damaged > 300 && unsupported > 50, "{counts:?}");
 }
