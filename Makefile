@@ -7,7 +7,7 @@ VENV := $(CURDIR)/target/venv
 PEERS := $(CURDIR)/target/peers-venv
 EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
-MUTANTS ?= format log pair recover salvage engine replace compact reader ids backup repair
+MUTANTS ?= format pair segment open engine maintain
 SHARD ?= 0/1
 MSRV := $(shell sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
 TARGETS ?= x86_64-pc-windows-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin

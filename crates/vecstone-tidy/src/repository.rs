@@ -101,7 +101,9 @@ pub(crate) fn modules(sources: &[Source]) -> (Vec<Module<'_>>, Vec<&Source>) {
         let rust = files[path].rust();
         let folder = folder(path, module.is_empty());
         for (name, of_tests) in rust.children() {
-            for child in [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")] {
+            // What is for tests may stand in `tests/`, where `#[path]` says so.
+            for child in ["{}.rs", "{}/mod.rs", "tests/{}/mod.rs"].map(|child| child.replace("{}", &name)) {
+                let child = format!("{folder}/{child}");
                 if let Some((child, _)) = files.get_key_value(child.as_str()) {
                     let mut path = module.clone();
                     path.push(name.clone());

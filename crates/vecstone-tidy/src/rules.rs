@@ -25,8 +25,8 @@ pub(crate) const LIBRARY: &str = "crates/vecstone/src/";
 /// Files with lines of code that are too wide, and how many.
 pub(crate) const WIDE_CODE: &[(&str, usize)] = &[
     ("crates/vecstone-corpus/src/lib.rs", 1),
-    ("crates/vecstone/src/batch.rs", 1),
-    ("crates/vecstone/src/filter/tests.rs", 2),
+    ("crates/vecstone/src/buffer/batch.rs", 1),
+    ("crates/vecstone/src/query/filter/tests.rs", 2),
     ("crates/vecstone/src/tests/machine.rs", 1),
     ("crates/vecstone/src/tests/planted.rs", 2),
     ("crates/vecstone/tests/filter.rs", 1),
@@ -35,10 +35,9 @@ pub(crate) const WIDE_CODE: &[(&str, usize)] = &[
 
 /// Files with lines of text that are too wide, and how many.
 pub(crate) const WIDE_TEXT: &[(&str, usize)] = &[
-    ("crates/vecstone/src/directory.rs", 1),
+    ("crates/vecstone/src/open/directory.rs", 1),
     ("crates/vecstone/src/format/format.md", 5),
-    ("crates/vecstone/src/segment/stored.rs", 1),
-    ("crates/vecstone/src/store.rs", 1),
+    ("crates/vecstone/src/store/mod.rs", 1),
     ("crates/vecstone/src/store/read.rs", 5),
     ("crates/vecstone/src/store/write.rs", 1),
     ("docs/DESIGN.md", 6),
@@ -49,10 +48,10 @@ pub(crate) const WIDE_TEXT: &[(&str, usize)] = &[
 ];
 
 /// Functions that are too long: file and name.
-pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] = &[("crates/vecstone/src/error.rs fmt", 188)];
+pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] = &[("crates/vecstone/src/types/error.rs fmt", 188)];
 
 /// Files that are too long.
-pub(crate) const LONG_FILES: &[(&str, usize)] = &[("crates/vecstone/src/segment.rs", 617)];
+pub(crate) const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Words in the place of a noun, in all comments, pages and messages: how often they stand there. Write who or what it is:
 /// the writer, a reader, another process.
@@ -88,31 +87,21 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
 
 /// The layers of the library, lowest first. An import goes to the same layer or to a lower one.
 pub(crate) const LAYERS: Layers<'_> = &[
-    ("system", &["sync", "planted", "disk", "crew"]),
-    ("types", &["config", "error", "id", "document", "settings"]),
-    ("buffer", &["batch", "buffer"]),
+    ("sys", &["sys"]),
+    ("types", &["types"]),
     ("format", &["format"]),
-    ("pair", &["files", "rows", "window", "log", "recover", "pair"]),
-    ("segment", &["mask", "index", "ids", "in_log", "segment", "view"]),
-    (
-        "query",
-        &["distance", "kernel", "bound", "filter", "search", "select", "scan", "many", "snapshot", "arrays"],
-    ),
-    ("open", &["unfinished", "directory", "lock", "open", "reader"]),
-    ("engine", &["engine", "confirm", "replace", "close", "compact", "threads"]),
-    ("salvage", &["salvage", "repair::source"]),
-    ("maintenance", &["verify", "repair", "backup", "stats"]),
+    ("buffer", &["buffer"]),
+    ("pair", &["pair"]),
+    ("segment", &["segment"]),
+    ("query", &["query"]),
+    ("open", &["open"]),
+    ("engine", &["engine"]),
+    ("maintain", &["maintain"]),
     ("store", &["store"]),
 ];
 
 /// Imports that go upwards: from, to.
-pub(crate) const UPWARD: &[(&str, &str)] = &[
-    ("settings", "lock"),
-    ("error", "recover"),
-    ("format", "mask"),
-    ("segment", "many"),
-    ("repair", "store"),
-];
+pub(crate) const UPWARD: &[(&str, &str)] = &[];
 
 /// What has a name in a list of exceptions, where it begins and how much of it there is.
 pub(crate) struct Counted {

@@ -1,7 +1,7 @@
 //! Changes that lie side by side in memory.
 
 use super::{OP_BYTES, index, int, range, rows};
-use crate::document::Document;
+use crate::types::document::Document;
 use std::ops::Range;
 use std::sync::Arc;
 

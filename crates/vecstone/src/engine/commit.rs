@@ -1,13 +1,13 @@
 //! Groups of accepted changes become commits: which rows die is found out, everything is written, readers see it.
 
 use super::{Drain, Engine, Writer};
-use crate::batch::Batch;
-use crate::config::MAX_BATCH_RECORDS;
-use crate::error::Result;
-use crate::id::{IdHasher, IdKind};
+use crate::buffer::batch::Batch;
 use crate::pair::Effects;
-use crate::planted::{self, Bug};
-use crate::view::View;
+use crate::segment::version::View;
+use crate::sys::planted::{self, Bug};
+use crate::types::config::MAX_BATCH_RECORDS;
+use crate::types::error::Result;
+use crate::types::id::{IdHasher, IdKind};
 use std::sync::Arc;
 
 /// How much of the buffer one commit takes.

@@ -2,14 +2,14 @@
 
 use super::commit::Attempt;
 use super::{DurabilityTarget, Engine, Writer};
-use crate::batch::Batch;
-use crate::config::MAX_BATCH_BYTES;
-use crate::document::{Document, is_object, merge};
-use crate::error::{Error, Result};
-use crate::id::{AsId, IdRef};
-use crate::settings::Durability;
-use crate::sync::MutexGuard;
-use crate::view::{At, View};
+use crate::buffer::batch::Batch;
+use crate::segment::version::{At, View};
+use crate::sys::sync::MutexGuard;
+use crate::types::config::MAX_BATCH_BYTES;
+use crate::types::document::{Document, is_object, merge};
+use crate::types::error::{Error, Result};
+use crate::types::id::{AsId, IdRef};
+use crate::types::options::Durability;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 

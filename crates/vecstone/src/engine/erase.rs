@@ -7,16 +7,16 @@
 
 use super::commit::Attempt;
 use super::{DurabilityTarget, Engine, Writer};
-use crate::batch::{Batch, Op};
-use crate::config::MAX_BATCH_BYTES;
-use crate::crew;
-use crate::error::Result;
-use crate::filter::Filter;
-use crate::id::{AsId, Id, IdRef};
-use crate::planted::{self, Bug};
-use crate::select::select;
-use crate::settings::Durability;
-use crate::view::View;
+use crate::buffer::batch::{Batch, Op};
+use crate::query::filter::Filter;
+use crate::query::select::select;
+use crate::segment::version::View;
+use crate::sys::parallel;
+use crate::sys::planted::{self, Bug};
+use crate::types::config::MAX_BATCH_BYTES;
+use crate::types::error::Result;
+use crate::types::id::{AsId, Id, IdRef};
+use crate::types::options::Durability;
 use std::sync::Arc;
 
 /// Looks without the writer's lock, at most: each one looks at what was written during the one before.
@@ -85,7 +85,7 @@ impl Engine {
             state.check_writable()?;
             self.start_threads(&mut state);
         }
-        let limit = crew::limit(threads);
+        let limit = parallel::limit(threads);
         let (mut seen, mut known): (Option<Arc<View>>, Option<View>) = (None, None);
         for _ in 0..LOOKS {
             self.drain()?;

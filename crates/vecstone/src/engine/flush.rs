@@ -3,12 +3,12 @@
 use super::commit::Attempt;
 use super::group_commit::Reached;
 use super::{DurabilityTarget, Engine, Health, Lifecycle, SyncPermit, Writer};
-use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::buffer::batch::Batch;
 use crate::format::manifest::Manifest;
-use crate::id::IdKind;
-use crate::snapshot::Snapshot;
-use crate::sync::Instant;
+use crate::query::snapshot::Snapshot;
+use crate::sys::sync::Instant;
+use crate::types::error::{Error, Result};
+use crate::types::id::IdKind;
 use std::task::Waker;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //!
 //! This part knows nothing of files. The caller that leads runs the function that makes the group durable.
 
-use crate::error::{Error, Result};
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard, caught};
+use crate::sys::sync::{Condvar, Instant, Mutex, MutexGuard, caught};
+use crate::types::error::{Error, Result};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;

@@ -5,8 +5,8 @@
 
 use super::group_commit::wake;
 use super::{Engine, SyncPermit, Writer};
-use crate::error::{Error, Result};
-use crate::sync::caught;
+use crate::sys::sync::caught;
+use crate::types::error::{Error, Result};
 use std::any::Any;
 use std::sync::{Arc, PoisonError};
 

@@ -2,10 +2,10 @@
 //!
 //! This part changes no file. `compact.rs`, `close.rs` and `confirm.rs` do the work, `threads.rs` runs it.
 
-use crate::error::Error;
-use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
-use crate::view::{SegmentView, View};
+use crate::segment::version::{SegmentView, View};
+use crate::sys::sync::thread::{self, JoinHandle};
+use crate::sys::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::types::error::Error;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::PoisonError;

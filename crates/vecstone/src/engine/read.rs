@@ -3,12 +3,13 @@
 use super::Engine;
 use super::write_buffer::Overlay;
 use crate::buffer::{self, Buffer};
-use crate::error::Result;
-use crate::id::IdRef;
-use crate::many::{FEW, Missing};
-use crate::planted::{self, Bug};
+use crate::query::batch_get::Missing;
+use crate::query::snapshot::Snapshot;
 use crate::segment::Lookup;
-use crate::snapshot::Snapshot;
+use crate::segment::PREFETCH_WIDTH;
+use crate::sys::planted::{self, Bug};
+use crate::types::error::Result;
+use crate::types::id::IdRef;
 use std::sync::Arc;
 
 /// What the buffer says of an id.
@@ -61,7 +62,7 @@ impl Engine {
     /// The rows of a few ids, each as it is at some moment of this call.
     pub(crate) fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {
         let (dim, hasher) = (self.schema.dim as usize, self.schema.hasher());
-        let (mut hashes, mut left, mut missing) = ([0; FEW], [false; FEW], 0);
+        let (mut hashes, mut left, mut missing) = ([0; PREFETCH_WIDTH], [false; PREFETCH_WIDTH], 0);
         let too_early = planted::is(Bug::ViewBeforeBuffer).then(|| self.published.load());
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             hashes[n] = hasher.hash(id.as_bytes());
@@ -78,7 +79,7 @@ impl Engine {
         let view = too_early.unwrap_or_else(|| self.published.load());
         let left = ids.iter().enumerate().filter(|(n, _)| left[*n]);
         view.warm(left.clone().map(|(n, _)| hashes[n]));
-        let mut places = [None; FEW];
+        let mut places = [None; PREFETCH_WIDTH];
         for (n, id) in left {
             if view.kind == Some(id.kind()) {
                 places[n] = view.find(hashes[n], id.as_bytes())?;

@@ -1,15 +1,15 @@
 //! What a batch does to the rows that are there: decided in the order of writing, never when it was accepted.
 
 use super::Engine;
-use crate::batch::Batch;
 use crate::buffer::Change;
-use crate::config::MAX_BATCH_RECORDS;
-use crate::document::Document;
-use crate::error::{Error, Result};
+use crate::buffer::batch::Batch;
 use crate::pair::{Effects, Kept};
-use crate::planted::{self, Bug};
 use crate::segment::Segment;
-use crate::view::{At, View};
+use crate::segment::version::{At, View};
+use crate::sys::planted::{self, Bug};
+use crate::types::config::MAX_BATCH_RECORDS;
+use crate::types::document::Document;
+use crate::types::error::{Error, Result};
 use hashbrown::HashTable;
 
 /// How many ids are looked up side by side.

@@ -2,10 +2,10 @@
 
 use super::group_commit::wake;
 use super::{Accepting, DurabilityTarget, Engine, SyncPermit, Writer};
-use crate::error::{Error, Result};
-use crate::planted::{self, Bug};
-use crate::sync::Instant;
-use crate::view::View;
+use crate::segment::version::View;
+use crate::sys::planted::{self, Bug};
+use crate::sys::sync::Instant;
+use crate::types::error::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 

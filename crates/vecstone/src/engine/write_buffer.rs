@@ -3,11 +3,11 @@
 //! This part knows nothing of files, and no thread waits for the disk with its lock held.
 
 use crate::buffer::{self, Buffer};
-use crate::error::{Error, Result};
-use crate::id::{IdKind, IdRef};
-use crate::settings::Settings;
-use crate::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
-use crate::view::View;
+use crate::segment::version::View;
+use crate::sys::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::types::error::{Error, Result};
+use crate::types::id::{IdKind, IdRef};
+use crate::types::options::Settings;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 

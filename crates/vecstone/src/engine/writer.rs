@@ -1,10 +1,10 @@
 //! What changes files: the pair that is appended to, MANIFEST, and which dead rows are in lists.
 
 use crate::format::manifest::Manifest;
-use crate::mask::Mask;
 use crate::pair::VectorStorage;
 use crate::segment::Segment;
-use crate::view::View;
+use crate::segment::deletion_vector::Mask;
+use crate::segment::version::View;
 use std::collections::HashMap;
 use std::sync::Arc;
 

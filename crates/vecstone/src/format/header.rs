@@ -1,7 +1,7 @@
 //! The 256 bytes at the start of `.dat`.
 
 use super::{Fields, Identity, VERSION, crc32c};
-use crate::config::{ELEMENT_NEWEST, Element, MAX_DIM};
+use crate::types::config::{ELEMENT_NEWEST, Element, MAX_DIM};
 
 /// Bytes before the first row.
 pub(crate) const HEADER_BYTES: u64 = HEADER_LEN as u64;

@@ -2,8 +2,8 @@
 
 use super::header::Bad;
 use super::{Chain, Fields, VERSION, crc32c};
-use crate::config::{ELEMENT_NEWEST, Element, Metric, Schema};
-use crate::planted::{self, Bug};
+use crate::sys::planted::{self, Bug};
+use crate::types::config::{ELEMENT_NEWEST, Element, Metric, Schema};
 
 mod rules;
 mod sections;

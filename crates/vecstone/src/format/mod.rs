@@ -1,5 +1,6 @@
 #![doc = include_str!("format.md")]
 
+pub(crate) mod deletions;
 pub(crate) mod header;
 pub(crate) mod manifest;
 pub(crate) mod record;

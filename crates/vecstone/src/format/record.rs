@@ -4,7 +4,7 @@
 use super::chain_of;
 use super::header::{Bad, Header};
 use super::{Chain, Fields, Identity, MAX_SEQ, crc32c};
-use crate::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES};
+use crate::types::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES};
 pub(crate) use commit::{Arrays, Commit, CommitArrays, bytes_of_row, chain_said};
 
 mod commit;
@@ -418,7 +418,7 @@ pub(crate) fn fit_control(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Element;
+    use crate::types::config::Element;
 
     const ID: Identity = Identity { uuid: [1; 16], segment: 1, salt: [2; 16] };
 

@@ -2,18 +2,18 @@
 
 use super::VectorStorage;
 use super::lines::{self, Kept};
-use crate::batch::{Batch, Op, PIECE_BYTES, copy_in_pieces, lines_of, rows_in_piece, with_lines};
-use crate::config::MAX_ROWS;
-use crate::disk::Mapping;
-use crate::document::Document;
-use crate::error::{Error, Result};
-use crate::files::{IdxMap, Named};
+use crate::buffer::batch::{Batch, Op, PIECE_BYTES, copy_in_pieces, lines_of, rows_in_piece, with_lines};
 use crate::format::MAX_SEQ;
 use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS};
-use crate::id::{IdKind, half};
-use crate::planted::{self, Bug};
-use crate::recover::{Deleted, Tip};
-use crate::rows::{Row, RowTable};
+use crate::pair::files::{IdxMap, Named};
+use crate::pair::recover::{Deleted, Tip};
+use crate::pair::rows::{Row, RowTable};
+use crate::sys::disk::Mapping;
+use crate::sys::planted::{self, Bug};
+use crate::types::config::MAX_ROWS;
+use crate::types::document::Document;
+use crate::types::error::{Error, Result};
+use crate::types::id::{IdKind, half};
 use std::sync::Arc;
 
 /// What a batch does to rows that are there, and takes from them; found out in the order of writing.

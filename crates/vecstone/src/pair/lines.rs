@@ -1,15 +1,15 @@
 //! The lines of a batch: documents that it gives, and those that its puts keep, copied from where they lie.
 
 use super::VectorStorage;
-use crate::batch::{Batch, PIECE_BYTES};
-use crate::config::MAX_LINE_BYTES;
-use crate::disk::Open;
-use crate::document::Document;
-use crate::error::{Error, Result, is_full};
-use crate::files::{Named, sync_at_once};
+use crate::buffer::batch::{Batch, PIECE_BYTES};
 use crate::format::header::Header;
-use crate::planted::{self, Bug};
-use crate::rows::{Doc, NULL_LINE, RowTable};
+use crate::pair::files::{Named, sync_at_once};
+use crate::pair::rows::{Doc, NULL_LINE, RowTable};
+use crate::sys::disk::Open;
+use crate::sys::planted::{self, Bug};
+use crate::types::config::MAX_LINE_BYTES;
+use crate::types::document::Document;
+use crate::types::error::{Error, Result, is_full};
 use std::sync::Arc;
 
 /// A document that a put keeps.

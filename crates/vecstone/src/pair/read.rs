@@ -1,11 +1,11 @@
 //! What a pair that is used alone reads: rows, ids, documents, the log.
 
 use super::VectorStorage;
-use crate::error::{Error, Result};
 use crate::format::header::HEADER_BYTES;
 use crate::format::record::{self, Next, Record};
-use crate::id::Id;
-use crate::rows::Row;
+use crate::pair::rows::Row;
+use crate::types::error::{Error, Result};
+use crate::types::id::Id;
 
 /// One entry of the log, in the order of writing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,3 +14,6 @@ impl<T> From<Option<T>> for Lookup<T> {
         found.map_or(Lookup::Absent, Lookup::Found)
     }
 }
+
+/// How many ids are looked up before the first of their rows is copied: memory gets them side by side.
+pub(crate) const PREFETCH_WIDTH: usize = 32;

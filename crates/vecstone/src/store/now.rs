@@ -2,11 +2,11 @@
 //! an interpreter.
 
 use super::{Role, VectorStore};
-use crate::batch::{Batch, Op};
-use crate::error::Result;
-use crate::id::AsId;
+use crate::buffer::batch::{Batch, Op};
 use crate::segment::Lookup;
-use crate::view::check_len;
+use crate::segment::version::check_len;
+use crate::types::error::Result;
+use crate::types::id::AsId;
 
 impl VectorStore {
     /// As [`write`](Self::write) of one put or delete with [`Durability::Buffered`](crate::Durability::Buffered), if

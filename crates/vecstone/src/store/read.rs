@@ -2,21 +2,21 @@
 
 use super::{Role, VectorStore};
 use crate::buffer::{self, Chunk};
-use crate::config::Metric;
-use crate::crew;
-use crate::document::Document;
 use crate::engine::Buffered;
-use crate::error::Result;
-use crate::filter::Filter;
-use crate::id::{AsId, Id, IdKind, IdRef};
-use crate::many::{self, check_rows};
-use crate::recover::RecoveryReport;
-use crate::search::{Hits, SearchOptions};
-use crate::snapshot::{Iter, Snapshot};
-use crate::stats::{self, Stats};
-use crate::sync::ArcSwap;
-use crate::verify::{self, VerifyReport};
-use crate::view::{At, View, check_len};
+use crate::maintain::stats::{self, Stats};
+use crate::maintain::verify::{self, VerifyReport};
+use crate::query::batch_get::{self, check_rows};
+use crate::query::filter::Filter;
+use crate::query::search::{Hits, SearchOptions};
+use crate::query::snapshot::{Iter, Snapshot};
+use crate::segment::version::{At, View, check_len};
+use crate::sys::parallel;
+use crate::sys::sync::ArcSwap;
+use crate::types::config::Metric;
+use crate::types::document::Document;
+use crate::types::error::Result;
+use crate::types::id::{AsId, Id, IdKind, IdRef};
+use crate::types::recovery::RecoveryReport;
 use arc_swap::Guard;
 use std::path::Path;
 use std::sync::Arc;
@@ -176,8 +176,8 @@ impl VectorStore {
         }
         let dim = self.dim();
         let ids = &check_rows(ids, dim, out)?;
-        let limit = crew::limit(self.threads);
-        many::read(ids, dim, out, limit, |ids, out| engine.get_few(ids, out), missing)
+        let limit = parallel::limit(self.threads);
+        batch_get::read(ids, dim, out, limit, |ids, out| engine.get_few(ids, out), missing)
     }
 
     /// The JSON document of an id, checked; `None` if the id or its document is not there.

@@ -1,15 +1,15 @@
 //! What changes a store.
 
 use super::VectorStore;
-use crate::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
-use crate::config::check_dim;
-use crate::crew;
-use crate::document::{Document, one_line_each};
+use crate::buffer::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
 use crate::engine::{DurabilityTarget, Engine};
-use crate::error::{Error, Result};
-use crate::filter::Filter;
-use crate::id::{AsId, IdRef};
-use crate::settings::Durability;
+use crate::query::filter::Filter;
+use crate::sys::parallel;
+use crate::types::config::check_dim;
+use crate::types::document::{Document, one_line_each};
+use crate::types::error::{Error, Result};
+use crate::types::id::{AsId, IdRef};
+use crate::types::options::Durability;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -125,7 +125,7 @@ impl VectorStore {
         let source = Fenced::new(source);
         Batch::Copied { ids, source: &source, documents: &lines, dim }.check_content(dim, kind)?;
         batch::parts(ids, &lines, dim)?;
-        let checked = batch::check_source(&source, ids.len(), dim, crew::limit(0));
+        let checked = batch::check_source(&source, ids.len(), dim, parallel::limit(0));
         source.end(checked)
     }
 
@@ -155,7 +155,7 @@ impl VectorStore {
             return self
                 .write_batch(Batch::Rows { ids, vectors: &vectors, documents: &lines, dim }, durability);
         }
-        batch::check_source(source, ids.len(), dim, crew::limit(self.threads))?;
+        batch::check_source(source, ids.len(), dim, parallel::limit(self.threads))?;
         let durability = durability.unwrap_or(engine.settings.durability);
         for rows in batch::parts(ids, &lines, dim)? {
             let source = &batch::Behind { source, first: rows.start };

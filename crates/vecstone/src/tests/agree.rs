@@ -4,16 +4,17 @@
 use super::forged;
 use super::model::{DIR, Random};
 use super::repair::{Content, changed, file, names, plain, repaired, rich, without_ids};
-use crate::disk::Disk;
-use crate::disk::sim::{Image, SimDisk};
 use crate::format::manifest::Sealed;
-use crate::id::{IdHasher, half};
-use crate::log::LogEvent;
-use crate::recover::{self, Recovered, to_the_end};
-use crate::rows::RowEntry;
-use crate::salvage::part::{Part, look};
-use crate::salvage::scan;
-use crate::{Error, VectorStore, directory};
+use crate::maintain::salvage::part::{Part, look};
+use crate::maintain::salvage::scan;
+use crate::open::directory;
+use crate::pair::log::LogEvent;
+use crate::pair::recover::{self, Recovered, to_the_end};
+use crate::pair::rows::RowEntry;
+use crate::sys::disk::Disk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::types::id::{IdHasher, half};
+use crate::{Error, VectorStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

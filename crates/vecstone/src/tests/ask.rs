@@ -2,12 +2,12 @@
 //! all, or draws one.
 
 use super::model::{DIM, DIR, identity, look, options, root};
-use crate::batch::Op;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::SimDisk;
-use crate::error::{Error, Result};
-use crate::id::{AsId, Id, IdRef};
-use crate::settings::Durability;
+use crate::buffer::batch::Op;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::SimDisk;
+use crate::types::error::{Error, Result};
+use crate::types::id::{AsId, Id, IdRef};
+use crate::types::options::Durability;
 use crate::{Filter, Metric, OpenOptions, VectorStore};
 use std::cell::Cell;
 use std::collections::BTreeSet;

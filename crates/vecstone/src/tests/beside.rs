@@ -1,12 +1,12 @@
 //! A writer that acts between two steps of one call of a reader: before each of its calls of the disk, in each way.
 
 use super::model::{Content, DIM, DIR, Model, Run, content, look, options, root, row};
-use crate::disk::fault::FaultDisk;
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, Open, open_file, write_all_at};
-use crate::error::Result;
-use crate::filter::Filter;
 use crate::format::Identity;
+use crate::query::filter::Filter;
+use crate::sys::disk::fault::FaultDisk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Disk, Open, open_file, write_all_at};
+use crate::types::error::Result;
 use crate::{Metric, VectorStore};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -234,7 +234,7 @@ const ENTRIES: [Entry; 6] = [
         Ok(Shown::Nothing)
     }),
     ("verify of a path", |door, _| {
-        let report = crate::verify::verify_directory(door, Path::new(DIR))?;
+        let report = crate::maintain::verify::verify_directory(door, Path::new(DIR))?;
         assert!(report.is_ok(), "{:?}", report.damage);
         Ok(Shown::Nothing)
     }),

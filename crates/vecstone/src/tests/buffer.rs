@@ -1,8 +1,8 @@
 //! The write buffer against a plain list of all changes.
 
 use crate::buffer::{Buffer, Change, Chunk, Group, Memory, Op, Prepared, View};
-use crate::document::Document;
-use crate::id::IdHasher;
+use crate::types::document::Document;
+use crate::types::id::IdHasher;
 use std::collections::BTreeMap;
 use std::time::Instant;
 

@@ -3,11 +3,11 @@
 
 use super::ask::{self, DELETES};
 use super::model::{DIM, DIR, identity, root};
-use crate::disk::sim::{Image, SimDisk};
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::ids::reseal;
-use crate::settings::Limits;
+use crate::segment::ids::reseal;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::types::error::Error;
+use crate::types::options::Limits;
 use crate::{CompactReport, Metric, OpenOptions, VectorStore};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -3,11 +3,11 @@
 
 use super::hostile::{file, open};
 use super::model::{DIM, DIR, identity, options, root};
-use crate::disk::Disk;
-use crate::disk::sim::{Image, SimDisk};
 use crate::format::header::HEADER_LEN;
 use crate::format::record::{self, Control, Next, Record};
 use crate::fuzzing::fit_log;
+use crate::sys::disk::Disk;
+use crate::sys::disk::sim::{Image, SimDisk};
 use crate::{Document, Error, Metric, VectorStore};
 use std::path::Path;
 use std::sync::Arc;

@@ -4,11 +4,11 @@
 //! was durable: then the report says so and `strict` refuses. Never a panic, never wrong bytes, nothing written.
 
 use super::model::{Content, DIM, DIR, Model, Random, Run, content, identity, options, root};
-use crate::disk::fault::FaultDisk;
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, Open, OsDisk, open_file};
-use crate::error::{Error, Result};
-use crate::planted::{Bug, with};
+use crate::sys::disk::fault::FaultDisk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Disk, Open, OsDisk, open_file};
+use crate::sys::planted::{Bug, with};
+use crate::types::error::{Error, Result};
 use crate::{Metric, VectorStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Every crash state of small workloads: the store opens, and shows what was promised.
 
 use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
-use crate::disk::sim::{Crash, Image, SimDisk};
-use crate::error::Result;
+use crate::sys::disk::sim::{Crash, Image, SimDisk};
+use crate::types::error::Result;
 use crate::{Metric, VectorStore};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

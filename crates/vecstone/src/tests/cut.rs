@@ -4,10 +4,10 @@
 use super::hostile::{file, vector};
 use super::model::{DIM, DIR, identity, options, root};
 use super::repair::{changed, lists, names, repaired, without_ids};
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Disk, Open, open_file};
-use crate::error::{Error, Result};
-use crate::verify::verify_directory;
+use crate::maintain::verify::verify_directory;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Disk, Open, open_file};
+use crate::types::error::{Error, Result};
 use crate::{Filter, Id, Metric, OpenOptions, SearchOptions, VectorStore};
 use std::path::Path;
 use std::sync::Arc;

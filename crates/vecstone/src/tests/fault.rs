@@ -4,10 +4,10 @@
 use super::ask;
 use super::crash::{self, FIRST_ROWS, WORKLOADS, Workload, check_image};
 use super::model::{Model, Run, look, root};
-use crate::disk::Disk;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::{Lie, SimDisk};
-use crate::error::Error;
+use crate::sys::disk::Disk;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::{Lie, SimDisk};
+use crate::types::error::Error;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

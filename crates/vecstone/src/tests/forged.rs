@@ -4,11 +4,11 @@ mod forger;
 
 use super::hostile::{open, store, vector};
 use super::model::{DIM, DIR, identity, options, root};
-use crate::directory;
-use crate::disk::Disk;
-use crate::disk::sim::{Image, SimDisk};
 use crate::format::manifest::Manifest;
 use crate::format::record::{self, Next, Record};
+use crate::open::directory;
+use crate::sys::disk::Disk;
+use crate::sys::disk::sim::{Image, SimDisk};
 use crate::{Document, Durability, Error, Metric, OpenOptions, VectorStore};
 use forger::Forger;
 use std::collections::BTreeMap;
@@ -27,9 +27,9 @@ const MEMORY: u64 = 256 << 20;
 
 /// What may be forged: a closed store; one with documents, compacted; one whose writer was killed.
 fn stores() -> [Image; 3] {
-    crate::files::seed_random(1);
+    crate::pair::files::seed_random(1);
     let images = [store(&options()), with_documents(true), with_documents(false)];
-    crate::files::seed_random(0);
+    crate::pair::files::seed_random(0);
     images
 }
 

@@ -3,11 +3,11 @@
 use super::hostile::{file, manifest_of, vector};
 use super::model::{DIM, DIR, identity, options, root};
 use super::repair::names;
-use crate::disk::Disk;
-use crate::disk::fault::FaultDisk;
-use crate::disk::sim::{Image, SimDisk};
 use crate::engine::Engine;
 use crate::segment::Segment;
+use crate::sys::disk::Disk;
+use crate::sys::disk::fault::FaultDisk;
+use crate::sys::disk::sim::{Image, SimDisk};
 use crate::{Metric, OpenOptions, VectorStore};
 use std::path::Path;
 use std::sync::{Arc, Weak};

@@ -1,20 +1,20 @@
 //! Files whose checksums are right and whose numbers make no sense: refused by name, or harmless.
 
 use super::model::{DIM, DIR, identity, options, root};
-use crate::config::Element;
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Dir, Disk, Open, open_file};
-use crate::files::Named;
 use crate::format::header::Header;
 use crate::format::manifest::{MAX_NUMBER, Manifest};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ};
-use crate::id::IdHasher;
-use crate::ids::{Content, Ids};
-use crate::mask::Mask;
 use crate::pair::VectorStorage;
-use crate::planted::{Bug, with};
-use crate::rows::Doc;
+use crate::pair::files::Named;
+use crate::pair::rows::Doc;
+use crate::segment::deletion_vector::Mask;
+use crate::segment::ids::{Content, Ids};
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Dir, Disk, Open, open_file};
+use crate::sys::planted::{Bug, with};
+use crate::types::config::Element;
+use crate::types::id::IdHasher;
 use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
@@ -296,7 +296,7 @@ fn with_ids(dead: &[u32], kills: &[(u32, u32)]) -> Image {
     let content = Content { point, row: &row, live: live.to_vec(), dead: &dead, kills };
     dir.unlink(&path).expect("removed");
     let named = Named { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
-    crate::ids::write(&named, &content).expect("written");
+    crate::segment::ids::write(&named, &content).expect("written");
     disk.image()
 }
 

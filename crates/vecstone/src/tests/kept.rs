@@ -1,9 +1,9 @@
 //! Documents that puts keep: found in the order of writing, wherever the row that had them is by then.
 
 use super::model::{DIM, DIR, Run, identity, options, root};
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::SimDisk;
-use crate::planted::{Bug, with};
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::SimDisk;
+use crate::sys::planted::{Bug, with};
 use crate::{
     AsId, Document, Error, Filter, Metric, Op, OpenOptions, Result, SearchOptions, Snapshot, VectorStore,
 };

@@ -2,12 +2,12 @@
 
 use super::hostile::{LIVE, file, manifest_of, open, store, vector};
 use super::model::{DIR, options, root};
-use crate::disk::Disk;
-use crate::disk::sim::{Image, SimDisk};
 use crate::format::crc32c;
-use crate::planted::{Bug, with};
-use crate::repair::repair;
-use crate::verify::verify_directory;
+use crate::maintain::repair::repair;
+use crate::maintain::verify::verify_directory;
+use crate::sys::disk::Disk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::planted::{Bug, with};
 use crate::{Error, MAX_ATTRIBUTES_BYTES, VectorStore};
 use std::path::Path;
 use std::sync::Arc;
@@ -424,7 +424,7 @@ fn attributes_make_durable_what_was_accepted_before() {
 fn side_files_stay_as_long_as_their_segment() {
     let disk = SimDisk::new(&store(&options()));
     let make = |name: &str| {
-        let file = crate::disk::open_file(disk.clone(), &file(name), crate::disk::Open::CreateNew);
+        let file = crate::sys::disk::open_file(disk.clone(), &file(name), crate::sys::disk::Open::CreateNew);
         file.and_then(|file| file.write_at(b"later", 0)).expect("written");
     };
     let is_there = |name: &str| disk.image().files.contains_key(&file(name));

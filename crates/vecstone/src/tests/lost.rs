@@ -4,11 +4,11 @@ use super::model::{DIM, DIR, Random, identity, options, root};
 use super::repair::{
     Content, Made, changed, check, deleted_in_del_only, file, names, plain, repaired, rich, without,
 };
-use crate::disk::Disk;
-use crate::disk::sim::{Image, SimDisk};
-use crate::document::Document;
-use crate::planted::{Bug, with};
-use crate::verify::verify_directory;
+use crate::maintain::verify::verify_directory;
+use crate::sys::disk::Disk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::planted::{Bug, with};
+use crate::types::document::Document;
 use crate::{Id, Metric, OpenOptions, RepairReport, VectorStore, VerifyReport};
 use std::path::Path;
 use std::sync::Arc;

@@ -2,17 +2,18 @@
 
 use super::hostile::{file, manifest_of, open, vector};
 use super::model::{DIM, DIR, identity, options, root};
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Dir, Disk, Open};
-use crate::files::Named;
 use crate::format::Identity;
-use crate::id::IdHasher;
-use crate::ids::{Content, Ids};
-use crate::mask::Mask;
-use crate::planted::{Bug, with};
-use crate::rows::{Doc, RowEntry};
-use crate::verify::verify_directory;
-use crate::{Document, Id, Metric, VectorStore, repair};
+use crate::maintain::repair;
+use crate::maintain::verify::verify_directory;
+use crate::pair::files::Named;
+use crate::pair::rows::{Doc, RowEntry};
+use crate::segment::deletion_vector::Mask;
+use crate::segment::ids::{Content, Ids};
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Dir, Disk, Open};
+use crate::sys::planted::{Bug, with};
+use crate::types::id::IdHasher;
+use crate::{Document, Id, Metric, VectorStore};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn lie(image: &Image, segment: u64, change: fn(&mut Said)) -> Image {
     let hasher = IdHasher::new(&identity.uuid);
     let hashes = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|id| hasher.hash(id.as_bytes()));
     let row_of = |hash: u64| {
-        let is = |row: u32| Ok(rows[row as usize].hash == crate::id::half(hash));
+        let is = |row: u32| Ok(rows[row as usize].hash == crate::types::id::half(hash));
         Some((hash, honest.find(hash, is).expect("whole")?))
     };
     let live = hashes.into_iter().filter_map(row_of).collect();
@@ -81,7 +82,7 @@ fn lie(image: &Image, segment: u64, change: fn(&mut Said)) -> Image {
         Content { point: *honest.point(), row: &row, live: said.live, dead: &dead, kills: &said.kills };
     dir.unlink(&path).expect("removed");
     let named = Named { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
-    crate::ids::write(&named, &content).expect("written");
+    crate::segment::ids::write(&named, &content).expect("written");
     disk.image()
 }
 

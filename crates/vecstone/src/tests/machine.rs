@@ -3,12 +3,12 @@
 
 use super::ask::{self, DELETES};
 use super::model::{Content, DIM, DIR, Model, Random, Row, content, identity, options, root, row};
-use crate::disk::Disk;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::SimDisk;
-use crate::distance::reported;
-use crate::error::{Error, Result};
-use crate::settings::Durability;
+use crate::query::distance::reported;
+use crate::sys::disk::Disk;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::SimDisk;
+use crate::types::error::{Error, Result};
+use crate::types::options::Durability;
 use crate::{
     Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance,
 };
@@ -344,7 +344,7 @@ const QUERY: [f32; 4] = [1.0, 0.0, 2.0, 1.0];
 
 impl Machine {
     fn new((options, metric, fault, _): &Case) -> Outcome<Machine> {
-        crate::files::seed_random(1);
+        crate::pair::files::seed_random(1);
         let disk = SimDisk::new(&root());
         let door = Door::new(&disk, None);
         let (disk_seen, dir) = (door.disk(), Path::new(DIR));
@@ -716,7 +716,7 @@ impl Machine {
         self.open(fault)
     }
 
-    fn cut(&self, seed: u64) -> crate::disk::sim::Image {
+    fn cut(&self, seed: u64) -> crate::sys::disk::sim::Image {
         let crash = self.disk.crash();
         let mut random = Random(seed);
         let kind = random.below(4);

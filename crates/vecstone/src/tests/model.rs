@@ -1,10 +1,10 @@
 //! A store beside a plain map of what it should hold.
 
 use super::ask;
-use crate::disk::Disk;
-use crate::disk::sim::{Image, SimDisk};
-use crate::error::{Error, Result};
 use crate::format::Identity;
+use crate::sys::disk::Disk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::types::error::{Error, Result};
 use crate::{Document, Metric, OpenOptions, Snapshot, VectorStore};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -141,7 +141,7 @@ fn vector(id: &str, version: u8) -> Vec<f32> {
 impl Run {
     pub(super) fn new(disk: SimDisk) -> Run {
         // The same run writes the same bytes.
-        crate::files::seed_random(1);
+        crate::pair::files::seed_random(1);
         let door = Arc::new(disk.clone());
         Run { door, disk, model: Model::new(), store: None, options: options(), version: 0, deletes: 0 }
     }

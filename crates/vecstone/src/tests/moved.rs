@@ -2,11 +2,11 @@
 //! what stands at its path, and what was accepted is where the store is.
 
 use super::model::{DIM, DIR, identity, options, root};
-use crate::disk::fault::FaultDisk;
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Dir, Disk, Open, open_file};
-use crate::error::{Error, Result};
-use crate::planted::{Bug, with};
+use crate::sys::disk::fault::FaultDisk;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Dir, Disk, Open, open_file};
+use crate::sys::planted::{Bug, with};
+use crate::types::error::{Error, Result};
 use crate::{Durability, Metric, VectorStore};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -215,7 +215,7 @@ fn try_one((accident, happens, place): Accident, (call, run, _): Call) -> Result
 /// see it is where the store is now.
 fn try_within((accident, happens, place): Accident, (call, run, leaves): Call) -> Result<usize, String> {
     for at in 0.. {
-        crate::files::seed_random(1);
+        crate::pair::files::seed_random(1);
         let disk = SimDisk::new(&root());
         let faulty = FaultDisk::new(Arc::new(disk.clone()), None);
         let store = start_through(&disk, faulty.clone());
@@ -366,7 +366,7 @@ fn a_copy_in_its_place_is_a_move() {
     for (path, bytes) in below(&image, ASIDE) {
         let copy = Path::new(DIR).join(path.file_name().expect("a name"));
         let file = open_file(disk.clone(), &copy, Open::CreateNew).expect("made");
-        crate::disk::write_all_at(&*file, &bytes, 0).expect("written");
+        crate::sys::disk::write_all_at(&*file, &bytes, 0).expect("written");
     }
     let error = store.put_with("new", &ROW, Some(Durability::Sync)).expect_err("it is another one");
     assert!(matches!(error, Error::StoreMoved { .. }), "{error}");

@@ -1,11 +1,11 @@
 //! A pair alone: each call of the disk fails with each error; the handle shows whole batches, refuses what it cannot know,
 //! and after a power cut every committed batch is there.
 
-use crate::disk::Disk;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::{Image, SimDisk};
-use crate::error::{Error, Result};
+use crate::sys::disk::Disk;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::{Image, SimDisk};
 use crate::tests::model::root;
+use crate::types::error::{Error, Result};
 use crate::{Document, LogEntry, Op, VectorStorage};
 use std::path::Path;
 use std::sync::Arc;

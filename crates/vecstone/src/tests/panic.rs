@@ -5,14 +5,14 @@ use super::ask;
 use super::compact::{soon, until};
 use super::fault;
 use super::model::{DIM, DIR, Run, identity, look, options, root};
-use crate::batch::RowSource;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::SimDisk;
+use crate::buffer::batch::RowSource;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::id::AsId;
-use crate::settings::Durability::{Buffered, Sync};
-use crate::sync::caught;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::SimDisk;
+use crate::sys::sync::caught;
+use crate::types::error::{Error, Result};
+use crate::types::id::AsId;
+use crate::types::options::Durability::{Buffered, Sync};
 use crate::{Metric, OpenOptions, VectorStore};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +55,7 @@ const CALLS: [Place; 12] = [
     ("copy", compact),
     ("swap", compact),
     ("index", compact),
-    ("close", |store| crate::close::close(engine(store).as_ref())),
+    ("close", |store| crate::engine::close::close(engine(store).as_ref())),
 ];
 
 const THREADS: [Place; 3] = [
@@ -318,7 +318,7 @@ fn goes_on(store: &Arc<VectorStore>) {
         other.delete_many_with(&["later"], Some(Buffered))?;
         other.compact()?;
         other.clear()?;
-        crate::close::close(engine(&other).as_ref())
+        crate::engine::close::close(engine(&other).as_ref())
     })
     .expect("the store goes on");
 }
@@ -334,8 +334,8 @@ fn a_panic_of_a_thread_of_a_search_is_its_callers() {
     };
     for _ in 0..50 {
         *turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = 0;
-        let done = caught(|| crate::crew::together(2, 1 << 20, work));
+        let done = caught(|| crate::sys::parallel::together(2, 1 << 20, work));
         assert!(done.is_err(), "nobody was told");
     }
-    assert!(crate::crew::together(3, 1 << 20, || ()).len() > 1, "threads were not given back");
+    assert!(crate::sys::parallel::together(3, 1 << 20, || ()).len() > 1, "threads were not given back");
 }

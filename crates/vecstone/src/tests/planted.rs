@@ -2,7 +2,7 @@
 
 use super::crash::{CONTROL, Explorer, FEW, QUICK, SEGMENTS, WORKLOADS, Workload, workloads};
 use super::fault::fail_each_call;
-use crate::planted::{Bug, with};
+use crate::sys::planted::{Bug, with};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -2,18 +2,18 @@
 
 use super::beside::{everything, put_back};
 use super::model::{Content, DIR, look, options, root};
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::{Image, SimDisk};
-use crate::disk::{Dir, Disk, Open, open_file, write_all_at};
-use crate::error::{Error, Result};
 use crate::format::Identity;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::disk::{Dir, Disk, Open, open_file, write_all_at};
+use crate::types::error::{Error, Result};
 use crate::{Metric, VectorStore};
 use std::path::Path;
 use std::sync::Arc;
 
 /// What a disk holds after `act` on a new store.
 fn made(uuid: u8, dim: u32, metric: Metric, act: impl Fn(&VectorStore) -> Result<()>) -> Image {
-    crate::files::seed_random(uuid.into());
+    crate::pair::files::seed_random(uuid.into());
     let disk = SimDisk::new(&root());
     let identity = Identity { uuid: [uuid; 16], segment: 1, salt: [uuid; 16] };
     let store = VectorStore::create_on(
@@ -31,7 +31,7 @@ fn made(uuid: u8, dim: u32, metric: Metric, act: impl Fn(&VectorStore) -> Result
 
 /// What a disk holds after `act` on the store that it held before. The same acts give the same bytes.
 fn on(image: &Image, act: impl Fn(&VectorStore) -> Result<()>) -> Image {
-    crate::files::seed_random(77);
+    crate::pair::files::seed_random(77);
     let disk = SimDisk::new(image);
     let options = options().segment_records(3);
     let store = VectorStore::open_on(Arc::new(disk.clone()), Path::new(DIR), &options).expect("a store");

@@ -1,11 +1,11 @@
 //! Repair: what is damaged is left out and listed, all else is kept, and nothing old comes back unasked.
 
 use super::model::{DIM, DIR, Random, identity, options, root};
-use crate::disk::Disk;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::{Image, SimDisk};
-use crate::error::{Error, Result};
-use crate::repair::{RepairReport, repair};
+use crate::maintain::repair::{RepairReport, repair};
+use crate::sys::disk::Disk;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::types::error::{Error, Result};
 use crate::{AsId, Document, Id, Metric, OpenOptions, VectorStore};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

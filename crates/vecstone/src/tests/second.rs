@@ -6,10 +6,10 @@
 use super::hostile::{file, vector};
 use super::model::{DIM, DIR, identity, options, root};
 use super::repair::{changed, flipped, names, repaired};
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::{Image, SimDisk};
 use crate::format::record::{COMMIT_START, Commit, commit_at};
-use crate::ids::Ids;
+use crate::segment::ids::Ids;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::{Image, SimDisk};
 use crate::{Id, Metric, OpenOptions, VectorStore};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -191,8 +191,9 @@ fn with_deletes_at_the_end() -> (Image, u64) {
 /// The end of what `.ids` says of the log.
 fn point(image: &Image) -> u64 {
     let (disk, path) = (SimDisk::new(image), file("00000001.ids"));
-    let file = crate::disk::open_file(disk, &path, crate::disk::Open::Read).expect("there");
-    let ids = Ids::open(crate::files::Named { path, file }, &identity()).expect("readable").expect("whole");
+    let file = crate::sys::disk::open_file(disk, &path, crate::sys::disk::Open::Read).expect("there");
+    let ids =
+        Ids::open(crate::pair::files::Named { path, file }, &identity()).expect("readable").expect("whole");
     ids.point().idx_end
 }
 

@@ -4,13 +4,13 @@
 
 use super::ask::{self, DELETES, GETS};
 use super::model::{DIM, DIR, identity, look, options, root};
-use crate::close::close;
-use crate::disk::fault::{Fault, FaultDisk, Plan};
-use crate::disk::sim::{Image, Lie, SimDisk};
-use crate::error::{Error, Result};
-use crate::id::AsId;
-use crate::settings::Durability::{Buffered, Sync};
-use crate::snapshot::Snapshot;
+use crate::engine::close::close;
+use crate::query::snapshot::Snapshot;
+use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
+use crate::sys::disk::sim::{Image, Lie, SimDisk};
+use crate::types::error::{Error, Result};
+use crate::types::id::AsId;
+use crate::types::options::Durability::{Buffered, Sync};
 use crate::{Document, Metric, OpenOptions, VectorStore};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
@@ -57,7 +57,7 @@ fn background() -> OpenOptions {
 
 impl Shared {
     fn new(options: &OpenOptions) -> Shared {
-        crate::files::seed_random(1);
+        crate::pair::files::seed_random(1);
         let sim = SimDisk::new(&root());
         let faulty = FaultDisk::new(Arc::new(sim.clone()), None);
         let door = Arc::new(faulty.clone());

@@ -1,10 +1,10 @@
 //! Verify: each damage is named, with its file, its id and what it means, also behind other damage.
 
 use super::model::{DIM, DIR, identity, options, root};
-use crate::disk::Disk;
-use crate::disk::fault::FaultDisk;
-use crate::disk::sim::{Image, SimDisk};
-use crate::verify::verify_directory;
+use crate::maintain::verify::verify_directory;
+use crate::sys::disk::Disk;
+use crate::sys::disk::fault::FaultDisk;
+use crate::sys::disk::sim::{Image, SimDisk};
 use crate::{Damage, Document, Id, Metric, VectorStore, VerifyReport};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,12 +2,12 @@
 //! written.
 
 use super::{ENTRY_LEN, HEAD_LEN, MAX_NUMBER, MAX_SEGMENTS, Manifest, Sealed, SegmentEntry};
-use crate::config::{MAX_DIM, MAX_LINE_BYTES, MAX_ROWS};
 use crate::format::MAX_SEQ;
+use crate::format::deletions;
 use crate::format::header::{Bad, HEADER_BYTES};
 use crate::format::record::{COMMIT_BYTES, FILE_BYTES, LEAST_LOG_OF_ROW, MAX_LOG_BYTES};
-use crate::id::IdKind;
-use crate::mask::Mask;
+use crate::types::config::{MAX_DIM, MAX_LINE_BYTES, MAX_ROWS};
+use crate::types::id::IdKind;
 use std::collections::HashSet;
 
 /// Where the fields of the head stand.
@@ -122,7 +122,7 @@ impl Manifest {
         if del > self.number {
             return Err((entry::DEL, "a list of dead rows is newer than MANIFEST"));
         }
-        if del > 0 && !(Mask::LEAST_BYTES..=Mask::max_bytes(rows)).contains(&del_len) {
+        if del > 0 && !(deletions::MIN_BYTES..=deletions::max_bytes(rows)).contains(&del_len) {
             return Err((entry::DEL_LEN, "rows and length of a list of dead rows contradict each other"));
         }
         Ok(())

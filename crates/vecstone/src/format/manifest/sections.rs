@@ -1,8 +1,8 @@
 //! The tagged sections behind the entries of MANIFEST: the room that later releases have.
 
 use super::{Bad, SECTIONS_AT};
-use crate::document::check_object;
 use crate::format::Fields;
+use crate::types::document::check_object;
 use std::sync::Arc;
 
 /// The largest sections: all of them together, with their heads.

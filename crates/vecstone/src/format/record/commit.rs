@@ -4,9 +4,9 @@ use super::{
     COMMIT, COMMIT_BYTES, COMMIT_CHAIN_AT, COMMIT_CRC_AT, COMMIT_HEAD_LEN, COMMIT_START, CONTROL,
     FLAG_DOCUMENTS, push,
 };
-use crate::config::{MAX_LINE_BYTES, MAX_ROWS};
 use crate::format::header::{HEADER_BYTES, Header};
 use crate::format::{Chain, Fields, Identity, chain_of};
+use crate::types::config::{MAX_LINE_BYTES, MAX_ROWS};
 
 /// The fixed head of a COMMIT: everything but the arrays behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use super::super::hostile::{file, manifest_of};
 use super::super::model::Random;
-use crate::disk::sim::Image;
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{Manifest, Sealed};
 use crate::format::record::{self, Next, Record};
 use crate::format::{Chain, Identity, crc32c};
 use crate::fuzzing::{FIRST_CHAIN, Fitted, fit_log};
-use crate::mask::Mask;
+use crate::segment::deletion_vector::Mask;
+use crate::sys::disk::sim::Image;
 use std::path::PathBuf;
 
 /// Offset and width of the fields of a control record's payload, by its type: FILE, COMMIT, DURABLE, CLOSE, BASE.
@@ -439,7 +439,7 @@ impl Forger {
                 break;
             }
         }
-        crate::ids::reseal(identity, ids);
+        crate::segment::ids::reseal(identity, ids);
     }
 }
 

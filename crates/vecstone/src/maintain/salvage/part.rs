@@ -1,0 +1,221 @@
+//! One segment that may be damaged: its files as they are, and how much of them counts.
+
+use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
+use crate::format::manifest::Sealed;
+use crate::format::record::{self, FILE_BYTES, FileRecord};
+use crate::open::directory;
+use crate::pair::files::{Files, Named, with_suffix};
+use crate::pair::recover::{self, complain};
+use crate::pair::rows::Doc;
+use crate::segment::deletion_vector::Mask;
+use crate::segment::ids::Ids;
+use crate::sys::disk::{Dir, Open, is_no_file};
+use crate::sys::planted::{self, Bug};
+use crate::types::config::MAX_ROWS;
+use crate::types::error::{Error, Result};
+use crate::types::id::{IdHasher, half};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// One segment, or what is left of it.
+pub(crate) struct Part {
+    pub(crate) header: Header,
+    pub(crate) dat: Option<Named>,
+    pub(crate) dat_len: u64,
+    pub(crate) idx: Option<Named>,
+    /// As much of `.idx` as counts.
+    pub(crate) idx_len: u64,
+    pub(crate) jsonl: Option<Named>,
+    pub(crate) jsonl_len: u64,
+    pub(crate) ids: Option<Ids>,
+    /// What its FILE record says; if that is damaged, what it may have said.
+    pub(crate) starts: Vec<FileRecord>,
+    /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
+    pub(crate) last_seq: u64,
+    pub(crate) dead: Mask,
+    /// Its rows may have been deleted, or be older versions: what says so is lost.
+    pub(crate) doubtful: bool,
+    /// Rows that MANIFEST says it has, if it does not change any more.
+    pub(crate) sealed_rows: Option<u64>,
+    /// Bytes behind `idx_len` that recovery would drop.
+    pub(crate) cut: u64,
+    /// Its log is not all there, or does not end as it did when it was closed.
+    pub(crate) lost_log: bool,
+    /// Its place in the order of writing is known.
+    pub(crate) ordered: bool,
+    stem: PathBuf,
+}
+
+/// The files of a segment by its number, as far as they are there.
+pub(crate) struct Look {
+    pub(crate) stem: PathBuf,
+    pub(crate) dat: Option<Named>,
+    pub(crate) idx: Option<Named>,
+    pub(crate) in_dat: Option<Header>,
+    pub(crate) in_idx: Option<FileRecord>,
+}
+
+impl Part {
+    pub(crate) fn path(&self, suffix: &str) -> PathBuf {
+        // A bare pair may have a dot in its name.
+        with_suffix(&self.stem, &format!(".{suffix}"))
+    }
+
+    pub(crate) fn rows_in_dat(&self) -> u64 {
+        (self.dat_len.saturating_sub(HEADER_BYTES) / self.header.stride()).min(MAX_ROWS)
+    }
+
+    /// More rows than this one file or the other has no room for.
+    pub(crate) fn most_rows(&self) -> u64 {
+        self.rows_in_dat().max(self.idx_len / record::LEAST_PUT).min(MAX_ROWS)
+    }
+
+    pub(crate) fn of(dir: &Dir, look: Look, header: Header) -> Result<Part> {
+        let ids = open(dir, look.stem.with_extension("ids"))?;
+        let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
+        Part::with(dir, look, header, ids)
+    }
+
+    /// Whether `.ids` says something else of a row that an intact batch tells of.
+    pub(crate) fn contradicts(&self, hasher: IdHasher, id: &[u8], row: u32, crc: u32, doc: Doc) -> bool {
+        // A damaged page, and a row behind those of the file, contradict nothing.
+        let said = self.ids.as_ref().and_then(|ids| ids.row(row).ok());
+        said.is_some_and(|said| {
+            let line = |doc: Doc| (doc.len, doc.crc);
+            said.hash != half(hasher.hash(id)) || said.crc != crc || line(said.doc) != line(doc)
+        })
+    }
+
+    /// As `of`, with an `.ids` that is open, or none.
+    pub(crate) fn with(dir: &Dir, look: Look, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let jsonl = open(dir, look.stem.with_extension("jsonl"))?;
+        Part::with_files(look, jsonl, header, ids)
+    }
+
+    /// Of files that are open: each with their log up to an end of it.
+    pub(crate) fn up_to(end: &Sealed, files: &Files, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let look = Look {
+            stem: files.dat.path.with_extension(""),
+            dat: Some(files.dat.clone()),
+            idx: Some(files.idx.clone()),
+            in_dat: None,
+            in_idx: file_record(Some(&files.idx))?,
+        };
+        let mut part = Part::with_files(look, files.jsonl.clone(), header, ids)?;
+        part.end_at(end);
+        Ok(part)
+    }
+
+    /// Leaves out what is behind the end that MANIFEST or a view knows.
+    pub(crate) fn end_at(&mut self, end: &Sealed) {
+        self.idx_len = self.idx_len.min(end.idx_len);
+        self.last_seq = end.last_seq;
+    }
+
+    /// What a damaged FILE record may have said, too: that it goes on where another segment ends.
+    pub(crate) fn may_follow(&mut self, before: Option<&Sealed>) {
+        if let Some(before) = before.filter(|_| self.starts.len() > 1) {
+            let header = self.header;
+            self.starts.push(FileRecord { header, seq: before.last_seq, chain: before.chain });
+        }
+    }
+
+    /// All files, if those are there that every segment has.
+    pub(crate) fn files(&self) -> Option<Files> {
+        Some(Files { dat: self.dat.clone()?, idx: self.idx.clone()?, jsonl: self.jsonl.clone() })
+    }
+
+    fn with_files(look: Look, jsonl: Option<Named>, header: Header, ids: Option<Ids>) -> Result<Part> {
+        let Look { stem, dat, idx, in_idx, .. } = look;
+        let len = |file: &Option<Named>| file.as_ref().map_or(Ok(0), Named::len);
+        // .idx first: beside a writer the others are at least as long as it says.
+        let idx_len = len(&idx)?.min(record::MAX_LOG_BYTES);
+        let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
+        let intact = in_idx.filter(|file| file.header == header);
+        let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
+        let point = ids.as_ref().filter(|_| !planted::is(Bug::RepairWithoutPoint)).map(Ids::point);
+        let last_seq = point.map_or(0, |point| point.seq);
+        Ok(Part {
+            header,
+            dat,
+            dat_len,
+            idx,
+            idx_len,
+            jsonl,
+            jsonl_len,
+            ids,
+            starts,
+            last_seq,
+            dead: Mask::default(),
+            doubtful: false,
+            sealed_rows: None,
+            cut: 0,
+            lost_log: false,
+            ordered: true,
+            stem,
+        })
+    }
+
+    /// Leaves out what a crash cut short, where recovery finds that nothing durable is damaged.
+    pub(crate) fn cut_to_what_counts(&mut self) -> Result<()> {
+        let Some(files) = self.files() else { return Ok(()) };
+        match recover::recover(&files, None, 0) {
+            Ok(found) if found.header == self.header && found.tip.seq >= self.last_seq => {
+                self.idx_len = self.idx_len.min(found.tip.idx_end);
+                Ok(())
+            }
+            Err(error @ Error::Unsupported { .. }) => Err(error),
+            // Damaged: all of it is looked at.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a damaged FILE record may have said: what it says now, or that the segment continues no other. The first COMMIT
+/// tells which.
+fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
+    let mut starts = vec![FileRecord { header, seq: 0, chain: [0; 16] }];
+    let mut bytes = [0; FILE_BYTES];
+    if idx.is_some_and(|idx| idx.read(&mut bytes, 0).is_ok()) {
+        starts.push(FileRecord::unchecked(&bytes, header));
+    }
+    starts
+}
+
+/// Opens a file to read; `None` if it is not there, or something else is.
+pub(crate) fn open(dir: &Dir, path: PathBuf) -> Result<Option<Named>> {
+    match dir.open_file(&path, Open::Read) {
+        Ok(file) => Ok(Some(Named { path, file })),
+        Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => Ok(None),
+        Err(e) => Err(Error::io(&path, "open", e)),
+    }
+}
+
+/// Opens the files of a segment and reads what they say they are.
+pub(crate) fn look(dir: &Dir, number: u64) -> Result<Look> {
+    let stem = directory::pair_path(dir, number);
+    let (dat, idx) = (open(dir, stem.with_extension("dat"))?, open(dir, stem.with_extension("idx"))?);
+    let mut bytes = [0; HEADER_LEN];
+    let there = dat.as_ref().is_some_and(|file| file.read(&mut bytes, 0).is_ok());
+    let in_dat = if there { known(&stem.with_extension("dat"), Header::decode(&bytes))? } else { None };
+    let in_idx = file_record(idx.as_ref())?;
+    Ok(Look { stem, dat, idx, in_dat, in_idx })
+}
+
+/// The FILE record of a log, if it is intact.
+fn file_record(idx: Option<&Named>) -> Result<Option<FileRecord>> {
+    let mut bytes = [0; FILE_BYTES];
+    match idx {
+        Some(idx) if idx.read(&mut bytes, 0).is_ok() => known(&idx.path, FileRecord::decode(&bytes)),
+        _ => Ok(None),
+    }
+}
+
+/// What was decoded, if it is intact; what needs a newer release is an error.
+fn known<T>(path: &Path, decoded: Result<T, Bad>) -> Result<Option<T>> {
+    match decoded {
+        Ok(decoded) => Ok(Some(decoded)),
+        Err(bad @ Bad::Unsupported(..)) => Err(complain(path, bad)),
+        Err(_) => Ok(None),
+    }
+}

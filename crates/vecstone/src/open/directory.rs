@@ -1,0 +1,378 @@
+//! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
+
+use crate::format::header::{Bad, HEADER_BYTES};
+use crate::format::manifest::{self, Manifest};
+use crate::format::record::FILE_BYTES;
+use crate::open::lock::{LOCK, Lock};
+use crate::open::unfinished;
+use crate::pair::files::{Files, Named};
+use crate::pair::recover::complain;
+use crate::sys::disk::{Dir, Disk, Open, is_no_file, write_all_at};
+use crate::sys::planted::{self, Bug};
+use crate::types::error::{Error, Result, is_full};
+use crate::types::options::LOCK_WAIT;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) const MANIFEST: &str = "MANIFEST";
+pub(crate) const MANIFEST_NEW: &str = "MANIFEST.new";
+pub(crate) const UNFINISHED: &str = "UNFINISHED";
+
+/// The path of a segment's pair, without `.dat` and `.idx`.
+pub(crate) fn pair_path(dir: &Dir, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:08}"))
+}
+
+/// The path of the list of a segment's dead rows that came with that MANIFEST.
+pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
+    dir.join(format!("{segment:08}.{manifest}.del"))
+}
+
+/// How many numbers are looked at for one that nothing is in the way of.
+const MOST_TRIES: usize = 64;
+
+/// The first of these segment numbers whose names are all free: a directory, say, may have one of them.
+pub(crate) fn free_number(dir: &Dir, mut next: impl FnMut() -> Result<u64>) -> Result<u64> {
+    let is_free =
+        |path: &Path| dir.open_file(path, Open::Read).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    let mut number = next()?;
+    for _ in 1..MOST_TRIES {
+        let path = pair_path(dir, number);
+        if ["dat", "idx", "jsonl", "ids"].iter().all(|suffix| is_free(&path.with_extension(suffix))) {
+            break;
+        }
+        number = next()?;
+    }
+    Ok(number)
+}
+
+/// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
+pub(crate) fn segment_file(name: &str) -> Option<(u64, &str)> {
+    let (stem, suffix) = name.split_once('.')?;
+    let number: u64 = stem.parse().ok()?;
+    let ours = match suffix.split_once('.') {
+        None => matches!(suffix, "dat" | "idx" | "jsonl" | "ids"),
+        Some((manifest, "del")) => manifest.parse::<u64>().is_ok_and(|number| number.to_string() == manifest),
+        Some(("ids", "new")) => true,
+        Some((kind, "side" | "side.new")) => is_side_kind(kind),
+        _ => false,
+    };
+    // As it is written here, and not otherwise: what has another name is not ours to remove.
+    (ours && format!("{number:08}") == stem).then_some((number, suffix))
+}
+
+/// Whether this names a kind of rebuildable files, of this release or a later one.
+fn is_side_kind(kind: &str) -> bool {
+    !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// What kind of a store's files has this name: its last suffix, or "" of a file of the whole store; `None` if it is not
+/// ours.
+pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
+    let name = name.to_str()?;
+    if [MANIFEST, MANIFEST_NEW, LOCK, UNFINISHED].contains(&name) {
+        return Some("");
+    }
+    let (_, suffix) = segment_file(name)?;
+    Some(suffix.rsplit('.').next().unwrap_or(suffix))
+}
+
+/// Files of a store's names that MANIFEST does not name: what an interrupted replacement left, or could not remove.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if one of them is a log that knows a newer MANIFEST: then MANIFEST is an old copy, and what it does
+/// not name is not for us to remove.
+pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+    let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
+    let mut found = Vec::new();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let keep = match segment_file(name) {
+            None => name != MANIFEST_NEW,
+            Some((number, suffix)) => {
+                let listed = manifest.segments.iter().find(|segment| segment.number == number);
+                listed.is_some_and(|segment| match suffix.split_once('.') {
+                    None | Some((_, "side")) => true,
+                    Some((digits, _)) => {
+                        segment.sealed.as_ref().is_some_and(|sealed| digits.parse() == Ok(sealed.del.0))
+                    }
+                })
+            }
+        };
+        let path = dir.join(name);
+        // A directory, say, was not made by us.
+        if !keep && !dir.open_file(&path, Open::Read).is_err_and(|e| is_no_file(&e)) {
+            found.push(path);
+        }
+    }
+    for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
+        let Some((uuid, newest)) = newest_manifest(dir, path) else { continue };
+        if uuid != manifest.uuid {
+            return Err(Error::corrupt(&manifest_path(dir), 0, FOREIGN));
+        }
+        if newest > manifest.number {
+            let what = "this log knows a newer MANIFEST: MANIFEST is an old copy";
+            return Err(Error::corrupt(path, 0, what));
+        }
+    }
+    Ok(found)
+}
+
+/// Rebuildable files of segments that MANIFEST does not name. None where the directory cannot be listed: the next opening
+/// removes them.
+pub(crate) fn obsolete_side_files(dir: &Dir, manifest: &Manifest) -> Vec<PathBuf> {
+    let is_named = |number: u64| manifest.segments.iter().any(|segment| segment.number == number);
+    let is_obsolete = |name: &&str| {
+        segment_file(name).is_some_and(|(number, suffix)| suffix.ends_with(".side") && !is_named(number))
+    };
+    let names = dir.list().unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()).filter(is_obsolete).map(|name| dir.join(name)).collect()
+}
+
+/// What it means that no segment has MANIFEST's uuid.
+pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
+
+/// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a store. A log
+/// in which something durable is damaged was: its number is not known, and taken for the largest. (A file of it that is
+/// gone is no damage: removing was interrupted.)
+fn newest_manifest(dir: &Dir, idx: &Path) -> Option<([u8; 16], u64)> {
+    let files = Files::open(dir, &idx.with_extension(""), false).ok()?;
+    let lens = (files.dat.len().ok()?, files.idx.len().ok()?);
+    let (header, _) = crate::pair::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
+    let newest = match crate::pair::recover::recover(&files, None, 0) {
+        Ok(found) => found.manifest,
+        Err(Error::Corrupt { path, .. }) if path == idx => u64::MAX,
+        Err(_) => return None,
+    };
+    Some((header.identity.uuid, newest))
+}
+
+/// Reads MANIFEST; tells a store from a half-made one and from anything else.
+pub(crate) fn read_manifest(dir: &Dir) -> Result<Manifest> {
+    Ok(read_manifest_bytes(dir)?.0)
+}
+
+/// As [`read_manifest`], for a call that writes to the store.
+pub(crate) fn read_manifest_to_write(dir: &Dir) -> Result<Manifest> {
+    let manifest = read_manifest(dir)?;
+    check_writable(dir, &manifest)?;
+    Ok(manifest)
+}
+
+/// Refuses to write to a store, or to make a copy of it, where only a later release may.
+pub(crate) fn check_writable(dir: &Dir, manifest: &Manifest) -> Result<()> {
+    manifest.check_writable().map_err(|bad| complain(&manifest_path(dir), bad))
+}
+
+/// Whether a path names another directory by now than this one, or one with another MANIFEST than that of these bytes.
+/// Its number alone would not tell: a rebuilt store counts anew, and a restored one goes back.
+pub(crate) fn is_replaced(disk: &Arc<dyn Disk>, path: &Path, dir: &Dir, bytes: &[u8]) -> bool {
+    let same = || -> Result<bool> {
+        let now = open(disk, path)?;
+        Ok(is_same(&now, dir) && read_manifest_bytes(&now)?.1 == bytes)
+    };
+    !same().unwrap_or(false)
+}
+
+/// Whether two open directories are one.
+pub(crate) fn is_same(one: &Dir, other: &Dir) -> bool {
+    one.identity() == other.identity()
+}
+
+/// As [`read_manifest`], with the bytes that it was read from.
+pub(crate) fn read_manifest_bytes(dir: &Dir) -> Result<(Manifest, Vec<u8>)> {
+    let path = dir.join(MANIFEST);
+    let file = match dir.open_file(&path, Open::Read) {
+        Ok(file) => Named { path, file },
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(why_no_manifest(dir)),
+        Err(e) => return Err(Error::io(&path, "open", e)),
+    };
+    let bytes = file.read_all(manifest::MAX_BYTES)?;
+    let manifest = Manifest::decode(&bytes).map_err(|bad| match bad {
+        // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
+        Bad::NotOurs(what) if holds_a_pair(dir) => Error::corrupt(&file.path, 0, what),
+        bad => complain(&file.path, bad),
+    })?;
+    Ok((manifest, bytes))
+}
+
+fn holds_a_pair(dir: &Dir) -> bool {
+    let names = dir.list().unwrap_or_default();
+    names.iter().filter_map(|name| name.to_str()).any(|name| is_ours(name, ".dat") || is_ours(name, ".idx"))
+}
+
+fn why_no_manifest(dir: &Dir) -> Error {
+    let path = dir.path().to_owned();
+    match dir.list() {
+        Err(e) if e.kind() == ErrorKind::NotFound => Error::NotFound { path },
+        Err(e) => Error::io(dir.path(), "list", e),
+        Ok(names) if names.is_empty() => Error::NotFound { path },
+        Ok(_) => match leftovers(dir) {
+            Ok(_) => Error::HalfMade { path },
+            Err(error) => error,
+        },
+    }
+}
+
+/// The files that an interrupted creation left, if nothing else is there: LOCK, MANIFEST.new, and pairs that are
+/// too short to hold a batch. Anything else is not ours to start over.
+pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
+    unfinished::check(dir)?;
+    let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
+    if names.iter().any(|name| name == MANIFEST) {
+        return Err(Error::AlreadyExists { path: dir.path().to_owned() });
+    }
+    let (mut found, mut foreign) = (Vec::new(), false);
+    for name in names {
+        let path = dir.join(&name);
+        let limit = match name.to_str() {
+            Some(LOCK) => continue,
+            Some(MANIFEST_NEW) => u64::MAX,
+            Some(name) if is_ours(name, ".dat") => HEADER_BYTES,
+            Some(name) if is_ours(name, ".idx") => FILE_BYTES as u64,
+            Some(name) if segment_file(name).is_some() => return Err(without_manifest(dir)),
+            _ => {
+                foreign = true;
+                continue;
+            }
+        };
+        let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
+        let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
+        if len > limit && !planted::is(Bug::StartOverWithCommits) {
+            return Err(without_manifest(dir));
+        }
+        found.push(path);
+    }
+    if foreign {
+        let why = "it holds files that are not ours; choose an empty or new directory";
+        return Err(Error::NotAStore { path: dir.path().to_owned(), why });
+    }
+    Ok(found)
+}
+
+fn without_manifest(dir: &Dir) -> Error {
+    let what = "MANIFEST is missing beside files of a store; vecstone repair saves what checks out of them";
+    Error::corrupt(&manifest_path(dir), 0, what)
+}
+
+fn is_ours(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|stem| stem.len() == 8 && stem.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Opens the directory of a store that is there.
+pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Dir> {
+    Dir::open(disk, path).map_err(|e| {
+        let path = path.to_owned();
+        match e.kind() {
+            ErrorKind::NotFound => Error::NotFound { path },
+            ErrorKind::NotADirectory => {
+                Error::NotAStore { path, why: "it is a file, a store is a directory" }
+            }
+            _ => Error::io(&path, "open", e),
+        }
+    })
+}
+
+/// Refuses a place for a copy of a store that lies in the store itself, however it is spelled.
+pub(crate) fn check_outside(disk: &Arc<dyn Disk>, store: &Dir, to: &Path) -> Result<()> {
+    let Ok(inside) = disk.canonical(store.path()) else { return Ok(()) };
+    let to = disk.absolute(to).map_err(|e| Error::io(to, "find", e))?;
+    // What is not there yet has a parent, or cannot be made.
+    let place = disk.canonical(&to).or_else(|_| disk.canonical(to.parent().unwrap_or(&to)));
+    match place {
+        Ok(place) if place.starts_with(&inside) => {
+            Err(Error::InItself { path: to, store: store.path().to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the directory of a new store, or takes over a half-made one, and locks it. Everything that was in it is
+/// gone then.
+pub(crate) fn make_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Dir, Lock)> {
+    let (dir, lock) = make_locked(disk, path, &|dir| leftovers(dir).map(drop))?;
+    remove(&dir, leftovers(&dir)?)?;
+    Ok((dir, lock))
+}
+
+/// Makes a directory, durably, or takes one that `may_use` allows, and locks it.
+pub(crate) fn make_locked(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    may_use: &dyn Fn(&Dir) -> Result<()>,
+) -> Result<(Dir, Lock)> {
+    let (parent, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
+    let made = parent.create_dir(&path);
+    let there = made.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists);
+    made.or_else(|e| if there { Ok(()) } else { Err(Error::io(&path, "create", e)) })?;
+    let dir = Dir::open(disk, &path).map_err(|e| match e.kind() {
+        ErrorKind::NotADirectory => Error::AlreadyExists { path: path.clone() },
+        _ => Error::io(&path, "open", e),
+    })?;
+    if there {
+        // Before LOCK is made in it: is it ours to use?
+        may_use(&dir)?;
+    }
+    if !planted::is(Bug::SkipParentSync) {
+        parent.sync().map_err(|e| Error::io(parent.path(), "sync", e))?;
+    }
+    let lock = Lock::take(&dir, LOCK_WAIT)?;
+    Ok((dir, lock))
+}
+
+/// Puts a MANIFEST in the place of the one before, atomically and durably (steps M2 to M4 of the format).
+pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
+    let (new, path) = (dir.join(MANIFEST_NEW), dir.join(MANIFEST));
+    let bytes = manifest.encode().map_err(|bad| complain(&new, bad))?;
+    // A file in the making, of no meaning before it has its name: whoever holds LOCK may remove it.
+    match dir.unlink(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&new, "remove", e)),
+        _ => {}
+    }
+    let file = dir.open_file(&new, Open::CreateNew).map_err(|e| Error::io(&new, "create", e))?;
+    write_all_at(file.as_ref(), &bytes, 0).map_err(|e| Error::write(&new, 0, e))?;
+    if !planted::is(Bug::SkipManifestSync) {
+        file.sync_data().map_err(|e| Error::io(&new, "sync", e))?;
+    }
+    let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
+    dir.rename(&new, &path).map_err(|e| {
+        // For want of space nothing was renamed, unless it was all the same.
+        let refused = is_full(&e) && dir.open_file(&new, Open::Read).is_ok();
+        if refused { Error::io(&path, "replace", e) } else { unknown(e) }
+    })?;
+    if planted::is(Bug::SkipDirSync) || (planted::is(Bug::AppendTooEarly) && manifest.number > 1) {
+        return Ok(());
+    }
+    dir.sync().map_err(unknown)
+}
+
+/// What an rw open does before it acknowledges anything: the MANIFEST it read may be known to the page cache only.
+pub(crate) fn settle_manifest(dir: &Dir) -> Result<()> {
+    let path = dir.join(MANIFEST);
+    let file = dir.open_file(&path, Open::ReadWrite).map_err(|e| Error::io(&path, "open", e))?;
+    file.sync_data().map_err(|e| Error::io(&path, "sync", e))?;
+    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+    let new = dir.join(MANIFEST_NEW);
+    match dir.unlink(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&new, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes files, those that are there.
+pub(crate) fn remove(dir: &Dir, paths: Vec<PathBuf>) -> Result<()> {
+    for path in paths {
+        match dir.unlink(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&path, "remove", e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The path of MANIFEST.
+pub(crate) fn manifest_path(dir: &Dir) -> PathBuf {
+    dir.join(MANIFEST)
+}

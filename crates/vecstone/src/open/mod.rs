@@ -1,0 +1,317 @@
+//! Opening a store: MANIFEST, its segments, and what the log of the active one says.
+
+use crate::format::header::Header;
+use crate::format::manifest::{self, Manifest, Sealed, SegmentEntry};
+use crate::format::{Identity, crc32c};
+use crate::pair::files::{Files, Named};
+use crate::pair::recover::{self, Recovered, Tip};
+use crate::segment::deletion_vector::Mask;
+use crate::segment::ids::Ids;
+use crate::segment::in_log;
+use crate::segment::version::{SegmentView, View};
+use crate::segment::{Segment, open_ids};
+use crate::sys::disk::Dir;
+use crate::sys::planted::{self, Bug};
+use crate::types::error::{Error, Result};
+use crate::types::id::IdKind;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) mod directory;
+pub(crate) mod lock;
+pub(crate) mod reader;
+pub(crate) mod unfinished;
+
+/// A store, read.
+pub(crate) struct Opened {
+    pub(crate) manifest: Manifest,
+    pub(crate) view: View,
+    /// The files of the active segment and what its log says.
+    pub(crate) files: Files,
+    pub(crate) active: Recovered,
+    /// What the `.del` file of each sealed segment says.
+    pub(crate) in_del: HashMap<u64, Mask>,
+    /// The active segment, if only `.ids` has told of its first rows so far.
+    pub(crate) claim: Option<Arc<Segment>>,
+}
+
+/// How a store is read.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub(crate) writable: bool,
+    /// Show only what the log proves durable.
+    pub(crate) proven_only: bool,
+    /// Go by `.ids` where it fits the log.
+    pub(crate) by_ids: bool,
+    /// Segments that an earlier view has open already.
+    pub(crate) known: Option<&'a View>,
+}
+
+impl How<'_> {
+    /// For a handle that writes.
+    pub(crate) const WRITER: How<'static> =
+        How { writable: true, proven_only: false, by_ids: true, known: None };
+}
+
+/// Reads everything that a MANIFEST names, and opens it; writes nothing.
+pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Result<Opened> {
+    let (mut segments, mut in_del) = (Vec::new(), HashMap::new());
+    let mut order = Order { manifest: directory::manifest_path(dir), last_seq: 0, place: 0 };
+    let Some((last, before)) = manifest.segments.split_last() else {
+        let what = "MANIFEST names no active segment";
+        return Err(Error::corrupt(&order.manifest, 0, what));
+    };
+    for entry in before {
+        // Nothing but the last one is active: decoding has compared that.
+        let Some(sealed) = &entry.sealed else { continue };
+        let mask = read_del(dir, entry.number, sealed)?;
+        in_del.insert(entry.number, mask.clone());
+        let known = how.known.and_then(|view| known_segment(view, &manifest, entry, sealed));
+        let segment = match known {
+            Some(segment) => segment,
+            None => Arc::new(open_sealed(dir, &manifest, entry, sealed)?),
+        };
+        order.check(&segment.files().idx, Some(sealed))?;
+        segments.push(SegmentView { segment, rows: sealed.rows, mask, dat_map: None, end: sealed.clone() });
+    }
+    let (files, header) = open_pair(dir, &manifest, last, how.writable)?;
+    order.check(&files.idx, None)?;
+    let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest, how.by_ids)?;
+    if active.manifest > manifest.number && !planted::is(Bug::TakeNewerLog) {
+        let what = "the log knows a newer MANIFEST: this one is an old copy";
+        return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
+    }
+    if how.proven_only {
+        active.keep_proven();
+    }
+    segment.replay(&mut active, &mut mask)?;
+    let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.tip.rows))?));
+    let end = active.tip.sealed(&header);
+    let segment = Arc::new(segment);
+    let claim = Some(segment.clone()).filter(|segment| segment.base().rows > 0);
+    segments.push(SegmentView { segment, rows: active.tip.rows, mask, dat_map, end });
+    let kind = kind_of(dir, &manifest, &active.tip)?;
+    let (schema, sections, seq) = (manifest.schema(), manifest.sections.clone(), active.tip.seq);
+    let mut view = View { schema, dir: dir.clone(), segments, kind, seq, sections };
+    apply_kills(&mut view, &active, &files)?;
+    Ok(Opened { manifest, view, files, active, in_del, claim })
+}
+
+/// Whether segments stand in MANIFEST in the order of writing, as their sequences tell.
+struct Order {
+    manifest: PathBuf,
+    /// The last sequence of the segments so far that no compaction made: those count for themselves.
+    last_seq: u64,
+    place: usize,
+}
+
+impl Order {
+    /// Takes the next segment: its log, and where that ends if it is sealed.
+    fn check(&mut self, idx: &Named, sealed: Option<&Sealed>) -> Result<()> {
+        let place = self.place;
+        self.place += 1;
+        let (first, compacted) = recover::first_seq(idx)?;
+        let last = sealed.map_or(first, |sealed| sealed.last_seq);
+        if last < first || (!compacted && first < self.last_seq) {
+            let what = "the sequences of the segments are not in the order of writing";
+            return Err(Error::corrupt(&self.manifest, manifest::last_seq_at(place), what));
+        }
+        if !compacted {
+            self.last_seq = last;
+        }
+        Ok(())
+    }
+}
+
+/// Kills the rows of sealed segments that the log names.
+pub(crate) fn apply_kills(view: &mut View, found: &Recovered, files: &Files) -> Result<()> {
+    let last = view.segments.len() - 1;
+    for kill in &found.kills {
+        let part = view.place_of(kill.segment.into()).filter(|&place| place < last);
+        match part.map(|place| &mut view.segments[place]) {
+            Some(part) if u64::from(kill.row) < part.rows => _ = part.mask.kill(kill.row),
+            _ => {
+                let what = "a batch replaces a row that MANIFEST does not know";
+                return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The segment of an earlier view that is what MANIFEST says now. Its number tells nothing: a rebuilt store counts from 1.
+fn known_segment(
+    view: &View,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    sealed: &Sealed,
+) -> Option<Arc<Segment>> {
+    let part = view.segments.iter().find(|part| part.segment.number() == entry.number)?;
+    let (header, base) = (part.segment.header(), part.segment.base());
+    let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
+    let list_aside = Sealed { del: base.del, ..sealed.clone() };
+    let same = header.identity == identity && *base == list_aside;
+    same.then(|| part.segment.clone())
+}
+
+fn open_pair(
+    dir: &Dir,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    writable: bool,
+) -> Result<(Files, Header)> {
+    let path = directory::pair_path(dir, entry.number);
+    let files = Files::open(dir, &path, writable).map_err(|error| match error {
+        Error::NotFound { path } => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
+        error => error,
+    })?;
+    let (dat_len, idx_len) = (files.dat.len()?, files.idx.len()?);
+    let (header, _) =
+        recover::read_headers(&files.dat, &files.idx, dat_len, idx_len).map_err(|e| match e {
+            Error::NotAStore { path, why } => Error::corrupt(&path, 0, why),
+            error => error,
+        })?;
+    let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
+    if header != (Header { dim: manifest.dim, element: manifest.element, identity }) {
+        return Err(Error::corrupt(&files.dat.path, 0, "the file is not the one that MANIFEST names"));
+    }
+    Ok((files, header))
+}
+
+fn open_sealed(dir: &Dir, manifest: &Manifest, entry: &SegmentEntry, sealed: &Sealed) -> Result<Segment> {
+    let (mut files, header) = open_pair(dir, manifest, entry, false)?;
+    if sealed.jsonl_len == 0 {
+        files.jsonl = None;
+    } else if files.jsonl.is_none() {
+        let path = files.dat.path.with_extension("jsonl");
+        return Err(Error::corrupt(&path, 0, "the file that MANIFEST names is missing"));
+    }
+    let lens = [(&files.dat, sealed.dat_len), (&files.idx, sealed.idx_len)];
+    for (named, len) in lens.into_iter().chain(files.jsonl.iter().map(|jsonl| (jsonl, sealed.jsonl_len))) {
+        let found = named.len()?;
+        if found < len {
+            return Err(Error::corrupt(&named.path, found, "the file is shorter than MANIFEST says"));
+        }
+    }
+    Segment::sealed(dir, files, header, sealed.clone())
+}
+
+/// The dead rows of a sealed segment, as its `.del` file says.
+pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> {
+    let (manifest, len, crc) = sealed.del;
+    if manifest == 0 {
+        return Ok(Mask::default());
+    }
+    let path = directory::del_path(dir, number, manifest);
+    let missing = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::corrupt(&path, 0, "the file that MANIFEST names is missing"),
+        _ => Error::io(&path, "open", e),
+    };
+    let file = dir.open_file(&path, crate::sys::disk::Open::Read).map_err(missing)?;
+    let named = Named { path: path.clone(), file };
+    // MANIFEST's length was compared with the rows: nothing longer is read.
+    let found = named.len()?;
+    if found != len {
+        return Err(Error::corrupt(
+            &path,
+            found.min(len),
+            "the list of dead rows has another length than MANIFEST says",
+        ));
+    }
+    let bytes = named.read_all(len)?;
+    let mask = if crc32c(&bytes) == crc { Mask::from_roaring(&bytes, sealed.rows) } else { None };
+    mask.ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
+}
+
+/// The active segment: from the point of its `.ids` on if that fits the log, else from the start.
+fn open_active(
+    dir: &Dir,
+    files: &Files,
+    header: Header,
+    manifest: &Manifest,
+    by_ids: bool,
+) -> Result<(Segment, Mask, Recovered)> {
+    let ids = open_ids(dir, files, &header);
+    // Written only when everything up to there was durable.
+    let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
+    let mut damaged = false;
+    let usable = ids.filter(|_| by_ids).and_then(|ids| {
+        let start = start_at(&ids, files, &header, manifest);
+        damaged = ids.is_damaged();
+        Some((ids, start?))
+    });
+    // Documents that no COMMIT names are none.
+    let shown = |found: &Recovered| {
+        let jsonl = files.jsonl.clone().filter(|_| found.tip.docs_end > 0);
+        Files { jsonl, ..files.clone() }
+    };
+    let Some((ids, (tip, mask, kills))) = usable else {
+        let found = recover::recover(files, None, manifest.number)?;
+        if found.tip.seq < proven && !planted::is(Bug::ForgetPoint) {
+            let what = "the log ends before a batch that was durable when .ids was written";
+            return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+        }
+        let segment = Segment::active(dir, shown(&found), header, None)?;
+        if damaged {
+            segment.lose_ids();
+        }
+        return Ok((segment, Mask::default(), found));
+    };
+    let mut found = recover::recover(files, Some(&tip), manifest.number)?;
+    let kill = |&(segment, row): &(u32, u32)| recover::Kill { seq: tip.seq, segment, row };
+    found.kills.splice(0..0, kills.iter().map(kill));
+    Ok((Segment::active(dir, shown(&found), header, Some(ids))?, mask, found))
+}
+
+/// Where `.ids` lets recovery begin, with the dead rows and kills up to there; `None` if it does not fit.
+#[expect(clippy::type_complexity, reason = "used once, above")]
+fn start_at(
+    ids: &Ids,
+    files: &Files,
+    header: &Header,
+    manifest: &Manifest,
+) -> Option<(Tip, Mask, Vec<(u32, u32)>)> {
+    let point = *ids.point();
+    // That of a sealed segment (0) says nothing of dead rows and kills: MANIFEST has been replaced since it was read.
+    if point.manifest == 0 || point.manifest > manifest.number || point.rows == 0 {
+        return None;
+    }
+    let tip = in_log::tip_at(&point);
+    tip.kind?;
+    if !recover::ends_a_batch(files, header, &tip).ok()? {
+        return None;
+    }
+    let mask = Mask::from_roaring(&ids.dead().ok()?, point.rows);
+    let kills = if point.manifest == manifest.number { ids.kills().ok()? } else { Vec::new() };
+    let is_there = |&(number, row): &(u32, u32)| {
+        let entry = manifest.segments.iter().find(|segment| segment.number == u64::from(number));
+        let sealed = entry.and_then(|segment| segment.sealed.as_ref());
+        sealed.is_some_and(|sealed| u64::from(row) < sealed.rows)
+    };
+    let mask = mask.filter(|mask| point.rows - mask.dead() <= ids.count() && kills.iter().all(is_there));
+    if mask.is_none() {
+        // Its checksums are right and it makes no sense: the log is read, and it is written anew.
+        ids.note_damage();
+    }
+    Some((tip, mask?, kills))
+}
+
+fn kind_of(dir: &Dir, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> {
+    let path = directory::manifest_path(dir);
+    let known = match manifest.kind {
+        0 => None,
+        kind => Some(IdKind::from_byte(kind).ok_or(Error::Unsupported {
+            path: path.clone(),
+            what: "id kind",
+            found: kind.into(),
+            supported: IdKind::Uuid as u64,
+        })?),
+    };
+    match (known, tip.kind) {
+        (Some(known), Some(found)) if known != found => {
+            Err(Error::corrupt(&path, 0, "MANIFEST and the log have different kinds of ids"))
+        }
+        (known, found) => Ok(found.or(known)),
+    }
+}

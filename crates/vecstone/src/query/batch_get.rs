@@ -1,0 +1,57 @@
+//! Many rows at once: looked up and copied in pieces, by several threads when they are many.
+
+use crate::segment::PREFETCH_WIDTH;
+use crate::sys::parallel;
+use crate::types::error::{Error, Result};
+use crate::types::id::{AsId, IdRef};
+use std::sync::{Mutex, PoisonError};
+
+/// Components for each thread, below which starting one costs more than it saves.
+const COMPONENTS_PER_THREAD: usize = 1 << 17;
+
+/// Which of at most [`PREFETCH_WIDTH`] ids are not there: one bit each.
+pub(crate) type Missing = u32;
+
+/// Fills `out`, a row of `dim` components for each id; `few` does it for at most [`PREFETCH_WIDTH`] of them, on up to
+/// `limit` threads. Tells, in order, which ids are not there.
+pub(crate) fn read(
+    ids: &[IdRef<'_>],
+    dim: usize,
+    out: &mut [f32],
+    limit: usize,
+    few: impl Fn(&[IdRef<'_>], &mut [f32]) -> Result<Missing> + Sync,
+    mut missing: impl FnMut(usize),
+) -> Result<()> {
+    let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
+    // Piece by piece: a thread that starts late does less.
+    let pieces = Mutex::new(ids.chunks(PREFETCH_WIDTH).zip(out.chunks_mut(PREFETCH_WIDTH * dim)).enumerate());
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<Vec<(usize, Missing)>> {
+        let mut absent = Vec::new();
+        while let Some((piece, (ids, out))) = next() {
+            match few(ids, out)? {
+                0 => {}
+                bits => absent.push((piece, bits)),
+            }
+        }
+        Ok(absent)
+    };
+    let done = parallel::together(wanted, limit, work).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut absent = done.concat();
+    absent.sort_unstable();
+    for (piece, mut bits) in absent {
+        while bits != 0 {
+            missing(piece * PREFETCH_WIDTH + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
+    }
+    Ok(())
+}
+
+/// The ids, if `out` holds a row for each.
+pub(crate) fn check_rows<'a>(ids: &'a [impl AsId], dim: usize, out: &[f32]) -> Result<Vec<IdRef<'a>>> {
+    if ids.len().checked_mul(dim) != Some(out.len()) {
+        return Err(Error::CountMismatch { ids: ids.len(), components: out.len(), dim });
+    }
+    Ok(ids.iter().map(AsId::as_id).collect())
+}

@@ -1,0 +1,99 @@
+//! What a log says up to the point of an `.ids`, and whether that says the same.
+
+use crate::format::header::Header;
+use crate::pair::files::{Files, IdxMap};
+use crate::pair::recover::{self, Tip};
+use crate::segment::deletion_vector::Mask;
+use crate::segment::ids::{Damaged, Ids, Point};
+use crate::segment::index::HeapIndex;
+use crate::types::error::{Error, Result};
+use crate::types::id::{IdHasher, IdKind};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What differs where an `.ids` with right checksums is not that of its log.
+pub(crate) const DIFFERS: &str =
+    "the index of ids says something else than the log; it is not used, and what the logs say counts";
+
+/// The end of the log that an `.ids` was made of, as it says.
+pub(crate) fn tip_at(point: &Point) -> Tip {
+    Tip {
+        seq: point.seq,
+        chain: point.chain,
+        since_commit: Vec::new(),
+        commit_at: point.commit_at,
+        idx_end: point.idx_end,
+        rows: point.rows,
+        docs_end: point.docs_end,
+        epoch: point.epoch,
+        kind: IdKind::from_byte(point.kind),
+    }
+}
+
+/// Whether the log says the same as an `.ids` up to its point: each row, each id, and, of an active segment, each dead
+/// row and kill. A damaged page is no difference: it is known by its checksum, and not used. Nothing below the point
+/// changes, so no lock is needed. O(length of `.idx`), with a table of all rows in memory. `go_on` hears how much of the
+/// log was read.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if the log itself does not hold up to there; [`Error::Cancelled`] if `go_on` breaks off;
+/// [`Error::Io`] if `.idx` cannot be read or mapped.
+pub(crate) fn says_the_same(
+    ids: &Ids,
+    files: &Files,
+    header: &Header,
+    go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<bool> {
+    let point = ids.point();
+    let mut found = recover::read_part(files, &tip_at(point).sealed(header), point.manifest, go_on)?;
+    let end = ids.point().idx_end;
+    let map = Arc::new(files.idx.map(end)?);
+    let mut index = HeapIndex::from_row(0, IdxMap { map, end });
+    let mut dead = Mask::default();
+    index.take(std::mem::take(&mut found.rows), |old| _ = dead.kill(old));
+    let deleted = |delete| index.deleted(delete);
+    found.deletes.iter().filter_map(deleted).for_each(|row| _ = dead.kill(row));
+    let kills = found.kills.iter().map(|kill| (kill.segment, kill.row)).collect();
+    let hasher = IdHasher::new(&header.identity.uuid);
+    let same =
+        tells_of_deaths(ids, &dead, kills).and_then(|same| Ok(same && tells_of_rows(ids, &index, hasher)?));
+    Ok(same.unwrap_or(true))
+}
+
+/// Whether dead rows and kills are those of the log. The file of a sealed segment says nothing of them.
+fn tells_of_deaths(ids: &Ids, dead: &Mask, kills: Vec<(u32, u32)>) -> Result<bool, Damaged> {
+    if ids.point().manifest == 0 {
+        return Ok(true);
+    }
+    let sorted = |mut kills: Vec<(u32, u32)>| {
+        kills.sort_unstable();
+        kills.dedup();
+        kills
+    };
+    let said = Mask::from_roaring(&ids.dead()?, ids.point().rows);
+    let same = said.is_some_and(|said| said.dead_rows().eq(dead.dead_rows()));
+    Ok(same && sorted(ids.kills()?) == sorted(kills))
+}
+
+/// Whether `.ids` says of each row and of each id what the log says.
+fn tells_of_rows(ids: &Ids, index: &HeapIndex, hasher: IdHasher) -> Result<bool, Damaged> {
+    for row in (0..ids.point().rows).filter_map(|row| u32::try_from(row).ok()) {
+        if Some(ids.row(row)?) != index.rows().entry(row.into()) {
+            return Ok(false);
+        }
+    }
+    let id_of = |row: u32| index.rows().get(row.into()).map(|row| index.id_at(row.idx_at));
+    for (hash, row) in index.newest(hasher) {
+        let found = ids.find(hash, |other| Ok(id_of(other) == id_of(row)))?;
+        if found != Some(row) || !ids.may_have(hash)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The same as an error that names the file, to be told and not returned.
+pub(crate) fn difference(files: &Files) -> Error {
+    Error::corrupt(&files.dat.path.with_extension("ids"), 0, DIFFERS)
+}

@@ -1,0 +1,211 @@
+//! What is in the files at one moment: segments, how many rows of each count, and which of them are dead.
+
+use crate::format::manifest::{Sealed, Sections};
+use crate::pair::recover::Tip;
+use crate::segment::deletion_vector::Mask;
+use crate::segment::{Lookup, Segment};
+use crate::sys::disk::{Dir, Mapping};
+use crate::types::config::Schema;
+use crate::types::error::{Error, Result};
+use crate::types::id::{Id, IdKind};
+use std::sync::Arc;
+
+/// One segment at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentView {
+    pub(crate) segment: Arc<Segment>,
+    /// Rows that count.
+    pub(crate) rows: u64,
+    pub(crate) mask: Mask,
+    /// Rows of a growing segment, mapped; a sealed one maps itself on first use.
+    pub(crate) dat_map: Option<Arc<Mapping>>,
+    /// Where its files end: what MANIFEST says of a sealed one, and would say of the active one.
+    pub(crate) end: Sealed,
+}
+
+impl SegmentView {
+    /// Moves a growing segment to another end of its log.
+    pub(crate) fn move_to(&mut self, tip: &Tip) {
+        self.rows = tip.rows;
+        self.end = tip.sealed(self.segment.header());
+    }
+
+    /// Number of live rows.
+    pub(crate) fn live(&self) -> u64 {
+        self.rows - self.mask.dead()
+    }
+
+    /// The mapping that holds the rows.
+    pub(crate) fn dat_map(&self) -> Result<&Arc<Mapping>> {
+        self.dat_map.as_ref().map_or_else(|| self.segment.dat_map(), Ok)
+    }
+
+    /// A row in a mapping of this segment: `dim` components, not checked.
+    pub(crate) fn row_in<'a>(&self, map: &'a Mapping, row: u64) -> Result<&'a [f32]> {
+        let header = self.segment.header();
+        let start = header.row_start(row);
+        let bytes = map.get(start..start + header.stride());
+        bytes.map(bytemuck::cast_slice).ok_or(Error::NoSuchRow { row, rows: self.rows })
+    }
+}
+
+/// All segments at one moment, oldest first. The last one is active.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Of the store that it is of: a reader may show another one later.
+    pub(crate) schema: Schema,
+    /// Where its files are, held open: the system gives its number to no other directory meanwhile.
+    pub(crate) dir: Dir,
+    pub(crate) segments: Vec<SegmentView>,
+    /// Kind of the ids, `None` before the first.
+    pub(crate) kind: Option<IdKind>,
+    /// The last batch in it.
+    pub(crate) seq: u64,
+    /// Those of MANIFEST.
+    pub(crate) sections: Sections,
+}
+
+/// A row of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At {
+    /// Place of the segment in the view.
+    pub(crate) segment: usize,
+    pub(crate) row: u32,
+}
+
+impl View {
+    /// A view of no rows and no segments.
+    pub(crate) fn empty(schema: Schema, dir: Dir) -> View {
+        View { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections: Sections::default() }
+    }
+
+    /// The live row of an id, newest segment first.
+    pub(crate) fn find(&self, hash: u64, id: &[u8]) -> Result<Option<At>> {
+        // The filters pay only where there are other segments to look into.
+        let many = self.segments.len() > 2;
+        for (place, part) in self.segments.iter().enumerate().rev() {
+            if part.rows == 0 || (many && !part.segment.may_have(hash)) {
+                continue;
+            }
+            if let Some(row) = part.segment.find(hash, id, part.rows)?
+                && part.mask.is_live(row)
+            {
+                return Ok(Some(At { segment: place, row }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`find`](Self::find), but waits for nothing.
+    pub(crate) fn try_find(&self, hash: u64, id: &[u8]) -> Result<Lookup<At>> {
+        let many = self.segments.len() > 2;
+        for (place, part) in self.segments.iter().enumerate().rev().filter(|(_, part)| part.rows > 0) {
+            match part.segment.try_find(hash, id, part.rows, many)? {
+                Lookup::WouldBlock => return Ok(Lookup::WouldBlock),
+                Lookup::Found(row) if part.mask.is_live(row) => {
+                    return Ok(Lookup::Found(At { segment: place, row }));
+                }
+                Lookup::Found(_) | Lookup::Absent => {}
+            }
+        }
+        Ok(Lookup::Absent)
+    }
+
+    /// Asks memory for what [`find`](Self::find) will read of a few ids.
+    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        // With more segments a look at each costs more than it saves.
+        let parts = self.segments.iter().filter(|part| part.rows > 0);
+        if parts.clone().count() <= 2 {
+            parts.for_each(|part| part.segment.warm(hashes.clone()));
+        }
+    }
+
+    /// Whether a name of its files stands for another file by now: what is shown may then be of both.
+    pub(crate) fn is_replaced(&self) -> Result<bool> {
+        for part in &self.segments {
+            if part.segment.files().are_replaced(&self.dir)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Number of live rows.
+    pub(crate) fn live(&self) -> u64 {
+        self.segments.iter().map(SegmentView::live).sum()
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.segments.iter().map(|part| part.rows).sum()
+    }
+
+    /// The live rows, in the order of writing.
+    pub(crate) fn live_rows(&self) -> impl Iterator<Item = At> {
+        self.segments.iter().enumerate().flat_map(|(segment, part)| {
+            let row = |row| u32::try_from(row).expect("below MAX_ROWS");
+            part.mask.live_in(0..part.rows).map(move |number| At { segment, row: row(number) })
+        })
+    }
+
+    /// The segment that is appended to.
+    pub(crate) fn active(&self) -> &SegmentView {
+        self.segments.last().expect("a view of a store with a dimension has the active segment")
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn active_mut(&mut self) -> &mut SegmentView {
+        self.segments.last_mut().expect("a view of a store with a dimension has the active segment")
+    }
+
+    /// The place of the segment of that number.
+    pub(crate) fn place_of(&self, number: u64) -> Option<usize> {
+        self.segments.iter().position(|part| part.segment.number() == number)
+    }
+
+    /// A row, checked.
+    pub(crate) fn read(&self, at: At) -> Result<Vec<f32>> {
+        let segment = &self.segments[at.segment].segment;
+        let mut vector = vec![0f32; segment.header().dim as usize];
+        segment.read_row(at.row.into(), &mut vector)?;
+        Ok(vector)
+    }
+
+    /// The same, to memory for exactly one row.
+    pub(crate) fn read_into(&self, at: At, out: &mut [f32]) -> Result<()> {
+        self.segments[at.segment].segment.read_row(at.row.into(), out)
+    }
+
+    /// Copies rows from the mapping, one to each `dim` components of `out`, and checks the copies.
+    pub(crate) fn copy(&self, rows: &[Option<At>], dim: usize, out: &mut [f32]) -> Result<()> {
+        for (at, out) in rows.iter().zip(out.chunks_exact_mut(dim)) {
+            let Some(at) = at else { continue };
+            let (part, row) = (&self.segments[at.segment], u64::from(at.row));
+            out.copy_from_slice(part.row_in(part.dat_map()?, row)?);
+            part.segment.check(row, bytemuck::cast_slice(out))?;
+        }
+        Ok(())
+    }
+
+    /// The same rows with segments of their own: no lock, no table and no mapping is shared with this view.
+    pub(crate) fn detached(&self) -> Result<View> {
+        let detach = |part: &SegmentView| {
+            let (files, header) = (part.segment.files(), *part.segment.header());
+            let segment = Arc::new(Segment::sealed(part.segment.dir(), files, header, part.end.clone())?);
+            Ok(SegmentView { segment, dat_map: None, ..part.clone() })
+        };
+        let segments = self.segments.iter().map(detach).collect::<Result<_>>()?;
+        Ok(View { segments, ..self.clone() })
+    }
+
+    /// The id of a row.
+    pub(crate) fn id(&self, at: At) -> Result<Id> {
+        let kind = self.kind.expect("a view with rows has a kind");
+        self.segments[at.segment].segment.id(at.row.into(), kind)
+    }
+}
+
+/// Refuses memory that is not as long as a vector.
+pub(crate) fn check_len(dim: usize, out: &[f32]) -> Result<()> {
+    if out.len() == dim { Ok(()) } else { Err(Error::DimensionMismatch { expected: dim, found: out.len() }) }
+}

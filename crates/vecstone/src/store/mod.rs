@@ -1,0 +1,368 @@
+//! A directory of vectors: what a user holds.
+
+use crate::engine::close;
+use crate::engine::compact::{CompactProgress, CompactReport};
+use crate::engine::{Engine, OpenedEngine};
+use crate::format::Identity;
+use crate::format::manifest::Sections;
+use crate::maintain::backup::{self, BackupReport};
+use crate::maintain::repair::{self, RepairReport};
+use crate::maintain::verify::{self, VerifyReport, as_damage};
+use crate::open::lock::Lock;
+use crate::open::reader::Reader;
+use crate::open::unfinished::Call;
+use crate::open::{directory, unfinished};
+use crate::pair::files::random;
+use crate::query::snapshot::Snapshot;
+use crate::sys::disk::{Disk, OsDisk};
+use crate::sys::sync::caught;
+use crate::types::config::{MAX_ATTRIBUTES_BYTES, Metric, check_dim};
+use crate::types::document;
+use crate::types::error::{Error, Result};
+use crate::types::options::OpenOptions;
+use crate::types::recovery::RecoveryReport;
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+mod now;
+mod read;
+mod write;
+
+pub use write::Flush;
+
+/// An embedded vector store: a directory that one process writes and any number read.
+///
+/// Every method takes `&self` and may be called from any thread. Ids are unique: a put of a stored id replaces its
+/// vector and its document. A write is visible to this handle when it returns; it is durable when it was made with
+/// [`Durability::Sync`](crate::Durability::Sync), when a later [`flush`](Self::flush) or [`close`](Self::close) has returned `Ok`, or, without
+/// any call, within the flush interval. A crash keeps whole batches only, in the order of writing.
+#[derive(Debug)]
+pub struct VectorStore {
+    role: Role,
+    /// Absolute.
+    path: PathBuf,
+    recovery: RecoveryReport,
+    /// Threads of a search; 0: not said.
+    threads: usize,
+    /// What a forked child of the process that opened the store reads.
+    forked: OnceLock<Snapshot>,
+    /// Held as long as the store is open for writing.
+    _lock: Option<Arc<Lock>>,
+}
+
+#[derive(Debug)]
+enum Role {
+    Writer(Arc<Engine>),
+    Reader(Box<Reader>),
+}
+
+impl VectorStore {
+    /// Makes a store at `path` for vectors of `dim` components, durably. Starts over what an interrupted creation
+    /// left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidDim`]; [`Error::AlreadyExists`] or [`Error::NotAStore`] if the directory holds anything else.
+    pub fn create(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
+        Self::create_with(path, dim, metric, &OpenOptions::default())
+    }
+
+    /// As [`create`](Self::create), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_with(
+        path: impl AsRef<Path>,
+        dim: u32,
+        metric: Metric,
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
+        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
+    }
+
+    /// Makes a store at `path` that is filled from another source in one go: it counts once [`finish`](Self::finish) has
+    /// returned `Ok`. Until then opening it is [`Error::Unfinished`]; the same call starts over.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_unfinished(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
+        check_dim(dim)?;
+        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
+        let (dir, lock) = unfinished::begin(&disk, path.as_ref(), Call::Migration, identity.uuid)?;
+        let options = OpenOptions::default();
+        let opened = OpenedEngine::create(dir, lock, dim, metric, identity, &options)?;
+        Ok(Self::writer(opened, &options))
+    }
+
+    /// Opens a store for writing: takes its lock and recovers it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::HalfMade`], [`Error::NotAStore`]; [`Error::Locked`] while another process writes;
+    /// [`Error::Corrupt`] if something durable is damaged (nothing is changed then).
+    pub fn open(path: impl AsRef<Path>) -> Result<VectorStore> {
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// Opens a store for writing, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`Error::NotClean`] if that was asked for.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
+        Self::open_on(Arc::new(OsDisk::default()), path.as_ref(), options)
+    }
+
+    /// Opens a store for reading: writes nothing, needs no write permission, and works beside a live writer, of which
+    /// it shows what is durable now. [`refresh`](Self::refresh) moves on.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), without [`Error::Locked`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<VectorStore> {
+        Self::open_read_only_with(path, &OpenOptions::default())
+    }
+
+    /// As [`open_read_only`](Self::open_read_only), with options; those about writing are without effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_read_only`](Self::open_read_only).
+    pub fn open_read_only_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
+        let mut store = Self::open_read_only_on(Arc::new(OsDisk::default()), path.as_ref())?;
+        store.threads = options.threads;
+        Ok(store)
+    }
+
+    /// Checks every byte of the store at `path`, even of one too damaged to open. Without MANIFEST the segments are found
+    /// by the names of their files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::NotAStore`] and others where there is no store, [`Error::Unsupported`], and
+    /// [`Error::Io`] for what says nothing of the bytes (no permission, say). Damage is in the report; so are bytes that
+    /// the disk cannot read.
+    pub fn verify_path(path: impl AsRef<Path>) -> Result<VerifyReport> {
+        verify::verify_directory(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), path.as_ref())
+            .or_else(as_damage)
+    }
+
+    /// Writes a new store at `to` (a new or empty directory) with everything of the store at `from` that checks out: for
+    /// each id its newest row, if its bytes and its id are intact and nothing says that it was deleted. An older version
+    /// takes its place only where nothing that is left tells of the newer one. `from` is only read, and locked meanwhile;
+    /// dimension, metric and kind of the ids stay, the uuid is new. If this fails, or the process dies, what is at `to` is
+    /// no store ([`Error::Unfinished`]): repeated, the call starts over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] and [`Error::NotAStore`] where there is nothing to repair; [`Error::Locked`] while another
+    /// process writes; [`Error::Unsupported`]; [`Error::AlreadyExists`] and [`Error::NotAStore`] if `to` is not empty,
+    /// [`Error::InItself`] if it lies in `from`; [`Error::Corrupt`] if
+    /// nothing is left that says what the store was; [`Error::Io`] and others if `to` cannot be written.
+    pub fn repair(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<RepairReport> {
+        repair::repair(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), from.as_ref(), to.as_ref())
+    }
+
+    pub(crate) fn create_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        dim: u32,
+        metric: Metric,
+        identity: Identity,
+        options: &OpenOptions,
+    ) -> Result<VectorStore> {
+        check_dim(dim)?;
+        let (dir, lock) = directory::make_directory(&disk, path)?;
+        let opened = OpenedEngine::create(dir, lock, dim, metric, identity, options)?;
+        Ok(Self::writer(opened, options))
+    }
+
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
+        OpenedEngine::open(&disk, path, options).map(|opened| Self::writer(opened, options))
+    }
+
+    fn writer(opened: OpenedEngine, options: &OpenOptions) -> VectorStore {
+        let OpenedEngine { engine, lock, recovery } = opened;
+        VectorStore {
+            path: engine.dir.path().to_owned(),
+            role: Role::Writer(engine),
+            recovery,
+            threads: options.threads,
+            forked: OnceLock::new(),
+            _lock: Some(lock),
+        }
+    }
+
+    pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, path: &Path) -> Result<VectorStore> {
+        let (reader, recovery) = Reader::open(&disk, path)?;
+        Ok(VectorStore {
+            path: reader.published.load().dir.path().to_owned(),
+            role: Role::Reader(Box::new(reader)),
+            recovery,
+            threads: 0,
+            forked: OnceLock::new(),
+            _lock: None,
+        })
+    }
+
+    /// The engine of a handle that may write.
+    pub(crate) fn engine(&self) -> Result<&Arc<Engine>> {
+        match &self.role {
+            Role::Writer(engine) if engine.is_forked() => Err(Error::Forked),
+            Role::Writer(engine) => Ok(engine),
+            Role::Reader(_) => Err(Error::ReadOnly),
+        }
+    }
+
+    // ---- the whole ----
+
+    /// Rewrites all segments without their dead rows and merges small ones, while reads and writes go on. `progress` is
+    /// called after each few megabytes and can break it off ([`Error::Cancelled`]): segments that were done by then stay
+    /// compacted, the others are as before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a live row is damaged, [`Error::NoSpace`]: the store is as before and goes on.
+    pub fn compact_with(
+        &self,
+        mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
+    ) -> Result<CompactReport> {
+        let engine = self.engine()?;
+        // A panic of the caller's ends the compaction as a break does, and goes on from here.
+        let mut panicked = None;
+        let done = engine.compact(&mut |step| {
+            caught(|| progress(step)).unwrap_or_else(|panic| {
+                panicked = Some(panic);
+                ControlFlow::Break(())
+            })
+        });
+        if let Some(panic) = panicked {
+            resume_unwind(panic)
+        }
+        let report = done.map_err(|error| engine.or_moved(error))?;
+        engine.check_place().map(|()| report)
+    }
+
+    /// As [`compact_with`](Self::compact_with), without progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`compact_with`](Self::compact_with).
+    pub fn compact(&self) -> Result<CompactReport> {
+        self.compact_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// Empties the store, atomically and durably, in O(segments): everything accepted before is gone when this returns,
+    /// everything accepted after stays. Dimension and metric stay; the next write fixes the kind of the ids anew.
+    /// Snapshots go on showing what they showed, and so do readers in other processes until they
+    /// [`refresh`](Self::refresh).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`], [`Error::Io`]: the store is as before and goes on. [`Error::SyncFailed`],
+    /// [`Error::StoreMoved`], [`Error::LockRemoved`]: unknown whether it was cleared; writing stops, reopen the store.
+    pub fn clear(&self) -> Result<()> {
+        let engine = self.engine()?;
+        engine.clear().map_err(|error| engine.or_moved(error))
+    }
+
+    /// Puts a JSON object in the place of the store's attributes, or removes them; any JSON that describes the store as a
+    /// whole, as the name of what made its vectors. One replacement of MANIFEST: when this returns the attributes are
+    /// durable, and so is everything accepted before. They stay through compaction, [`clear`](Self::clear),
+    /// [`backup`](Self::backup) and repair. O(length), two syncs or so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAttributes`], [`Error::AttributesTooLarge`] above
+    /// [`MAX_ATTRIBUTES_BYTES`], [`Error::ReadOnly`]: nothing was changed. Else as
+    /// [`clear`](Self::clear).
+    pub fn set_attributes(&self, attributes: Option<&str>) -> Result<()> {
+        let attributes = attributes.map(str::trim);
+        if let Err(why) = attributes.map_or(Ok(()), document::check_object) {
+            return Err(Error::InvalidAttributes { why: why.into() });
+        }
+        let found = attributes.map_or(0, |text| text.len() as u64);
+        let change = |sections: &mut Sections| {
+            let max = sections.room_for_attributes().min(MAX_ATTRIBUTES_BYTES);
+            if found > max {
+                return Err(Error::AttributesTooLarge { found, max });
+            }
+            sections.set_attributes(attributes);
+            Ok(())
+        };
+        let engine = self.engine()?;
+        engine.change_sections(change).map_err(|error| engine.or_moved(error))
+    }
+
+    /// Copies the store, as it is now, to a new directory, which is then a store of its own: a consistent copy of a live
+    /// store, durable when this returns. A handle that writes flushes first; any other copies what it shows. Sealed
+    /// segments, which never change, become hard links where the file system can; the rest is copied by the file system
+    /// (as reflinks, where it has them) or through memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything, [`Error::InItself`] if it lies in this
+    /// store; [`Error::NoSpace`], [`Error::Io`]: what was copied is removed. Until it is whole, also after a crash, the
+    /// copy is no store ([`Error::Unfinished`]): repeated, the call starts over.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
+        let to = to.as_ref();
+        let (manifest, snapshot) = match &self.role {
+            // Dead rows are written to the copy's lists.
+            Role::Reader(reader) => reader.confirmed()?,
+            Role::Writer(_) => {
+                let engine = self.engine()?;
+                engine.durable_snapshot().map_err(|error| engine.or_moved(error))?
+            }
+        };
+        backup::backup(&snapshot.files().dir, &manifest, &snapshot, to)
+    }
+
+    /// Flushes, marks the store as closed cleanly and lets go of the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush). Dropping the store does the same but can report nothing.
+    pub fn close(self) -> Result<()> {
+        // Dropping `self` afterwards finds nothing left to do, or the same failure.
+        self.close_in_place()
+    }
+
+    /// Closes a store that was made by [`create_unfinished`](Self::create_unfinished): from here on it is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`close`](Self::close); [`Error::Io`] if the mark cannot be removed.
+    pub fn finish(self) -> Result<()> {
+        self.close_in_place()?;
+        // Under the lock, which goes with `self`.
+        self._lock.as_ref().map_or(Ok(()), |lock| unfinished::finish(lock.dir()))
+    }
+
+    fn close_in_place(&self) -> Result<()> {
+        match &self.role {
+            // The child of a writer has nothing to close: no lock, no thread, nothing of its own in the files.
+            Role::Writer(engine) if !engine.is_forked() => close::close(engine),
+            Role::Writer(_) | Role::Reader(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for VectorStore {
+    fn drop(&mut self) {
+        if let Role::Writer(engine) = &self.role
+            && engine.is_forked()
+        {
+            // Another thread of the parent may have been changing it at the fork: it is left as it is.
+            std::mem::forget(engine.clone());
+            return;
+        }
+        // Nobody is left to hear of a failure; what was flushed is safe whatever happens here.
+        _ = self.close_in_place();
+    }
+}

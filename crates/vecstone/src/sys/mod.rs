@@ -1,0 +1,6 @@
+//! The system below the store: the one door to files, locks and threads, faults planted by tests.
+
+pub(crate) mod disk;
+pub(crate) mod parallel;
+pub(crate) mod planted;
+pub(crate) mod sync;

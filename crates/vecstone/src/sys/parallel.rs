@@ -1,0 +1,137 @@
+//! Threads for searches and other calls with much to do: so many in a process, shared by all that run at the same time.
+//!
+//! They live as long as the call that started them, so that a forked child finds none of its parent's to wait for. Of
+//! those that are at work there is only a count, which belongs to one process: after a fork it starts anew.
+
+use crate::sys::disk::fork;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+/// How many threads beside its caller's a search has now, over all searches.
+static AT_WORK: Count = Count(AtomicU64::new(0));
+
+/// A count in the lower half, and in the upper half in which process, counted in forks.
+#[derive(Debug)]
+struct Count(AtomicU64);
+
+const LOW: u64 = u32::MAX as u64;
+
+impl Count {
+    /// Adds to the count what leaves it at most at `limit`, and at most `most`; returns how many.
+    fn take(&self, most: u64, limit: u64) -> Taken<'_> {
+        let process = (fork::generation() & LOW) << 32;
+        let (mut taken, limit) = (0, limit.min(LOW));
+        let add = |now: u64| {
+            let count = if now & !LOW == process { now & LOW } else { 0 };
+            taken = most.min(limit.saturating_sub(count));
+            Some(process | (count + taken))
+        };
+        _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        Taken { count: self, process, taken }
+    }
+}
+
+/// What was added to a count, until it is dropped.
+struct Taken<'a> {
+    count: &'a Count,
+    process: u64,
+    taken: u64,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let give_back = |now: u64| (now & !LOW == self.process).then(|| now - self.taken);
+        _ = self.count.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give_back);
+    }
+}
+
+/// How many threads a search may have where `asked` of them were asked for; 0: nobody asked.
+pub(crate) fn limit(asked: usize) -> usize {
+    // No lock: it would be held for ever in a child that is forked meanwhile.
+    static DEFAULT: AtomicUsize = AtomicUsize::new(0);
+    match (asked, DEFAULT.load(Ordering::Relaxed)) {
+        (0, 0) => {}
+        (0, known) => return known,
+        (asked, _) => return asked,
+    }
+    let said = std::env::var("VECSTONE_THREADS").ok().and_then(|said| said.trim().parse().ok());
+    let default = said.filter(|&said| said > 0).unwrap_or_else(|| {
+        // Where that cannot be found out, nobody else is disturbed.
+        thread::available_parallelism().map_or(1, |cores| cores.get())
+    });
+    DEFAULT.store(default, Ordering::Relaxed);
+    default
+}
+
+/// Does `work` here, and at the same time on up to `wanted - 1` more threads, as far as `limit` has room for them.
+/// Returns what each returned.
+pub(crate) fn together<T: Send>(wanted: u64, limit: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    let extra = AT_WORK.take(wanted.saturating_sub(1), limit.saturating_sub(1) as u64);
+    thread::scope(|scope| {
+        let builder = || thread::Builder::new().name("vecstone-search".into());
+        let start = |_| builder().spawn_scoped(scope, fork::between_forks(&work)).ok();
+        // If the system refuses one, the others do its work.
+        let others: Vec<_> = (0..extra.taken).map_while(start).collect();
+        let mut done = vec![work()];
+        for other in others {
+            done.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_holds_for_all_together() {
+        let count = Count(AtomicU64::new(0));
+        let first = count.take(5, 7);
+        let second = count.take(5, 7);
+        let third = count.take(1, 7);
+        assert_eq!([first.taken, second.taken, third.taken], [5, 2, 0]);
+        assert_eq!(count.take(9, 8).taken, 1, "a larger limit has room");
+        drop(first);
+        assert_eq!(count.take(9, 7).taken, 5);
+        drop((second, third));
+        assert_eq!(count.take(u64::MAX, u64::MAX).taken, LOW);
+        assert_eq!(count.0.load(Ordering::Relaxed) & LOW, 0, "all given back");
+    }
+
+    #[test]
+    fn a_count_of_another_process_does_not_count() {
+        let parents = 7 << 32 | 3;
+        let count = Count(AtomicU64::new(parents));
+        let ours = count.take(4, 4);
+        assert_eq!(ours.taken, 4);
+        let theirs = Taken { count: &count, process: 7 << 32, taken: 3 };
+        drop(theirs);
+        assert_eq!(count.take(4, 4).taken, 0, "what the parent took is not given back here");
+        drop(ours);
+        assert_eq!(count.take(4, 4).taken, 4);
+    }
+
+    /// On one core, too: each waits for the others before it goes on.
+    #[test]
+    fn all_that_there_is_room_for_work_at_the_same_time() {
+        for wanted in 1..=5 {
+            let crew = usize::try_from(wanted).expect("small");
+            let all_here = std::sync::Barrier::new(crew);
+            // No test of this crate has a limit as large as this one, so that there is room.
+            let done = together(wanted, 1 << 20, || all_here.wait().is_leader());
+            assert_eq!(done.len(), crew);
+            assert_eq!(done.into_iter().filter(|&leader| leader).count(), 1);
+        }
+    }
+
+    #[test]
+    fn everybody_works() {
+        let next = AtomicUsize::new(0);
+        let work = || (0..).map(|_| next.fetch_add(1, Ordering::Relaxed)).take_while(|n| *n < 1000).count();
+        assert_eq!(together(3, 8, work).iter().sum::<usize>(), 1000);
+        assert_eq!(together(0, 0, || 1), [1]);
+        assert_eq!(limit(3), 3);
+        assert!(limit(0) > 0);
+    }
+}

@@ -1,0 +1,600 @@
+//! One error type: what happened, where, and what to do about it.
+
+use crate::sys::disk::is_no_file;
+use crate::types::recovery::RecoveryReport;
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what to do.
+///
+/// Errors are cheap to clone: a store whose writing stopped hands out its first error again.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a call; nothing that was stored changed.
+    Io {
+        /// The file or directory the call was about.
+        path: PathBuf,
+        /// What was being done, as in "read" or "rename".
+        doing: &'static str,
+        /// As in [`NoSpace`](Error::NoSpace).
+        kept: bool,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// A write ended in an unknown state (an I/O error, not a full disk). Writing stops until reopen.
+    WriteFailed {
+        /// The file written to.
+        path: PathBuf,
+        /// Byte offset of the write.
+        offset: u64,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// A sync failed: whether what it covered is on the disk is unknown. Writing stops until reopen, which
+    /// finds each batch whole or absent.
+    SyncFailed {
+        /// The file or directory synced.
+        path: PathBuf,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// The disk, a quota or the limit on the size of a file is reached. Nothing that was acknowledged is lost, and the
+    /// store goes on once there is room.
+    NoSpace {
+        /// The file or directory the call was about.
+        path: PathBuf,
+        /// What was being done, as in "write" or "create".
+        doing: &'static str,
+        /// Whether what the call was to write is accepted all the same: kept in memory, visible to this handle and tried
+        /// again by the background and by [`flush`](crate::VectorStore::flush). Otherwise the call did nothing: repeat it.
+        kept: bool,
+        /// The system's own error.
+        source: Arc<io::Error>,
+    },
+    /// An earlier write or sync failed, so writing stopped; what was durable can still be read. Reopen to go on.
+    Poisoned {
+        /// The failure that stopped writing.
+        first: Arc<Error>,
+    },
+    /// Code of this library panicked while it changed the store: a bug. Writing stops until reopen, which finds each batch
+    /// whole or absent; what was durable can still be read.
+    Panicked {
+        /// What the panic said.
+        message: Arc<str>,
+    },
+    /// Another writer holds the store.
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, if it said so.
+        pid: Option<u32>,
+    },
+    /// The path of the store names another directory now, or none: it was moved, replaced or removed. Writing stops.
+    /// What was accepted since the last acknowledgement is in the directory that was opened, if that still has a name,
+    /// and nothing was done to what stands at the path.
+    StoreMoved {
+        /// The path that the store was opened by.
+        path: PathBuf,
+    },
+    /// LOCK was removed or replaced while the store was open for writing: another writer may have come. Writing stops.
+    LockRemoved {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file that a writer would change is a link: what it does would change, or leave behind, what others have under
+    /// another name.
+    Linked {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// No store at this path.
+    NotFound {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The path already holds a store, or files that are not ours.
+    AlreadyExists {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// What is there is not a store (or pair) of this library.
+    NotAStore {
+        /// The file or directory looked at.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The creation of this store was interrupted before anything could be stored in it.
+    HalfMade {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A repair, a backup or a migration into this directory did not finish, or is under way. Nothing in it counts.
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What fills it: "repair", "backup" or "migration".
+        call: &'static str,
+    },
+    /// A repair or backup of a store was to be made in the store itself. Nothing was made.
+    InItself {
+        /// The place given.
+        path: PathBuf,
+        /// The store.
+        store: PathBuf,
+    },
+    /// Written by a newer release, or with a feature that this release does not know.
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is not known, with its number.
+        what: &'static str,
+        /// The number found.
+        found: u64,
+        /// The largest number this release reads.
+        supported: u64,
+    },
+    /// Stored bytes are not what was written. Nothing was changed or deleted.
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Byte offset of the damage, as near as it is known.
+        offset: u64,
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// `open` with `strict` found that the last writer did not close the store, or that bytes would be dropped.
+    NotClean {
+        /// The file whose end is not proven.
+        path: PathBuf,
+        /// What recovery would keep and drop.
+        report: RecoveryReport,
+    },
+    /// A vector, query or file has another dimension than the store.
+    DimensionMismatch {
+        /// The store's dimension.
+        expected: usize,
+        /// The dimension given.
+        found: usize,
+    },
+    /// A component is NaN or infinite. Nothing of the batch is stored.
+    NonFinite {
+        /// Row of the batch, counted from 0.
+        row: usize,
+        /// Component of the row, counted from 0.
+        component: usize,
+    },
+    /// An id is empty or longer than [`MAX_ID_BYTES`](crate::MAX_ID_BYTES). Nothing of the batch is stored.
+    InvalidId {
+        /// Row of the batch, counted from 0.
+        row: usize,
+        /// Length of the id in bytes.
+        len: usize,
+    },
+    /// Ids and vectors of a batch do not have the same number of rows. Nothing of the batch is stored.
+    CountMismatch {
+        /// Number of ids.
+        ids: usize,
+        /// Number of vector components.
+        components: usize,
+        /// The store's dimension; 0 if it has none yet.
+        dim: usize,
+    },
+    /// One batch holds more than a batch may. Nothing of it is stored; split it.
+    BatchTooLarge {
+        /// What there is too much of: "bytes of vectors", "bytes of ids" or "records".
+        what: &'static str,
+        /// How much the batch has.
+        found: u64,
+        /// The most that one batch may hold.
+        max: u64,
+    },
+    /// The store has as many rows as row numbers.
+    Full {
+        /// Rows that there would be.
+        rows: u64,
+        /// The most that a segment may hold.
+        max: u64,
+    },
+    /// A dimension of 0, or above [`MAX_DIM`](crate::MAX_DIM).
+    InvalidDim {
+        /// The dimension given.
+        dim: u64,
+    },
+    /// A row number at or beyond the number of rows.
+    NoSuchRow {
+        /// The row asked for.
+        row: u64,
+        /// How many rows there are.
+        rows: u64,
+    },
+    /// Memory for this many bytes could not be had.
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The handle was opened read-only.
+    ReadOnly,
+    /// An id of another kind than the store's; the first write fixed it. Nothing of the batch is stored.
+    IdKind {
+        /// The store's kind.
+        expected: crate::IdKind,
+        /// The kind given.
+        found: crate::IdKind,
+    },
+    /// A document is not exactly one JSON value. Nothing of the batch is stored.
+    InvalidDocument {
+        /// Row of the batch, counted from 0.
+        row: usize,
+        /// What the JSON parser says.
+        why: Arc<str>,
+    },
+    /// Documents of ids that are not there were to change. Nothing of the call is stored.
+    UnknownIds {
+        /// All of them.
+        ids: Arc<[crate::Id]>,
+    },
+    /// A document that is no JSON object was to be merged with another one. Nothing of the call is stored.
+    NotAnObject {
+        /// Whose document it is.
+        id: crate::Id,
+    },
+    /// Attributes are not exactly one JSON object. Nothing was changed.
+    InvalidAttributes {
+        /// What is wrong with them.
+        why: Arc<str>,
+    },
+    /// Attributes are longer than a store has room for. Nothing was changed.
+    AttributesTooLarge {
+        /// Bytes of their JSON text.
+        found: u64,
+        /// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), or less where a later release keeps more beside them.
+        max: u64,
+    },
+    /// A filter is not JSON, or asks for something that there is not.
+    InvalidFilter {
+        /// What is wrong, with the key or the operator.
+        why: Arc<str>,
+    },
+    /// The radius of a search is NaN.
+    InvalidRadius,
+    /// The calling thread does not compute as the distances are defined: it rounds otherwise than to the nearest number,
+    /// or takes denormal numbers for zero. Some libraries set that for speed (`-ffast-math`).
+    FloatingPointMode,
+    /// A store has as many segments as MANIFEST can name.
+    TooManySegments {
+        /// The most that there may be.
+        max: u64,
+    },
+    /// A number that counts what a store ever did, and is never used twice, has come to its end. Nothing was changed;
+    /// copy the vectors to a new store.
+    NumbersUsedUp {
+        /// What is counted: "segment numbers", "MANIFEST numbers" or "sequences of batches".
+        what: &'static str,
+        /// The last of them.
+        max: u64,
+    },
+    /// The handle is closed.
+    Closed,
+    /// The handle was opened before a fork, by the parent of this process; it reads what was there then.
+    Forked,
+    /// The caller broke it off; nothing was changed.
+    Cancelled,
+}
+
+impl Error {
+    /// What a panic says, as an error.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Error::Panicked { message: text.unwrap_or("a panic without a message").into() }
+    }
+
+    /// A call that changed nothing: refused, or for want of space.
+    pub(crate) fn io(path: &Path, doing: &'static str, source: io::Error) -> Error {
+        // Something else in the place of a file is damage of that file.
+        if doing == "open" && is_no_file(&source) {
+            return Error::corrupt(path, 0, "it is not a regular file");
+        }
+        Error::refused(path.to_owned(), doing, Arc::new(source))
+    }
+
+    fn refused(path: PathBuf, doing: &'static str, source: Arc<io::Error>) -> Error {
+        let kept = false;
+        // Reading needs no space, whatever the system says.
+        if is_full(&source) && !doing.starts_with("read") {
+            Error::NoSpace { path, doing, kept, source }
+        } else {
+            Error::Io { path, doing, kept, source }
+        }
+    }
+
+    /// A failed opening of a file for writing.
+    pub(crate) fn open(dir: &crate::sys::disk::Dir, path: &Path, source: io::Error) -> Error {
+        match dir.stat(path) {
+            Ok(found) if found.symlink => Error::Linked { path: path.to_owned(), what: "a symbolic link" },
+            _ => Error::io(path, "open", source),
+        }
+    }
+
+    /// Sorts a failed write by what is known afterwards: a full disk wrote nothing that counts, anything else
+    /// leaves the file in an unknown state.
+    pub(crate) fn write(path: &Path, offset: u64, source: io::Error) -> Error {
+        if is_full(&source) {
+            return Error::io(path, "write", source);
+        }
+        Error::WriteFailed { path: path.to_owned(), offset, source: Arc::new(source) }
+    }
+
+    /// The same failure in making a file that nothing names yet: it goes, and writing goes on.
+    pub(crate) fn abandoned(self) -> Error {
+        match self {
+            Error::WriteFailed { path, source, .. } => Error::refused(path, "write", source),
+            Error::SyncFailed { path, source } => Error::refused(path, "sync", source),
+            error => error,
+        }
+    }
+
+    /// The same failure, told to a caller whose write is accepted (`true`) or not.
+    pub(crate) fn kept(self, kept: bool) -> Error {
+        match self {
+            Error::NoSpace { path, doing, source, .. } => Error::NoSpace { path, doing, kept, source },
+            Error::Io { path, doing, source, .. } => Error::Io { path, doing, kept, source },
+            error => error,
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, offset: u64, what: &'static str) -> Error {
+        Error::Corrupt { path: path.to_owned(), offset, what }
+    }
+
+    /// The number that the system gave its error, where that is the cause: `errno`, or what Windows has instead.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Io { source, .. }
+            | Error::WriteFailed { source, .. }
+            | Error::SyncFailed { source, .. }
+            | Error::NoSpace { source, .. } => source.raw_os_error(),
+            Error::Poisoned { first } => first.errno(),
+            _ => None,
+        }
+    }
+
+    /// True where the error says that stored bytes are damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Error::Corrupt { .. })
+    }
+
+    /// True where a reader may only have met a writer in the middle of its work.
+    pub(crate) fn may_be_a_race(&self) -> bool {
+        let cut = |source: &io::Error| source.kind() == io::ErrorKind::UnexpectedEof;
+        matches!(self, Error::Corrupt { .. }) || matches!(self, Error::Io { source, .. } if cut(source))
+    }
+
+    /// True where writing stops until the store is opened again.
+    pub(crate) fn stops_writing(&self) -> bool {
+        use Error::{LockRemoved, Panicked, Poisoned, StoreMoved, SyncFailed, WriteFailed};
+        let of_the_files = matches!(self, WriteFailed { .. } | SyncFailed { .. });
+        let of_the_place = matches!(self, StoreMoved { .. } | LockRemoved { .. });
+        of_the_files || of_the_place || matches!(self, Poisoned { .. } | Panicked { .. })
+    }
+}
+
+/// Whether the system says that there is no room: on the disk, in a quota, below the limit on the size of a file.
+pub(crate) fn is_full(source: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { path, doing, kept, source } => {
+                write!(f, "{}: cannot {doing}: {source}", path.display())?;
+                if *kept {
+                    write!(f, "; what was accepted is kept in memory and tried again")
+                } else {
+                    Ok(())
+                }
+            }
+            Error::WriteFailed { path, offset, source } => write!(
+                f,
+                "{}: write at byte {offset} failed: {source}; writing stops, reopen the store to go on",
+                path.display()
+            ),
+            Error::SyncFailed { path, source } => write!(
+                f,
+                "{}: sync failed, so it is unknown whether the last batches are on the disk: {source}; \
+                 writing stops, reopen the store to see which are there",
+                path.display()
+            ),
+            Error::NoSpace { path, doing, kept: true, source } => write!(
+                f,
+                "{}: no space left, cannot {doing}: {source}; what was accepted is kept in memory and tried again, \
+                 free some space and flush",
+                path.display()
+            ),
+            Error::NoSpace { path, doing, kept: false, source } => write!(
+                f,
+                "{}: no space left, cannot {doing}: {source}; this call stored nothing, what was acknowledged stays, \
+                 free some space and repeat",
+                path.display()
+            ),
+            Error::Panicked { message } => write!(
+                f,
+                "vecstone itself failed: {message}; writing stops, reopen the store to go on, and please report this"
+            ),
+            Error::Poisoned { first } => write!(f, "writing stopped after an earlier failure: {first}"),
+            Error::Locked { path, pid: Some(pid) } => {
+                write!(f, "{}: locked by process {pid}; wait for it, or open read-only", path.display())
+            }
+            Error::Locked { path, pid: None } => {
+                write!(f, "{}: locked by another process; wait for it, or open read-only", path.display())
+            }
+            Error::StoreMoved { path } => write!(
+                f,
+                "{}: the store that was opened here was moved, replaced or removed; writing stops and nothing at \
+                 this path was touched; open the store where it is now",
+                path.display()
+            ),
+            Error::LockRemoved { path } => write!(
+                f,
+                "{}: removed or replaced while the store was open for writing, so that another writer may have come; \
+                 writing stops, reopen the store and leave LOCK to it",
+                path.display()
+            ),
+            Error::Linked { path, what } => write!(
+                f,
+                "{}: {what}, and writing to the store would change or leave behind the file under its other name; \
+                 open it read-only, or copy the store with the content of its files (`cp -rL`) and write to the copy",
+                path.display()
+            ),
+            Error::NotFound { path } => {
+                write!(f, "{}: no store there; check the path, or create one", path.display())
+            }
+            Error::AlreadyExists { path } => {
+                write!(f, "{}: already there; open it, or choose another path", path.display())
+            }
+            Error::NotAStore { path, why } => write!(f, "{}: not a vecstone store: {why}", path.display()),
+            Error::HalfMade { path } => write!(
+                f,
+                "{}: the creation of this store was interrupted and nothing is stored in it; create it again",
+                path.display()
+            ),
+            Error::Unfinished { path, call } => write!(
+                f,
+                "{}: a {call} into this directory did not finish, or is under way; repeat it, into the same directory",
+                path.display()
+            ),
+            Error::InItself { path, store } => write!(
+                f,
+                "{}: it lies in the store itself, {}; choose a place outside of it",
+                path.display(),
+                store.display()
+            ),
+            Error::Unsupported { path, what, found, supported } => write!(
+                f,
+                "{}: {what} {found} is not known to this release (up to {supported} is); use a newer vecstone",
+                path.display()
+            ),
+            Error::Corrupt { path, offset, what } => write!(
+                f,
+                "{}: damaged at byte {offset}: {what}; nothing was changed, restore this file from a copy",
+                path.display()
+            ),
+            Error::NotClean { path, report } => write!(
+                f,
+                "{}: not closed cleanly ({report}); open without strict to recover it",
+                path.display()
+            ),
+            Error::DimensionMismatch { expected, found } => {
+                write!(f, "the store holds vectors of dimension {expected}, this one has {found}")
+            }
+            Error::NonFinite { row, component } => write!(
+                f,
+                "row {row}, column {component} is not a finite number; remove NaN and infinity and repeat"
+            ),
+            Error::InvalidId { row, len: 0 } => {
+                write!(f, "row {row}: the id is empty; give it at least one byte")
+            }
+            Error::InvalidId { row, len } => {
+                write!(f, "row {row}: the id has {len} bytes; at most {} are allowed", crate::MAX_ID_BYTES)
+            }
+            Error::CountMismatch { ids, components, dim: 0 } => {
+                write!(
+                    f,
+                    "{components} components cannot be shared out evenly to {ids} ids; give one id a vector"
+                )
+            }
+            Error::CountMismatch { ids, components, dim } => write!(
+                f,
+                "{ids} ids need {ids} x {dim} components, but there are {components}; give one id a vector"
+            ),
+            Error::BatchTooLarge { what, found, max } => {
+                write!(f, "the batch has {found} {what}, one batch holds at most {max}; split it")
+            }
+            Error::Full { rows, max } => {
+                write!(f, "{rows} rows are more than one segment numbers ({max}); use a second store")
+            }
+            Error::InvalidDim { dim } => {
+                write!(f, "dimension {dim} is not between 1 and {}", crate::MAX_DIM)
+            }
+            Error::NoSuchRow { row, rows } => write!(f, "row {row} does not exist; there are {rows} rows"),
+            Error::OutOfMemory { bytes } => {
+                write!(f, "not enough memory for {bytes} bytes; use smaller batches")
+            }
+            Error::IdKind { expected, found } => write!(
+                f,
+                "the ids of this store are of kind {}, this one is of kind {}; use one kind in a store",
+                expected.name(),
+                found.name()
+            ),
+            Error::InvalidDocument { row, why } => {
+                write!(f, "row {row}: the document is not one JSON value: {why}; give valid JSON text")
+            }
+            Error::UnknownIds { ids } => {
+                let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                write!(f, "not in the store: {}; put vectors under these ids first", names.join(", "))
+            }
+            Error::NotAnObject { id } => write!(
+                f,
+                "the document of {id} is no JSON object, so nothing can be merged into it; replace it as a whole"
+            ),
+            Error::InvalidAttributes { why } => {
+                write!(f, "the attributes are not one JSON object: {why}; give the text of an object")
+            }
+            Error::AttributesTooLarge { found, max } => {
+                write!(f, "the attributes have {found} bytes as JSON, there is room for {max}; keep less")
+            }
+            Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
+            Error::InvalidRadius => {
+                write!(f, "the radius is not a number (NaN); give the largest distance that counts")
+            }
+            Error::FloatingPointMode => write!(
+                f,
+                "this thread rounds numbers otherwise than to the nearest, or takes denormal ones for zero, so distances \
+                 would be other ones; reset its floating-point mode, or search on another thread"
+            ),
+            Error::TooManySegments { max } => {
+                write!(
+                    f,
+                    "the store has {max} segments, more than that cannot be named; compact it to merge them"
+                )
+            }
+            Error::NumbersUsedUp { what, max } => write!(
+                f,
+                "the store has used up its {what} (the last one is {max}); copy its vectors to a new store"
+            ),
+            Error::Closed => write!(f, "the store is closed; open it again"),
+            Error::Forked => write!(
+                f,
+                "this process is a fork of the one that opened the store, and may only read what was there then; \
+                 open the store here"
+            ),
+            Error::Cancelled => write!(f, "broken off as asked; nothing was changed"),
+            Error::ReadOnly => write!(f, "the store is open read-only; open it for writing to change it"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. }
+            | Error::WriteFailed { source, .. }
+            | Error::SyncFailed { source, .. }
+            | Error::NoSpace { source, .. } => Some(source.as_ref()),
+            Error::Poisoned { first } => Some(first.as_ref()),
+            _ => None,
+        }
+    }
+}

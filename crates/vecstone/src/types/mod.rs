@@ -1,0 +1,8 @@
+//! Values without files: errors, ids, limits, options, documents.
+
+pub(crate) mod config;
+pub(crate) mod document;
+pub(crate) mod error;
+pub(crate) mod id;
+pub(crate) mod options;
+pub(crate) mod recovery;

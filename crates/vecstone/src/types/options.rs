@@ -1,0 +1,166 @@
+//! How a store is opened, and how it behaves while it is open.
+
+use crate::types::config::MAX_BATCH_RECORDS;
+use std::time::Duration;
+
+/// How long a writer tries by default: readers hold the locks for microseconds to see whether a writer lives.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
+
+/// When a write returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// When it is accepted: visible to this handle, flushed in the background within the flush interval.
+    #[default]
+    Buffered,
+    /// When it is durable. Concurrent callers share one sync.
+    Sync,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    pub(crate) strict: bool,
+    pub(crate) lock_wait: Duration,
+    /// Threads of a search; 0: what the environment or the machine says.
+    pub(crate) threads: usize,
+    pub(crate) settings: Settings,
+}
+
+/// What the engine needs to know of the options.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) durability: Durability,
+    pub(crate) flush_interval: Duration,
+    pub(crate) buffer_bytes: u64,
+    /// Whether threads flush, index and compact in the background; tests that want each call in its place say no.
+    pub(crate) background: bool,
+    /// Share of dead rows from which a segment is compacted in the background; above 1: never.
+    pub(crate) compact_at: f64,
+    /// Bytes a second that the background copies at most: rows, log and documents that it compacts, and `.ids`.
+    pub(crate) compact_speed: u64,
+    pub(crate) limits: Limits,
+    /// Records in the log since the last `.ids` from which closing writes a new one.
+    pub(crate) ids_after: u64,
+    /// Ids that a filter deletes in one batch.
+    pub(crate) erase_at_once: usize,
+}
+
+/// Where a segment is sealed and the next one begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Puts and deletes.
+    pub(crate) records: u64,
+    pub(crate) dat: u64,
+    pub(crate) idx: u64,
+    pub(crate) jsonl: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            durability: Durability::Buffered,
+            flush_interval: Duration::from_millis(100),
+            buffer_bytes: 64 << 20,
+            background: true,
+            compact_at: 0.2,
+            compact_speed: 256 << 20,
+            limits: Limits { records: 1_000_000, dat: 4 << 30, idx: 256 << 20, jsonl: 4 << 30 },
+            ids_after: 1000,
+            erase_at_once: MAX_BATCH_RECORDS,
+        }
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions { strict: false, lock_wait: LOCK_WAIT, threads: 0, settings: Settings::default() }
+    }
+}
+
+impl OpenOptions {
+    /// The defaults: recover what a crash left, wait 250 ms for the lock, buffer 64 MiB and flush every 100 ms.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Refuses, with [`Error::NotClean`](crate::Error::NotClean), a store that its last writer did not close: there,
+    /// and only there, nobody can tell a last batch that never became durable from one that was damaged later. Changes
+    /// nothing then.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// How long to wait for another writer to let go of the store.
+    pub fn lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
+    /// When a write returns, where the call does not say otherwise.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// The longest time that an accepted write waits until the background makes it durable.
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.settings.flush_interval = interval;
+        self
+    }
+
+    /// Bytes that are accepted and not yet written, at most; a full buffer makes writers wait.
+    pub fn buffer_bytes(mut self, bytes: u64) -> Self {
+        self.settings.buffer_bytes = bytes;
+        self
+    }
+
+    /// The share of dead rows, 0 to 1, above which a segment is compacted in the background (0.2); above 1 none is.
+    pub fn compact_at(mut self, share: f64) -> Self {
+        self.settings.compact_at = share;
+        self
+    }
+
+    /// Bytes a second that compaction in the background copies at most (256 MiB): live rows with their ids and documents,
+    /// and the indexes of ids that it writes, with the log that they are made from. About 8 MiB, or one index, are copied
+    /// at once; then it sleeps for as long as that asks for. [`compact`](crate::VectorStore::compact) and
+    /// [`close`](crate::VectorStore::close) do not wait for it: it gives way.
+    pub fn compact_speed(mut self, bytes_per_second: u64) -> Self {
+        self.settings.compact_speed = bytes_per_second.max(1);
+        self
+    }
+
+    /// A segment is sealed, and the next one begun, at so many puts and deletes (1,000,000).
+    pub fn segment_records(mut self, records: u64) -> Self {
+        self.settings.limits.records = records.max(1);
+        self
+    }
+
+    /// How many threads a search may use, its caller's own included; so may a call that reads many rows or checks a large
+    /// batch. All that run in a process at the same time share that number: one that finds it used up goes on alone and
+    /// waits for nobody. 0, as without this call: what the environment variable `VECSTONE_THREADS` says, if it is a number
+    /// above 0 when the process first searches, else one for each core.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Without threads of its own: nothing is flushed, indexed or compacted unless a call does it.
+    #[doc(hidden)]
+    pub fn without_background(mut self) -> Self {
+        self.settings.background = false;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn ids_after(mut self, records: u64) -> Self {
+        self.settings.ids_after = records;
+        self
+    }
+}
