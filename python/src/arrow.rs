@@ -69,8 +69,8 @@ impl Source {
 fn raised(error: Error) -> PyErr {
     match error {
         Error::InFile { path, error } => match *error {
-            Error::Io { source, doing } => {
-                let text = format!("cannot {doing}: {source}");
+            Error::Io { source, operation } => {
+                let text = format!("cannot {operation}: {source}");
                 match source.raw_os_error() {
                     Some(number) => PyOSError::new_err((number, text, path)),
                     None => PyOSError::new_err(format!("{}: {text}", path.display())),

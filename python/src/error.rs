@@ -76,7 +76,7 @@ pub(crate) fn raised(error: &E) -> PyErr {
         | E::NoSuchRow { .. }
         | E::InItself { .. }
         | E::Closed => PyValueError::new_err(text),
-        E::IdKind { .. } => PyTypeError::new_err(text),
+        E::IdKindMismatch { .. } => PyTypeError::new_err(text),
         E::UnknownIds { ids } => unknown(ids),
         E::NotFound { path } => {
             let text = "no store there; check the path, or create one";
@@ -97,7 +97,9 @@ pub(crate) fn raised(error: &E) -> PyErr {
             error.setattr("path", path)?;
             error.setattr("offset", *offset)
         }),
-        E::NotAStore { .. } | E::HalfMade { .. } | E::Unfinished { .. } => NotAStoreError::new_err(text),
+        E::NotAStore { .. } | E::IncompleteCreate { .. } | E::Unfinished { .. } => {
+            NotAStoreError::new_err(text)
+        }
         E::Unsupported { .. } => UnsupportedError::new_err(text),
         E::ReadOnly => ReadOnlyError::new_err(text),
         E::Forked => ForkedError::new_err(text),

@@ -7,7 +7,7 @@
 use crate::convert;
 use crate::error::{OrRaise, raised};
 use crate::ids::{Ids, OneId};
-use crate::iterate::{Gives, RowIter};
+use crate::iterate::{IterItem, RowIter};
 use crate::open::{self, Mode, Refused};
 use crate::reading::{all_of_kind, of_kind};
 use crate::shared::Shared;
@@ -282,7 +282,7 @@ impl Store {
         py.detach(|| self.use_store(metric)).or_raise()
     }
 
-    pub(crate) fn iterate(&self, py: Python<'_>, gives: Gives) -> PyResult<RowIter> {
+    pub(crate) fn iterate(&self, py: Python<'_>, gives: IterItem) -> PyResult<RowIter> {
         Ok(RowIter::over(self.snapshot_now(py)?.as_ref(), gives))
     }
 }

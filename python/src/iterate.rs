@@ -13,7 +13,7 @@ const AT_ONCE: usize = 256;
 
 /// What each step gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gives {
+pub(crate) enum IterItem {
     Ids,
     Vectors,
     Both,
@@ -22,7 +22,7 @@ pub(crate) enum Gives {
 /// An iterator over ids, vectors or both.
 #[pyclass(frozen, module = "vecstone")]
 pub(crate) struct RowIter {
-    gives: Gives,
+    gives: IterItem,
     state: Mutex<State>,
 }
 
@@ -36,11 +36,11 @@ struct State {
 
 impl RowIter {
     /// `None`: a store that is still to be made.
-    pub(crate) fn over(snapshot: Option<&Snapshot>, gives: Gives) -> RowIter {
+    pub(crate) fn over(snapshot: Option<&Snapshot>, gives: IterItem) -> RowIter {
         let rows: Box<dyn Iterator<Item = Row> + Send> = match (snapshot, gives) {
             (None, _) => Box::new(std::iter::empty()),
-            (Some(snapshot), Gives::Ids) => Box::new(snapshot.ids().map(|id| Ok((id?, Vec::new())))),
-            (Some(snapshot), Gives::Vectors | Gives::Both) => Box::new(snapshot.iter()),
+            (Some(snapshot), IterItem::Ids) => Box::new(snapshot.ids().map(|id| Ok((id?, Vec::new())))),
+            (Some(snapshot), IterItem::Vectors | IterItem::Both) => Box::new(snapshot.iter()),
         };
         RowIter { gives, state: Mutex::new(State { rows, fetched: VecDeque::new() }) }
     }
@@ -65,9 +65,9 @@ impl RowIter {
         let Some(row) = py.detach(|| self.next()) else { return Ok(None) };
         let (id, vector) = row.or_raise()?;
         Ok(Some(match self.gives {
-            Gives::Ids => to_python(py, &id)?,
-            Gives::Vectors => PyArray1::from_vec(py, vector).into_any(),
-            Gives::Both => {
+            IterItem::Ids => to_python(py, &id)?,
+            IterItem::Vectors => PyArray1::from_vec(py, vector).into_any(),
+            IterItem::Both => {
                 (to_python(py, &id)?, PyArray1::from_vec(py, vector)).into_pyobject(py)?.into_any()
             }
         }))

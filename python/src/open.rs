@@ -2,7 +2,7 @@
 
 use crate::error::{already_there, of_the_system, raised};
 use crate::pending::Pending;
-use crate::shared::{Shared, Wishes};
+use crate::shared::{EngineOptions, Shared};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use vecstone::{Durability, Error, Metric, OpenOptions, VectorStore};
 
 /// Readers probe LOCK for microseconds; a writer that gave up at once would take one for another writer.
-const LEAST_WAIT: Duration = Duration::from_millis(250);
+const MIN_LOCK_WAIT: Duration = Duration::from_millis(250);
 
 /// How a store is opened, as `open` of Python takes it.
 pub(crate) struct Request {
@@ -21,7 +21,7 @@ pub(crate) struct Request {
     pub(crate) metric: Option<Metric>,
     pub(crate) mode: Mode,
     pub(crate) lock_timeout: f64,
-    pub(crate) wishes: Wishes,
+    pub(crate) wishes: EngineOptions,
     /// Of a reader: the store may not be made yet.
     pub(crate) may_be_missing: bool,
 }
@@ -83,7 +83,7 @@ pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(unfit)
 }
 
-impl Wishes {
+impl EngineOptions {
     fn options(&self) -> PyResult<OpenOptions> {
         let options = OpenOptions::new()
             .flush_interval(seconds("flush_interval", self.flush_interval)?)
@@ -92,15 +92,15 @@ impl Wishes {
     }
 
     /// What of these is neither the default nor what the open engine has.
-    fn conflict(&self, open: &Wishes) -> Option<String> {
-        let default = Wishes::default();
+    fn conflict(&self, open: &EngineOptions) -> Option<String> {
+        let default = EngineOptions::default();
         let differs = |name: &str, wished: f64, default: f64, open: f64| {
             (wished != default && wished != open).then(|| format!("{name} is {open} there, not {wished}"))
         };
         #[expect(clippy::cast_precision_loss, reason = "for a message")]
         let (bytes, threads) = (
-            |wishes: &Wishes| wishes.buffer_bytes as f64,
-            |wishes: &Wishes| wishes.threads.unwrap_or(0) as f64,
+            |wishes: &EngineOptions| wishes.buffer_bytes as f64,
+            |wishes: &EngineOptions| wishes.threads.unwrap_or(0) as f64,
         );
         differs("flush_interval", self.flush_interval, default.flush_interval, open.flush_interval)
             .or_else(|| differs("buffer_bytes", bytes(self), bytes(&default), bytes(open)))
@@ -108,9 +108,9 @@ impl Wishes {
     }
 }
 
-impl Default for Wishes {
-    fn default() -> Wishes {
-        Wishes { flush_interval: 0.1, buffer_bytes: 64 << 20, threads: None }
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions { flush_interval: 0.1, buffer_bytes: 64 << 20, threads: None }
     }
 }
 
@@ -162,7 +162,7 @@ impl From<Error> for Refused {
 /// write.
 pub(crate) fn open(py: Python<'_>, path: &Path, request: &Request) -> PyResult<Arc<Shared>> {
     let options = request.wishes.options()?;
-    let lock_wait = seconds("lock_timeout", request.lock_timeout)?.max(LEAST_WAIT);
+    let lock_wait = seconds("lock_timeout", request.lock_timeout)?.max(MIN_LOCK_WAIT);
     let pending = Pending {
         path: path.to_owned(),
         mode: request.mode,

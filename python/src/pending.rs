@@ -30,7 +30,7 @@ impl Pending {
     pub(crate) fn open(&self, dim: Option<u32>) -> Result<Option<VectorStore>, Refused> {
         let store = match self.mode {
             Mode::Read => match VectorStore::open_read_only_with(&self.path, &self.options) {
-                Err(Error::NotFound { .. } | Error::HalfMade { .. }) => None,
+                Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => None,
                 opened => Some(opened?),
             },
             Mode::Exclusive => self.create(dim)?,
@@ -51,7 +51,7 @@ impl Pending {
         let deadline = Instant::now() + self.lock_wait;
         loop {
             match VectorStore::open_with(&self.path, &self.options) {
-                Err(Error::NotFound { .. } | Error::HalfMade { .. }) => {}
+                Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => {}
                 opened => return Ok(Some(opened?)),
             }
             match self.create(dim) {
@@ -99,7 +99,7 @@ impl Pending {
             Ok(_) => match VectorStore::open_read_only(path) {
                 Ok(_) => Err(Refused::AlreadyThere(path.clone())),
                 // Empty, or what an interrupted creation left.
-                Err(Error::NotFound { .. } | Error::HalfMade { .. }) => {
+                Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => {
                     check_writable(path).map_err(system(path))
                 }
                 Err(error) => Err(error.into()),

@@ -14,7 +14,7 @@ use vecstone::{Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapsho
 pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
     match kind {
         Some(expected) if expected != id.kind() => {
-            Err(vecstone::Error::IdKind { expected, found: id.kind() })
+            Err(vecstone::Error::IdKindMismatch { expected, found: id.kind() })
         }
         _ => Ok(id),
     }
@@ -35,31 +35,31 @@ pub(crate) fn attrs_to_json(attrs: &Bound<'_, PyAny>) -> PyResult<Option<String>
 }
 
 /// A filter as Python gives it, and of what kind the ids are that it names.
-pub(crate) struct Chosen {
+pub(crate) struct PyFilter {
     filter: Filter,
     kind: Option<IdKind>,
 }
 
-impl Chosen {
+impl PyFilter {
     /// From a dict over documents, or a collection of ids.
-    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Chosen> {
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<PyFilter> {
         if object.cast::<PyMapping>().is_ok() {
             let text = convert::to_json(object)?.json().unwrap_or_default();
-            return Ok(Chosen { filter: Filter::parse(&text).or_raise()?, kind: None });
+            return Ok(PyFilter { filter: Filter::parse(&text).or_raise()?, kind: None });
         }
         if object.is_callable() || object.try_iter().is_err() {
             return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));
         }
         let ids = Ids::of(object)?;
         let (ids, kind) = (ids.refs().iter().map(IdRef::to_id).collect::<Vec<_>>(), ids.kind());
-        Ok(Chosen { filter: Filter::ids(ids), kind })
+        Ok(PyFilter { filter: Filter::ids(ids), kind })
     }
 
     /// The filter, if its ids are of the store's kind: looking for others is a mistake, not a miss.
     pub(crate) fn in_store_of(&self, kind: Option<IdKind>) -> vecstone::Result<&Filter> {
         match (kind, self.kind) {
             (Some(expected), Some(found)) if expected != found => {
-                Err(vecstone::Error::IdKind { expected, found })
+                Err(vecstone::Error::IdKindMismatch { expected, found })
             }
             _ => Ok(&self.filter),
         }
@@ -69,7 +69,7 @@ impl Chosen {
 /// What a search is asked for beside its query, as Python gives it.
 pub(crate) struct Options {
     k: usize,
-    filter: Option<Chosen>,
+    filter: Option<PyFilter>,
     radius: Option<f32>,
     vectors: bool,
     documents: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Options {
 impl Options {
     /// Of vectors and documents neither.
     pub(crate) fn of(k: usize, filter: Option<&Bound<'_, PyAny>>, radius: Option<f32>) -> PyResult<Options> {
-        let filter = filter.map(Chosen::of).transpose()?;
+        let filter = filter.map(PyFilter::of).transpose()?;
         Ok(Options { k, filter, radius, vectors: false, documents: false })
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     /// What it is made with.
     pub(crate) pending: Pending,
     /// What the engine was opened with; other handles may not want anything else.
-    pub(crate) wishes: Wishes,
+    pub(crate) wishes: EngineOptions,
     handles: AtomicUsize,
     /// The process that opened it.
     process: u32,
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 
 /// Options that all handles of an engine share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Wishes {
+pub(crate) struct EngineOptions {
     pub(crate) flush_interval: f64,
     pub(crate) buffer_bytes: u64,
     pub(crate) threads: Option<usize>,
@@ -102,7 +102,7 @@ fn place_of(path: &Path) -> PathBuf {
 }
 
 impl Shared {
-    fn new(store: Option<VectorStore>, pending: Pending, wishes: Wishes) -> Arc<Shared> {
+    fn new(store: Option<VectorStore>, pending: Pending, wishes: EngineOptions) -> Arc<Shared> {
         let store = store.map_or_else(OnceLock::new, OnceLock::from);
         Arc::new(Shared {
             store: RwLock::new(Some(store)),
@@ -116,7 +116,7 @@ impl Shared {
     /// A read-only handle. Where `may_be_missing`, it is empty as long as there is no store, and `refresh` looks again.
     pub(crate) fn of_reader(
         pending: Pending,
-        wishes: Wishes,
+        wishes: EngineOptions,
         may_be_missing: bool,
     ) -> std::result::Result<Arc<Shared>, Refused> {
         let store = pending.open(None)?;
@@ -132,7 +132,7 @@ impl Shared {
     pub(crate) fn find_or_open(
         pending: Pending,
         dim: Option<u32>,
-        wishes: Wishes,
+        wishes: EngineOptions,
     ) -> std::result::Result<Arc<Shared>, Refused> {
         let registry = registry();
         let mut open_stores = lock(&registry.1);

@@ -4,9 +4,9 @@ use crate::arrow;
 use crate::convert;
 use crate::error::OrRaise;
 use crate::ids::{self, Ids};
-use crate::iterate::{Gives, RowIter};
+use crate::iterate::{IterItem, RowIter};
 use crate::numbers;
-use crate::reading::{self, Chosen, Options, of_kind};
+use crate::reading::{self, Options, PyFilter, of_kind};
 use crate::segments::Segment;
 use crate::vectors;
 use numpy::PyArray1;
@@ -113,7 +113,7 @@ impl Snapshot {
     ///
     /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let filter = Chosen::of(filter)?;
+        let filter = PyFilter::of(filter)?;
         let ids = self.read(py, |snapshot| snapshot.ids_where(filter.in_store_of(snapshot.kind())?))?;
         reading::id_list(py, &ids)
     }
@@ -167,11 +167,11 @@ impl Snapshot {
     }
 
     fn __iter__(&self) -> RowIter {
-        RowIter::over(self.snapshot.as_ref(), Gives::Ids)
+        RowIter::over(self.snapshot.as_ref(), IterItem::Ids)
     }
 
     fn _rows(&self, with_ids: bool) -> RowIter {
-        RowIter::over(self.snapshot.as_ref(), if with_ids { Gives::Both } else { Gives::Vectors })
+        RowIter::over(self.snapshot.as_ref(), if with_ids { IterItem::Both } else { IterItem::Vectors })
     }
 
     /// The committed rows of each segment, oldest first, as numpy views of the mapped files: see `Segment`.

@@ -5,12 +5,12 @@ use crate::convert::{self, Line};
 use crate::error::OrRaise;
 use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
-use crate::iterate::{Gives, RowIter};
+use crate::iterate::{IterItem, RowIter};
 use crate::numbers;
 use crate::open::{self, Mode, Refused, Request};
-use crate::reading::{self, Chosen, Options, of_kind};
+use crate::reading::{self, Options, PyFilter, of_kind};
 use crate::segments::Segment;
-use crate::shared::Wishes;
+use crate::shared::EngineOptions;
 use crate::vectors;
 use numpy::PyArray1;
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -47,7 +47,7 @@ impl Store {
             may_be_missing,
             mode: Mode::of(mode)?,
             lock_timeout,
-            wishes: Wishes { flush_interval, buffer_bytes, threads },
+            wishes: EngineOptions { flush_interval, buffer_bytes, threads },
         };
         let path = std::path::absolute(&path).unwrap_or(path);
         let shared = open::open(py, &path, &request)?;
@@ -224,7 +224,7 @@ impl Store {
         filter: &Bound<'_, PyAny>,
         durability: Option<&str>,
     ) -> PyResult<usize> {
-        let (filter, durability) = (Chosen::of(filter)?, self.durability_of(durability)?);
+        let (filter, durability) = (PyFilter::of(filter)?, self.durability_of(durability)?);
         self.change(py, |store| store.delete_where(filter.in_store_of(store.kind())?, Some(durability)))
     }
 
@@ -353,7 +353,7 @@ impl Store {
     ///
     /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let filter = Chosen::of(filter)?;
+        let filter = PyFilter::of(filter)?;
         let ids = self.with(py, |store| store.ids_where(filter.in_store_of(store.kind())?))?;
         reading::id_list(py, &ids)
     }
@@ -408,12 +408,12 @@ impl Store {
     }
 
     fn __iter__(&self, py: Python<'_>) -> PyResult<RowIter> {
-        self.iterate(py, Gives::Ids)
+        self.iterate(py, IterItem::Ids)
     }
 
     /// For `values()` and `items()`: an iterator over vectors, or over ids with vectors.
     fn _rows(&self, py: Python<'_>, with_ids: bool) -> PyResult<RowIter> {
-        self.iterate(py, if with_ids { Gives::Both } else { Gives::Vectors })
+        self.iterate(py, if with_ids { IterItem::Both } else { IterItem::Vectors })
     }
 
     /// The committed rows of each segment, oldest first, as numpy views of the mapped files: see `Segment`.

@@ -24,7 +24,7 @@ pub enum Error {
     /// A call of the operating system failed.
     Io {
         /// As in "cannot read".
-        doing: &'static str,
+        operation: &'static str,
         /// Its error.
         source: io::Error,
     },
@@ -91,8 +91,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(doing: &'static str, source: io::Error) -> Error {
-        Error::Io { doing, source }
+    pub(crate) fn io(operation: &'static str, source: io::Error) -> Error {
+        Error::Io { operation, source }
     }
 
     pub(crate) fn in_file(self, path: &Path) -> Error {
@@ -111,7 +111,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::InFile { path, error } => write!(f, "{}: {error}", path.display()),
-            Error::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Error::Io { operation, source } => write!(f, "cannot {operation}: {source}"),
             Error::UnknownFormat { why } => write!(f, "{why}"),
             Error::Unreadable { format, why } => {
                 write!(f, "cannot be read as {format}: {why}; write or copy the file again")

@@ -29,8 +29,8 @@ impl Failure {
         Failure { code: 0, message: String::new() }
     }
 
-    pub(crate) fn io(path: &Path, doing: &str, source: &io::Error) -> Failure {
-        Failure::error(format!("{}: cannot {doing}: {source}", path.display()))
+    pub(crate) fn io(path: &Path, operation: &str, source: &io::Error) -> Failure {
+        Failure::error(format!("{}: cannot {operation}: {source}", path.display()))
     }
 
     /// An error about a file: names the file first.

@@ -36,19 +36,15 @@ pub(crate) const WIDE_CODE: &[(&str, usize)] = &[
 /// Files with lines of text that are too wide, and how many.
 pub(crate) const WIDE_TEXT: &[(&str, usize)] = &[
     ("crates/vecstone/src/open/directory.rs", 1),
-    ("crates/vecstone/src/format/format.md", 5),
-    ("crates/vecstone/src/store/mod.rs", 1),
     ("crates/vecstone/src/store/read.rs", 5),
     ("crates/vecstone/src/store/write.rs", 1),
-    ("docs/DESIGN.md", 6),
-    ("docs/performance.md", 1),
     ("docs/python-migration.md", 3),
     ("docs/python.md", 3),
     ("python/src/store.rs", 3),
 ];
 
 /// Functions that are too long: file and name.
-pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] = &[("crates/vecstone/src/types/error.rs fmt", 188)];
+pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] = &[];
 
 /// Files that are too long.
 pub(crate) const LONG_FILES: &[(&str, usize)] = &[];
@@ -77,12 +73,37 @@ pub(crate) const RETIRED: &[(&str, &str)] = &[
     ("is_over_with", "would_overflow"),
     ("EVERYTHING", "an enum of how far to drain"),
     ("SealFirst", "SegmentFull"),
-];
-
-/// Names that are to be retired. A line moves to `RETIRED` when the last use of the name is gone.
-#[rustfmt::skip]
-pub(crate) const NOT_YET: &[(&str, &str)] = &[
-    ("Mask", "DeletionVector"), ("Kill", "CrossSegmentDelete"), ("Tip", "LogPosition"), ("Sealed", "SegmentExtent"), ("expecting", "leader_waits"), ("settle", "finish_write"), ("crew", "parallel"), ("AT_WORK", "ACTIVE"), ("Taken", "ThreadPermit"), ("FEW", "PREFETCH_WIDTH"), ("Erased", "DeletedBatch"), ("LOOKS", "MAX_OPTIMISTIC_PASSES"), ("Named", "StoreFile"), ("How", "OpenMode"), ("Looked", "Lookup"), ("Look", "SegmentProbe"), ("noted", "durable_in_log"), ("Bad", "DecodeError"), ("complain", "into_error"), ("blame", "corruption_at"), ("HalfMade", "IncompleteCreate"), ("Full", "TooManyRows"), ("NotClean", "UncleanShutdown"), ("lose_ids", "mark_index_damaged"), ("has_just_lost_ids", "take_damage_notice"), ("Passage", "ThreadTransition"), ("PASSING", "TRANSITIONS"), ("Wishes", "EngineOptions"), ("Chosen", "PyFilter"), ("Gives", "IterItem"), ("LEAST_WAIT", "MIN_LOCK_WAIT"),
+    ("Mask", "DeletionVector"),
+    ("Kill", "CrossSegmentDelete"),
+    ("Tip", "LogPosition"),
+    ("Sealed", "SegmentExtent"),
+    ("settle", "finish_write"),
+    ("crew", "parallel"),
+    ("AT_WORK", "ACTIVE"),
+    ("Taken", "ThreadPermit"),
+    ("FEW", "PREFETCH_WIDTH"),
+    ("Erased", "DeletedBatch"),
+    ("LOOKS", "MAX_OPTIMISTIC_PASSES"),
+    ("How", "OpenMode"),
+    ("Looked", "Lookup"),
+    ("Look", "SegmentProbe"),
+    ("noted", "durable_in_log"),
+    ("Bad", "DecodeError"),
+    ("complain", "into_error"),
+    ("blame", "corruption_at"),
+    ("HalfMade", "IncompleteCreate"),
+    ("Full", "TooManyRows"),
+    ("NotClean", "UncleanShutdown"),
+    ("lose_ids", "mark_index_damaged"),
+    ("has_just_lost_ids", "take_damage_notice"),
+    ("Passage", "ThreadTransition"),
+    ("PASSING", "TRANSITIONS"),
+    ("Wishes", "EngineOptions"),
+    ("Chosen", "PyFilter"),
+    ("Gives", "IterItem"),
+    ("LEAST_WAIT", "MIN_LOCK_WAIT"),
+    ("SegmentView", "SegmentVersion"),
+    ("doing", "operation"),
 ];
 
 /// The layers of the library, lowest first. An import goes to the same layer or to a lower one.

@@ -284,7 +284,7 @@ fn read(dir: &Path) -> bool {
             let start = Instant::now();
             let mut sum = 0.0;
             for id in &order {
-                sum += snapshot.view(id).expect("readable").expect("there")[0];
+                sum += snapshot.get_ref(id).expect("readable").expect("there")[0];
             }
             let view = ROWS as f64 / seconds(start);
             assert!(sum.is_finite());

@@ -54,7 +54,7 @@ fn everything_before_is_gone_and_everything_after_stays() {
 
     // Another kind of ids, as in a new store.
     store.put("a", &row(DIM, 1, 2)).expect("stored");
-    assert!(matches!(store.put(1u64, &row(DIM, 1, 2)), Err(Error::IdKind { .. })));
+    assert!(matches!(store.put(1u64, &row(DIM, 1, 2)), Err(Error::IdKindMismatch { .. })));
     store
         .put_many_with(&["b"], &row(DIM, 2, 2), &[Document::Json("1")], Some(Durability::Sync))
         .expect("stored");
@@ -198,7 +198,7 @@ fn the_kind_of_the_ids_is_free_for_one_at_a_time() {
                         };
                         match outcome {
                             Ok(()) => _ = accepted.fetch_add(1, Ordering::SeqCst),
-                            Err(Error::IdKind { .. }) => thread::yield_now(),
+                            Err(Error::IdKindMismatch { .. }) => thread::yield_now(),
                             Err(error) => panic!("{error}"),
                         }
                     }

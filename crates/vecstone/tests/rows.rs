@@ -140,7 +140,7 @@ fn what_does_not_fit_is_refused() {
         Err(Error::InvalidDocument { row: 1, .. })
     ));
     let mixed = [7u64.as_id(), "a".as_id()];
-    assert!(matches!(put(&mixed, 64, &[]), Err(Error::IdKind { .. })));
+    assert!(matches!(put(&mixed, 64, &[]), Err(Error::IdKindMismatch { .. })));
     assert!(matches!(put(&["".as_id()], 64, &[]), Err(Error::InvalidId { row: 0, len: 0 })));
     assert_eq!(store.len().unwrap(), 0);
 }
@@ -205,7 +205,7 @@ fn calls_that_do_not_wait() {
     assert!(matches!(store.try_get_into("a", &mut out[1..]), Err(Error::DimensionMismatch { .. })));
     let short = Op::Put { id: "b".as_id(), vector: &vector[1..], document: Document::Keep };
     assert!(matches!(store.try_write(&short), Err(Error::DimensionMismatch { .. })));
-    assert!(matches!(store.try_write(&Op::delete(&7u64)), Err(Error::IdKind { .. })));
+    assert!(matches!(store.try_write(&Op::delete(&7u64)), Err(Error::IdKindMismatch { .. })));
     store.close().unwrap();
     let reader = VectorStore::open_read_only(dir.path().join("s")).unwrap();
     assert_eq!(reader.try_get_into("0", &mut out).unwrap(), Some(true));

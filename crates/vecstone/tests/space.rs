@@ -210,7 +210,7 @@ fn resident_bytes_are_those_of_the_kernel() {
     store.close().expect("closed");
     let store = VectorStore::open(&path).expect("opens");
     for id in &ids {
-        assert!(store.snapshot().expect("known").view(id).expect("mapped").is_some());
+        assert!(store.snapshot().expect("known").get_ref(id).expect("mapped").is_some());
     }
     let memory = store.stats().expect("known").memory;
     assert!(memory.resident <= memory.mapped, "{memory:?}");

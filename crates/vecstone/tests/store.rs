@@ -250,7 +250,10 @@ fn strict_refuses_what_was_not_closed() {
     }
     let before = files(&copy);
     let error = VectorStore::open_with(&copy, &OpenOptions::new().strict(true)).expect_err("not closed");
-    assert!(matches!(&error, Error::NotClean { report, .. } if !report.clean && report.rows == 1), "{error}");
+    assert!(
+        matches!(&error, Error::UncleanShutdown { report, .. } if !report.clean && report.rows == 1),
+        "{error}"
+    );
     assert_eq!(files(&copy), before, "strict changed something");
     assert_eq!(len(&VectorStore::open(&copy).expect("opens without strict")), 1);
 }
@@ -341,7 +344,7 @@ fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, o
     assert_eq!(store.kind(), Some(kind));
     let refused = |error: Error| {
         assert!(
-            matches!(error, Error::IdKind { expected, found } if expected == kind && found != kind),
+            matches!(error, Error::IdKindMismatch { expected, found } if expected == kind && found != kind),
             "{error}"
         );
     };
@@ -440,7 +443,7 @@ fn a_snapshot_stays_as_it_is() {
     assert_eq!(snapshot.search(&vector(0), 9).expect("searched"), nearest);
     assert_eq!((snapshot.len(), snapshot.is_empty(), snapshot.dim()), (2, false, DIM));
     assert_eq!(snapshot.get_many(&["a", "b"]).expect("readable"), [None, Some(vector(1))]);
-    assert_eq!(snapshot.view("c").expect("readable"), Some(&vector(2)[..]));
+    assert_eq!(snapshot.get_ref("c").expect("readable"), Some(&vector(2)[..]));
     assert!(!snapshot.contains("d").expect("readable"));
 }
 

@@ -389,7 +389,7 @@ impl Held {
             let expected =
                 now.iter().find(|(other, _)| *other == Id::from(id)).map(|(_, row)| row.as_slice());
             assert_eq!(self.snapshot.get(id).expect("readable").as_deref(), expected);
-            assert_eq!(self.snapshot.view(id).expect("readable"), expected);
+            assert_eq!(self.snapshot.get_ref(id).expect("readable"), expected);
         }
         check_search(&self.snapshot, &row(self.snapshot.dim(), dice.below(IDS), dice.below(50)));
     }

@@ -88,8 +88,8 @@ fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore
     let store = match VectorStore::open_with(&args.store, &options()) {
         Ok(store) => store,
         Err(Error::NotFound { .. }) => return Ok(None),
-        Err(Error::HalfMade { .. }) if args.resume => return Ok(None),
-        Err(Error::HalfMade { path }) => {
+        Err(Error::IncompleteCreate { .. }) if args.resume => return Ok(None),
+        Err(Error::IncompleteCreate { path }) => {
             let what = "the creation of this store was interrupted and nothing is stored in it; add --resume to start over";
             return Err(Failure::file(&path, what));
         }

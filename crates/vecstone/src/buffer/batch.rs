@@ -173,7 +173,7 @@ pub(crate) fn check_source(source: &dyn RowSource, rows: usize, dim: usize, limi
         Err(Error::NonFinite { row, .. }) => *row,
         _ => usize::MAX,
     };
-    parallel::together(pieces / PIECES_PER_THREAD, limit, work).into_iter().min_by_key(bad).unwrap_or(Ok(()))
+    parallel::run(pieces / PIECES_PER_THREAD, limit, work).into_iter().min_by_key(bad).unwrap_or(Ok(()))
 }
 
 /// The rows of a source from one on.
@@ -348,7 +348,11 @@ impl<'a> Batch<'a> {
         let mut check = |row: usize, id: &IdRef<'_>| {
             id_bytes += id.as_bytes().len() as u64;
             id.check(row)?;
-            if id.kind() == expected { Ok(()) } else { Err(Error::IdKind { expected, found: id.kind() }) }
+            if id.kind() == expected {
+                Ok(())
+            } else {
+                Err(Error::IdKindMismatch { expected, found: id.kind() })
+            }
         };
         let mut check_put = |row: usize, vector: &[f32], document: Document<&str>| {
             documents += line_len(document);

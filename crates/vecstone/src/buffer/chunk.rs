@@ -1,6 +1,6 @@
 //! Changes that lie side by side in memory.
 
-use super::{OP_BYTES, index, int, range, rows};
+use super::{OP_BYTES, index, range, rows, to_u32};
 use crate::types::document::Document;
 use std::ops::Range;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Chunk {
         let (document, doc_len) = match document {
             Document::Keep => ("", KEEP),
             Document::None => ("", NO_DOCUMENT),
-            Document::Json(text) => (text, int(text.len())),
+            Document::Json(text) => (text, to_u32(text.len())),
         };
         if self.ops.is_empty() {
             self.ops.reserve(rows(self.dim, self.limit));
@@ -138,15 +138,15 @@ impl Chunk {
                 // At once: growing would copy rows again.
                 self.vectors.reserve_exact(rows(self.dim, self.limit) * self.dim);
             }
-            row = int(self.vectors.len() / self.dim);
+            row = to_u32(self.vectors.len() / self.dim);
             self.vectors.extend_from_slice(vector);
         }
         self.ops.push(Op {
             hash: change.hash,
-            id_at: int(self.ids.len()),
-            id_len: int(change.id.len()),
+            id_at: to_u32(self.ids.len()),
+            id_len: to_u32(change.id.len()),
             row,
-            doc_at: int(self.documents.len()),
+            doc_at: to_u32(self.documents.len()),
             doc_len,
             before: 0,
         });
@@ -187,7 +187,7 @@ impl Chunk {
 pub(super) struct Slot {
     pub(super) chunk: Arc<Chunk>,
     /// One bit an op: a later op has the same id. Beside the chunk, because a shared chunk must not change; a copy of it
-    /// for each chunk, because it is copied when it changes after a view was taken.
+    /// for each chunk, because it is copied when it changes after a snapshot was taken.
     pub(super) superseded: Option<Arc<Vec<u64>>>,
 }
 

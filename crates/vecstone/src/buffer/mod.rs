@@ -1,6 +1,6 @@
 //! The write buffer: changes that are accepted and not yet in the files, in order, in batches that are all or nothing.
 //!
-//! It lies behind its owner's mutex. What is handed out — views for searches, groups for the writer — shares the chunks:
+//! It lies behind its owner's mutex. What is handed out — versions for searches, groups for the writer — shares the chunks:
 //! a chunk is appended to only while nobody else holds it, so that what was handed out never changes.
 
 use crate::types::document::Document;
@@ -21,7 +21,7 @@ const FULL: usize = 1 << 20;
 /// The same for the first chunk, and after one that was shared when nearly empty; the next ones double.
 const SMALL: usize = 32 << 10;
 /// With more chunks than these, a small one that is shared is copied rather than followed by another.
-const FEW: usize = 16;
+const BRIEF: usize = 16;
 /// Bytes of chunks kept for reuse. Fresh memory costs a page fault every 4 KiB, more than the copy itself.
 const POOL: u64 = 64 << 20;
 const OP_BYTES: usize = size_of::<Op>();
@@ -60,7 +60,7 @@ pub(crate) struct Buffer {
     bytes: u64,
     /// What the next chunk may hold.
     limit: usize,
-    /// Full-size chunks kept for reuse; views and groups may still hold some of them.
+    /// Full-size chunks kept for reuse; versions and groups may still hold some of them.
     pool: Vec<Arc<Chunk>>,
     pooled: u64,
 }
@@ -97,11 +97,11 @@ impl Buffer {
             (0..ops).for_each(|_| self.link());
         }
         self.end_batch(batch.bytes);
-        batch.spare.0.into_iter().for_each(|chunk| self.keep(chunk));
+        batch.spare.0.into_iter().for_each(|chunk| self.recycle(chunk));
     }
 
     /// Lends memory kept for reuse, at most as much as `rows` rows take, for [`Prepared::new`].
-    pub(crate) fn lend(&mut self, rows: usize) -> Memory {
+    pub(crate) fn take_pool(&mut self, rows: usize) -> Memory {
         let chunks = rows.div_ceil(self::rows(self.dim, FULL));
         Memory(std::iter::from_fn(|| self.reuse()).take(chunks).collect())
     }
@@ -136,9 +136,9 @@ impl Buffer {
     }
 
     /// All there is now, unchanging. O(chunks).
-    pub(crate) fn view(&self) -> View {
+    pub(crate) fn snapshot(&self) -> BufferSnapshot {
         let Buffer { first, next, puts, .. } = *self;
-        View { slots: self.slots.clone(), first, next, puts, table: Arc::default() }
+        BufferSnapshot { slots: self.slots.clone(), first, next, puts, table: Arc::default() }
     }
 
     /// The first batches: as many whole ones as `max_bytes` of rows, ids and documents and `max_ops` changes allow, but at
@@ -178,7 +178,7 @@ impl Buffer {
         }
         self.first = next;
         while self.slots.front().is_some_and(|slot| slot.chunk.end() <= next) {
-            self.slots.pop_front().into_iter().for_each(|slot| self.keep(slot.chunk));
+            self.slots.pop_front().into_iter().for_each(|slot| self.recycle(slot.chunk));
         }
     }
 
@@ -207,23 +207,23 @@ impl Buffer {
 
     /// Appends to a new chunk: the last has no room, or someone looks at it.
     fn append_to_new(&mut self, change: &Change<'_>) -> u64 {
-        let many = self.slots.len() > FEW;
+        let many = self.slots.len() > BRIEF;
         if let Some(Slot { chunk, .. }) = self.slots.back_mut() {
             if many && chunk.has_room(change, SMALL) {
                 // It is shared. Views taken after every put must not leave a chunk for every put.
                 let mut copy = chunk.copy(SMALL);
                 let bytes = copy.append(change).expect("there is room");
                 let shared = std::mem::replace(chunk, Arc::new(copy));
-                self.keep(shared);
+                self.recycle(shared);
                 return bytes;
             }
-            // Nor may views now and then make each chunk after them reserve 1 MiB.
+            // Nor may versions now and then make each chunk after them reserve 1 MiB.
             let filled = chunk.used().next_power_of_two();
             self.limit = if filled < chunk.limit { filled } else { chunk.limit * 2 }.clamp(SMALL, FULL);
         }
         let kept = if self.limit == FULL { self.reuse() } else { None };
         let mut shared = kept.unwrap_or_else(|| Arc::new(Chunk::new(self.dim, self.limit)));
-        let bytes = begin(&mut shared, self.next, change);
+        let bytes = start_chunk(&mut shared, self.next, change);
         self.slots.push_back(Slot { chunk: shared, superseded: None });
         bytes
     }
@@ -292,7 +292,7 @@ impl Buffer {
     }
 
     /// Keeps a chunk for reuse, but for small ones and for those of a very large document.
-    fn keep(&mut self, chunk: Arc<Chunk>) {
+    fn recycle(&mut self, chunk: Arc<Chunk>) {
         let heap = chunk.heap();
         if chunk.limit == FULL && heap <= 8 * FULL as u64 && self.pooled + heap <= POOL {
             self.pooled += heap;
@@ -332,7 +332,7 @@ impl Prepared {
             batch.bytes += appended.unwrap_or_else(|| {
                 let kept = batch.spare.0.pop();
                 let mut chunk = kept.unwrap_or_else(|| Arc::new(Chunk::new(dim, FULL)));
-                let bytes = begin(&mut chunk, 0, &change);
+                let bytes = start_chunk(&mut chunk, 0, &change);
                 batch.chunks.push(chunk);
                 bytes
             });
@@ -343,7 +343,7 @@ impl Prepared {
 
 /// What was in the buffer at some time; it does not change. A clone shares everything.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct View {
+pub(crate) struct BufferSnapshot {
     slots: VecDeque<Slot>,
     first: u64,
     next: u64,
@@ -352,7 +352,7 @@ pub(crate) struct View {
     table: Arc<OnceLock<HashTable<u64>>>,
 }
 
-impl View {
+impl BufferSnapshot {
     /// The newest change of each id with its number, in the order of writing.
     pub(crate) fn latest(&self) -> impl Iterator<Item = (u64, &Chunk, &Op)> {
         self.slots.iter().flat_map(|slot| slot.latest(self.first..self.next))
@@ -414,7 +414,7 @@ fn rows(dim: usize, limit: usize) -> usize {
 }
 
 /// Makes `change` the first of an empty chunk.
-fn begin(chunk: &mut Arc<Chunk>, first: u64, change: &Change<'_>) -> u64 {
+fn start_chunk(chunk: &mut Arc<Chunk>, first: u64, change: &Change<'_>) -> u64 {
     let chunk = Arc::get_mut(chunk).expect("a new chunk is not shared");
     chunk.first = first;
     chunk.append(change).expect("an empty chunk has room for any change")
@@ -456,7 +456,7 @@ fn range(at: u32, len: u32) -> Range<usize> {
     at as usize..at as usize + len as usize
 }
 
-fn int(place: usize) -> u32 {
+fn to_u32(place: usize) -> u32 {
     u32::try_from(place).expect("a chunk's arrays and a batch are shorter than 4 GiB")
 }
 

@@ -1,15 +1,15 @@
 //! What ends a writer's work, and what makes the next opening fast.
 
 use crate::engine::{Drain, Engine, Writer};
-use crate::format::manifest::Sealed;
-use crate::pair::files::{Files, IdxMap, Named};
+use crate::format::manifest::SegmentExtent;
+use crate::pair::files::{Files, IdxMap, StoreFile};
 use crate::pair::recover;
 use crate::pair::rows::RowEntry;
 use crate::segment::Segment;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{self, Content, Point};
 use crate::segment::index::HeapIndex;
-use crate::segment::version::{SegmentView, View};
+use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::disk::{Dir, Open};
 use crate::sys::sync::Instant;
 use crate::types::error::{Error, Result};
@@ -31,7 +31,7 @@ pub(crate) fn close(engine: &Engine) -> Result<()> {
 fn close_files(engine: &Engine) -> Result<()> {
     engine.hooks.here("close");
     let untouched = engine.with_writer_lock(|writer| Ok(writer.pair.is_clean()))?;
-    if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_lost_ids()) {
+    if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_damaged_index()) {
         engine.index_sealed(false);
     }
     let flushed = engine.flush().inspect_err(|error| engine.set_back(error.clone()));
@@ -45,9 +45,14 @@ fn close_files(engine: &Engine) -> Result<()> {
         let wanted = wants_ids(engine, writer, was_clean) && engine.confirm(permit, writer).is_ok();
         writer.pair.end_cleanly().map_err(|error| engine.failed(writer, error))?;
         if wanted && !std::mem::replace(&mut writer.closed, true) {
-            let view = engine.published.load();
+            let version = engine.published.load();
             // The next opening reads the log if this fails.
-            _ = write_ids(&engine.dir, view.active(), &kills_of(writer, &view), writer.manifest.number);
+            _ = write_ids(
+                &engine.dir,
+                version.active(),
+                &cross_deletes_of(writer, &version),
+                writer.manifest.number,
+            );
         }
         Ok(())
     })
@@ -55,22 +60,22 @@ fn close_files(engine: &Engine) -> Result<()> {
 
 /// Whether the active segment is to get an `.ids`: much came since the last, or that is damaged.
 fn wants_ids(engine: &Engine, writer: &Writer, was_clean: bool) -> bool {
-    let view = engine.published.load();
-    let part = view.active();
+    let version = engine.published.load();
+    let part = version.active();
     let since = part.rows - part.segment.base().rows + writer.deletes;
-    (!was_clean && since > engine.settings.ids_after) || part.segment.has_lost_ids()
+    (!was_clean && since > engine.settings.ids_after) || part.segment.has_damaged_index()
 }
 
 /// Rows of sealed segments that died under the present MANIFEST: those that no `.del` file has yet.
-fn kills_of(writer: &Writer, view: &View) -> Vec<(u32, u32)> {
-    let mut kills = Vec::new();
-    for part in &view.segments[..view.segments.len() - 1] {
-        let (number, none) = (part.segment.number(), Mask::default());
+fn cross_deletes_of(writer: &Writer, version: &Version) -> Vec<(u32, u32)> {
+    let mut cross_deletes = Vec::new();
+    for part in &version.segments[..version.segments.len() - 1] {
+        let (number, none) = (part.segment.number(), DeletionVector::default());
         let in_del = writer.in_del.get(&number).unwrap_or(&none);
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        kills.extend(part.mask.newly_dead(in_del).map(|row| (number, row)));
+        cross_deletes.extend(part.deletions.newly_dead(in_del).map(|row| (number, row)));
     }
-    kills
+    cross_deletes
 }
 
 impl Engine {
@@ -91,16 +96,16 @@ impl Engine {
     }
 
     /// Whether `.ids` of a sealed segment has turned out to be damaged since this was last asked.
-    pub(crate) fn has_just_lost_ids(&self) -> bool {
-        let view = self.published.load();
-        view.segments[..view.segments.len() - 1].iter().any(|part| part.segment.has_just_lost_ids())
+    pub(crate) fn take_damage_notice(&self) -> bool {
+        let version = self.published.load();
+        version.segments[..version.segments.len() - 1].iter().any(|part| part.segment.take_damage_notice())
     }
 
     /// Asks before each segment whether to go on, with the bytes read and written so far, which it returns.
     fn index_while(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
         let mut damaged = self.maintenance.indexing();
-        let (view, mut bytes) = (self.published.load_full(), 0);
-        for part in &view.segments[..view.segments.len() - 1] {
+        let (version, mut bytes) = (self.published.load_full(), 0);
+        for part in &version.segments[..version.segments.len() - 1] {
             let has = part.segment.base().rows == part.rows && part.segment.has_ids();
             if has || part.rows == 0 || damaged.contains(&part.segment.number()) {
                 continue;
@@ -109,8 +114,8 @@ impl Engine {
                 break;
             }
             bytes += part.end.idx_len;
-            let none = Mask::default();
-            let without_dead = SegmentView { mask: none, ..part.clone() };
+            let none = DeletionVector::default();
+            let without_dead = SegmentVersion { deletions: none, ..part.clone() };
             if let Err(error) = write_ids(&self.dir, &without_dead, &[], 0) {
                 if error.is_corrupt() {
                     damaged.insert(part.segment.number());
@@ -135,15 +140,15 @@ impl Engine {
     /// Puts another handle of a sealed segment in the place of the one that is there.
     fn renew(&self, renewed: Segment) -> Result<()> {
         self.with_writer_lock(|writer| {
-            let mut view = View::clone(&self.published.load());
-            let Some(place) = view.place_of(renewed.number()) else {
+            let mut version = Version::clone(&self.published.load());
+            let Some(place) = version.place_of(renewed.number()) else {
                 // Cleared, or compacted, meanwhile.
                 self.remove(&[renewed.files().dat.path.with_extension("ids")]);
                 return Ok(());
             };
-            let (part, renewed) = (&mut view.segments[place], Arc::new(renewed));
+            let (part, renewed) = (&mut version.segments[place], Arc::new(renewed));
             (part.segment, part.dat_map) = (renewed.clone(), None);
-            self.publish(writer, view, Drain::Nothing);
+            self.publish(writer, version, Drain::Nothing);
             // The same rows: only the table in memory goes.
             if writer.falls_back_to_sealed(&renewed) {
                 writer.renew(&renewed);
@@ -155,36 +160,36 @@ impl Engine {
 
 /// Writes `.ids` for the rows of a segment from what its log says, under a new name that then replaces the old one: who
 /// has that open keeps it. Synced before, so that damage to it is never a crash's work.
-fn write_ids(dir: &Dir, part: &SegmentView, kills: &[(u32, u32)], manifest: u64) -> Result<()> {
-    let (files, end): (Files, &Sealed) = (part.segment.files(), &part.end);
+fn write_ids(dir: &Dir, part: &SegmentVersion, cross_deletes: &[(u32, u32)], manifest: u64) -> Result<()> {
+    let (files, end): (Files, &SegmentExtent) = (part.segment.files(), &part.end);
     let mut found = recover::read_sealed(&files, end)?;
     let mut index =
         HeapIndex::from_row(0, IdxMap { map: Arc::new(files.idx.map(end.idx_len)?), end: end.idx_len });
     index.take(std::mem::take(&mut found.rows), |_| {});
     let header = part.segment.header();
-    let tip = &found.tip;
+    let position = &found.position;
     let point = Point {
         identity: header.identity,
-        seq: tip.seq,
-        chain: tip.chain,
-        epoch: tip.epoch,
-        kind: tip.kind.map_or(0, |kind| kind as u8),
-        commit_at: tip.commit_at,
-        idx_end: tip.idx_end - tip.since_commit.len() as u64,
-        rows: tip.rows,
-        docs_end: tip.docs_end,
+        seq: position.seq,
+        chain: position.chain,
+        epoch: position.epoch,
+        kind: position.kind.map_or(0, |kind| kind as u8),
+        commit_at: position.commit_at,
+        idx_end: position.idx_end - position.since_commit.len() as u64,
+        rows: position.rows,
+        docs_end: position.docs_end,
         manifest,
     };
     let hasher = crate::types::id::IdHasher::new(&header.identity.uuid);
     let live = index.newest(hasher);
     let row = |row: u32| -> RowEntry { index.rows().entry(row.into()).unwrap_or_default() };
-    let content = Content { point, row: &row, live, dead: &part.mask.to_roaring(), kills };
+    let content = Content { point, row: &row, live, dead: &part.deletions.to_roaring(), cross_deletes };
     let path = files.dat.path.with_extension("ids.new");
     let target = files.dat.path.with_extension("ids");
     // In the making, and left so by a process that died: it never has a meaning.
     _ = dir.unlink(&path);
     let file = dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
-    let named = Named { path: path.clone(), file };
+    let named = StoreFile { path: path.clone(), file };
     let written = ids::write(&named, &content)
         .and_then(|()| named.file.sync_data().map_err(|e| Error::io(&path, "sync", e)))
         .and_then(|()| dir.rename(&path, &target).map_err(|e| Error::io(&target, "replace", e)));

@@ -3,7 +3,7 @@
 use super::{Drain, Engine, Writer};
 use crate::buffer::batch::Batch;
 use crate::pair::Effects;
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_BATCH_RECORDS;
 use crate::types::error::Result;
@@ -84,8 +84,8 @@ impl Engine {
         if self.would_overflow(writer, batch) {
             return Ok(Outcome::SegmentFull);
         }
-        let mut view = View::clone(&self.published.load());
-        let effects = self.resolve(&mut view, batch)?;
+        let mut version = Version::clone(&self.published.load());
+        let effects = self.resolve(&mut version, batch)?;
         if let Batch::Group(group) = batch
             && group.several
             && let Some(changes) = changes_within(&effects, batch, GROUP_BYTES)
@@ -98,26 +98,26 @@ impl Engine {
         let appended = writer.pair.append_batch(batch, kind, &effects);
         let appended = appended.map_err(|error| self.failed(writer, error))?;
         self.hooks.here("write");
-        let part = view.active_mut();
+        let part = version.active_mut();
         let segment = part.segment.clone();
-        segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut part.mask);
-        part.move_to(&appended.tip);
+        segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut part.deletions);
+        part.move_to(&appended.position);
         part.dat_map = Some(appended.dat_map);
-        (view.kind, view.seq) = (Some(kind), appended.tip.seq);
+        (version.kind, version.seq) = (Some(kind), appended.position.seq);
         segment.set_jsonl(writer.pair.files());
         writer.deletes += appended.deletes.len() as u64;
         self.lost().add(appended.lost);
-        self.publish(writer, view, drain);
-        Ok(Outcome::Written(appended.tip.seq))
+        self.publish(writer, version, drain);
+        Ok(Outcome::Written(appended.position.seq))
     }
 
-    /// Makes a view the one that readers see, and drains the buffer.
-    pub(crate) fn publish(&self, writer: &mut Writer, view: View, drain: Drain) {
+    /// Makes a version the one that readers see, and drains the buffer.
+    pub(crate) fn publish(&self, writer: &mut Writer, version: Version, drain: Drain) {
         let before = self.published.load();
-        let dead = |view: &View| view.segments.iter().map(|part| part.mask.dead()).sum::<u64>();
-        let changed = (before.segments.len(), dead(&before)) != (view.segments.len(), dead(&view));
+        let dead = |version: &Version| version.segments.iter().map(|part| part.deletions.dead()).sum::<u64>();
+        let changed = (before.segments.len(), dead(&before)) != (version.segments.len(), dead(&version));
         let mut state = self.buffer.lock();
-        self.published.store(Arc::new(view));
+        self.published.store(Arc::new(version));
         self.hooks.here("publish");
         if let Some(ops) = self.buffer.drain(&mut state, drain) {
             writer.ops = ops;
@@ -138,30 +138,32 @@ impl Engine {
 
     /// Whether the active segment is at a limit.
     fn is_over(&self, writer: &Writer) -> bool {
-        let (tip, limits) = (writer.pair.written(), &self.settings.limits);
-        tip.rows + writer.deletes >= limits.records
-            || writer.pair.header().row_start(tip.rows) >= limits.dat
-            || tip.idx_end >= limits.idx
-            || tip.docs_end >= limits.jsonl
+        let (position, limits) = (writer.pair.written(), &self.settings.limits);
+        position.rows + writer.deletes >= limits.records
+            || writer.pair.header().row_start(position.rows) >= limits.dat
+            || position.idx_end >= limits.idx
+            || position.docs_end >= limits.jsonl
     }
 
     /// Whether a batch does not fit in the active segment. A segment's first batch always does.
     fn would_overflow(&self, writer: &Writer, batch: Batch<'_>) -> bool {
-        let (tip, limits) = (writer.pair.written(), &self.settings.limits);
-        let records = tip.rows + writer.deletes;
+        let (position, limits) = (writer.pair.written(), &self.settings.limits);
+        let records = position.rows + writer.deletes;
         if records == 0 {
             return false;
         }
         self.is_over(writer)
             || records + batch.len() as u64 > limits.records
-            || writer.pair.header().row_start(tip.rows) + batch.row_bytes() > limits.dat
+            || writer.pair.header().row_start(position.rows) + batch.row_bytes() > limits.dat
     }
 
     /// Whether the documents that a batch keeps do not fit in the active segment. A segment's first batch always does.
     fn documents_would_overflow(&self, writer: &Writer, effects: &Effects<'_>) -> bool {
         let kept: u64 = effects.kept.iter().map(|(_, kept)| kept.len()).sum();
-        let tip = writer.pair.written();
-        kept > 0 && tip.rows + writer.deletes > 0 && tip.lines_start() + kept > self.settings.limits.jsonl
+        let position = writer.pair.written();
+        kept > 0
+            && position.rows + writer.deletes > 0
+            && position.lines_start() + kept > self.settings.limits.jsonl
     }
 }
 

@@ -8,14 +8,14 @@ use crate::engine::replace::{Replacement, check_room, files_of};
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::format::Identity;
 use crate::format::header::Header;
-use crate::format::manifest::{MAX_SEGMENTS, Sealed, SegmentEntry};
+use crate::format::manifest::{MAX_SEGMENTS, SegmentEntry, SegmentExtent};
 use crate::format::record::{COMMIT_BYTES, FileRecord, LEAST_LOG_OF_ROW};
 use crate::open::directory;
 use crate::pair::files::{random, zeros};
 use crate::pair::{Effects, VectorStorage};
 use crate::segment::Segment;
-use crate::segment::deletion_vector::Mask;
-use crate::segment::version::{SegmentView, View};
+use crate::segment::deletion_vector::DeletionVector;
+use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
 use crate::types::document::Document;
@@ -88,9 +88,9 @@ struct Output {
 impl Output {
     /// What one more batch may take.
     fn room(&self, limits: Space) -> Space {
-        let tip = self.pair.written();
-        let (dat, jsonl) = (self.pair.header().row_start(self.rows), tip.lines_start());
-        limits.minus(Space { rows: self.rows, dat, idx: tip.idx_end + LOG_OF_BATCH, jsonl })
+        let position = self.pair.written();
+        let (dat, jsonl) = (self.pair.header().row_start(self.rows), position.lines_start());
+        limits.minus(Space { rows: self.rows, dat, idx: position.idx_end + LOG_OF_BATCH, jsonl })
     }
 }
 
@@ -103,7 +103,7 @@ struct Copied {
 
 /// The copying of a run.
 struct Copying<'a> {
-    view: &'a View,
+    version: &'a Version,
     /// Numbers of its segments.
     inputs: Vec<u64>,
     /// What an output may take.
@@ -122,7 +122,7 @@ struct Picked {
 impl Picked {
     /// The next live rows of a segment: as many as one batch holds and there is room for, and if `first`, at least one.
     fn of(
-        part: &SegmentView,
+        part: &SegmentVersion,
         live: &mut Peekable<impl Iterator<Item = u64>>,
         room: Space,
         first: bool,
@@ -160,21 +160,22 @@ impl Engine {
         let _turn = self.maintenance.turn();
         self.flush()?;
         let stride = self.schema.stride();
-        let wanted = |part: &SegmentView| {
+        let wanted = |part: &SegmentVersion| {
             let least = LEAST_LOG_BYTES.max(part.live() * stride / 512);
-            part.mask.dead() > 0 || log_waste(part, least) > least
+            part.deletions.dead() > 0 || log_waste(part, least) > least
         };
         self.seal_if(wanted)?;
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
-        let view = self.published.load_full();
+        let version = self.published.load_full();
         let mut runs =
-            plan(&view, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
-        runs.retain(|run| run.len() > 1 || wanted(&view.segments[run.start]));
+            plan(&version, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
+        runs.retain(|run| run.len() > 1 || wanted(&version.segments[run.start]));
         let mut report = CompactReport::default();
-        let total = runs.iter().flat_map(|run| &view.segments[run.clone()]).map(SegmentView::live).sum();
+        let total =
+            runs.iter().flat_map(|run| &version.segments[run.clone()]).map(SegmentVersion::live).sum();
         let mut done = 0;
-        for numbers in numbers_of(&view, &runs) {
+        for numbers in numbers_of(&version, &runs) {
             let before = done;
             let mut tell = |copied: Copied| {
                 done = before + copied.rows;
@@ -188,30 +189,33 @@ impl Engine {
 
     /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
-        let view = self.published.load_full();
-        let failed = self.maintenance.failures().failed(&view);
+        let version = self.published.load_full();
+        let failed = self.maintenance.failures().failed(&version);
         // The log alone is not worth a MANIFEST before it counts in the whole store.
-        let least_log = LEAST_DEAD_BYTES.max(view.live() * self.schema.stride() / 64);
-        let may = |part: &SegmentView| !failed.contains(&state_of(part));
-        let due = |part: &SegmentView| may(part) && self.is_due(part, least_log);
+        let least_log = LEAST_DEAD_BYTES.max(version.live() * self.schema.stride() / 64);
+        let may = |part: &SegmentVersion| !failed.contains(&state_of(part));
+        let due = |part: &SegmentVersion| may(part) && self.is_due(part, least_log);
         let due_now: Vec<u64> =
-            view.segments.iter().filter(|part| due(part)).map(|part| part.segment.number()).collect();
+            version.segments.iter().filter(|part| due(part)).map(|part| part.segment.number()).collect();
         if due_now.is_empty() {
             return;
         }
         // Only now: what is due is known without reading from here on.
         let _turn = self.maintenance.turn();
         if let Err(error) = self.seal_if(due) {
-            return self.maintenance.failures().add(&view, &due_now, error);
+            return self.maintenance.failures().add(&version, &due_now, error);
         }
-        let view = self.published.load_full();
-        self.run_in_background(&view, &numbers_of(&view, &plan(&view, &self.settings.limits, due, may)));
+        let version = self.published.load_full();
+        self.run_in_background(
+            &version,
+            &numbers_of(&version, &plan(&version, &self.settings.limits, due, may)),
+        );
     }
 
     /// Whether a segment is to be compacted without anybody asking for it.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn is_due(&self, part: &SegmentView, least_log: u64) -> bool {
-        let (dead, stride) = (part.mask.dead(), self.schema.stride());
+    fn is_due(&self, part: &SegmentVersion, least_log: u64) -> bool {
+        let (dead, stride) = (part.deletions.dead(), self.schema.stride());
         let many = |waste: u64, of: u64| waste as f64 > self.settings.compact_at * of as f64;
         let document = part.end.jsonl_len.checked_div(part.rows).unwrap_or(0);
         if dead * (stride + document) >= LEAST_DEAD_BYTES && many(dead, part.rows) {
@@ -223,7 +227,7 @@ impl Engine {
 
     /// Compacts some runs, not faster than the background may. Damage keeps nothing from being compacted but the segment
     /// that it is in; any other error ends this.
-    fn run_in_background(&self, view: &View, runs: &[Vec<u64>]) {
+    fn run_in_background(&self, version: &Version, runs: &[Vec<u64>]) {
         let (start, mut report, mut copied) = (Instant::now(), CompactReport::default(), 0);
         for (place, numbers) in runs.iter().enumerate() {
             let before = copied;
@@ -238,7 +242,7 @@ impl Engine {
                     let damaged = self.damaged_in(numbers, &error);
                     let stops = damaged.is_empty();
                     let hurt = if stops { runs[place..].concat() } else { damaged };
-                    self.maintenance.failures().add(view, &hurt, error);
+                    self.maintenance.failures().add(version, &hurt, error);
                     if stops {
                         return;
                     }
@@ -259,7 +263,7 @@ impl Engine {
     }
 
     /// Seals the active segment if its rows are to be compacted.
-    fn seal_if(&self, wanted: impl Fn(&SegmentView) -> bool) -> Result<()> {
+    fn seal_if(&self, wanted: impl Fn(&SegmentVersion) -> bool) -> Result<()> {
         self.with_sync_permit(|permit, writer| {
             self.write_all(permit, writer)?;
             if writer.claim.is_some() {
@@ -267,8 +271,8 @@ impl Engine {
                 self.sync_log_end(permit, writer)?;
                 self.confirm(permit, writer)?;
             }
-            let view = self.published.load();
-            if wanted(view.active()) { self.seal(permit, writer) } else { Ok(()) }
+            let version = self.published.load();
+            if wanted(version.active()) { self.seal(permit, writer) } else { Ok(()) }
         })
     }
 
@@ -316,7 +320,7 @@ impl Engine {
         let mut bytes = 0;
         for part in &before.segments[run] {
             report.segments += 1;
-            report.rows_dropped += part.mask.dead();
+            report.rows_dropped += part.deletions.dead();
             bytes += bytes_of(&part.end);
         }
         report.bytes_freed += bytes.saturating_sub(after);
@@ -326,17 +330,17 @@ impl Engine {
     /// K2: copies the live rows of a run to new pairs, each row checked; syncs them.
     fn copy_live(
         &self,
-        view: &View,
+        version: &Version,
         run: Range<usize>,
         made: &mut Vec<PathBuf>,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<Copies> {
-        let parts = &view.segments[run.clone()];
+        let parts = &version.segments[run.clone()];
         let inputs = parts.iter().map(|part| part.segment.number()).collect();
         // A segment that has more rows than one may have now is not cut up for that.
         let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
         let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
-        let mut copy = Copying { view, inputs, limits, outputs: Vec::new(), done: Copied::default() };
+        let mut copy = Copying { version, inputs, limits, outputs: Vec::new(), done: Copied::default() };
         let copied = run.zip(parts).map(|(input, part)| {
             let to = self.copy_segment(&mut copy, part, tell)?;
             Ok(Moved { input, to })
@@ -354,12 +358,12 @@ impl Engine {
     fn copy_segment(
         &self,
         copy: &mut Copying<'_>,
-        part: &SegmentView,
+        part: &SegmentVersion,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<Vec<(u32, u32)>> {
         let mut to: Vec<(u32, u32)> = zeros(part.rows)?;
         to.fill((u32::MAX, u32::MAX));
-        let mut live = part.mask.live_in(0..part.rows).peekable();
+        let mut live = part.deletions.live_in(0..part.rows).peekable();
         while live.peek().is_some() {
             let room = copy.outputs.last().map_or(Space::default(), |output| output.room(copy.limits));
             let mut batch = Picked::of(part, &mut live, room, false)?;
@@ -374,7 +378,7 @@ impl Engine {
             let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
             self.hooks.here("copy");
             let output = copy.outputs.last_mut().expect("made above, if not before");
-            let first = copy_rows(output, copy.view, part, &batch.rows)?;
+            let first = copy_rows(output, copy.version, part, &batch.rows)?;
             for (new, &old) in (first..).zip(&batch.rows) {
                 let new = u32::try_from(new).expect("below MAX_ROWS");
                 to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
@@ -390,7 +394,7 @@ impl Engine {
 
     /// An empty segment for live rows.
     fn new_output(&self, copy: &Copying<'_>) -> Result<Output> {
-        let segments = copy.view.segments.len() - copy.inputs.len() + copy.outputs.len() + 1;
+        let segments = copy.version.segments.len() - copy.inputs.len() + copy.outputs.len() + 1;
         if segments as u64 > MAX_SEGMENTS {
             return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
@@ -401,7 +405,7 @@ impl Engine {
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
         let mut pair = VectorStorage::create_in(&self.dir, &path, file, 0)?;
         let segment = pair
-            .write_base(copy.view.seq, &copy.inputs)
+            .write_base(copy.version.seq, &copy.inputs)
             .and_then(|()| Segment::active(&self.dir, pair.files().clone(), header, None));
         let segment = segment.inspect_err(|_| self.remove(&pair.made()))?;
         Ok(Output { pair, segment, rows: 0 })
@@ -413,28 +417,28 @@ impl Engine {
         &self,
         permit: &SyncPermit<'_>,
         writer: &mut Writer,
-        before: &View,
+        before: &Version,
         run: Range<usize>,
         Copies { outputs, moved }: Copies,
         made: Vec<PathBuf>,
     ) -> Result<u64> {
-        let mut view = View::clone(&self.published.load());
+        let mut version = Version::clone(&self.published.load());
         let mut manifest = writer.manifest.clone();
         let number = before.segments[run.start].segment.number();
-        let start = view.place_of(number).expect("the caller has seen it in the same pause");
-        let mut masks: Vec<Mask> = outputs.iter().map(|_| Mask::default()).collect();
+        let start = version.place_of(number).expect("the caller has seen it in the same pause");
+        let mut masks: Vec<DeletionVector> = outputs.iter().map(|_| DeletionVector::default()).collect();
         for Moved { input, to } in moved {
-            let now = &view.segments[start + input - run.start].mask;
-            for row in now.newly_dead(&before.segments[input].mask) {
+            let now = &version.segments[start + input - run.start].deletions;
+            for row in now.newly_dead(&before.segments[input].deletions) {
                 let (output, row) = to[row as usize];
                 if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
-                    masks[output as usize].kill(row);
+                    masks[output as usize].delete_row(row);
                 }
             }
         }
         let (mut parts, mut entries, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
-        for (output, mask) in outputs.into_iter().zip(masks) {
+        for (output, deletions) in outputs.into_iter().zip(masks) {
             let Output { pair, segment, rows } = output;
             let identity = pair.header().identity;
             let end = pair.written().sealed(pair.header());
@@ -442,7 +446,7 @@ impl Engine {
             let sealed = Some(end.clone());
             entries.push(SegmentEntry { number: identity.segment, salt: identity.salt, sealed });
             let dat_map = pair.dat_map().cloned();
-            parts.push(SegmentView { segment: Arc::new(segment), rows, mask, dat_map, end });
+            parts.push(SegmentVersion { segment: Arc::new(segment), rows, deletions, dat_map, end });
         }
         let places = start..start + run.len();
         for entry in manifest.segments.splice(places.clone(), entries) {
@@ -454,12 +458,12 @@ impl Engine {
         if manifest.segments.len() as u64 > MAX_SEGMENTS {
             return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
-        view.segments.splice(places, parts);
+        version.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
         self.replace(
             permit,
             writer,
-            Replacement { manifest, view, made, obsolete, pair: None, drain: Drain::Nothing },
+            Replacement { manifest, version, made, obsolete, pair: None, drain: Drain::Nothing },
         )?;
         Ok(bytes)
     }
@@ -467,7 +471,7 @@ impl Engine {
 
 /// Bytes of a segment's log that no live row needs: deletes, commits of few rows, puts of dead ones. Where it is surely
 /// below `least` nothing is read to find out.
-fn log_waste(part: &SegmentView, least: u64) -> u64 {
+fn log_waste(part: &SegmentVersion, least: u64) -> u64 {
     let (live, len) = (part.live(), part.end.idx_len);
     if len.saturating_sub(live * LEAST_LOG_OF_ROW) < least {
         return 0;
@@ -478,19 +482,19 @@ fn log_waste(part: &SegmentView, least: u64) -> u64 {
 }
 
 /// Runs by segment numbers: places change with each MANIFEST.
-fn numbers_of(view: &View, runs: &[Range<usize>]) -> Vec<Vec<u64>> {
-    let number = |part: &SegmentView| part.segment.number();
-    runs.iter().map(|run| view.segments[run.clone()].iter().map(number).collect()).collect()
+fn numbers_of(version: &Version, runs: &[Range<usize>]) -> Vec<Vec<u64>> {
+    let number = |part: &SegmentVersion| part.segment.number();
+    runs.iter().map(|run| version.segments[run.clone()].iter().map(number).collect()).collect()
 }
 
 /// Bytes of a segment's rows, log and documents.
-fn bytes_of(end: &Sealed) -> u64 {
+fn bytes_of(end: &SegmentExtent) -> u64 {
     end.dat_len + end.idx_len + end.jsonl_len
 }
 
 /// Copies some rows of a segment to the end of an output, as one batch; returns the first new row.
-fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64]) -> Result<u64> {
-    let kind = view.kind.expect("a view with rows has a kind");
+fn copy_rows(output: &mut Output, version: &Version, part: &SegmentVersion, rows: &[u64]) -> Result<u64> {
+    let kind = version.kind.expect("a version with rows has a kind");
     let dim = output.pair.header().dim as usize;
     let (mut ids, mut documents): (Vec<Id>, Vec<Option<String>>) = (Vec::new(), Vec::new());
     let mut vectors = vec![0f32; rows.len() * dim];
@@ -504,8 +508,8 @@ fn copy_rows(output: &mut Output, view: &View, part: &SegmentView, rows: &[u64])
     let first = output.rows;
     let batch = Batch::Rows { ids: &ids, vectors: &vectors, documents: &documents, dim };
     let appended = output.pair.append_batch(batch, kind, &Effects::default())?;
-    output.segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut Mask::default());
+    output.segment.grow(&appended.rows, &appended.deletes, &appended.idx_map, &mut DeletionVector::default());
     output.segment.set_jsonl(output.pair.files());
-    output.rows = appended.tip.rows;
+    output.rows = appended.position.rows;
     Ok(first)
 }

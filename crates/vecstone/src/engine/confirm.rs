@@ -2,13 +2,13 @@
 //! anything that cannot be rebuilt.
 
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
-use crate::open::apply_kills;
+use crate::open::apply_cross_deletes;
 use crate::pair::files::Files;
 use crate::pair::recover;
 use crate::segment::Segment;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::in_log;
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::disk::Dir;
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
@@ -75,49 +75,53 @@ impl Engine {
     fn rebuild(&self, writer: &mut Writer) -> Result<()> {
         let files = writer.pair.files().clone();
         let mut found = recover::recover(&files, None, writer.manifest.number)?;
-        let mut view = View::clone(&self.published.load());
-        if found.tip.seq != writer.pair.written().seq {
+        let mut version = Version::clone(&self.published.load());
+        if found.position.seq != writer.pair.written().seq {
             let what = "the log has other batches than were written";
-            return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+            return Err(Error::corrupt(&files.idx.path, found.position.idx_end, what));
         }
-        let (segment, mask) = without_ids(&self.dir, &files, &mut found)?;
-        for part in &mut view.segments {
-            part.mask = writer.in_del.get(&part.segment.number()).cloned().unwrap_or_default();
+        let (segment, deletions) = without_ids(&self.dir, &files, &mut found)?;
+        for part in &mut version.segments {
+            part.deletions = writer.in_del.get(&part.segment.number()).cloned().unwrap_or_default();
         }
-        let part = view.active_mut();
-        (part.segment, part.mask) = (Arc::new(segment), mask);
-        apply_kills(&mut view, &found, &files)?;
-        kill_older(&mut view, &found)?;
+        let part = version.active_mut();
+        (part.segment, part.deletions) = (Arc::new(segment), deletions);
+        apply_cross_deletes(&mut version, &found, &files)?;
+        kill_older(&mut version, &found)?;
         writer.deletes = found.deletes.len() as u64;
-        self.publish(writer, view, Drain::Nothing);
+        self.publish(writer, version, Drain::Nothing);
         self.fall_back_to_published(writer);
         Ok(())
     }
 }
 
 /// The active segment and its dead rows, from its log alone.
-fn without_ids(dir: &Dir, files: &Files, found: &mut recover::Recovered) -> Result<(Segment, Mask)> {
-    let jsonl = files.jsonl.clone().filter(|_| found.tip.docs_end > 0);
+fn without_ids(
+    dir: &Dir,
+    files: &Files,
+    found: &mut recover::Recovered,
+) -> Result<(Segment, DeletionVector)> {
+    let jsonl = files.jsonl.clone().filter(|_| found.position.docs_end > 0);
     let segment = Segment::active(dir, Files { jsonl, ..files.clone() }, found.header, None)?;
-    let mut mask = Mask::default();
-    segment.replay(found, &mut mask)?;
-    Ok((segment, mask))
+    let mut deletions = DeletionVector::default();
+    segment.replay(found, &mut deletions)?;
+    Ok((segment, deletions))
 }
 
 /// An id that the active log names has no live row in a sealed segment. A batch that was written while `.ids` hid such a row
 /// did not list it.
-fn kill_older(view: &mut View, found: &recover::Recovered) -> Result<()> {
-    let active = view.active().segment.clone();
+fn kill_older(version: &mut Version, found: &recover::Recovered) -> Result<()> {
+    let active = version.active().segment.clone();
     let heap = active.heap();
     let hasher = IdHasher::new(&active.header().identity.uuid);
     let newest = heap.newest(hasher);
     let put = newest.iter().filter_map(|&(hash, row)| Some((hash, heap.rows().get(row.into())?.idx_at)));
     let deleted = found.deletes.iter().map(|delete| (delete.hash, delete.idx_at));
-    let last = view.segments.len() - 1;
+    let last = version.segments.len() - 1;
     for (hash, idx_at) in put.chain(deleted) {
-        for part in &mut view.segments[..last] {
+        for part in &mut version.segments[..last] {
             if let Some(row) = part.segment.find(hash, heap.id_at(idx_at), part.rows)? {
-                part.mask.kill(row);
+                part.deletions.delete_row(row);
             }
         }
     }

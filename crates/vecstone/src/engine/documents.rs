@@ -3,7 +3,7 @@
 use super::commit::Attempt;
 use super::{DurabilityTarget, Engine, Writer};
 use crate::buffer::batch::Batch;
-use crate::segment::version::{At, View};
+use crate::segment::version::{At, Version};
 use crate::sys::sync::MutexGuard;
 use crate::types::config::MAX_BATCH_BYTES;
 use crate::types::document::{Document, is_object, merge};
@@ -70,11 +70,11 @@ impl Engine {
             state.buffer.next()
         };
         let seq = self.with_writer(|writer| {
-            let Attempt::Done(view) = self.written_to(writer, accepted)? else {
+            let Attempt::Done(version) = self.written_to(writer, accepted)? else {
                 return Ok(Attempt::SegmentFull);
             };
-            let changed = self.changed(&view, ids, documents, merges)?;
-            self.write_changed(writer, &view, &changed)
+            let changed = self.changed(&version, ids, documents, merges)?;
+            self.write_changed(writer, &version, &changed)
         })?;
         self.finish_write(DurabilityTarget { ops: 0, seq }, durability)
     }
@@ -82,7 +82,7 @@ impl Engine {
     /// What a call makes of the documents in the files; of an id that comes twice the last counts, or both are merged.
     fn changed<'a>(
         &self,
-        view: &View,
+        version: &Version,
         ids: &[IdRef<'a>],
         documents: &[Document<String>],
         merges: bool,
@@ -90,11 +90,11 @@ impl Engine {
         let (mut changed, mut unknown) = (Changed::default(), Vec::new());
         let mut places: HashMap<(usize, u32), usize> = HashMap::new();
         for (row, (id, document)) in ids.iter().zip(documents).enumerate() {
-            if let Some(expected) = view.kind.filter(|&kind| kind != id.kind()) {
-                return Err(Error::IdKind { expected, found: id.kind() });
+            if let Some(expected) = version.kind.filter(|&kind| kind != id.kind()) {
+                return Err(Error::IdKindMismatch { expected, found: id.kind() });
             }
             let bytes = id.as_bytes();
-            let Some(at) = view.find(self.schema.hasher().hash(bytes), bytes)? else {
+            let Some(at) = version.find(self.schema.hasher().hash(bytes), bytes)? else {
                 unknown.push(id.to_id());
                 continue;
             };
@@ -106,7 +106,7 @@ impl Engine {
                 Document::Json(patch) if merges => {
                     let stored = match known {
                         Some(place) => changed.documents[place].as_deref().json().map(str::to_owned),
-                        None => view.segments[at.segment].segment.document(at.row.into())?,
+                        None => version.segments[at.segment].segment.document(at.row.into())?,
                     };
                     Document::Json(merged(row, *id, stored.as_deref(), patch)?)
                 }
@@ -134,11 +134,11 @@ impl Engine {
     fn write_changed(
         &self,
         writer: &mut Writer,
-        view: &Arc<View>,
+        version: &Arc<Version>,
         changed: &Changed<'_>,
     ) -> Result<Attempt<u64>> {
-        let (Some(kind), false) = (view.kind, changed.rows.is_empty()) else {
-            return Ok(Attempt::Done(view.seq));
+        let (Some(kind), false) = (version.kind, changed.rows.is_empty()) else {
+            return Ok(Attempt::Done(version.seq));
         };
         let (dim, found) = (self.schema.dim as usize, changed.rows.len() as u64 * self.schema.stride());
         if found > MAX_BATCH_BYTES {
@@ -146,7 +146,7 @@ impl Engine {
         }
         let mut vectors = vec![0.0; changed.rows.len() * dim];
         for (at, vector) in changed.rows.iter().zip(vectors.chunks_exact_mut(dim)) {
-            view.read_into(*at, vector)?;
+            version.read_into(*at, vector)?;
         }
         let documents: Vec<_> = changed.documents.iter().map(Document::as_deref).collect();
         let batch = Batch::Rows { ids: &changed.ids, vectors: &vectors, documents: &documents, dim };

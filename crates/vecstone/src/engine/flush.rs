@@ -41,20 +41,20 @@ impl Engine {
         let written = self.with_writer_lock(|writer| {
             self.write_all(permit, writer)?;
             let pending = writer.pair.begin_commit().map_err(|error| self.failed(writer, error))?;
-            let (view, ops) = (self.published.load_full(), writer.ops);
+            let (version, ops) = (self.published.load_full(), writer.ops);
             let Some(pending) = pending else {
-                self.became_durable(permit, writer, view, ops, Duration::ZERO)?;
+                self.became_durable(permit, writer, version, ops, Duration::ZERO)?;
                 return Ok(None);
             };
-            Ok(Some((pending, view, ops)))
+            Ok(Some((pending, version, ops)))
         })?;
-        let Some((pending, view, ops)) = written else { return Ok(()) };
+        let Some((pending, version, ops)) = written else { return Ok(()) };
         let start = Instant::now();
         let synced = pending.sync();
         self.hooks.here("sync");
         self.with_writer_lock(|writer| {
             writer.pair.finish_commit(pending, synced).map_err(|error| self.failed(writer, error))?;
-            self.became_durable(permit, writer, view, ops, start.elapsed())
+            self.became_durable(permit, writer, version, ops, start.elapsed())
         })
     }
 
@@ -149,8 +149,8 @@ impl Engine {
             self.write_all(permit, writer)?;
             self.sync_log_end(permit, writer)?;
             self.confirm(permit, writer)?;
-            let view = self.published.load_full();
-            let snapshot = Snapshot::new(view.kind, view);
+            let version = self.published.load_full();
+            let snapshot = Snapshot::new(version.kind, version);
             Ok((writer.manifest.clone(), snapshot))
         })
     }

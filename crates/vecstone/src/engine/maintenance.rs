@@ -2,7 +2,7 @@
 //!
 //! This part changes no file. `compact.rs`, `close.rs` and `confirm.rs` do the work, `threads.rs` runs it.
 
-use crate::segment::version::{SegmentView, View};
+use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::sync::thread::{self, JoinHandle};
 use crate::sys::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::types::error::Error;
@@ -56,14 +56,14 @@ pub(crate) struct CompactionFailures {
 
 impl CompactionFailures {
     /// The error, as long as a segment is there that it is about.
-    pub(crate) fn error(&mut self, view: &View) -> Option<&Error> {
-        self.forget(|number| view.place_of(number).is_none());
+    pub(crate) fn error(&mut self, version: &Version) -> Option<&Error> {
+        self.forget(|number| version.place_of(number).is_none());
         self.error.as_ref()
     }
 
     /// The segments that are not to be tried again as they are.
-    pub(crate) fn failed(&mut self, view: &View) -> Vec<(u64, u64)> {
-        self.error(view);
+    pub(crate) fn failed(&mut self, version: &Version) -> Vec<(u64, u64)> {
+        self.error(version);
         self.failed.clone()
     }
 
@@ -74,17 +74,17 @@ impl CompactionFailures {
         }
     }
 
-    pub(crate) fn add(&mut self, view: &View, numbers: &[u64], error: Error) {
+    pub(crate) fn add(&mut self, version: &Version, numbers: &[u64], error: Error) {
         self.forget(|number| numbers.contains(&number));
-        let parts = view.segments.iter().filter(|part| numbers.contains(&part.segment.number()));
+        let parts = version.segments.iter().filter(|part| numbers.contains(&part.segment.number()));
         self.failed.extend(parts.map(state_of));
         self.error = Some(error);
     }
 }
 
 /// What changes when a row of a segment dies.
-pub(crate) fn state_of(part: &SegmentView) -> (u64, u64) {
-    (part.segment.number(), part.mask.dead())
+pub(crate) fn state_of(part: &SegmentVersion) -> (u64, u64) {
+    (part.segment.number(), part.deletions.dead())
 }
 
 /// As long as it lives, the background gives way to a caller at its next step.

@@ -17,7 +17,7 @@ use crate::open::Opened;
 use crate::open::directory;
 use crate::open::lock::Lock;
 use crate::pair::VectorStorage;
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::disk::{Dir, fork};
 use crate::sys::planted::Hooks;
 #[cfg(test)]
@@ -35,8 +35,8 @@ pub(crate) mod close;
 mod commit;
 pub(crate) mod compact;
 pub(crate) mod confirm;
+mod delete_where;
 mod documents;
-mod erase;
 mod flush;
 mod group_commit;
 mod guards;
@@ -69,7 +69,7 @@ pub(crate) struct Engine {
     pub(crate) schema: Schema,
     pub(crate) settings: Settings,
     /// What readers look at.
-    pub(crate) published: ArcSwap<View>,
+    pub(crate) published: ArcSwap<Version>,
     pub(crate) buffer: WriteBuffer,
     pub(crate) commits: GroupCommit,
     pub(crate) maintenance: Maintenance,
@@ -94,11 +94,11 @@ impl Engine {
         opened: Opened,
         mut pair: VectorStorage,
     ) -> Arc<Engine> {
-        let Opened { manifest, view, in_del, active, claim, .. } = opened;
-        pair.share_maps(view.active().dat_map.clone(), view.active().segment.heap().map().clone());
-        let (view, schema, deletes) = (Arc::new(view), manifest.schema(), active.deletes.len() as u64);
+        let Opened { manifest, version, in_del, active, claim, .. } = opened;
+        pair.share_maps(version.active().dat_map.clone(), version.active().segment.heap().map().clone());
+        let (version, schema, deletes) = (Arc::new(version), manifest.schema(), active.deletes.len() as u64);
         let next_segment = AtomicU64::new(manifest.next_segment);
-        let buffer = WriteBuffer::new(schema.dim as usize, view.kind, &settings);
+        let buffer = WriteBuffer::new(schema.dim as usize, version.kind, &settings);
         Arc::new_cyclic(|me| Engine {
             me: me.clone(),
             dir,
@@ -106,9 +106,9 @@ impl Engine {
             schema,
             maintenance: Maintenance::new(settings.compact_speed),
             settings,
-            published: ArcSwap::new(view.clone()),
+            published: ArcSwap::new(version.clone()),
             buffer,
-            commits: GroupCommit::new(DurabilityTarget { ops: 0, seq: view.seq }),
+            commits: GroupCommit::new(DurabilityTarget { ops: 0, seq: version.seq }),
             lost: Mutex::default(),
             next_segment,
             writer: Mutex::new(Writer {
@@ -117,7 +117,7 @@ impl Engine {
                 in_del,
                 deletes,
                 ops: 0,
-                durable_view: view,
+                durable_version: version,
                 claim,
                 closed: false,
             }),
@@ -149,7 +149,7 @@ impl Engine {
         }
         // Copied before the buffer is locked, but not before there is room: a caller that waits keeps no copy.
         drop(self.room(bytes)?);
-        let memory = self.buffer.lock().buffer.lend(batch.len());
+        let memory = self.buffer.lock().buffer.take_pool(batch.len());
         let prepared = Prepared::new(self.schema.dim as usize, changes, memory);
         self.submit(kind, bytes, durability, |buffer| buffer.push_prepared(prepared))
     }
@@ -279,7 +279,7 @@ impl Engine {
 
     /// What is published was durable when it was published, and nobody has written since.
     pub(crate) fn fall_back_to_published(&self, writer: &mut Writer) {
-        writer.durable_view = self.published.load_full();
+        writer.durable_version = self.published.load_full();
     }
 
     /// Removes files that count no more. What stays behind is removed at the next opening.

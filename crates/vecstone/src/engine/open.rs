@@ -6,7 +6,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Manifest, Sections, SegmentEntry};
 use crate::format::record::FileRecord;
 use crate::open::lock::{Lock, refuse_links};
-use crate::open::{How, Opened, directory, open_segments, unfinished};
+use crate::open::{OpenMode, Opened, directory, open_segments, unfinished};
 use crate::pair::VectorStorage;
 use crate::sys::disk::{Dir, Disk};
 use crate::sys::planted::{self, Bug};
@@ -53,7 +53,7 @@ impl OpenedEngine {
         let pair = VectorStorage::create_in(&dir, &path, file, manifest.number).map_err(Error::abandoned)?;
         dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
         directory::replace_manifest(&dir, &manifest)?;
-        let opened = open_segments(&dir, manifest, How::WRITER)?;
+        let opened = open_segments(&dir, manifest, OpenMode::WRITER)?;
         Ok(Self::start(dir, opened, pair, lock, options))
     }
 
@@ -67,15 +67,16 @@ impl OpenedEngine {
         refuse_links(&dir, active)?;
         let lock = Lock::take(&dir, options.lock_wait)?;
         let manifest = directory::read_manifest_to_write(&dir)?;
-        let opened = open_segments(&dir, manifest, How::WRITER)?;
+        let opened = open_segments(&dir, manifest, OpenMode::WRITER)?;
         if options.strict && !opened.active.report.clean {
             let (path, report) = (opened.files.idx.path, opened.active.report);
-            return Err(Error::NotClean { path, report });
+            return Err(Error::UncleanShutdown { path, report });
         }
         let unlisted = directory::unlisted(&dir, &opened.manifest)?;
-        let settled = opened.active.closed_under == Some(opened.manifest.number) && unlisted.is_empty();
-        if !settled && !planted::is(Bug::SkipSettling) {
-            directory::settle_manifest(&dir)?;
+        let is_known_durable =
+            opened.active.closed_under == Some(opened.manifest.number) && unlisted.is_empty();
+        if !is_known_durable && !planted::is(Bug::TrustUnsyncedManifest) {
+            directory::sync_manifest(&dir)?;
         }
         directory::remove(&dir, unlisted)?;
         let number = opened.manifest.number;

@@ -76,22 +76,22 @@ impl Engine {
             }
         }
         // Loaded after the look at the buffer: what left it before is in here.
-        let view = too_early.unwrap_or_else(|| self.published.load());
+        let version = too_early.unwrap_or_else(|| self.published.load());
         let left = ids.iter().enumerate().filter(|(n, _)| left[*n]);
-        view.warm(left.clone().map(|(n, _)| hashes[n]));
+        version.prefetch(left.clone().map(|(n, _)| hashes[n]));
         let mut places = [None; PREFETCH_WIDTH];
         for (n, id) in left {
-            if view.kind == Some(id.kind()) {
-                places[n] = view.find(hashes[n], id.as_bytes())?;
+            if version.kind == Some(id.kind()) {
+                places[n] = version.find(hashes[n], id.as_bytes())?;
             }
             missing |= u32::from(places[n].is_none()) << n;
         }
-        view.copy(&places[..ids.len()], dim, out)?;
+        version.copy(&places[..ids.len()], dim, out)?;
         Ok(missing)
     }
 
     /// The files and the buffer as they are now, as one unchanging picture: the rows that the buffer replaces or deletes
-    /// are dead in the view.
+    /// are dead in the version.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         self.hooks.here("asked");
         let state = self.buffer.lock();
@@ -100,11 +100,11 @@ impl Engine {
             return Ok(Snapshot::new(base.kind, base));
         }
         let kind = state.kind;
-        let buffered = state.buffer.view();
+        let buffered = state.buffer.snapshot();
         let known = state.overlay.clone().filter(|overlay| Arc::ptr_eq(&overlay.base, &base));
         drop(state);
-        let (mut view, from) = match known {
-            Some(overlay) => (overlay.view, overlay.next),
+        let (mut version, from) = match known {
+            Some(overlay) => (overlay.version, overlay.next),
             None => (base.clone(), 0),
         };
         for (number, chunk, op) in buffered.latest() {
@@ -112,16 +112,16 @@ impl Engine {
                 continue;
             }
             if let Some(at) = base.find(op.hash, chunk.id(op))? {
-                Arc::make_mut(&mut view).segments[at.segment].mask.kill(at.row);
+                Arc::make_mut(&mut version).segments[at.segment].deletions.delete_row(at.row);
             }
         }
         let next = buffered.next();
         let mut state = self.buffer.lock();
         // What is no longer shown must not keep its files.
         if Arc::ptr_eq(&base, &self.published.load()) || planted::is(Bug::LateOverlay) {
-            state.overlay = Some(Overlay { base: base.clone(), next, view: view.clone() });
+            state.overlay = Some(Overlay { base: base.clone(), next, version: version.clone() });
         }
         drop(state);
-        Ok(Snapshot::with_buffer(kind, base, view, buffered))
+        Ok(Snapshot::with_buffer(kind, base, version, buffered))
     }
 }

@@ -7,11 +7,11 @@ use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ, crc32c};
 use crate::open::directory;
 use crate::pair::VectorStorage;
-use crate::pair::files::{Named, random};
-use crate::pair::recover::Tip;
+use crate::pair::files::{StoreFile, random};
+use crate::pair::recover::LogPosition;
 use crate::segment::Segment;
-use crate::segment::deletion_vector::Mask;
-use crate::segment::version::{SegmentView, View};
+use crate::segment::deletion_vector::DeletionVector;
+use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::disk::{Dir, Open};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
@@ -24,7 +24,7 @@ use std::time::Duration;
 pub(crate) struct Replacement {
     pub(crate) manifest: Manifest,
     /// What readers see then.
-    pub(crate) view: View,
+    pub(crate) version: Version,
     /// Files that were made for it, and by nobody else: removed if it does not come to pass.
     pub(crate) made: Vec<PathBuf>,
     /// Files that it no longer names: removed once it is durable.
@@ -39,7 +39,7 @@ pub(crate) struct Replacement {
 struct Next {
     pair: VectorStorage,
     entry: SegmentEntry,
-    part: SegmentView,
+    part: SegmentVersion,
 }
 
 /// All files that a segment can have but for the list of its dead rows and `.side` files.
@@ -61,15 +61,15 @@ impl Engine {
         self.hooks.here("seal");
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part } = self.next_segment(writer)?;
-        let mut view = View::clone(&self.published.load());
-        view.active_mut().end = sealed.clone();
+        let mut version = Version::clone(&self.published.load());
+        version.active_mut().end = sealed.clone();
         let mut manifest = writer.manifest.clone();
         manifest.next_segment = entry.number + 1;
         manifest.segments.last_mut().expect("an active segment").sealed = Some(sealed);
         manifest.segments.push(entry);
-        view.segments.push(part);
+        version.segments.push(part);
         let (made, pair) = (pair.made(), Some(pair));
-        let new = Replacement { manifest, view, made, obsolete: Vec::new(), pair, drain: Drain::Nothing };
+        let new = Replacement { manifest, version, made, obsolete: Vec::new(), pair, drain: Drain::Nothing };
         self.replace(permit, writer, new)
     }
 
@@ -94,17 +94,17 @@ impl Engine {
             }
             let (next_segment, segments) = (entry.number + 1, vec![entry]);
             let manifest = Manifest { next_segment, segments, ..writer.manifest.clone() };
-            let view = View {
+            let version = Version {
                 seq: part.end.last_seq,
                 segments: vec![part],
-                ..View::empty(self.schema, self.dir.clone())
+                ..Version::empty(self.schema, self.dir.clone())
             };
             let drain = match () {
                 () if planted::is(Bug::ClearFilesOnly) => Drain::Nothing,
                 () => Drain::Everything,
             };
             let (made, pair) = (pair.made(), Some(pair));
-            self.replace(permit, writer, Replacement { manifest, view, made, obsolete, pair, drain })?;
+            self.replace(permit, writer, Replacement { manifest, version, made, obsolete, pair, drain })?;
             writer.claim = None;
             Ok(())
         })
@@ -125,9 +125,9 @@ impl Engine {
             self.confirm(permit, writer)?;
             check_room(&writer.manifest, 1)?;
             let manifest = Manifest { sections, ..writer.manifest.clone() };
-            let (view, made, obsolete) = (View::clone(&self.published.load()), Vec::new(), Vec::new());
+            let (version, made, obsolete) = (Version::clone(&self.published.load()), Vec::new(), Vec::new());
             let drain = Drain::Nothing;
-            self.replace(permit, writer, Replacement { manifest, view, made, obsolete, pair: None, drain })
+            self.replace(permit, writer, Replacement { manifest, version, made, obsolete, pair: None, drain })
         })
     }
 
@@ -136,21 +136,22 @@ impl Engine {
         let number = self.take_segment_number()?;
         let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
         let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
-        let tip = writer.pair.written();
-        let file = FileRecord { header, seq: tip.seq, chain: tip.chain };
+        let position = writer.pair.written();
+        let file = FileRecord { header, seq: position.seq, chain: position.chain };
         let path = directory::pair_path(&self.dir, number);
         let pair = VectorStorage::create_in(&self.dir, &path, file, writer.manifest.number + 1);
         let pair = pair.map_err(Error::abandoned)?;
         let segment = Segment::active(&self.dir, pair.files().clone(), header, None);
         let segment = Arc::new(segment.inspect_err(|_| self.remove(&pair.made()))?);
-        let end = Tip::start(&file).sealed(&header);
-        let part = SegmentView { segment, rows: 0, mask: Mask::default(), dat_map: None, end };
+        let end = LogPosition::start(&file).sealed(&header);
+        let part =
+            SegmentVersion { segment, rows: 0, deletions: DeletionVector::default(), dat_map: None, end };
         let entry = SegmentEntry { number, salt: identity.salt, sealed: None };
         Ok(Next { pair, entry, part })
     }
 
-    /// M1's files to M6: writes `.del` files for segments with kills that are in none yet, replaces MANIFEST, publishes,
-    /// removes what is no longer named.
+    /// M1's files to M6: writes `.del` files for segments with cross-segment deletes that are in none yet, replaces
+    /// MANIFEST, publishes, removes what is no longer named.
     pub(crate) fn replace(
         &self,
         permit: &SyncPermit<'_>,
@@ -160,9 +161,9 @@ impl Engine {
         if planted::is(Bug::ForgetSections) {
             new.manifest.sections.forget_unknown();
         }
-        new.view.sections = new.manifest.sections.clone();
+        new.version.sections = new.manifest.sections.clone();
         new.manifest.number += 1;
-        new.manifest.kind = new.view.kind.map_or(0, |kind| kind as u8);
+        new.manifest.kind = new.version.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
             if !planted::is(Bug::SkipNamesSync) {
                 self.dir.sync().map_err(|e| Error::io(self.dir.path(), "sync", e))?;
@@ -200,12 +201,12 @@ impl Engine {
         }
         writer.pair.set_manifest(new.manifest.number);
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
-        self.publish(writer, new.view, new.drain);
+        self.publish(writer, new.version, new.drain);
         let ops = writer.ops();
-        let view = self.published.load_full();
+        let version = self.published.load_full();
         // Whether or not it can be announced: MANIFEST is durable, and no error goes back behind it.
-        writer.durable_view = view.clone();
-        match self.became_durable(permit, writer, view, ops, Duration::ZERO) {
+        writer.durable_version = version.clone();
+        match self.became_durable(permit, writer, version, ops, Duration::ZERO) {
             Err(error) if error.stops_writing() => return Err(error),
             // What could not be announced is announced by whoever waits for it next.
             _ => {}
@@ -217,20 +218,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes a `.del` file for each sealed segment whose kills are not all in one; returns what each says now.
-    fn write_dels(&self, writer: &Writer, new: &mut Replacement) -> Result<HashMap<u64, Mask>> {
+    /// Writes a `.del` file for each sealed segment whose cross-segment deletes are not all in one; returns what each
+    /// says now.
+    fn write_dels(&self, writer: &Writer, new: &mut Replacement) -> Result<HashMap<u64, DeletionVector>> {
         let mut in_del = HashMap::new();
-        for (entry, part) in new.manifest.segments.iter_mut().zip(&new.view.segments) {
+        for (entry, part) in new.manifest.segments.iter_mut().zip(&new.version.segments) {
             let Some(sealed) = &mut entry.sealed else { continue };
-            in_del.insert(entry.number, part.mask.clone());
-            if writer.in_del.get(&entry.number).map_or(0, Mask::dead) == part.mask.dead() {
+            in_del.insert(entry.number, part.deletions.clone());
+            if writer.in_del.get(&entry.number).map_or(0, DeletionVector::dead) == part.deletions.dead() {
                 continue;
             }
             if sealed.del.0 != 0 && !planted::is(Bug::KeepOldLists) {
                 new.obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
             let path = directory::del_path(&self.dir, entry.number, new.manifest.number);
-            let bytes = part.mask.to_roaring();
+            let bytes = part.deletions.to_roaring();
             sealed.del = (new.manifest.number, bytes.len() as u64, crc32c(&bytes));
             write_new(self, &path, &bytes, &mut new.made)?;
         }
@@ -256,7 +258,7 @@ fn write_new(engine: &Engine, path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>
     _ = engine.dir.unlink(path);
     let file = engine.dir.open_file(path, Open::CreateNew).map_err(|e| Error::io(path, "create", e))?;
     made.push(path.to_owned());
-    let named = Named { path: path.to_owned(), file };
+    let named = StoreFile { path: path.to_owned(), file };
     named.write(bytes, 0)?;
     named.file.sync_data().map_err(|e| Error::io(&named.path, "sync", e))
 }

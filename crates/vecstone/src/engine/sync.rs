@@ -2,7 +2,7 @@
 
 use super::group_commit::wake;
 use super::{Accepting, DurabilityTarget, Engine, SyncPermit, Writer};
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
 use crate::types::error::{Error, Result};
@@ -19,7 +19,7 @@ impl Engine {
         &self,
         permit: &SyncPermit<'_>,
         writer: &mut Writer,
-        view: Arc<View>,
+        version: Arc<Version>,
         ops: u64,
         took: Duration,
     ) -> Result<()> {
@@ -27,8 +27,8 @@ impl Engine {
         let mut state = self.buffer.lock();
         self.hooks.here("durable");
         // Under the state's lock, as whether an error of the background still counts depends on both.
-        let wakers = self.commits.advance(DurabilityTarget { ops, seq: view.seq }, took);
-        writer.durable_view = view;
+        let wakers = self.commits.advance(DurabilityTarget { ops, seq: version.seq }, took);
+        writer.durable_version = version;
         if self.is_settled(&state) {
             state.dirty_since = None;
             state.recover();
@@ -58,7 +58,7 @@ impl Engine {
             // A new segment would need a MANIFEST.
             let rescued = self.write_until(writer, ops).and_then(|_| writer.pair.commit());
             if rescued.is_ok() {
-                writer.durable_view = self.published.load_full();
+                writer.durable_version = self.published.load_full();
             }
         }
         let error = writer.pair.failed(error);
@@ -101,13 +101,13 @@ impl Engine {
         state.buffer.is_empty() && self.published.load().seq == self.commits.durable().seq
     }
 
-    /// M1: everything written is synced, so that `.del` files hold the kills of durable batches only.
+    /// M1: everything written is synced, so that `.del` files hold the cross-segment deletes of durable batches only.
     pub(crate) fn sync_log_end(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
         if planted::is(Bug::UnsyncedKills) {
             return Ok(());
         }
-        let (view, ops) = (self.published.load_full(), writer.ops());
+        let (version, ops) = (self.published.load_full(), writer.ops());
         writer.pair.end_here().map_err(|error| self.failed(writer, error))?;
-        self.became_durable(permit, writer, view, ops, Duration::ZERO)
+        self.became_durable(permit, writer, version, ops, Duration::ZERO)
     }
 }

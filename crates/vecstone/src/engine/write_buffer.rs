@@ -3,7 +3,7 @@
 //! This part knows nothing of files, and no thread waits for the disk with its lock held.
 
 use crate::buffer::{self, Buffer};
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
 use crate::types::error::{Error, Result};
 use crate::types::id::{IdKind, IdRef};
@@ -42,7 +42,7 @@ pub(crate) struct Accepting {
     pub(super) overlay: Option<Overlay>,
     /// What was published when the first change in the buffer was accepted, for a planted bug.
     #[cfg(test)]
-    pub(super) seen: Option<Arc<View>>,
+    pub(super) seen: Option<Arc<Version>>,
     pub(crate) workers: Workers,
 }
 
@@ -104,7 +104,7 @@ impl Accepting {
     pub(super) fn check_id_kind(&mut self, kind: IdKind) -> Result<()> {
         match *self.kind.get_or_insert(kind) {
             expected if expected == kind => Ok(()),
-            expected => Err(Error::IdKind { expected, found: kind }),
+            expected => Err(Error::IdKindMismatch { expected, found: kind }),
         }
     }
 
@@ -128,12 +128,12 @@ impl Accepting {
     }
 }
 
-/// The published view without the rows that the buffer replaces or deletes, up to some op.
+/// The published version without the rows that the buffer replaces or deletes, up to some op.
 #[derive(Debug, Clone)]
 pub(super) struct Overlay {
-    pub(super) base: Arc<View>,
+    pub(super) base: Arc<Version>,
     pub(super) next: u64,
-    pub(super) view: Arc<View>,
+    pub(super) version: Arc<Version>,
 }
 
 /// What leaves the buffer when a version is published.

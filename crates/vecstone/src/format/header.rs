@@ -20,7 +20,7 @@ pub(crate) struct Header {
 
 /// Why bytes are not a header, a FILE record or a MANIFEST that this release reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bad {
+pub(crate) enum DecodeError {
     /// Not of this format at all.
     NotOurs(&'static str),
     /// A newer format: what, the number found, the largest known.
@@ -56,11 +56,11 @@ impl Header {
         out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Header, Bad> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
         if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
-            return Err(Bad::NotOurs("the file does not begin with VECSTONE"));
+            return Err(DecodeError::NotOurs("the file does not begin with VECSTONE"));
         }
-        let cut = Bad::Damaged(0, "the header is cut short");
+        let cut = DecodeError::Damaged(0, "the header is cut short");
         let mut fields = Fields(bytes.get(..HEADER_LEN).ok_or(cut)?);
         let covered = &fields.0[..CRC_AT];
         let mut crc = Fields(&fields.0[CRC_AT..]);
@@ -69,10 +69,10 @@ impl Header {
         let version = fields.u32().ok_or(cut)?;
         // Every version keeps magic, version and checksum in their places, so that damage is not taken for news.
         if !intact || version == 0 {
-            return Err(Bad::Damaged(0, "the header does not match its checksum"));
+            return Err(DecodeError::Damaged(0, "the header does not match its checksum"));
         }
         if version > VERSION {
-            return Err(Bad::Unsupported("format version", version.into(), VERSION.into()));
+            return Err(DecodeError::Unsupported("format version", version.into(), VERSION.into()));
         }
         let dim = fields.u32().ok_or(cut)?;
         let element = fields.u8().ok_or(cut)?;
@@ -83,16 +83,16 @@ impl Header {
             salt: fields.array().ok_or(cut)?,
         };
         let unused = fields.bytes(CRC_AT - 64).ok_or(cut)?;
-        let element = Element::from_byte(element).ok_or(Bad::Unsupported(
+        let element = Element::from_byte(element).ok_or(DecodeError::Unsupported(
             "element type",
             element.into(),
             ELEMENT_NEWEST,
         ))?;
         if let Some(&flag) = reserved.iter().chain(unused).find(|&&byte| byte != 0) {
-            return Err(Bad::Unsupported("header flag", flag.into(), 0));
+            return Err(DecodeError::Unsupported("header flag", flag.into(), 0));
         }
         if dim == 0 || dim > MAX_DIM {
-            return Err(Bad::Damaged(0, "the dimension is out of range"));
+            return Err(DecodeError::Damaged(0, "the dimension is out of range"));
         }
         Ok(Header { dim, element, identity })
     }
@@ -135,9 +135,9 @@ mod tests {
             bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
             Header::decode(&bytes)
         };
-        assert_eq!(patched(8, 2), Err(Bad::Unsupported("format version", 2, 1)));
-        assert_eq!(patched(16, 2), Err(Bad::Unsupported("element type", 2, 1)));
-        assert_eq!(patched(100, 9), Err(Bad::Unsupported("header flag", 9, 0)));
-        assert_eq!(patched(20, 1), Err(Bad::Unsupported("header flag", 1, 0)));
+        assert_eq!(patched(8, 2), Err(DecodeError::Unsupported("format version", 2, 1)));
+        assert_eq!(patched(16, 2), Err(DecodeError::Unsupported("element type", 2, 1)));
+        assert_eq!(patched(100, 9), Err(DecodeError::Unsupported("header flag", 9, 0)));
+        assert_eq!(patched(20, 1), Err(DecodeError::Unsupported("header flag", 1, 0)));
     }
 }

@@ -1,6 +1,6 @@
 //! MANIFEST: which segments make a store.
 
-use super::header::Bad;
+use super::header::DecodeError;
 use super::{Chain, Fields, VERSION, crc32c};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::{ELEMENT_NEWEST, Element, Metric, Schema};
@@ -26,10 +26,10 @@ pub(crate) const METRIC_AT: u64 = 41;
 pub(crate) const MAX_SEGMENTS: u64 = 4096;
 /// No MANIFEST of any release is longer.
 pub(crate) const MAX_BYTES: u64 = 1 << 24;
-/// Kills name segments with 32 bits. The number of the next segment is at most this, so no segment has it.
+/// Cross-segment deletes name segments with 32 bits. The number of the next segment is at most this, so no segment has it.
 pub(crate) const MAX_NUMBER: u64 = u32::MAX as u64;
 
-const CUT: Bad = Bad::Damaged(0, "MANIFEST is cut short");
+const CUT: DecodeError = DecodeError::Damaged(0, "MANIFEST is cut short");
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +54,12 @@ pub(crate) struct Manifest {
 pub(crate) struct SegmentEntry {
     pub(crate) number: u64,
     pub(crate) salt: [u8; 16],
-    pub(crate) sealed: Option<Sealed>,
+    pub(crate) sealed: Option<SegmentExtent>,
 }
 
 /// What MANIFEST says of a segment that no longer changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sealed {
+pub(crate) struct SegmentExtent {
     pub(crate) rows: u64,
     pub(crate) dat_len: u64,
     pub(crate) idx_len: u64,
@@ -81,7 +81,7 @@ impl Manifest {
     }
 
     /// The bytes of the file; refuses what [`decode`](Self::decode) would refuse.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, Bad> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         if !planted::is(Bug::UncheckedManifest) {
             self.check()?;
         }
@@ -89,7 +89,7 @@ impl Manifest {
     }
 
     /// Refuses to write to a store, or to make a copy of it, where only a later release may.
-    pub(crate) fn check_writable(&self) -> Result<(), Bad> {
+    pub(crate) fn check_writable(&self) -> Result<(), DecodeError> {
         self.sections.check_writable()
     }
 
@@ -118,11 +118,11 @@ impl Manifest {
 
     /// Reads in this order: magic, checksum, version, flags of the sections, everything else. What is not known is thus
     /// found before anything that a later release may have changed together with it.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, Bad> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         if !bytes.starts_with(&MAGIC) {
-            return Err(Bad::NotOurs("MANIFEST does not begin with VECMANIF"));
+            return Err(DecodeError::NotOurs("MANIFEST does not begin with VECMANIF"));
         }
-        let damaged = Bad::Damaged(0, "MANIFEST does not match its checksum");
+        let damaged = DecodeError::Damaged(0, "MANIFEST does not match its checksum");
         let (covered, crc) = bytes.split_last_chunk::<CRC_LEN>().ok_or(damaged)?;
         if u32::from_le_bytes(*crc) != crc32c(covered) {
             return Err(damaged);
@@ -130,7 +130,7 @@ impl Manifest {
         let mut fields = Fields(&covered[MAGIC.len()..]);
         let version = fields.u32().ok_or(damaged)?;
         if version != VERSION {
-            return Err(Bad::Unsupported("format version", version.into(), VERSION.into()));
+            return Err(DecodeError::Unsupported("format version", version.into(), VERSION.into()));
         }
         let (before, sections) = covered.split_at(sections_at(covered)?);
         sections::check_flags(sections)?;
@@ -142,7 +142,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn decode_fields(mut fields: Fields<'_>) -> Option<Result<Manifest, Bad>> {
+    fn decode_fields(mut fields: Fields<'_>) -> Option<Result<Manifest, DecodeError>> {
         let dim = fields.u32()?;
         let number = fields.u64()?;
         let uuid = fields.array()?;
@@ -152,18 +152,20 @@ impl Manifest {
         let (_, unused): (_, [u8; 4]) = (fields.u32()?, fields.array()?);
         let element = match Element::from_byte(element) {
             Some(element) => element,
-            None => return Some(Err(Bad::Unsupported("element type", element.into(), ELEMENT_NEWEST))),
+            None => {
+                return Some(Err(DecodeError::Unsupported("element type", element.into(), ELEMENT_NEWEST)));
+            }
         };
         let metric = match Metric::from_byte(metric) {
             Some(metric) => metric,
-            None => return Some(Err(Bad::Unsupported("metric", metric.into(), 3))),
+            None => return Some(Err(DecodeError::Unsupported("metric", metric.into(), 3))),
         };
         if let Some(flag) = std::iter::once(flag).chain(unused).find(|byte| *byte != 0) {
-            return Some(Err(Bad::Unsupported("MANIFEST flag", flag.into(), 0)));
+            return Some(Err(DecodeError::Unsupported("MANIFEST flag", flag.into(), 0)));
         }
         if fields.0.len() as u64 != u64::from(count) * ENTRY_LEN as u64 {
             let what = "the number of segments and the length of MANIFEST contradict each other";
-            return Some(Err(Bad::Damaged(head::COUNT, what)));
+            return Some(Err(DecodeError::Damaged(head::COUNT, what)));
         }
         // As many as there are bytes for.
         let mut segments = Vec::with_capacity(count as usize);
@@ -179,16 +181,16 @@ impl Manifest {
 }
 
 /// Where the sections begin: the head says how long they are, and they end where the checksum begins.
-fn sections_at(covered: &[u8]) -> Result<usize, Bad> {
+fn sections_at(covered: &[u8]) -> Result<usize, DecodeError> {
     let head = covered.get(..HEAD_LEN).ok_or(CUT)?;
     let len = Fields(&head[SECTIONS_AT..]).u32().ok_or(CUT)?;
     let start = covered.len().checked_sub(len as usize).filter(|start| *start >= HEAD_LEN);
-    start.ok_or(Bad::Damaged(SECTIONS_AT as u64, "the sections are longer than MANIFEST"))
+    start.ok_or(DecodeError::Damaged(SECTIONS_AT as u64, "the sections are longer than MANIFEST"))
 }
 
 impl SegmentEntry {
     fn encode(&self, out: &mut Vec<u8>) {
-        let none = Sealed::default();
+        let none = SegmentExtent::default();
         let sealed = self.sealed.as_ref().unwrap_or(&none);
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.salt);
@@ -205,11 +207,11 @@ impl SegmentEntry {
     }
 
     /// `at`: where it starts.
-    fn decode(fields: &mut Fields<'_>, at: u64) -> Option<Result<SegmentEntry, Bad>> {
+    fn decode(fields: &mut Fields<'_>, at: u64) -> Option<Result<SegmentEntry, DecodeError>> {
         let number = fields.u64()?;
         let salt = fields.array()?;
         let state = fields.u64()?;
-        let sealed = Sealed {
+        let sealed = SegmentExtent {
             rows: fields.u64()?,
             dat_len: fields.u64()?,
             idx_len: fields.u64()?,
@@ -219,20 +221,23 @@ impl SegmentEntry {
             del: (fields.u64()?, fields.u64()?, 0),
         };
         if state > 1 {
-            return Some(Err(Bad::Unsupported("segment state", state, 1)));
+            return Some(Err(DecodeError::Unsupported("segment state", state, 1)));
         }
         let (crc, form, stride) = (fields.u64()?, fields.u32()?, fields.u32()?);
         for (what, found) in [("stored form", form), ("stride of stored rows", stride)] {
             if found != 0 {
-                return Some(Err(Bad::StoredForm { segment: number, what, found }));
+                return Some(Err(DecodeError::StoredForm { segment: number, what, found }));
             }
         }
         let Ok(crc) = u32::try_from(crc) else {
-            return Some(Err(Bad::Damaged(at + entry::DEL_CRC, "a checksum is out of range")));
+            return Some(Err(DecodeError::Damaged(at + entry::DEL_CRC, "a checksum is out of range")));
         };
-        let sealed = Sealed { del: (sealed.del.0, sealed.del.1, crc), ..sealed };
-        if state == 0 && sealed != Sealed::default() {
-            return Some(Err(Bad::Damaged(at + entry::ROWS, "MANIFEST says where the active segment ends")));
+        let sealed = SegmentExtent { del: (sealed.del.0, sealed.del.1, crc), ..sealed };
+        if state == 0 && sealed != SegmentExtent::default() {
+            return Some(Err(DecodeError::Damaged(
+                at + entry::ROWS,
+                "MANIFEST says where the active segment ends",
+            )));
         }
         Some(Ok(SegmentEntry { number, salt, sealed: (state == 1).then_some(sealed) }))
     }
@@ -244,7 +249,7 @@ mod tests {
     use crate::format::MAX_SEQ;
 
     fn manifest() -> Manifest {
-        let sealed = Sealed {
+        let sealed = SegmentExtent {
             rows: 10,
             dat_len: 256 + 10 * 384 * 4,
             idx_len: 999,
@@ -277,7 +282,7 @@ mod tests {
     fn refused(manifest: &Manifest, at: u64) {
         for found in [manifest.encode().map(drop), Manifest::decode(&manifest.to_bytes()).map(drop)] {
             assert!(
-                matches!(found, Err(Bad::Damaged(place, _)) if place == at),
+                matches!(found, Err(DecodeError::Damaged(place, _)) if place == at),
                 "{at}: {found:?}, {manifest:?}"
             );
         }
@@ -314,7 +319,7 @@ mod tests {
         let end = bytes.len() - CRC_LEN;
         let crc = crc32c(&bytes[..end]);
         bytes[end..].copy_from_slice(&crc.to_le_bytes());
-        assert!(matches!(Manifest::decode(&bytes), Err(Bad::Damaged(head::COUNT, _))));
+        assert!(matches!(Manifest::decode(&bytes), Err(DecodeError::Damaged(head::COUNT, _))));
     }
 
     #[test]
@@ -338,14 +343,14 @@ mod tests {
         refused(&with(&|m| m.segments[0].sealed = None), entry_at(0) + entry::STATE);
         refused(&with(&|m| m.segments[1].sealed = m.segments[0].sealed.clone()), entry_at(1) + entry::STATE);
         let many = |m: &mut Manifest| {
-            let sealed = Sealed { dat_len: 256, idx_len: 304, ..Sealed::default() };
+            let sealed = SegmentExtent { dat_len: 256, idx_len: 304, ..SegmentExtent::default() };
             let entry = |number| SegmentEntry { number, salt: [0; 16], sealed: Some(sealed.clone()) };
             m.next_segment = 10_000;
             m.segments.splice(0..1, (3..3 + MAX_SEGMENTS).map(entry));
         };
         refused(&with(&many), head::COUNT);
         let unknown = with(&|m| m.kind = 4).to_bytes();
-        assert_eq!(Manifest::decode(&unknown), Err(Bad::Unsupported("id kind", 4, 3)));
+        assert_eq!(Manifest::decode(&unknown), Err(DecodeError::Unsupported("id kind", 4, 3)));
         let largest = with(&|m| (m.next_segment, m.segments[0].number) = (MAX_NUMBER, MAX_NUMBER - 1));
         assert_eq!(Manifest::decode(&encoded(&largest)), Ok(largest));
         let last = with(&|m| m.number = MAX_SEQ);
@@ -354,7 +359,7 @@ mod tests {
 
     #[test]
     fn numbers_of_a_segment_contradict_nothing() {
-        let check = |change: &dyn Fn(&mut Sealed), at: u64| {
+        let check = |change: &dyn Fn(&mut SegmentExtent), at: u64| {
             let mut manifest = manifest();
             change(manifest.segments[0].sealed.as_mut().expect("sealed"));
             refused(&manifest, entry_at(0) + at);
@@ -381,6 +386,8 @@ mod tests {
         let end = active.len() - CRC_LEN;
         let crc = crc32c(&active[..end]);
         active[end..].copy_from_slice(&crc.to_le_bytes());
-        assert!(matches!(Manifest::decode(&active), Err(Bad::Damaged(place, _)) if place == at as u64));
+        assert!(
+            matches!(Manifest::decode(&active), Err(DecodeError::Damaged(place, _)) if place == at as u64)
+        );
     }
 }

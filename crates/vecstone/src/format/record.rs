@@ -2,7 +2,7 @@
 
 #[cfg(any(test, fuzzing))]
 use super::chain_of;
-use super::header::{Bad, Header};
+use super::header::{DecodeError, Header};
 use super::{Chain, Fields, Identity, MAX_SEQ, crc32c};
 use crate::types::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_ID_BYTES};
 pub(crate) use commit::{Arrays, Commit, CommitArrays, bytes_of_row, chain_said};
@@ -22,7 +22,7 @@ const TYPE_AT: usize = 4;
 pub(crate) const TYPE_END: usize = TYPE_AT + 1;
 /// Bytes of a record beside its id or payload.
 pub(crate) const FRAME_BYTES: usize = 12;
-/// Bytes of a COMMIT beside what it says of each row and each kill.
+/// Bytes of a COMMIT beside what it says of each row and each cross-segment delete.
 pub(crate) const COMMIT_BYTES: u64 = (FRAME_BYTES + COMMIT_HEAD_LEN) as u64;
 /// Bytes of a FILE record, with which every `.idx` begins.
 pub(crate) const FILE_BYTES: usize = FRAME_BYTES + FILE_LEN;
@@ -47,7 +47,7 @@ pub(crate) const FIRST_CHAIN: std::ops::Range<usize> = FILE_SEQ_AT + 8..FILE_SEQ
 const COMMIT_HEAD_LEN: usize = 92;
 const COMMIT_CHAIN_AT: usize = 72;
 const COMMIT_CRC_AT: usize = 88;
-/// The longest control record: a COMMIT of a full batch, each row with a document and a kill.
+/// The longest control record: a COMMIT of a full batch, each row with a document and a cross-segment delete.
 const MAX_CONTROL_LEN: usize = COMMIT_HEAD_LEN + 20 * MAX_BATCH_RECORDS;
 /// No record starts behind this.
 pub(crate) const LAST_START: u64 = u32::MAX as u64;
@@ -81,7 +81,7 @@ pub(crate) enum Next<'a> {
     /// Nothing wrong so far, but so many bytes are needed to say more.
     Need(usize),
     /// No record: a length of 0 or beyond what is allowed, or a reserved offset.
-    Bad,
+    DecodeError,
 }
 
 /// Reads the record at the start of `bytes`. O(1).
@@ -91,16 +91,16 @@ pub(crate) fn next(bytes: &[u8]) -> Next<'_> {
     let len = len as usize;
     // The bound comes before the bytes are asked for, so that garbage never makes the reader fetch gigabytes.
     if len == 0 || len > MAX_CONTROL_LEN {
-        return Next::Bad;
+        return Next::DecodeError;
     }
     let (Some(id), Some(offset)) = (fields.bytes(len), fields.u64()) else {
         return Next::Need(len.saturating_add(FRAME_BYTES));
     };
     let record = match offset {
         CONTROL => Record::Control { payload: id },
-        _ if len > MAX_ID_BYTES => return Next::Bad,
+        _ if len > MAX_ID_BYTES => return Next::DecodeError,
         DELETED => Record::Delete { id },
-        FIRST_RESERVED.. => return Next::Bad,
+        FIRST_RESERVED.. => return Next::DecodeError,
         offset => Record::Put { id, offset },
     };
     Next::Record(record, len + FRAME_BYTES)
@@ -146,10 +146,10 @@ impl FileRecord {
     }
 
     /// Decodes the record at the start of an `.idx` file.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<FileRecord, Bad> {
-        let not_ours = Bad::NotOurs("the file does not begin with a FILE record");
+    pub(crate) fn decode(bytes: &[u8]) -> Result<FileRecord, DecodeError> {
+        let not_ours = DecodeError::NotOurs("the file does not begin with a FILE record");
         let Next::Record(Record::Control { payload }, _) = next(bytes) else { return Err(not_ours) };
-        let damaged = Bad::Damaged(0, "the FILE record does not match its checksum");
+        let damaged = DecodeError::Damaged(0, "the FILE record does not match its checksum");
         if payload.len() != FILE_LEN {
             return Err(not_ours);
         }
@@ -165,7 +165,10 @@ impl FileRecord {
         let seq = fields.u64().ok_or(damaged)?;
         let chain = fields.array().ok_or(damaged)?;
         if seq > MAX_SEQ {
-            return Err(Bad::Damaged(FILE_SEQ_AT as u64, "the sequence in the FILE record is out of range"));
+            return Err(DecodeError::Damaged(
+                FILE_SEQ_AT as u64,
+                "the sequence in the FILE record is out of range",
+            ));
         }
         Ok(FileRecord { header, seq, chain })
     }
@@ -207,7 +210,7 @@ impl<'a> Control<'a> {
                 let plain = commit.flags & !FLAG_DOCUMENTS == 0 && commit.reserved == 0;
                 let whole = arrays.len() as u64 == commit.arrays_len();
                 if !whole {
-                    let none = CommitArrays { row_crcs: &[], documents: &[], kills: &[] };
+                    let none = CommitArrays { row_crcs: &[], documents: &[], cross_deletes: &[] };
                     return (!plain).then_some(Control::Commit(commit, none));
                 }
                 Some(Control::Commit(commit, CommitArrays::split(&commit, arrays)?))
@@ -438,7 +441,7 @@ mod tests {
             manifest: 1,
             records: 2,
             rows: 1,
-            kills: 1,
+            cross_deletes: 1,
             reserved: 0,
             batch_len: 0,
             rows_end: 272,
@@ -446,7 +449,7 @@ mod tests {
             durable_seq: 8,
             chain: [0; 16],
         };
-        let arrays = Arrays { row_crcs: &[0xABCD], documents: &[(9, 7)], kills: &[(4, 5)] };
+        let arrays = Arrays { row_crcs: &[0xABCD], documents: &[(9, 7)], cross_deletes: &[(4, 5)] };
         commit.seal(&mut out, 0, ID.chain_from(&[0; 16]), arrays, &ID);
         (out, commit)
     }
@@ -467,7 +470,7 @@ mod tests {
         assert_eq!(found, commit);
         assert_eq!(arrays.row_crcs().collect::<Vec<_>>(), [0xABCD]);
         assert_eq!(arrays.documents().collect::<Vec<_>>(), [(9, 7)]);
-        assert_eq!(arrays.kills().collect::<Vec<_>>(), [(4, 5)]);
+        assert_eq!(arrays.cross_deletes().collect::<Vec<_>>(), [(4, 5)]);
         assert_eq!(strongest_proof(&bytes, &ID), Some(8));
     }
 
@@ -500,13 +503,13 @@ mod tests {
 
     #[test]
     fn zeros_and_reserved_offsets_end_the_log() {
-        assert_eq!(next(&[0; 64]), Next::Bad);
+        assert_eq!(next(&[0; 64]), Next::DecodeError);
         let mut out = Vec::new();
         push(&mut out, b"x", 1 << 63);
-        assert_eq!(next(&out), Next::Bad);
+        assert_eq!(next(&out), Next::DecodeError);
         let mut long = Vec::new();
         push(&mut long, &vec![b'x'; MAX_ID_BYTES + 1], 256);
-        assert_eq!(next(&long), Next::Bad);
+        assert_eq!(next(&long), Next::DecodeError);
         assert_eq!(next(&long[..100]), Next::Need(MAX_ID_BYTES + 1 + FRAME_BYTES));
         assert_eq!(next(&[]), Next::Need(FRAME_BYTES));
     }

@@ -8,9 +8,9 @@ use crate::format::{Identity, crc32c};
 use crate::open::directory;
 use crate::open::unfinished::{self, Call};
 use crate::pair::VectorStorage;
-use crate::pair::files::{Named, random};
+use crate::pair::files::{StoreFile, random};
 use crate::query::snapshot::Snapshot;
-use crate::segment::version::SegmentView;
+use crate::segment::version::SegmentVersion;
 use crate::sys::disk::{Dir, Open, Stat};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
@@ -40,8 +40,8 @@ struct Backup<'a> {
 
 /// A file, its copy, and how many bytes of it count.
 struct Rest {
-    from: Named,
-    copy: Named,
+    from: StoreFile,
+    copy: StoreFile,
     len: u64,
 }
 
@@ -103,7 +103,7 @@ impl Backup<'_> {
     }
 
     /// The heads of a segment's pair: what tells whose its files are. Shared files are whole at once.
-    fn pair(&mut self, part: &SegmentView, link: bool) -> Result<()> {
+    fn pair(&mut self, part: &SegmentVersion, link: bool) -> Result<()> {
         let (files, end) = (part.segment.files(), &part.end);
         let pair = [(files.dat, end.dat_len, HEADER_BYTES), (files.idx, end.idx_len, FILE_BYTES as u64)];
         for (from, len, head) in pair {
@@ -125,7 +125,7 @@ impl Backup<'_> {
     }
 
     /// The other files of a segment, up to the end that the snapshot shows.
-    fn others(&mut self, part: &SegmentView, link: bool) -> Result<()> {
+    fn others(&mut self, part: &SegmentVersion, link: bool) -> Result<()> {
         let (files, end) = (part.segment.files(), &part.end);
         if let Some(jsonl) = files.jsonl.as_ref().filter(|_| end.jsonl_len > 0) {
             self.file(jsonl, end.jsonl_len, link)?;
@@ -139,7 +139,7 @@ impl Backup<'_> {
     }
 
     /// Shares a file that never changes, or copies its first `len` bytes from the open file: its name may be gone.
-    fn file(&mut self, from: &Named, len: u64, link: bool) -> Result<()> {
+    fn file(&mut self, from: &StoreFile, len: u64, link: bool) -> Result<()> {
         if !self.shared(from, len, link)? {
             let copy = self.create(self.place_of(from))?;
             copy_synced(from, &copy, len)?;
@@ -148,12 +148,12 @@ impl Backup<'_> {
         Ok(())
     }
 
-    fn place_of(&self, from: &Named) -> PathBuf {
+    fn place_of(&self, from: &StoreFile) -> PathBuf {
         self.to.join(from.path.file_name().unwrap_or_default())
     }
 
     /// Shares a file that never changes; false if it has to be copied.
-    fn shared(&mut self, from: &Named, len: u64, link: bool) -> Result<bool> {
+    fn shared(&mut self, from: &StoreFile, len: u64, link: bool) -> Result<bool> {
         // A length that differs tells of a file that was not sealed.
         let shared = link && from.len()? == len && self.share(from, &self.place_of(from));
         if shared {
@@ -164,7 +164,7 @@ impl Backup<'_> {
     }
 
     /// Gives an open file another name; false if it cannot have one.
-    fn share(&self, from: &Named, to: &Path) -> bool {
+    fn share(&self, from: &StoreFile, to: &Path) -> bool {
         let Ok(open) = from.file.inode() else { return false };
         // The name may be a symbolic link, or since it was opened have been given to another file.
         let is_it = |found: io::Result<Stat>| {
@@ -181,18 +181,18 @@ impl Backup<'_> {
         same
     }
 
-    fn create(&self, path: PathBuf) -> Result<Named> {
+    fn create(&self, path: PathBuf) -> Result<StoreFile> {
         let file = self.to.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
-        Ok(Named { path, file })
+        Ok(StoreFile { path, file })
     }
 
     /// What the copy's MANIFEST says of a segment; writes the list of its dead rows.
-    fn entry(&mut self, part: &SegmentView, number: u64) -> Result<SegmentEntry> {
+    fn entry(&mut self, part: &SegmentVersion, number: u64) -> Result<SegmentEntry> {
         let identity = part.segment.header().identity;
         let mut sealed = part.end.clone();
         sealed.del = (0, 0, 0);
-        if part.mask.dead() > 0 {
-            let bytes = part.mask.to_roaring();
+        if part.deletions.dead() > 0 {
+            let bytes = part.deletions.to_roaring();
             sealed.del = (number, bytes.len() as u64, crc32c(&bytes));
             let del = self.create(directory::del_path(self.to, identity.segment, number))?;
             del.write(&bytes, 0)?;
@@ -203,7 +203,7 @@ impl Backup<'_> {
     }
 
     /// The empty segment that the copy goes on in.
-    fn begin_active(&mut self, new: &mut Manifest, last: &SegmentView) -> Result<SegmentEntry> {
+    fn begin_active(&mut self, new: &mut Manifest, last: &SegmentVersion) -> Result<SegmentEntry> {
         let number = new.next_segment;
         if number >= MAX_NUMBER {
             return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
@@ -220,7 +220,7 @@ impl Backup<'_> {
     }
 }
 
-fn copy_synced(from: &Named, copy: &Named, len: u64) -> Result<()> {
+fn copy_synced(from: &StoreFile, copy: &StoreFile, len: u64) -> Result<()> {
     from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))?;
     copy.file.sync_data().map_err(|e| Error::io(&copy.path, "sync", e))
 }

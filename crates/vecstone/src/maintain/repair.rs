@@ -10,7 +10,7 @@ use crate::buffer::batch::Batch;
 use crate::engine::{Engine, OpenedEngine, close};
 use crate::format::Identity;
 use crate::format::manifest::Sections;
-use crate::maintain::salvage::{self, part::Part};
+use crate::maintain::salvage::{self, segment::SalvagedSegment};
 use crate::open::directory;
 use crate::open::lock::{Lock, writer_lives};
 use crate::open::unfinished::{self, Call};
@@ -182,7 +182,7 @@ impl Newest {
         Ok(newest)
     }
 
-    fn add(&mut self, number: usize, part: &Part, seen: LogEvent<'_>) {
+    fn add(&mut self, number: usize, part: &SalvagedSegment, seen: LogEvent<'_>) {
         match seen {
             // Where this segment's place in the order of writing is a guess, a dead row says nothing of others.
             LogEvent::Put { row, .. } if !part.ordered && !part.dead.is_live(row) => {}
@@ -244,7 +244,7 @@ impl Copier<'_> {
     }
 
     /// Lists what a log that is missing told of.
-    fn lose_log(&mut self, part: &Part) {
+    fn lose_log(&mut self, part: &SalvagedSegment) {
         let before = self.report.dropped_total;
         let rows = part.sealed_rows.unwrap_or_default().max(part.rows_in_dat());
         self.lose_rows(part, 0..rows, "the id of this row is lost: its log is missing");
@@ -254,7 +254,7 @@ impl Copier<'_> {
     }
 
     /// Lists rows without an id, those that are not known to be dead.
-    fn lose_rows(&mut self, part: &Part, rows: Range<u64>, what: &str) {
+    fn lose_rows(&mut self, part: &SalvagedSegment, rows: Range<u64>, what: &str) {
         let dead = part.dead.dead_rows().filter(|row| rows.contains(&u64::from(*row))).count() as u64;
         let report = &mut self.report;
         let room = MOST_LISTED.saturating_sub(report.dropped.len());
@@ -267,7 +267,7 @@ impl Copier<'_> {
         report.dropped_total += rows.end - rows.start - dead;
     }
 
-    fn see(&mut self, number: usize, part: &Part, seen: &LogEvent<'_>) -> Result<()> {
+    fn see(&mut self, number: usize, part: &SalvagedSegment, seen: &LogEvent<'_>) -> Result<()> {
         match *seen {
             LogEvent::Put { id, row, crc, doc, .. } => {
                 let at = At { part: number, row };
@@ -306,7 +306,7 @@ impl Copier<'_> {
         }
     }
 
-    fn drop_unsure(&mut self, part: &Part, id: &[u8], at: u64, what: &str) {
+    fn drop_unsure(&mut self, part: &SalvagedSegment, id: &[u8], at: u64, what: &str) {
         if let Some(entry) = self.newest.take(id, None) {
             let path = part.path("idx");
             self.leave_out(id, path, at, what.to_owned(), entry.older);
@@ -327,7 +327,7 @@ impl Copier<'_> {
     /// Copies the newest row of an id, if it is intact and alive.
     fn copy_row(
         &mut self,
-        part: &Part,
+        part: &SalvagedSegment,
         at: At,
         id: &[u8],
         crc: u32,
@@ -397,7 +397,7 @@ impl Copier<'_> {
 }
 
 /// The vector of a row, or what is wrong with it.
-fn read_vector(part: &Part, row: u32, crc: u32) -> Result<Vec<f32>, String> {
+fn read_vector(part: &SalvagedSegment, row: u32, crc: u32) -> Result<Vec<f32>, String> {
     let dat = part.dat.as_ref().ok_or("the file is missing")?;
     let (start, row) = (part.header.row_start(row.into()), u64::from(row));
     if start + part.header.stride() > part.dat_len {
@@ -414,7 +414,7 @@ fn read_vector(part: &Part, row: u32, crc: u32) -> Result<Vec<f32>, String> {
 }
 
 /// The document of a row, or what is wrong with it.
-fn read_document(part: &Part, row: u32, doc: Doc) -> Result<Option<String>, String> {
+fn read_document(part: &SalvagedSegment, row: u32, doc: Doc) -> Result<Option<String>, String> {
     if doc.len == 0 {
         return Ok(None);
     }

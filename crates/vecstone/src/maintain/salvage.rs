@@ -3,16 +3,16 @@
 //! The reader of [`log`](crate::pair::log) says which batches hold. The COMMIT before a batch says where its chain begins,
 //! so damage hurts only the batches it lies in. Of those a row is taken if `.ids` has the hash of its id.
 
-pub(crate) mod part;
+pub(crate) mod segment;
 
 use crate::format::Chain;
 use crate::format::record::{self, Control, Record};
-use crate::pair::log::{Expected, LogEvent, LogReader, Policy, Step, Tip};
+use crate::pair::log::{Expected, LogEvent, LogPosition, LogReader, Policy, Step};
 use crate::pair::rows::RowEntry;
 use crate::pair::window::Window;
 use crate::types::error::Result;
 use crate::types::id::{IdHasher, half};
-use part::Part;
+use segment::SalvagedSegment;
 use std::ops::Range;
 
 type Emit<'a> = &'a mut dyn FnMut(LogEvent<'_>) -> Result<()>;
@@ -21,29 +21,29 @@ type Emit<'a> = &'a mut dyn FnMut(LogEvent<'_>) -> Result<()>;
 const RESTARTS: usize = 64;
 
 /// Reads the whole log of a part. Returns the end of the last batch that it knows of; `None` if there is no log.
-pub(crate) fn scan(part: &Part, emit: Emit<'_>) -> Result<Option<Tip>> {
+pub(crate) fn scan(part: &SalvagedSegment, emit: Emit<'_>) -> Result<Option<LogPosition>> {
     let Some(idx) = &part.idx else { return Ok(None) };
-    let starts: Vec<Tip> = part.starts.iter().map(Tip::start).collect();
+    let starts: Vec<LogPosition> = part.starts.iter().map(LogPosition::start).collect();
     let mut log = LogReader::new(idx, part.idx_len, part.header, starts[0].clone(), Policy::Resynchronise);
     log.next.guesses = (starts.len() > 1).then_some(starts);
     let mut salvage = Salvage { part, log, emit };
     while salvage.log.has_more() && (salvage.step()? || salvage.pass_damage()?) {}
-    let tip = salvage.log.tip().clone();
-    if tip.seq < part.last_seq {
-        let rows = tip.rows..part.rows_in_dat().max(tip.rows);
-        salvage.emit_damaged(tip.idx_end..tip.idx_end, rows)?;
-    } else if part.rows_in_dat() > tip.rows {
-        (salvage.emit)(LogEvent::Unlogged(tip.rows..part.rows_in_dat()))?;
+    let position = salvage.log.position().clone();
+    if position.seq < part.last_seq {
+        let rows = position.rows..part.rows_in_dat().max(position.rows);
+        salvage.emit_damaged(position.idx_end..position.idx_end, rows)?;
+    } else if part.rows_in_dat() > position.rows {
+        (salvage.emit)(LogEvent::Unlogged(position.rows..part.rows_in_dat()))?;
     }
     if part.cut > 0 {
         salvage.emit_torn(part.idx_len..part.idx_len + part.cut)?;
     }
     salvage.log.window.unreadable().try_for_each(|bytes| (salvage.emit)(LogEvent::Unreadable(bytes)))?;
-    Ok(Some(tip))
+    Ok(Some(position))
 }
 
 struct Salvage<'a, 'e> {
-    part: &'a Part,
+    part: &'a SalvagedSegment,
     log: LogReader<'a>,
     emit: &'e mut dyn FnMut(LogEvent<'_>) -> Result<()>,
 }
@@ -65,7 +65,7 @@ impl Salvage<'_, '_> {
 
     /// Moves from a batch that does not hold to the next that may; false if none follows.
     fn pass_damage(&mut self) -> Result<bool> {
-        let Tip { idx_end: from, rows, .. } = *self.log.tip();
+        let LogPosition { idx_end: from, rows, .. } = *self.log.position();
         let Some((commit_at, commit)) = self.log.find_commit()? else {
             self.pass_tail()?;
             return Ok(false);
@@ -74,31 +74,33 @@ impl Salvage<'_, '_> {
         if let Some(start) = commit_at.checked_sub(commit.batch_len).filter(|&start| start > from) {
             // What is damaged is before this batch.
             let guesses = self.emit_damaged(from..start, rows..first)?;
-            let Expected { tip, guesses: known, .. } = &mut self.log.next;
-            (tip.idx_end, tip.rows, *known) = (start, first, Some(guesses));
+            let Expected { position, guesses: known, .. } = &mut self.log.next;
+            (position.idx_end, position.rows, *known) = (start, first, Some(guesses));
             return Ok(true);
         }
         self.emit_damaged(from..commit_at, rows..first + u64::from(commit.rows))?;
         (self.emit)(LogEvent::Commit(commit))?;
         if let Some(Control::Commit(_, arrays)) = self.log.control_at(commit_at)? {
-            arrays.kills().try_for_each(|(segment, row)| (self.emit)(LogEvent::Kill { segment, row }))?;
+            arrays
+                .cross_deletes()
+                .try_for_each(|(segment, row)| (self.emit)(LogEvent::CrossSegmentDelete { segment, row }))?;
         }
         self.log.next.go_behind(&commit, commit_at);
-        self.log.next.tip.idx_end = self.log.tip().idx_end.min(self.part.idx_len);
+        self.log.next.position.idx_end = self.log.position().idx_end.min(self.part.idx_len);
         Ok(true)
     }
 
     /// The end of a log without a further COMMIT: damaged if a later batch was durable, else a write cut short.
     fn pass_tail(&mut self) -> Result<()> {
-        let Tip { idx_end: from, rows, seq, .. } = *self.log.tip();
+        let LogPosition { idx_end: from, rows, seq, .. } = *self.log.position();
         let proof = self.log.strongest_proof(from)?.max(self.part.last_seq);
         if proof <= seq {
             return self.emit_torn(from..self.part.idx_len);
         }
         let end = self.part.rows_in_dat().max(rows);
         self.emit_damaged(from..self.part.idx_len, rows..end)?;
-        let tip = &mut self.log.next.tip;
-        (tip.seq, tip.rows, tip.idx_end) = (proof, end, self.part.idx_len);
+        let position = &mut self.log.next.position;
+        (position.seq, position.rows, position.idx_end) = (proof, end, self.part.idx_len);
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Salvage<'_, '_> {
 
     /// Tells what can be known of damaged bytes that told of these rows. Returns the points that the next batch may go on
     /// from, if a COMMIT stands there whose frame is whole: the chain of the next batch says whether it is intact.
-    fn emit_damaged(&mut self, bytes: Range<u64>, rows: Range<u64>) -> Result<Vec<Tip>> {
+    fn emit_damaged(&mut self, bytes: Range<u64>, rows: Range<u64>) -> Result<Vec<LogPosition>> {
         (self.emit)(LogEvent::Damage { bytes: bytes.clone(), rows: rows.clone() })?;
         let (part, mut at, mut next) = (self.part, bytes.start, rows.start);
         let (mut restarts, mut guesses) = (0, Vec::new());
@@ -153,7 +155,9 @@ impl Salvage<'_, '_> {
                     // DURABLE or CLOSE: all others are longer.
                     None => {
                         let mark = &self.log.window.at_least(at, len)?[..len];
-                        guesses.iter_mut().for_each(|guess: &mut Tip| guess.since_commit.extend(mark));
+                        guesses
+                            .iter_mut()
+                            .for_each(|guess: &mut LogPosition| guess.since_commit.extend(mark));
                     }
                 },
             }
@@ -165,17 +169,23 @@ impl Salvage<'_, '_> {
 
     /// The points behind a damaged COMMIT: by the chain that it says, and, if nothing before it is damaged, by the
     /// chain that it has to have.
-    fn guesses(&mut self, said: Chain, commit_at: u64, len: usize, computed: bool) -> Result<Vec<Tip>> {
+    fn guesses(
+        &mut self,
+        said: Chain,
+        commit_at: u64,
+        len: usize,
+        computed: bool,
+    ) -> Result<Vec<LogPosition>> {
         let mut chains = vec![said];
-        let start = self.log.tip().idx_end;
+        let start = self.log.position().idx_end;
         if let Some(place) = commit_at.checked_sub(start).filter(|_| computed)
             && let Ok(place) = usize::try_from(place)
             && let Some(batch) = self.log.window.at_least(start, place + len)?.get(..place + len)
         {
             chains.extend(self.log.next.chains(batch, place));
         }
-        let tip = |chain| Tip { chain, since_commit: Vec::new(), ..self.log.tip().clone() };
-        Ok(chains.into_iter().map(tip).collect())
+        let position = |chain| LogPosition { chain, since_commit: Vec::new(), ..self.log.position().clone() };
+        Ok(chains.into_iter().map(position).collect())
     }
 
     /// Where reading goes on behind a record that does not hold: the offsets of the next rows are known, and each ends a
@@ -210,7 +220,7 @@ impl Salvage<'_, '_> {
 }
 
 /// The put of a row in a damaged batch, if `.ids` says that this id stands there.
-fn confirmed<'a>(part: &Part, row: u64, id: &'a [u8], at: u64) -> Option<LogEvent<'a>> {
+fn confirmed<'a>(part: &SalvagedSegment, row: u64, id: &'a [u8], at: u64) -> Option<LogEvent<'a>> {
     let row = u32::try_from(row).ok()?;
     let RowEntry { idx_at, crc, hash, doc } = part.ids.as_ref()?.row(row).ok()?;
     let same = half(IdHasher::new(&part.header.identity.uuid).hash(id)) == hash;

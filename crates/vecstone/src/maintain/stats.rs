@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::open::directory;
 use crate::query::snapshot::Snapshot;
-use crate::segment::version::SegmentView;
+use crate::segment::version::SegmentVersion;
 use crate::sys::disk::{Dir, Open, is_no_file};
 use crate::types::config::{Element, Metric};
 use crate::types::error::{Error, Result};
@@ -128,23 +128,23 @@ const SEGMENT_HEAP: u64 = 768;
 
 /// Counts rows and bytes. O(files + pages of the mapped files).
 pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> Result<Stats> {
-    let (view, schema) = (snapshot.files(), snapshot.schema());
-    let (rows, live) = (view.rows(), view.live());
+    let (version, schema) = (snapshot.files(), snapshot.schema());
+    let (rows, live) = (version.rows(), version.live());
     let bytes = file_bytes(dir)?;
     let raw = snapshot.len() as u64 * schema.stride();
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let ratio = |bytes: u64| if raw == 0 { 0.0 } else { bytes as f64 / raw as f64 };
     let other = if engine.is_some() { WRITER_HEAP } else { READER_HEAP };
-    let one = |part: &SegmentView| SegmentStats {
+    let one = |part: &SegmentVersion| SegmentStats {
         number: part.segment.number(),
         rows: part.rows,
         live: part.live(),
     };
-    let per_segment = view.segments.iter().map(one).collect();
+    let per_segment = version.segments.iter().map(one).collect();
     let mut memory = Memory { other, ..Memory::default() };
-    for part in &view.segments {
+    for part in &version.segments {
         memory.index += part.segment.heap_bytes();
-        memory.masks += part.mask.heap();
+        memory.masks += part.deletions.heap();
         memory.other += SEGMENT_HEAP;
         let (mut mapped, mut resident) = part.segment.mapped();
         if let Some(map) = &part.dat_map {
@@ -178,7 +178,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         dim: schema.dim,
         metric: schema.metric,
         element: schema.element,
-        segments: view.segments.len() as u64,
+        segments: version.segments.len() as u64,
         per_segment,
         overhead: ratio(bytes.total),
         overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.side),

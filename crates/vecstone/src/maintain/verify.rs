@@ -3,26 +3,26 @@
 //! What is damaged, or cannot be read, is listed, and reading goes on behind it: along a log as `repair` does, which
 //! knows where the next batch begins that holds.
 
-mod part;
+mod segment;
 mod unopened;
 
 use crate::format::Identity;
 use crate::format::manifest::SegmentEntry;
 use crate::maintain::repair::MOST_LISTED;
 use crate::maintain::repair::source::{candidates, is_foreign};
-use crate::maintain::salvage::part::Part;
+use crate::maintain::salvage::segment::SalvagedSegment;
 use crate::open::directory;
 use crate::open::read_del;
 use crate::open::reader::Reader;
 use crate::pair::VectorStorage;
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::query::snapshot::Snapshot;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::Ids;
 use crate::sys::disk::{Dir, Disk, Open};
 use crate::types::error::{Error, Result};
 use crate::types::id::Id;
-use part::LiveRows;
+use segment::LiveRows;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -103,8 +103,8 @@ impl VerifyReport {
             Error::Corrupt { path, offset, what } => self.add(&path, offset, what, consequence),
             Error::NotAStore { path, why } => self.add(&path, 0, why, consequence),
             error if !is_of_content(&error) => return Err(error),
-            Error::Io { path, doing, source, .. } => {
-                self.add(&path, 0, format!("cannot {doing}: {source}"), consequence);
+            Error::Io { path, operation, source, .. } => {
+                self.add(&path, 0, format!("cannot {operation}: {source}"), consequence);
             }
             error => return Err(error),
         }
@@ -125,7 +125,7 @@ const EIO: i32 = 5;
 /// Whether an error is about what is on the disk. Others (no permission, too many open files) say nothing of it.
 fn is_of_content(error: &Error) -> bool {
     match error {
-        Error::Io { doing, source, .. } => *doing == "read" || source.raw_os_error() == Some(EIO),
+        Error::Io { operation, source, .. } => *operation == "read" || source.raw_os_error() == Some(EIO),
         error => error.is_corrupt(),
     }
 }
@@ -148,8 +148,8 @@ impl VectorStorage {
     /// cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
         let (end, mut report) = (self.written().sealed(self.header()), VerifyReport::default());
-        let part = Part::up_to(&end, self.files(), *self.header(), None)?;
-        part::check_whole(&part, &end, &Mask::default(), self.kind(), None, &mut report)?;
+        let part = SalvagedSegment::up_to(&end, self.files(), *self.header(), None)?;
+        segment::check_whole(&part, &end, &DeletionVector::default(), self.kind(), None, &mut report)?;
         Ok(report)
     }
 }
@@ -162,9 +162,16 @@ pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport
         let (segment, files) = (&part.segment, part.segment.files());
         let path = files.dat.path.with_extension("ids");
         let ids = check_ids(dir, path, &segment.header().identity, &mut report)?;
-        let mut found = Part::up_to(&part.end, &files, *segment.header(), ids)?;
+        let mut found = SalvagedSegment::up_to(&part.end, &files, *segment.header(), ids)?;
         found.may_follow(before.replace(&part.end));
-        part::check_whole(&found, &part.end, &part.mask, snapshot.kind(), Some(&mut live), &mut report)?;
+        segment::check_whole(
+            &found,
+            &part.end,
+            &part.deletions,
+            snapshot.kind(),
+            Some(&mut live),
+            &mut report,
+        )?;
     }
     check_live(snapshot, &mut live, &mut report);
     check_lists(dir, &mut report)?;
@@ -238,7 +245,7 @@ fn check_ids(
     report: &mut VerifyReport,
 ) -> Result<Option<Ids>> {
     let file = match dir.open_file(&path, Open::Read) {
-        Ok(file) => Named { path: path.clone(), file },
+        Ok(file) => StoreFile { path: path.clone(), file },
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return report.add_error_as(Error::io(&path, "open", e), REBUILT).map(|()| None),
     };

@@ -1,12 +1,12 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
-use crate::format::header::{Bad, HEADER_BYTES};
+use crate::format::header::{DecodeError, HEADER_BYTES};
 use crate::format::manifest::{self, Manifest};
 use crate::format::record::FILE_BYTES;
 use crate::open::lock::{LOCK, Lock};
 use crate::open::unfinished;
-use crate::pair::files::{Files, Named};
-use crate::pair::recover::complain;
+use crate::pair::files::{Files, StoreFile};
+use crate::pair::recover::into_error;
 use crate::sys::disk::{Dir, Disk, Open, is_no_file, write_all_at};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result, is_full};
@@ -163,7 +163,7 @@ pub(crate) fn read_manifest_to_write(dir: &Dir) -> Result<Manifest> {
 
 /// Refuses to write to a store, or to make a copy of it, where only a later release may.
 pub(crate) fn check_writable(dir: &Dir, manifest: &Manifest) -> Result<()> {
-    manifest.check_writable().map_err(|bad| complain(&manifest_path(dir), bad))
+    manifest.check_writable().map_err(|bad| into_error(&manifest_path(dir), bad))
 }
 
 /// Whether a path names another directory by now than this one, or one with another MANIFEST than that of these bytes.
@@ -185,15 +185,15 @@ pub(crate) fn is_same(one: &Dir, other: &Dir) -> bool {
 pub(crate) fn read_manifest_bytes(dir: &Dir) -> Result<(Manifest, Vec<u8>)> {
     let path = dir.join(MANIFEST);
     let file = match dir.open_file(&path, Open::Read) {
-        Ok(file) => Named { path, file },
+        Ok(file) => StoreFile { path, file },
         Err(e) if e.kind() == ErrorKind::NotFound => return Err(why_no_manifest(dir)),
         Err(e) => return Err(Error::io(&path, "open", e)),
     };
     let bytes = file.read_all(manifest::MAX_BYTES)?;
     let manifest = Manifest::decode(&bytes).map_err(|bad| match bad {
         // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
-        Bad::NotOurs(what) if holds_a_pair(dir) => Error::corrupt(&file.path, 0, what),
-        bad => complain(&file.path, bad),
+        DecodeError::NotOurs(what) if holds_a_pair(dir) => Error::corrupt(&file.path, 0, what),
+        bad => into_error(&file.path, bad),
     })?;
     Ok((manifest, bytes))
 }
@@ -210,7 +210,7 @@ fn why_no_manifest(dir: &Dir) -> Error {
         Err(e) => Error::io(dir.path(), "list", e),
         Ok(names) if names.is_empty() => Error::NotFound { path },
         Ok(_) => match leftovers(dir) {
-            Ok(_) => Error::HalfMade { path },
+            Ok(_) => Error::IncompleteCreate { path },
             Err(error) => error,
         },
     }
@@ -325,7 +325,7 @@ pub(crate) fn make_locked(
 /// Puts a MANIFEST in the place of the one before, atomically and durably (steps M2 to M4 of the format).
 pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
     let (new, path) = (dir.join(MANIFEST_NEW), dir.join(MANIFEST));
-    let bytes = manifest.encode().map_err(|bad| complain(&new, bad))?;
+    let bytes = manifest.encode().map_err(|bad| into_error(&new, bad))?;
     // A file in the making, of no meaning before it has its name: whoever holds LOCK may remove it.
     match dir.unlink(&new) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&new, "remove", e)),
@@ -349,7 +349,7 @@ pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
 }
 
 /// What an rw open does before it acknowledges anything: the MANIFEST it read may be known to the page cache only.
-pub(crate) fn settle_manifest(dir: &Dir) -> Result<()> {
+pub(crate) fn sync_manifest(dir: &Dir) -> Result<()> {
     let path = dir.join(MANIFEST);
     let file = dir.open_file(&path, Open::ReadWrite).map_err(|e| Error::io(&path, "open", e))?;
     file.sync_data().map_err(|e| Error::io(&path, "sync", e))?;

@@ -1,14 +1,14 @@
 //! Opening a store: MANIFEST, its segments, and what the log of the active one says.
 
 use crate::format::header::Header;
-use crate::format::manifest::{self, Manifest, Sealed, SegmentEntry};
+use crate::format::manifest::{self, Manifest, SegmentEntry, SegmentExtent};
 use crate::format::{Identity, crc32c};
-use crate::pair::files::{Files, Named};
-use crate::pair::recover::{self, Recovered, Tip};
-use crate::segment::deletion_vector::Mask;
+use crate::pair::files::{Files, StoreFile};
+use crate::pair::recover::{self, LogPosition, Recovered};
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::Ids;
 use crate::segment::in_log;
-use crate::segment::version::{SegmentView, View};
+use crate::segment::version::{SegmentVersion, Version};
 use crate::segment::{Segment, open_ids};
 use crate::sys::disk::Dir;
 use crate::sys::planted::{self, Bug};
@@ -26,36 +26,36 @@ pub(crate) mod unfinished;
 /// A store, read.
 pub(crate) struct Opened {
     pub(crate) manifest: Manifest,
-    pub(crate) view: View,
+    pub(crate) version: Version,
     /// The files of the active segment and what its log says.
     pub(crate) files: Files,
     pub(crate) active: Recovered,
     /// What the `.del` file of each sealed segment says.
-    pub(crate) in_del: HashMap<u64, Mask>,
+    pub(crate) in_del: HashMap<u64, DeletionVector>,
     /// The active segment, if only `.ids` has told of its first rows so far.
     pub(crate) claim: Option<Arc<Segment>>,
 }
 
 /// How a store is read.
 #[derive(Clone, Copy)]
-pub(crate) struct How<'a> {
+pub(crate) struct OpenMode<'a> {
     pub(crate) writable: bool,
     /// Show only what the log proves durable.
     pub(crate) proven_only: bool,
     /// Go by `.ids` where it fits the log.
     pub(crate) by_ids: bool,
-    /// Segments that an earlier view has open already.
-    pub(crate) known: Option<&'a View>,
+    /// Segments that an earlier version has open already.
+    pub(crate) known: Option<&'a Version>,
 }
 
-impl How<'_> {
+impl OpenMode<'_> {
     /// For a handle that writes.
-    pub(crate) const WRITER: How<'static> =
-        How { writable: true, proven_only: false, by_ids: true, known: None };
+    pub(crate) const WRITER: OpenMode<'static> =
+        OpenMode { writable: true, proven_only: false, by_ids: true, known: None };
 }
 
 /// Reads everything that a MANIFEST names, and opens it; writes nothing.
-pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Result<Opened> {
+pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, mode: OpenMode<'_>) -> Result<Opened> {
     let (mut segments, mut in_del) = (Vec::new(), HashMap::new());
     let mut order = Order { manifest: directory::manifest_path(dir), last_seq: 0, place: 0 };
     let Some((last, before)) = manifest.segments.split_last() else {
@@ -65,37 +65,43 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, how: How<'_>) -> Resu
     for entry in before {
         // Nothing but the last one is active: decoding has compared that.
         let Some(sealed) = &entry.sealed else { continue };
-        let mask = read_del(dir, entry.number, sealed)?;
-        in_del.insert(entry.number, mask.clone());
-        let known = how.known.and_then(|view| known_segment(view, &manifest, entry, sealed));
+        let deletions = read_del(dir, entry.number, sealed)?;
+        in_del.insert(entry.number, deletions.clone());
+        let known = mode.known.and_then(|version| known_segment(version, &manifest, entry, sealed));
         let segment = match known {
             Some(segment) => segment,
             None => Arc::new(open_sealed(dir, &manifest, entry, sealed)?),
         };
         order.check(&segment.files().idx, Some(sealed))?;
-        segments.push(SegmentView { segment, rows: sealed.rows, mask, dat_map: None, end: sealed.clone() });
+        segments.push(SegmentVersion {
+            segment,
+            rows: sealed.rows,
+            deletions,
+            dat_map: None,
+            end: sealed.clone(),
+        });
     }
-    let (files, header) = open_pair(dir, &manifest, last, how.writable)?;
+    let (files, header) = open_pair(dir, &manifest, last, mode.writable)?;
     order.check(&files.idx, None)?;
-    let (segment, mut mask, mut active) = open_active(dir, &files, header, &manifest, how.by_ids)?;
+    let (segment, mut deletions, mut active) = open_active(dir, &files, header, &manifest, mode.by_ids)?;
     if active.manifest > manifest.number && !planted::is(Bug::TakeNewerLog) {
         let what = "the log knows a newer MANIFEST: this one is an old copy";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
     }
-    if how.proven_only {
+    if mode.proven_only {
         active.keep_proven();
     }
-    segment.replay(&mut active, &mut mask)?;
-    let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.tip.rows))?));
-    let end = active.tip.sealed(&header);
+    segment.replay(&mut active, &mut deletions)?;
+    let dat_map = Some(Arc::new(files.dat.map(header.row_start(active.position.rows))?));
+    let end = active.position.sealed(&header);
     let segment = Arc::new(segment);
     let claim = Some(segment.clone()).filter(|segment| segment.base().rows > 0);
-    segments.push(SegmentView { segment, rows: active.tip.rows, mask, dat_map, end });
-    let kind = kind_of(dir, &manifest, &active.tip)?;
-    let (schema, sections, seq) = (manifest.schema(), manifest.sections.clone(), active.tip.seq);
-    let mut view = View { schema, dir: dir.clone(), segments, kind, seq, sections };
-    apply_kills(&mut view, &active, &files)?;
-    Ok(Opened { manifest, view, files, active, in_del, claim })
+    segments.push(SegmentVersion { segment, rows: active.position.rows, deletions, dat_map, end });
+    let kind = kind_of(dir, &manifest, &active.position)?;
+    let (schema, sections, seq) = (manifest.schema(), manifest.sections.clone(), active.position.seq);
+    let mut version = Version { schema, dir: dir.clone(), segments, kind, seq, sections };
+    apply_cross_deletes(&mut version, &active, &files)?;
+    Ok(Opened { manifest, version, files, active, in_del, claim })
 }
 
 /// Whether segments stand in MANIFEST in the order of writing, as their sequences tell.
@@ -108,7 +114,7 @@ struct Order {
 
 impl Order {
     /// Takes the next segment: its log, and where that ends if it is sealed.
-    fn check(&mut self, idx: &Named, sealed: Option<&Sealed>) -> Result<()> {
+    fn check(&mut self, idx: &StoreFile, sealed: Option<&SegmentExtent>) -> Result<()> {
         let place = self.place;
         self.place += 1;
         let (first, compacted) = recover::first_seq(idx)?;
@@ -124,33 +130,34 @@ impl Order {
     }
 }
 
-/// Kills the rows of sealed segments that the log names.
-pub(crate) fn apply_kills(view: &mut View, found: &Recovered, files: &Files) -> Result<()> {
-    let last = view.segments.len() - 1;
-    for kill in &found.kills {
-        let part = view.place_of(kill.segment.into()).filter(|&place| place < last);
-        match part.map(|place| &mut view.segments[place]) {
-            Some(part) if u64::from(kill.row) < part.rows => _ = part.mask.kill(kill.row),
+/// Deletes the rows of sealed segments that the log names.
+pub(crate) fn apply_cross_deletes(version: &mut Version, found: &Recovered, files: &Files) -> Result<()> {
+    let last = version.segments.len() - 1;
+    for kill in &found.cross_deletes {
+        let part = version.place_of(kill.segment.into()).filter(|&place| place < last);
+        match part.map(|place| &mut version.segments[place]) {
+            Some(part) if u64::from(kill.row) < part.rows => _ = part.deletions.delete_row(kill.row),
             _ => {
                 let what = "a batch replaces a row that MANIFEST does not know";
-                return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+                return Err(Error::corrupt(&files.idx.path, found.position.idx_end, what));
             }
         }
     }
     Ok(())
 }
 
-/// The segment of an earlier view that is what MANIFEST says now. Its number tells nothing: a rebuilt store counts from 1.
+/// The segment of an earlier version that is what MANIFEST says now. Its number tells nothing: a rebuilt store counts
+/// from 1.
 fn known_segment(
-    view: &View,
+    version: &Version,
     manifest: &Manifest,
     entry: &SegmentEntry,
-    sealed: &Sealed,
+    sealed: &SegmentExtent,
 ) -> Option<Arc<Segment>> {
-    let part = view.segments.iter().find(|part| part.segment.number() == entry.number)?;
+    let part = version.segments.iter().find(|part| part.segment.number() == entry.number)?;
     let (header, base) = (part.segment.header(), part.segment.base());
     let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
-    let list_aside = Sealed { del: base.del, ..sealed.clone() };
+    let list_aside = SegmentExtent { del: base.del, ..sealed.clone() };
     let same = header.identity == identity && *base == list_aside;
     same.then(|| part.segment.clone())
 }
@@ -179,7 +186,12 @@ fn open_pair(
     Ok((files, header))
 }
 
-fn open_sealed(dir: &Dir, manifest: &Manifest, entry: &SegmentEntry, sealed: &Sealed) -> Result<Segment> {
+fn open_sealed(
+    dir: &Dir,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    sealed: &SegmentExtent,
+) -> Result<Segment> {
     let (mut files, header) = open_pair(dir, manifest, entry, false)?;
     if sealed.jsonl_len == 0 {
         files.jsonl = None;
@@ -198,10 +210,10 @@ fn open_sealed(dir: &Dir, manifest: &Manifest, entry: &SegmentEntry, sealed: &Se
 }
 
 /// The dead rows of a sealed segment, as its `.del` file says.
-pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> {
+pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &SegmentExtent) -> Result<DeletionVector> {
     let (manifest, len, crc) = sealed.del;
     if manifest == 0 {
-        return Ok(Mask::default());
+        return Ok(DeletionVector::default());
     }
     let path = directory::del_path(dir, number, manifest);
     let missing = |e: std::io::Error| match e.kind() {
@@ -209,7 +221,7 @@ pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> 
         _ => Error::io(&path, "open", e),
     };
     let file = dir.open_file(&path, crate::sys::disk::Open::Read).map_err(missing)?;
-    let named = Named { path: path.clone(), file };
+    let named = StoreFile { path: path.clone(), file };
     // MANIFEST's length was compared with the rows: nothing longer is read.
     let found = named.len()?;
     if found != len {
@@ -220,8 +232,10 @@ pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &Sealed) -> Result<Mask> 
         ));
     }
     let bytes = named.read_all(len)?;
-    let mask = if crc32c(&bytes) == crc { Mask::from_roaring(&bytes, sealed.rows) } else { None };
-    mask.ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
+    let deletions =
+        if crc32c(&bytes) == crc { DeletionVector::from_roaring(&bytes, sealed.rows) } else { None };
+    deletions
+        .ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
 }
 
 /// The active segment: from the point of its `.ids` on if that fits the log, else from the start.
@@ -231,7 +245,7 @@ fn open_active(
     header: Header,
     manifest: &Manifest,
     by_ids: bool,
-) -> Result<(Segment, Mask, Recovered)> {
+) -> Result<(Segment, DeletionVector, Recovered)> {
     let ids = open_ids(dir, files, &header);
     // Written only when everything up to there was durable.
     let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
@@ -243,61 +257,65 @@ fn open_active(
     });
     // Documents that no COMMIT names are none.
     let shown = |found: &Recovered| {
-        let jsonl = files.jsonl.clone().filter(|_| found.tip.docs_end > 0);
+        let jsonl = files.jsonl.clone().filter(|_| found.position.docs_end > 0);
         Files { jsonl, ..files.clone() }
     };
-    let Some((ids, (tip, mask, kills))) = usable else {
+    let Some((ids, (position, deletions, cross_deletes))) = usable else {
         let found = recover::recover(files, None, manifest.number)?;
-        if found.tip.seq < proven && !planted::is(Bug::ForgetPoint) {
+        if found.position.seq < proven && !planted::is(Bug::ForgetPoint) {
             let what = "the log ends before a batch that was durable when .ids was written";
-            return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, what));
+            return Err(Error::corrupt(&files.idx.path, found.position.idx_end, what));
         }
         let segment = Segment::active(dir, shown(&found), header, None)?;
         if damaged {
-            segment.lose_ids();
+            segment.mark_index_damaged();
         }
-        return Ok((segment, Mask::default(), found));
+        return Ok((segment, DeletionVector::default(), found));
     };
-    let mut found = recover::recover(files, Some(&tip), manifest.number)?;
-    let kill = |&(segment, row): &(u32, u32)| recover::Kill { seq: tip.seq, segment, row };
-    found.kills.splice(0..0, kills.iter().map(kill));
-    Ok((Segment::active(dir, shown(&found), header, Some(ids))?, mask, found))
+    let mut found = recover::recover(files, Some(&position), manifest.number)?;
+    let kill = |&(segment, row): &(u32, u32)| recover::CrossSegmentDelete { seq: position.seq, segment, row };
+    found.cross_deletes.splice(0..0, cross_deletes.iter().map(kill));
+    Ok((Segment::active(dir, shown(&found), header, Some(ids))?, deletions, found))
 }
 
-/// Where `.ids` lets recovery begin, with the dead rows and kills up to there; `None` if it does not fit.
+/// Where `.ids` lets recovery begin, with the dead rows and cross-segment deletes up to there; `None` if it does not fit.
 #[expect(clippy::type_complexity, reason = "used once, above")]
 fn start_at(
     ids: &Ids,
     files: &Files,
     header: &Header,
     manifest: &Manifest,
-) -> Option<(Tip, Mask, Vec<(u32, u32)>)> {
+) -> Option<(LogPosition, DeletionVector, Vec<(u32, u32)>)> {
     let point = *ids.point();
-    // That of a sealed segment (0) says nothing of dead rows and kills: MANIFEST has been replaced since it was read.
+    // That of a sealed segment (0) says nothing of dead rows and cross-segment deletes: MANIFEST has been replaced
+    // since it was read.
     if point.manifest == 0 || point.manifest > manifest.number || point.rows == 0 {
         return None;
     }
-    let tip = in_log::tip_at(&point);
-    tip.kind?;
-    if !recover::ends_a_batch(files, header, &tip).ok()? {
+    let position = in_log::position_at(&point);
+    position.kind?;
+    if !recover::ends_a_batch(files, header, &position).ok()? {
         return None;
     }
-    let mask = Mask::from_roaring(&ids.dead().ok()?, point.rows);
-    let kills = if point.manifest == manifest.number { ids.kills().ok()? } else { Vec::new() };
+    let deletions = DeletionVector::from_roaring(&ids.dead().ok()?, point.rows);
+    let cross_deletes =
+        if point.manifest == manifest.number { ids.cross_deletes().ok()? } else { Vec::new() };
     let is_there = |&(number, row): &(u32, u32)| {
         let entry = manifest.segments.iter().find(|segment| segment.number == u64::from(number));
         let sealed = entry.and_then(|segment| segment.sealed.as_ref());
         sealed.is_some_and(|sealed| u64::from(row) < sealed.rows)
     };
-    let mask = mask.filter(|mask| point.rows - mask.dead() <= ids.count() && kills.iter().all(is_there));
-    if mask.is_none() {
+    let deletions = deletions.filter(|deletions| {
+        point.rows - deletions.dead() <= ids.count() && cross_deletes.iter().all(is_there)
+    });
+    if deletions.is_none() {
         // Its checksums are right and it makes no sense: the log is read, and it is written anew.
         ids.note_damage();
     }
-    Some((tip, mask?, kills))
+    Some((position, deletions?, cross_deletes))
 }
 
-fn kind_of(dir: &Dir, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> {
+fn kind_of(dir: &Dir, manifest: &Manifest, position: &LogPosition) -> Result<Option<IdKind>> {
     let path = directory::manifest_path(dir);
     let known = match manifest.kind {
         0 => None,
@@ -308,7 +326,7 @@ fn kind_of(dir: &Dir, manifest: &Manifest, tip: &Tip) -> Result<Option<IdKind>> 
             supported: IdKind::Uuid as u64,
         })?),
     };
-    match (known, tip.kind) {
+    match (known, position.kind) {
         (Some(known), Some(found)) if known != found => {
             Err(Error::corrupt(&path, 0, "MANIFEST and the log have different kinds of ids"))
         }

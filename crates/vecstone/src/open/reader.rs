@@ -3,13 +3,13 @@
 use crate::format::header::Header;
 use crate::format::manifest::Manifest;
 use crate::open::unfinished;
-use crate::open::{How, Opened, apply_kills, open_segments};
+use crate::open::{OpenMode, Opened, apply_cross_deletes, open_segments};
 use crate::open::{directory, lock};
-use crate::pair::files::{Files, Named};
-use crate::pair::recover::{self, Tip};
+use crate::pair::files::{Files, StoreFile};
+use crate::pair::recover::{self, LogPosition};
 use crate::query::snapshot::Snapshot;
 use crate::segment::Segment;
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::disk::{Disk, fork};
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::{ArcSwap, Instant, Mutex, thread};
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Reader {
     /// What is shown, with the schema that it is under.
-    pub(crate) published: ArcSwap<View>,
+    pub(crate) published: ArcSwap<Version>,
     disk: Arc<dyn Disk>,
     /// Of the store; what it names may change.
     path: PathBuf,
@@ -49,16 +49,16 @@ struct Place {
 struct Log {
     header: Header,
     files: Files,
-    tip: Tip,
+    position: LogPosition,
 }
 
 impl Reader {
     pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Reader, RecoveryReport)> {
-        let (place, view, report) = read_patiently(disk, path, None, true)?;
+        let (place, version, report) = read_patiently(disk, path, None, true)?;
         let reader = Reader {
             disk: disk.clone(),
-            path: view.dir.path().to_owned(),
-            published: ArcSwap::from_pointee(view),
+            path: version.dir.path().to_owned(),
+            published: ArcSwap::from_pointee(version),
             place: Mutex::new(place),
             generation: fork::generation(),
         };
@@ -71,8 +71,8 @@ impl Reader {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let view = self.published.load_full();
-        Snapshot::new(view.kind, view)
+        let version = self.published.load_full();
+        Snapshot::new(version.kind, version)
     }
 
     /// What is shown, and the MANIFEST that it is under.
@@ -94,9 +94,9 @@ impl Reader {
             return Ok(shown);
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let (new, view, _) = read_patiently(&self.disk, &self.path, None, false)?;
+        let (new, version, _) = read_patiently(&self.disk, &self.path, None, false)?;
         *place = new;
-        self.published.store(Arc::new(view));
+        self.published.store(Arc::new(version));
         Ok((place.manifest.clone(), self.snapshot()))
     }
 
@@ -116,27 +116,27 @@ impl Reader {
         {
             return Ok(moved);
         }
-        let (new, view, _) = read_patiently(&self.disk, &self.path, Some(&before), true)?;
-        let moved = !(new.shows_the_same_as(&place) && directory::is_same(&view.dir, &before.dir));
+        let (new, version, _) = read_patiently(&self.disk, &self.path, Some(&before), true)?;
+        let moved = !(new.shows_the_same_as(&place) && directory::is_same(&version.dir, &before.dir));
         *place = new;
-        self.published.store(Arc::new(view));
+        self.published.store(Arc::new(version));
         Ok(moved)
     }
 
     /// Reads what was appended to the log since, under the same MANIFEST; `None` if it is not that log any more.
-    fn read_on(&self, before: &View, log: &mut Log, number: u64) -> Result<Option<bool>> {
+    fn read_on(&self, before: &Version, log: &mut Log, number: u64) -> Result<Option<bool>> {
         let dir = &before.dir;
-        if !planted::is(Bug::TrustTheLog) && !recover::has_point(&log.files, &log.header, &log.tip)? {
+        if !planted::is(Bug::TrustTheLog) && !recover::has_point(&log.files, &log.header, &log.position)? {
             return Ok(None);
         }
         let writer = lock::writer_lives(dir)?;
         let path = log.files.dat.path.with_extension("jsonl");
-        if log.tip.docs_end == 0 {
+        if log.position.docs_end == 0 {
             // One opened before a COMMIT named it may have been removed by a recovery, and made again, since.
             let file = dir.open_file(&path, crate::sys::disk::Open::Read).ok();
-            log.files.jsonl = file.map(|file| Named { path, file });
+            log.files.jsonl = file.map(|file| StoreFile { path, file });
         }
-        let mut found = recover::recover(&log.files, Some(&log.tip), number)?;
+        let mut found = recover::recover(&log.files, Some(&log.position), number)?;
         if writer || (lock::writer_lives(dir)? && !planted::is(Bug::OneLookForAWriter)) {
             found.keep_proven();
         }
@@ -144,10 +144,10 @@ impl Reader {
             return Ok(None);
         }
         // Nothing may fail from the replay on: what it adds to the segment's table would be added once more.
-        let dat_len = log.header.row_start(found.tip.rows);
-        let mut view = before.clone();
-        apply_kills(&mut view, &found, &log.files)?;
-        let part = view.active_mut();
+        let dat_len = log.header.row_start(found.position.rows);
+        let mut version = before.clone();
+        apply_cross_deletes(&mut version, &found, &log.files)?;
+        let part = version.active_mut();
         if part.dat_map.as_ref().is_none_or(|map| map.len() < dat_len) {
             part.dat_map = Some(Arc::new(log.files.dat.map(dat_len)?));
         }
@@ -155,24 +155,24 @@ impl Reader {
         if !planted::is(Bug::TrustTheLog) && log.files.are_replaced(dir)? {
             return Ok(None);
         }
-        if found.tip.seq == log.tip.seq {
+        if found.position.seq == log.position.seq {
             return Ok(Some(false));
         }
-        if found.tip.docs_end > 0 {
+        if found.position.docs_end > 0 {
             part.segment.set_jsonl(&log.files);
         }
-        part.segment.clone().replay(&mut found, &mut part.mask)?;
-        part.move_to(&found.tip);
-        (view.kind, view.seq) = (found.tip.kind, found.tip.seq);
-        log.tip = found.tip;
-        self.published.store(Arc::new(view));
+        part.segment.clone().replay(&mut found, &mut part.deletions)?;
+        part.move_to(&found.position);
+        (version.kind, version.seq) = (found.position.kind, found.position.seq);
+        log.position = found.position;
+        self.published.store(Arc::new(version));
         Ok(Some(true))
     }
 }
 
 impl Place {
     fn shows_the_same_as(&self, before: &Place) -> bool {
-        let end = |place: &Place| (place.log.tip.seq, place.log.tip.chain);
+        let end = |place: &Place| (place.log.position.seq, place.log.position.chain);
         self.bytes == before.bytes && end(self) == end(before)
     }
 }
@@ -182,9 +182,9 @@ impl Place {
 fn read_patiently(
     disk: &Arc<dyn Disk>,
     path: &Path,
-    mut known: Option<&View>,
+    mut known: Option<&Version>,
     by_ids: bool,
-) -> Result<(Place, View, RecoveryReport)> {
+) -> Result<(Place, Version, RecoveryReport)> {
     let (deadline, mut pause) = (Instant::now() + PATIENCE, Duration::ZERO);
     loop {
         let dir = directory::open(disk, path)?;
@@ -198,14 +198,14 @@ fn read_patiently(
         {
             known = None;
         }
-        let how = How { writable: false, proven_only: writer_before, by_ids, known };
-        let opened = open_segments(&dir, manifest, how);
+        let mode = OpenMode { writable: false, proven_only: writer_before, by_ids, known };
+        let opened = open_segments(&dir, manifest, mode);
         // A writer that came meanwhile may have changed what was read.
         let writer = lock::writer_lives(&dir)?;
         let mut replaced = false;
         let error = match opened {
             Ok(_) if writer && !writer_before && !planted::is(Bug::OneLookForAWriter) => None,
-            Ok(opened) if opened.view.is_replaced()? => {
+            Ok(opened) if opened.version.is_replaced()? => {
                 (known, replaced) = (None, true);
                 let what = "its files were replaced by others while they were opened";
                 Some(Error::corrupt(&directory::manifest_path(&dir), 0, what))
@@ -218,9 +218,9 @@ fn read_patiently(
                 if writer && is_new && !planted::is(Bug::ShowRename) {
                     dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
                 }
-                let Opened { manifest, view, files, active, .. } = opened;
-                let log = Log { header: active.header, files, tip: active.tip };
-                return Ok((Place { manifest, bytes, log }, view, active.report));
+                let Opened { manifest, version, files, active, .. } = opened;
+                let log = Log { header: active.header, files, position: active.position };
+                return Ok((Place { manifest, bytes, log }, version, active.report));
             }
             Err(error) => Some(error),
         };

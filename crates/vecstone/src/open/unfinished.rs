@@ -10,7 +10,7 @@ use crate::format::manifest::{self, Manifest};
 use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::open::directory::{self, MANIFEST, MANIFEST_NEW, UNFINISHED};
 use crate::open::lock::{LOCK, Lock};
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::sys::disk::{Dir, Disk, Open, write_all_at};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
@@ -102,7 +102,7 @@ pub(crate) fn check(dir: &Dir) -> Result<()> {
 fn read(dir: &Dir) -> Result<Option<(&'static str, Option<Uuid>)>> {
     let path = dir.join(UNFINISHED);
     let file = match dir.open_file(&path, Open::Read) {
-        Ok(file) => Named { path, file },
+        Ok(file) => StoreFile { path, file },
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(&path, "open", e)),
     };
@@ -164,7 +164,7 @@ pub(crate) fn clear(dir: &Dir, uuid: Option<Uuid>) -> Result<()> {
 /// The first bytes of a file, with its length; `None` if it is not there.
 fn start(dir: &Dir, path: &Path, len: usize) -> Result<Option<(Vec<u8>, u64)>> {
     let named = match dir.open_file(path, Open::Read) {
-        Ok(file) => Named { path: path.to_owned(), file },
+        Ok(file) => StoreFile { path: path.to_owned(), file },
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(path, "open", e)),
     };

@@ -5,8 +5,8 @@ use super::lines::{self, Kept};
 use crate::buffer::batch::{Batch, Op, PIECE_BYTES, copy_in_pieces, lines_of, rows_in_piece, with_lines};
 use crate::format::MAX_SEQ;
 use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS};
-use crate::pair::files::{IdxMap, Named};
-use crate::pair::recover::{Deleted, Tip};
+use crate::pair::files::{IdxMap, StoreFile};
+use crate::pair::recover::{Deleted, LogPosition};
 use crate::pair::rows::{Row, RowTable};
 use crate::sys::disk::Mapping;
 use crate::sys::planted::{self, Bug};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Effects<'a> {
     /// Rows of sealed segments that it makes dead, for its COMMIT.
-    pub(crate) kills: Vec<(u32, u32)>,
+    pub(crate) cross_deletes: Vec<(u32, u32)>,
     /// The documents that its puts keep, in the order of its changes.
     pub(crate) kept: Vec<(usize, Kept<'a>)>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Effects<'a> {
 /// What a batch added, for the tables that find rows.
 #[derive(Debug)]
 pub(crate) struct Appended {
-    pub(crate) tip: Tip,
+    pub(crate) position: LogPosition,
     pub(crate) rows: RowTable,
     pub(crate) deletes: Vec<Deleted>,
     /// Both files, mapped up to the end of the batch.
@@ -37,7 +37,7 @@ pub(crate) struct Appended {
     /// Where documents that were to be kept are damaged: they have none now.
     pub(crate) lost: Vec<Error>,
     /// The documents' file, if this batch made it.
-    jsonl: Option<Named>,
+    jsonl: Option<StoreFile>,
 }
 
 /// How much of a long batch is written before the disk is asked to begin with it: large enough that the file system
@@ -53,10 +53,10 @@ impl VectorStorage {
     ///
     /// # Errors
     ///
-    /// Bad input ([`Error::NonFinite`], [`Error::DimensionMismatch`], [`Error::InvalidId`], [`Error::IdKind`],
-    /// [`Error::BatchTooLarge`], [`Error::InvalidDocument`], [`Error::Full`]) and [`Error::NoSpace`] leave the pair as it
-    /// was and usable. After [`Error::WriteFailed`] writing stops, and reads show what is durable: [`Error::Poisoned`]
-    /// from then on. [`Error::ReadOnly`].
+    /// Bad input ([`Error::NonFinite`], [`Error::DimensionMismatch`], [`Error::InvalidId`], [`Error::IdKindMismatch`],
+    /// [`Error::BatchTooLarge`], [`Error::InvalidDocument`], [`Error::TooManyRows`]) and [`Error::NoSpace`] leave the
+    /// pair as it was and usable. After [`Error::WriteFailed`] writing stops, and reads show what is durable:
+    /// [`Error::Poisoned`] from then on. [`Error::ReadOnly`].
     pub fn append(&mut self, ops: &[Op<'_>]) -> Result<u64> {
         self.check_writable()?;
         let (first, batch) = (self.rows(), Batch::Ops(ops));
@@ -79,7 +79,7 @@ impl VectorStorage {
         self.check_writable()?;
         let written = self.write_batch(batch, kind, effects);
         let mut appended = written.map_err(|error| self.failed(error))?;
-        self.written = appended.tip.clone();
+        self.written = appended.position.clone();
         self.files.jsonl = appended.jsonl.take().or(self.files.jsonl.take());
         self.clean = false;
         if let Some(table) = &mut self.table {
@@ -124,15 +124,26 @@ impl VectorStorage {
         } else {
             lines::Written::default()
         };
-        let arrays = Arrays { row_crcs: &crcs, documents: &documents.lines, kills: &effects.kills };
-        let tip = self.push_commit(&mut log, batch.len(), kind, with_documents, arrays);
+        let arrays =
+            Arrays { row_crcs: &crcs, documents: &documents.lines, cross_deletes: &effects.cross_deletes };
+        let position = self.push_commit(&mut log, batch.len(), kind, with_documents, arrays);
         for (piece, bytes) in log.chunks(PIECE_BYTES).enumerate() {
             self.files.idx.write(bytes, self.written.idx_end + (piece * PIECE_BYTES) as u64)?;
         }
-        let dat_map = map_to(&self.files.dat, &mut self.dat_map, self.header.row_start(tip.rows))?;
-        let idx_map =
-            IdxMap { map: map_to(&self.files.idx, &mut self.idx_map, tip.idx_end)?, end: tip.idx_end };
-        Ok(Appended { tip, rows, deletes, dat_map, idx_map, lost: documents.lost, jsonl: documents.made })
+        let dat_map = map_to(&self.files.dat, &mut self.dat_map, self.header.row_start(position.rows))?;
+        let idx_map = IdxMap {
+            map: map_to(&self.files.idx, &mut self.idx_map, position.idx_end)?,
+            end: position.idx_end,
+        };
+        Ok(Appended {
+            position,
+            rows,
+            deletes,
+            dat_map,
+            idx_map,
+            lost: documents.lost,
+            jsonl: documents.made,
+        })
     }
 
     /// Ends the batch in `log` with its COMMIT; returns the point behind it.
@@ -143,7 +154,7 @@ impl VectorStorage {
         kind: IdKind,
         with_documents: bool,
         arrays: Arrays<'_>,
-    ) -> Tip {
+    ) -> LogPosition {
         let at = &self.written;
         let rows = at.rows + arrays.row_crcs.len() as u64;
         let lines: u64 = arrays.documents.iter().map(|(len, _)| u64::from(*len)).sum();
@@ -158,7 +169,7 @@ impl VectorStorage {
             manifest: self.manifest,
             records: count(records),
             rows: count(arrays.row_crcs.len()),
-            kills: count(arrays.kills.len()),
+            cross_deletes: count(arrays.cross_deletes.len()),
             reserved: 0,
             batch_len: 0,
             rows_end: self.header.row_start(rows),
@@ -173,7 +184,7 @@ impl VectorStorage {
         let mut hasher = self.header.identity.chain_from(&at.chain);
         hasher.update(&at.since_commit);
         commit.seal(log, 0, hasher, arrays, &self.header.identity);
-        Tip {
+        LogPosition {
             seq: commit.seq,
             chain: commit.chain,
             since_commit: Vec::new(),
@@ -233,11 +244,11 @@ impl VectorStorage {
 }
 
 fn full(rows: u64) -> Error {
-    Error::Full { rows, max: MAX_ROWS }
+    Error::TooManyRows { rows, max: MAX_ROWS }
 }
 
 /// A mapping that reaches the end of a batch that was just written: the one that is there, or a new one.
-fn map_to(named: &Named, known: &mut Option<Arc<Mapping>>, len: u64) -> Result<Arc<Mapping>> {
+fn map_to(named: &StoreFile, known: &mut Option<Arc<Mapping>>, len: u64) -> Result<Arc<Mapping>> {
     match known {
         Some(map) if map.len() >= len => Ok(map.clone()),
         _ => Ok(known.insert(Arc::new(named.map_written(len)?)).clone()),

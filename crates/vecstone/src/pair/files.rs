@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 /// A file with its name for messages.
 #[derive(Debug, Clone)]
-pub(crate) struct Named {
+pub(crate) struct StoreFile {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
 }
 
-impl Named {
+impl StoreFile {
     pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         read_exact_at(self.file.as_ref(), buf, offset).map_err(|e| Error::io(&self.path, "read", e))
     }
@@ -86,10 +86,10 @@ impl Named {
 /// The files of a segment.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
-    pub(crate) dat: Named,
-    pub(crate) idx: Named,
+    pub(crate) dat: StoreFile,
+    pub(crate) idx: StoreFile,
     /// The documents, if some row has one.
-    pub(crate) jsonl: Option<Named>,
+    pub(crate) jsonl: Option<StoreFile>,
 }
 
 impl Files {
@@ -97,7 +97,7 @@ impl Files {
     pub(crate) fn open(dir: &Dir, path: &Path, writable: bool) -> Result<Files> {
         let how = if writable { Open::ReadWrite } else { Open::Read };
         let open = |path: PathBuf| match dir.open_file(&path, how) {
-            Ok(file) => Ok(Named { path, file }),
+            Ok(file) => Ok(StoreFile { path, file }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { path }),
             Err(e) => Err(Error::io(&path, "open", e)),
         };
@@ -109,14 +109,14 @@ impl Files {
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> Vec<&Named> {
+    pub(crate) fn all(&self) -> Vec<&StoreFile> {
         [&self.dat, &self.idx].into_iter().chain(&self.jsonl).collect()
     }
 
     /// Whether a name of one of them stands for another file by now. One that is gone does not: the writer removes what
     /// MANIFEST names no more, and never gives a name of `.dat` or `.idx` to another file.
     pub(crate) fn are_replaced(&self, dir: &Dir) -> Result<bool> {
-        for Named { path, file } in self.all() {
+        for StoreFile { path, file } in self.all() {
             let look = |e| Error::io(path, "look at", e);
             match dir.open_file(path, Open::Read).and_then(|now| now.inode()) {
                 Ok(now) if now != file.inode().map_err(look)? => return Ok(true),
@@ -130,7 +130,7 @@ impl Files {
 
     /// Length of the documents, 0 if there are none.
     pub(crate) fn jsonl_len(&self) -> Result<u64> {
-        self.jsonl.as_ref().map_or(Ok(0), Named::len)
+        self.jsonl.as_ref().map_or(Ok(0), StoreFile::len)
     }
 
     /// A row by read call, checked; `out` has `dim` components. One system call.
@@ -152,7 +152,7 @@ impl Files {
     /// The document of a row by read call, checked; `None` if it has none.
     pub(crate) fn read_document(
         &self,
-        jsonl: Option<&Named>,
+        jsonl: Option<&StoreFile>,
         header: &Header,
         row: u64,
         line: Doc,
@@ -222,7 +222,7 @@ pub(crate) fn grow<T: Clone + Default>(values: &mut Vec<T>, len: u64) -> Result<
 /// How much is copied at a time.
 const COPY_BYTES: usize = 1 << 20;
 
-pub(crate) fn sync_at_once(dir: &Dir, files: &[&Named]) -> Result<()> {
+pub(crate) fn sync_at_once(dir: &Dir, files: &[&StoreFile]) -> Result<()> {
     let open: Vec<_> = files.iter().map(|named| named.file.clone()).collect();
     for (result, named) in dir.disk().sync_data(&open).into_iter().zip(files) {
         result.map_err(|e| Error::SyncFailed { path: named.path.clone(), source: Arc::new(e) })?;
@@ -231,7 +231,7 @@ pub(crate) fn sync_at_once(dir: &Dir, files: &[&Named]) -> Result<()> {
 }
 
 /// Reads a range and writes the same bytes back.
-pub(crate) fn write_again(named: &Named, range: std::ops::Range<u64>) -> Result<()> {
+pub(crate) fn write_again(named: &StoreFile, range: std::ops::Range<u64>) -> Result<()> {
     let mut at = range.start;
     let mut buf = Vec::new();
     while at < range.end {

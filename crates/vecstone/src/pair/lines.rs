@@ -3,7 +3,7 @@
 use super::VectorStorage;
 use crate::buffer::batch::{Batch, PIECE_BYTES};
 use crate::format::header::Header;
-use crate::pair::files::{Named, sync_at_once};
+use crate::pair::files::{StoreFile, sync_at_once};
 use crate::pair::rows::{Doc, NULL_LINE, RowTable};
 use crate::sys::disk::Open;
 use crate::sys::planted::{self, Bug};
@@ -37,7 +37,7 @@ impl Kept<'_> {
 /// The line of a row, where it lies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoredLine<'a> {
-    pub(crate) jsonl: &'a Named,
+    pub(crate) jsonl: &'a StoreFile,
     pub(crate) header: &'a Header,
     pub(crate) row: u64,
     pub(crate) line: Doc,
@@ -49,7 +49,7 @@ pub(super) struct Written {
     /// Length and checksum of each.
     pub(super) lines: Vec<(u32, u32)>,
     /// The file, if it is new.
-    pub(super) made: Option<Named>,
+    pub(super) made: Option<StoreFile>,
     /// See [`Appended`](super::append::Appended).
     pub(super) lost: Vec<Error>,
 }
@@ -98,11 +98,11 @@ impl VectorStorage {
     }
 
     /// Makes the documents' file durably, with an empty line for each row that is there, before a COMMIT names it.
-    fn create_jsonl(&mut self) -> Result<Named> {
+    fn create_jsonl(&mut self) -> Result<StoreFile> {
         let path = self.files.dat.path.with_extension("jsonl");
         let file = self.dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
         self.made_jsonl = true;
-        let jsonl = Named { path, file };
+        let jsonl = StoreFile { path, file };
         if jsonl.len()? > 0 {
             // Left by a batch that failed.
             jsonl.file.set_len(0).map_err(|e| Error::io(&jsonl.path, "cut", e))?;
@@ -125,7 +125,7 @@ impl VectorStorage {
         }
     }
 
-    fn sync_jsonl(&self, jsonl: &Named) -> Result<()> {
+    fn sync_jsonl(&self, jsonl: &StoreFile) -> Result<()> {
         sync_at_once(&self.dir, &[jsonl])?;
         if planted::is(Bug::SkipJsonlDirSync) {
             return Ok(());
@@ -137,7 +137,7 @@ impl VectorStorage {
 
 /// Lines on their way to a file: about a piece is held in memory, however long a line is.
 struct Out<'a> {
-    jsonl: &'a Named,
+    jsonl: &'a StoreFile,
     header: &'a Header,
     /// What is not written yet, and where it goes.
     bytes: Vec<u8>,

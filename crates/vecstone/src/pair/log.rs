@@ -5,9 +5,9 @@
 
 use crate::format::Chain;
 use crate::format::header::Header;
-use crate::format::manifest::Sealed;
+use crate::format::manifest::SegmentExtent;
 use crate::format::record::{self, Commit, CommitArrays, Control, FileRecord, Next, Record};
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, NULL_LINE};
 use crate::pair::window::Window;
 use crate::types::error::{Error, Result};
@@ -20,7 +20,7 @@ mod rules;
 
 /// A point in the log between two batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tip {
+pub(crate) struct LogPosition {
     /// Sequence of the last batch, 0 before the first.
     pub(crate) seq: u64,
     pub(crate) chain: Chain,
@@ -39,11 +39,11 @@ pub(crate) struct Tip {
     pub(crate) kind: Option<IdKind>,
 }
 
-impl Tip {
+impl LogPosition {
     /// The point behind FILE.
-    pub(crate) fn start(file: &FileRecord) -> Tip {
+    pub(crate) fn start(file: &FileRecord) -> LogPosition {
         let since_commit = file.encode();
-        Tip {
+        LogPosition {
             seq: file.seq,
             chain: file.chain,
             commit_at: 0,
@@ -57,8 +57,8 @@ impl Tip {
     }
 
     /// What MANIFEST says of a segment that ends here.
-    pub(crate) fn sealed(&self, header: &Header) -> Sealed {
-        Sealed {
+    pub(crate) fn sealed(&self, header: &Header) -> SegmentExtent {
+        SegmentExtent {
             rows: self.rows,
             dat_len: header.row_start(self.rows),
             idx_len: self.idx_end,
@@ -70,7 +70,7 @@ impl Tip {
     }
 
     /// Whether a segment that MANIFEST describes so ends here.
-    pub(crate) fn is_end_of(&self, sealed: &Sealed) -> bool {
+    pub(crate) fn is_end_of(&self, sealed: &SegmentExtent) -> bool {
         (self.seq, self.chain, self.rows) == (sealed.last_seq, sealed.chain, sealed.rows)
     }
 
@@ -105,7 +105,7 @@ pub(crate) enum LogEvent<'a> {
     /// A delete, at this byte of `.idx`; not `sure` in a damaged batch.
     Delete { id: &'a [u8], at: u64, sure: bool },
     /// A row of another segment is dead.
-    Kill { segment: u32, row: u32 },
+    CrossSegmentDelete { segment: u32, row: u32 },
     /// The head of an intact COMMIT; what its batch says follows.
     Commit(Commit),
     /// What the segment was made from.
@@ -153,29 +153,35 @@ pub(crate) struct LogReader<'a> {
 }
 
 impl<'a> LogReader<'a> {
-    /// Reads up to `len`, from `tip` on. What is behind [`record::MAX_LOG_BYTES`] is no record.
-    pub(crate) fn new(idx: &'a Named, len: u64, header: Header, tip: Tip, policy: Policy) -> LogReader<'a> {
+    /// Reads up to `len`, from `position` on. What is behind [`record::MAX_LOG_BYTES`] is no record.
+    pub(crate) fn new(
+        idx: &'a StoreFile,
+        len: u64,
+        header: Header,
+        position: LogPosition,
+        policy: Policy,
+    ) -> LogReader<'a> {
         let len = len.min(record::MAX_LOG_BYTES);
         let (window, lens) = match policy {
             Policy::Stop { lens } => (Window::new(idx, len), lens),
             Policy::Resynchronise => (Window::past_errors(idx, len), [u64::MAX; 2]),
         };
-        LogReader { window, next: Expected { header, lens, tip, guesses: None } }
+        LogReader { window, next: Expected { header, lens, position, guesses: None } }
     }
 
     /// The point that was reached.
-    pub(crate) fn tip(&self) -> &Tip {
-        &self.next.tip
+    pub(crate) fn position(&self) -> &LogPosition {
+        &self.next.position
     }
 
     /// Whether there is more to read.
     pub(crate) fn has_more(&self) -> bool {
-        self.next.tip.idx_end < self.window.len
+        self.next.position.idx_end < self.window.len
     }
 
-    /// Reads the batch or mark at the tip, and moves behind it if it holds. `records` sees the records of a batch.
+    /// Reads the batch or mark at the position, and moves behind it if it holds. `records` sees the records of a batch.
     pub(crate) fn read_next(&mut self, records: &mut impl Records) -> Result<Step> {
-        let (start, mut need) = (self.next.tip.idx_end, record::FRAME_BYTES);
+        let (start, mut need) = (self.next.position.idx_end, record::FRAME_BYTES);
         loop {
             let left = self.window.len - start;
             let bytes = self.window.at_least(start, need)?;
@@ -232,7 +238,9 @@ impl<'a> LogReader<'a> {
             }
             start += len;
         }
-        arrays.kills().try_for_each(|(segment, row)| emit(LogEvent::Kill { segment, row }))
+        arrays
+            .cross_deletes()
+            .try_for_each(|(segment, row)| emit(LogEvent::CrossSegmentDelete { segment, row }))
     }
 
     /// The highest sequence that a control record from `at` on proves durable, wherever it stands; 0 if none. Linear in the
@@ -248,17 +256,18 @@ impl<'a> LogReader<'a> {
         Ok(strongest)
     }
 
-    /// The next COMMIT with an intact head that belongs behind the tip.
+    /// The next COMMIT with an intact head that belongs behind the position.
     pub(crate) fn find_commit(&mut self) -> Result<Option<(u64, Commit)>> {
-        let Expected { header, tip, .. } = &self.next;
+        let Expected { header, position, .. } = &self.next;
         let end = self.window.len;
-        self.window.search(tip.idx_end..end, record::COMMIT_START - 1, |at, bytes| {
+        self.window.search(position.idx_end..end, record::COMMIT_START - 1, |at, bytes| {
             let mut commits = bytes.windows(record::COMMIT_START).enumerate().filter_map(|(place, head)| {
                 let (commit, _) = record::commit_at(head.first_chunk()?, &header.identity)?;
                 Some((at + place as u64, commit))
             });
             let is_behind = |commit: &Commit| {
-                commit.seq > tip.seq && commit.first_row(header).is_some_and(|first| first >= tip.rows)
+                commit.seq > position.seq
+                    && commit.first_row(header).is_some_and(|first| first >= position.rows)
             };
             commits.find(|(_, commit)| is_behind(commit))
         })

@@ -6,8 +6,8 @@
 use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::record::{self, FileRecord};
-use crate::pair::files::{Files, Named, random, sync_at_once, with_suffix, write_again};
-use crate::pair::recover::{Recovered, Tip};
+use crate::pair::files::{Files, StoreFile, random, sync_at_once, with_suffix, write_again};
+use crate::pair::recover::{LogPosition, Recovered};
 use crate::pair::rows::RowTable;
 use crate::sys::disk::{Dir, Disk, Mapping, Open, OsDisk};
 use crate::sys::planted::{self, Bug};
@@ -76,9 +76,9 @@ pub struct VectorStorage {
     /// The MANIFEST number that COMMITs are written under; 0 for a pair alone.
     manifest: u64,
     /// The end of what was appended.
-    written: Tip,
+    written: LogPosition,
     /// The end of what all files were synced for.
-    durable: Tip,
+    durable: LogPosition,
     /// The last sequence that the log itself says is durable.
     durable_in_log: u64,
     /// The log ends in CLOSE, and the files end where it says.
@@ -106,7 +106,7 @@ enum Health {
 /// What a sync is to make durable. It needs nothing of the pair, so that the next batch is appended meanwhile.
 #[derive(Debug)]
 pub(crate) struct PendingSync {
-    tip: Tip,
+    position: LogPosition,
     files: Files,
     dir: Dir,
 }
@@ -136,7 +136,7 @@ impl VectorStorage {
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
         let pair = Self::create_in(&dir, &path, file, 0).map_err(Error::abandoned)?;
         dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
-        pair.alone(RowTable::default())
+        pair.standalone(RowTable::default())
     }
 
     /// Opens the pair `path.dat` and `path.idx` for writing and recovers it: drops what no durable batch needs and
@@ -174,11 +174,11 @@ impl VectorStorage {
         } else {
             pair.health = Health::ReadOnly;
         }
-        pair.alone(table)
+        pair.standalone(table)
     }
 
     /// The same pair, for a caller who reads through it, too.
-    fn alone(mut self, table: RowTable) -> Result<VectorStorage> {
+    fn standalone(mut self, table: RowTable) -> Result<VectorStorage> {
         let dat_end = self.header.row_start(self.written.rows);
         self.dat_map = Some(Arc::new(self.files.dat.map(dat_end)?));
         self.idx_map = Some(Arc::new(self.files.idx.map(self.written.idx_end)?));
@@ -200,7 +200,7 @@ impl VectorStorage {
         let mut create = |path: PathBuf| match dir.open_file(&path, Open::CreateNew) {
             Ok(file) => {
                 made.push(path.clone());
-                Ok(Named { path, file })
+                Ok(StoreFile { path, file })
             }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::AlreadyExists { path }),
             Err(e) => Err(Error::io(&path, "create", e)),
@@ -218,14 +218,14 @@ impl VectorStorage {
             made = vec![with_suffix(path, ".dat"), with_suffix(path, ".idx")];
         }
         let files = written.inspect_err(|_| made.iter().for_each(|path| _ = dir.unlink(path)))?;
-        let tip = Tip::start(&file);
-        Ok(Self::at(dir, files, file.header, tip.clone(), tip, manifest))
+        let position = LogPosition::start(&file);
+        Ok(Self::at(dir, files, file.header, position.clone(), position, manifest))
     }
 
     /// The pair that recovery found; nothing is written before
     /// [`make_recovered_durable`](Self::make_recovered_durable).
     pub(crate) fn recovered(dir: &Dir, files: Files, found: &Recovered, manifest: u64) -> VectorStorage {
-        let pair = Self::at(dir, files, found.header, found.tip.clone(), found.proven.clone(), manifest);
+        let pair = Self::at(dir, files, found.header, found.position.clone(), found.proven.clone(), manifest);
         Self { clean: found.report.clean, report: found.report.clone(), ..pair }
     }
 
@@ -233,8 +233,8 @@ impl VectorStorage {
         dir: &Dir,
         files: Files,
         header: Header,
-        written: Tip,
-        durable: Tip,
+        written: LogPosition,
+        durable: LogPosition,
         manifest: u64,
     ) -> VectorStorage {
         VectorStorage {
@@ -302,9 +302,9 @@ impl VectorStorage {
     }
 
     /// Each file with the end of what was written and of what is durable.
-    fn ends(&self) -> impl Iterator<Item = (&Named, u64, u64)> {
+    fn ends(&self) -> impl Iterator<Item = (&StoreFile, u64, u64)> {
         let (written, durable) = (&self.written, &self.durable);
-        let rows = |tip: &Tip| self.header.row_start(tip.rows);
+        let rows = |position: &LogPosition| self.header.row_start(position.rows);
         let pair = [
             (&self.files.dat, rows(written), rows(durable)),
             (&self.files.idx, written.idx_end, durable.idx_end),
@@ -348,7 +348,11 @@ impl VectorStorage {
         if self.durable.seq == self.written.seq {
             return Ok(None);
         }
-        Ok(Some(PendingSync { tip: self.written.clone(), files: self.files.clone(), dir: self.dir.clone() }))
+        Ok(Some(PendingSync {
+            position: self.written.clone(),
+            files: self.files.clone(),
+            dir: self.dir.clone(),
+        }))
     }
 
     /// Takes in what came of a sync.
@@ -356,9 +360,9 @@ impl VectorStorage {
         synced.map_err(|error| self.failed(error))?;
         self.check_writable()?;
         // Where it cannot be written nothing is lost: the next COMMIT says the same.
-        _ = self.write_durable_mark(pending.tip.seq);
-        if pending.tip.seq > self.durable.seq {
-            self.durable = pending.tip;
+        _ = self.write_durable_mark(pending.position.seq);
+        if pending.position.seq > self.durable.seq {
+            self.durable = pending.position;
         }
         Ok(())
     }
@@ -514,7 +518,7 @@ impl VectorStorage {
     }
 
     /// The end of what was appended.
-    pub(crate) fn written(&self) -> &Tip {
+    pub(crate) fn written(&self) -> &LogPosition {
         &self.written
     }
 

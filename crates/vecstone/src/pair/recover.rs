@@ -3,11 +3,11 @@
 //! The steps are those of `format.md`, "Reading a pair": walk the batches, look for proof behind the first that does
 //! not hold, and check the rows of every batch that nothing proves durable.
 
-use crate::format::header::{Bad, HEADER_LEN, Header};
-use crate::format::manifest::Sealed;
+use crate::format::header::{DecodeError, HEADER_LEN, Header};
+use crate::format::manifest::SegmentExtent;
 use crate::format::record::{self, FileRecord};
-use crate::pair::files::{Files, Named};
-pub(crate) use crate::pair::log::Tip;
+use crate::pair::files::{Files, StoreFile};
+pub(crate) use crate::pair::log::LogPosition;
 use crate::pair::rows::{Doc, RowTable};
 use crate::pair::window::{READ_AHEAD, Window};
 use crate::sys::planted::{self, Bug};
@@ -21,17 +21,17 @@ use walk::Walk;
 mod walk;
 
 /// Turns a header's or manifest's complaint into an error that names the file.
-pub(crate) fn complain(path: &Path, bad: Bad) -> Error {
+pub(crate) fn into_error(path: &Path, bad: DecodeError) -> Error {
     match bad {
-        Bad::NotOurs(why) => Error::NotAStore { path: path.to_owned(), why },
-        Bad::Unsupported(what, found, supported) => {
+        DecodeError::NotOurs(why) => Error::NotAStore { path: path.to_owned(), why },
+        DecodeError::Unsupported(what, found, supported) => {
             Error::Unsupported { path: path.to_owned(), what, found, supported }
         }
-        Bad::StoredForm { segment, what, found } => {
+        DecodeError::StoredForm { segment, what, found } => {
             let path = path.with_file_name(format!("{segment:08}.dat"));
             Error::Unsupported { path, what, found: found.into(), supported: 0 }
         }
-        Bad::Damaged(at, what) => Error::corrupt(path, at, what),
+        DecodeError::Damaged(at, what) => Error::corrupt(path, at, what),
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Deleted {
 
 /// A row of a sealed segment that a batch made dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kill {
+pub(crate) struct CrossSegmentDelete {
     /// The batch.
     pub(crate) seq: u64,
     pub(crate) segment: u32,
@@ -57,13 +57,13 @@ pub(crate) struct Kill {
 pub(crate) struct Recovered {
     pub(crate) header: Header,
     /// Everything that counts.
-    pub(crate) tip: Tip,
+    pub(crate) position: LogPosition,
     /// The part of it that is proven durable.
-    pub(crate) proven: Tip,
+    pub(crate) proven: LogPosition,
     pub(crate) rows: RowTable,
     pub(crate) deletes: Vec<Deleted>,
     /// Kills of the batches under the MANIFEST asked for.
-    pub(crate) kills: Vec<Kill>,
+    pub(crate) cross_deletes: Vec<CrossSegmentDelete>,
     /// The largest MANIFEST number that a COMMIT or CLOSE names.
     pub(crate) manifest: u64,
     /// The MANIFEST number of the CLOSE in which the log ends.
@@ -74,29 +74,29 @@ pub(crate) struct Recovered {
 impl Recovered {
     /// Forgets what is not proven durable: what a reader beside a live writer may see.
     pub(crate) fn keep_proven(&mut self) {
-        self.tip = self.proven.clone();
+        self.position = self.proven.clone();
         self.forget_after_tip();
-        self.report.seq = self.tip.seq;
-        self.report.rows = self.tip.rows;
+        self.report.seq = self.position.seq;
+        self.report.rows = self.position.rows;
         self.report.unproven_batches = 0;
     }
 
     fn forget_after_tip(&mut self) {
-        let tip = &self.tip;
-        self.rows.truncate(tip.rows);
-        self.deletes.retain(|delete| u64::from(delete.idx_at) < tip.idx_end);
-        self.kills.retain(|kill| kill.seq <= tip.seq);
+        let position = &self.position;
+        self.rows.truncate(position.rows);
+        self.deletes.retain(|delete| u64::from(delete.idx_at) < position.idx_end);
+        self.cross_deletes.retain(|kill| kill.seq <= position.seq);
     }
 }
 
-/// Reads a pair, from a proven point of its log on or from the start, and finds what counts. Keeps the kills of batches
-/// under that MANIFEST. O(length of `.idx` + unproven rows).
-pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Result<Recovered> {
+/// Reads a pair, from a proven point of its log on or from the start, and finds what counts. Keeps the cross-segment
+/// deletes of batches under that MANIFEST. O(length of `.idx` + unproven rows).
+pub(crate) fn recover(files: &Files, from: Option<&LogPosition>, manifest: u64) -> Result<Recovered> {
     // .idx first: the others are written before it, so they are at least as long as what .idx says.
     let idx_len = files.idx.len()?;
     let (dat_len, jsonl_len) = (files.dat.len()?, files.jsonl_len()?);
     let (header, file) = read_headers(&files.dat, &files.idx, dat_len, idx_len)?;
-    let start = from.cloned().unwrap_or_else(|| Tip::start(&file));
+    let start = from.cloned().unwrap_or_else(|| LogPosition::start(&file));
     let mut walk = Walk::new(files, header, start, [idx_len, dat_len, jsonl_len], manifest);
     let stopped_at = walk.run(&mut to_the_end)?;
     let mut proof = walk.proof;
@@ -104,11 +104,11 @@ pub(crate) fn recover(files: &Files, from: Option<&Tip>, manifest: u64) -> Resul
         && !planted::is(Bug::CutWithoutProof)
     {
         proof = proof.max(walk.log.strongest_proof(at)?);
-        if proof > walk.log.tip().seq {
-            return Err(walk.blame(at));
+        if proof > walk.log.position().seq {
+            return Err(walk.corruption_at(at));
         }
     }
-    walk.settle(proof);
+    walk.advance_proven(proof);
     walk.check_unproven_rows()?;
     Ok(walk.finish())
 }
@@ -119,15 +119,15 @@ pub(crate) fn to_the_end(_read: u64) -> ControlFlow<()> {
 }
 
 /// Reads the log of a sealed segment, which must be what MANIFEST says. O(length of `.idx`).
-pub(crate) fn read_sealed(files: &Files, sealed: &Sealed) -> Result<Recovered> {
+pub(crate) fn read_sealed(files: &Files, sealed: &SegmentExtent) -> Result<Recovered> {
     read_part(files, sealed, 0, &mut to_the_end)
 }
 
-/// Reads the log of a pair up to a point, where it must be what was said, with the kills under that MANIFEST. `go_on`
-/// hears how much was read.
+/// Reads the log of a pair up to a point, where it must be what was said, with the cross-segment deletes under that
+/// MANIFEST. `go_on` hears how much was read.
 pub(crate) fn read_part(
     files: &Files,
-    point: &Sealed,
+    point: &SegmentExtent,
     manifest: u64,
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Recovered> {
@@ -135,8 +135,8 @@ pub(crate) fn read_part(
     if let Some(broken) = broken {
         return Err(broken);
     }
-    if !found.tip.is_end_of(point) {
-        return Err(Error::corrupt(&files.idx.path, found.tip.idx_end, ENDS_ELSEWHERE));
+    if !found.position.is_end_of(point) {
+        return Err(Error::corrupt(&files.idx.path, found.position.idx_end, ENDS_ELSEWHERE));
     }
     Ok(found)
 }
@@ -144,69 +144,72 @@ pub(crate) fn read_part(
 /// What comes before a point of the log, and what is wrong with the rest of it. All of it is taken for durable.
 pub(crate) fn read_up_to(
     files: &Files,
-    point: &Sealed,
+    point: &SegmentExtent,
     manifest: u64,
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Recovered, Option<Error>)> {
-    let Sealed { dat_len, idx_len, jsonl_len, .. } = *point;
+    let SegmentExtent { dat_len, idx_len, jsonl_len, .. } = *point;
     let (header, file) = read_headers(&files.dat, &files.idx, dat_len, idx_len)?;
     let lens = [idx_len.min(files.idx.len()?), dat_len, jsonl_len];
-    let mut walk = Walk::new(files, header, Tip::start(&file), lens, manifest);
+    let mut walk = Walk::new(files, header, LogPosition::start(&file), lens, manifest);
     walk.proof = u64::MAX;
-    let broken = walk.run(go_on)?.map(|at| walk.blame(at));
+    let broken = walk.run(go_on)?.map(|at| walk.corruption_at(at));
     Ok((walk.finish(), broken))
 }
 
 /// What is wrong with a log that ends with another batch than MANIFEST says.
 pub(crate) const ENDS_ELSEWHERE: &str = "the log ends with another batch than MANIFEST says";
 
-/// Whether a batch whose COMMIT says the same as `tip` ends there in the log.
-pub(crate) fn ends_a_batch(files: &Files, header: &Header, tip: &Tip) -> Result<bool> {
+/// Whether a batch whose COMMIT says the same as `position` ends there in the log.
+pub(crate) fn ends_a_batch(files: &Files, header: &Header, position: &LogPosition) -> Result<bool> {
     let mut bytes = [0; record::COMMIT_START];
-    let end = tip.commit_at.saturating_add(bytes.len() as u64);
-    if end > tip.idx_end
-        || tip.idx_end > files.idx.len()?
-        || header.row_start(tip.rows) > files.dat.len()?
-        || (tip.docs_end > files.jsonl_len()? && !planted::is(Bug::IgnoreDocsEnd))
+    let end = position.commit_at.saturating_add(bytes.len() as u64);
+    if end > position.idx_end
+        || position.idx_end > files.idx.len()?
+        || header.row_start(position.rows) > files.dat.len()?
+        || (position.docs_end > files.jsonl_len()? && !planted::is(Bug::IgnoreDocsEnd))
     {
         return Ok(false);
     }
-    files.idx.read(&mut bytes, tip.commit_at)?;
+    files.idx.read(&mut bytes, position.commit_at)?;
     Ok(record::commit_at(&bytes, &header.identity).is_some_and(|(commit, len)| {
-        tip.commit_at + len == tip.idx_end
-            && (commit.seq, commit.chain, commit.docs_end) == (tip.seq, tip.chain, tip.docs_end)
-            && commit.rows_end == header.row_start(tip.rows)
+        position.commit_at + len == position.idx_end
+            && (commit.seq, commit.chain, commit.docs_end)
+                == (position.seq, position.chain, position.docs_end)
+            && commit.rows_end == header.row_start(position.rows)
     }))
 }
 
 /// Whether the log still has this point: a COMMIT with its chain, which covers all before, and the marks behind it. Else
 /// the bytes under the name of the log are another's.
-pub(crate) fn has_point(files: &Files, header: &Header, tip: &Tip) -> Result<bool> {
-    let marks_at = tip.idx_end - tip.since_commit.len() as u64;
-    let commit = Tip { idx_end: marks_at, ..tip.clone() };
-    if tip.idx_end > files.idx.len()? || (tip.commit_at > 0 && !ends_a_batch(files, header, &commit)?) {
+pub(crate) fn has_point(files: &Files, header: &Header, position: &LogPosition) -> Result<bool> {
+    let marks_at = position.idx_end - position.since_commit.len() as u64;
+    let commit = LogPosition { idx_end: marks_at, ..position.clone() };
+    if position.idx_end > files.idx.len()?
+        || (position.commit_at > 0 && !ends_a_batch(files, header, &commit)?)
+    {
         return Ok(false);
     }
-    let mut marks = vec![0; tip.since_commit.len()];
+    let mut marks = vec![0; position.since_commit.len()];
     files.idx.read(&mut marks, marks_at)?;
-    Ok(marks == tip.since_commit)
+    Ok(marks == position.since_commit)
 }
 
 /// Reads the headers of both files and compares them.
 pub(crate) fn read_headers(
-    dat: &Named,
-    idx: &Named,
+    dat: &StoreFile,
+    idx: &StoreFile,
     dat_len: u64,
     idx_len: u64,
 ) -> Result<(Header, FileRecord)> {
     let mut bytes = [0; HEADER_LEN];
     let present = usize::try_from(dat_len).unwrap_or(usize::MAX).min(bytes.len());
     dat.read(&mut bytes[..present], 0)?;
-    let header = Header::decode(&bytes[..present]).map_err(|bad| complain(&dat.path, bad))?;
+    let header = Header::decode(&bytes[..present]).map_err(|bad| into_error(&dat.path, bad))?;
     let mut bytes = [0; record::FILE_BYTES];
     let present = usize::try_from(idx_len).unwrap_or(usize::MAX).min(bytes.len());
     idx.read(&mut bytes[..present], 0)?;
-    let file = FileRecord::decode(&bytes[..present]).map_err(|bad| complain(&idx.path, bad))?;
+    let file = FileRecord::decode(&bytes[..present]).map_err(|bad| into_error(&idx.path, bad))?;
     if file.header != header {
         let what = "the FILE record and the header of .dat differ: the two files are not one pair";
         return Err(Error::corrupt(&idx.path, 0, what));
@@ -216,18 +219,18 @@ pub(crate) fn read_headers(
 
 /// The sequence that a log goes on from, and whether a compaction made it: then that is 0, and it counts for itself.
 /// Callers have compared its FILE record with the header.
-pub(crate) fn first_seq(idx: &Named) -> Result<(u64, bool)> {
+pub(crate) fn first_seq(idx: &StoreFile) -> Result<(u64, bool)> {
     let mut bytes = [0; record::FILE_BYTES + record::TYPE_END];
     let present = usize::try_from(idx.len()?).unwrap_or(usize::MAX).min(bytes.len());
     idx.read(&mut bytes[..present], 0)?;
-    let file = FileRecord::decode(&bytes).map_err(|bad| complain(&idx.path, bad))?;
+    let file = FileRecord::decode(&bytes).map_err(|bad| into_error(&idx.path, bad))?;
     let next = bytes.last_chunk().is_some_and(record::starts_base);
     Ok((file.seq, file.seq == 0 && next))
 }
 
 /// Whether the rows of `range` in `.dat` match their checksums. Reads 1 MiB at a time.
 fn rows_hold(
-    dat: &Named,
+    dat: &StoreFile,
     header: &Header,
     crc: impl Fn(u64) -> Option<u32>,
     range: Range<u64>,

@@ -1,7 +1,7 @@
 //! A file through a buffer: for whoever walks along one, and, where that is asked for, past what the disk cannot read.
 
 use crate::format::record::{self, Next, Record};
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::types::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ const SECTOR: u64 = 4096;
 
 /// A file through a buffer that holds at least what is asked for.
 pub(crate) struct Window<'a> {
-    pub(crate) file: &'a Named,
+    pub(crate) file: &'a StoreFile,
     pub(crate) len: u64,
     start: u64,
     bytes: Vec<u8>,
@@ -25,12 +25,12 @@ pub(crate) struct Window<'a> {
 
 impl<'a> Window<'a> {
     /// What the disk cannot read is an error.
-    pub(crate) fn new(file: &'a Named, len: u64) -> Window<'a> {
+    pub(crate) fn new(file: &'a StoreFile, len: u64) -> Window<'a> {
         Window { file, len, start: 0, bytes: Vec::new(), goes_on: false, unreadable: BTreeMap::new() }
     }
 
     /// What the disk cannot read is zeros, and noted.
-    pub(crate) fn past_errors(file: &'a Named, len: u64) -> Window<'a> {
+    pub(crate) fn past_errors(file: &'a StoreFile, len: u64) -> Window<'a> {
         Window { goes_on: true, ..Window::new(file, len) }
     }
 

@@ -1,7 +1,7 @@
 //! A snapshot's rows where they lie, segment by segment, and its ids alone.
 
 use crate::query::snapshot::Snapshot;
-use crate::segment::version::SegmentView;
+use crate::segment::version::SegmentVersion;
 use crate::sys::disk::Mapping;
 use crate::types::error::Result;
 use crate::types::id::{Id, IdKind};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// mapped. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct SegmentRows {
-    part: SegmentView,
+    part: SegmentVersion,
     kind: IdKind,
     array: MappedRows,
 }
@@ -29,7 +29,7 @@ pub struct MappedRows {
 }
 
 impl MappedRows {
-    fn of(part: &SegmentView) -> Result<MappedRows> {
+    fn of(part: &SegmentVersion) -> Result<MappedRows> {
         let header = part.segment.header();
         Ok(MappedRows {
             map: part.dat_map()?.clone(),
@@ -56,7 +56,7 @@ impl MappedRows {
 }
 
 impl SegmentRows {
-    fn of(part: &SegmentView, kind: IdKind) -> Result<SegmentRows> {
+    fn of(part: &SegmentVersion, kind: IdKind) -> Result<SegmentRows> {
         Ok(SegmentRows { part: part.clone(), kind, array: MappedRows::of(part)? })
     }
 
@@ -88,7 +88,7 @@ impl SegmentRows {
     /// For each row whether it is live. O(rows).
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.rows()];
-        for row in self.part.mask.live_in(0..self.part.rows) {
+        for row in self.part.deletions.live_in(0..self.part.rows) {
             if let Some(live) = usize::try_from(row).ok().and_then(|row| live.get_mut(row)) {
                 *live = true;
             }

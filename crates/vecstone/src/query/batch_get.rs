@@ -36,7 +36,7 @@ pub(crate) fn read(
         }
         Ok(absent)
     };
-    let done = parallel::together(wanted, limit, work).into_iter().collect::<Result<Vec<_>>>()?;
+    let done = parallel::run(wanted, limit, work).into_iter().collect::<Result<Vec<_>>>()?;
     let mut absent = done.concat();
     absent.sort_unstable();
     for (piece, mut bits) in absent {

@@ -55,23 +55,23 @@ impl<'q> DistanceComputer<'q> {
 
 /// What users see: f32, never NaN, within ±`f32::MAX`, and at least 0 for l2 and cosine.
 #[expect(clippy::cast_possible_truncation, reason = "the rounding to f32 is the point")]
-pub(crate) fn reported(metric: Metric, distance: f64) -> f32 {
+pub(crate) fn to_public(metric: Metric, distance: f64) -> f32 {
     let least = if metric == Metric::Ip { -f32::MAX } else { 0.0 };
     // NaN comes only from rows that are damaged; it must sort as far away.
     if distance.is_nan() { f32::MAX } else { (distance as f32).clamp(least, f32::MAX) }
 }
 
-/// The greatest distance that [`reported`] shows as at most `radius`; below every distance if there is none.
+/// The greatest distance that [`to_public`] shows as at most `radius`; below every distance if there is none.
 pub(crate) fn bar_of_radius(metric: Metric, radius: f32) -> f64 {
     if radius >= f32::MAX {
         return f64::INFINITY;
     }
-    if radius < reported(metric, f64::NEG_INFINITY) {
+    if radius < to_public(metric, f64::NEG_INFINITY) {
         return f64::NEG_INFINITY;
     }
     // Halfway to the next number of f32; whether that is rounded up or down is for the rounding itself to say.
     let halfway = f64::midpoint(radius.into(), radius.next_up().into());
-    if reported(metric, halfway) <= radius { halfway } else { halfway.next_down() }
+    if to_public(metric, halfway) <= radius { halfway } else { halfway.next_down() }
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -119,12 +119,12 @@ mod tests {
     fn reported_distances_stay_in_range() {
         let huge = [f32::MAX; 4];
         let least = [-f32::MAX; 4];
-        assert_eq!(reported(Metric::L2, reference_distance(Metric::L2, &huge, &least)), f32::MAX);
-        assert_eq!(reported(Metric::Ip, reference_distance(Metric::Ip, &huge, &huge)), -f32::MAX);
+        assert_eq!(to_public(Metric::L2, reference_distance(Metric::L2, &huge, &least)), f32::MAX);
+        assert_eq!(to_public(Metric::Ip, reference_distance(Metric::Ip, &huge, &huge)), -f32::MAX);
         let tiny = [f32::from_bits(1); 3];
-        let cosine = reported(Metric::Cosine, reference_distance(Metric::Cosine, &tiny, &tiny));
+        let cosine = to_public(Metric::Cosine, reference_distance(Metric::Cosine, &tiny, &tiny));
         assert!((0.0..1e-6).contains(&cosine), "{cosine}");
-        assert_eq!(reported(Metric::Cosine, f64::NAN), f32::MAX);
+        assert_eq!(to_public(Metric::Cosine, f64::NAN), f32::MAX);
     }
 
     #[test]
@@ -153,10 +153,10 @@ mod tests {
             for metric in [Metric::L2, Metric::Ip, Metric::Cosine] {
                 let bar = bar_of_radius(metric, radius);
                 if bar > f64::NEG_INFINITY {
-                    assert!(reported(metric, bar) <= radius, "{metric:?} {radius:e}: {bar:e}");
+                    assert!(to_public(metric, bar) <= radius, "{metric:?} {radius:e}: {bar:e}");
                 }
                 if bar < f64::INFINITY {
-                    assert!(reported(metric, bar.next_up()) > radius, "{metric:?} {radius:e}: {bar:e}");
+                    assert!(to_public(metric, bar.next_up()) > radius, "{metric:?} {radius:e}: {bar:e}");
                 }
             }
         }

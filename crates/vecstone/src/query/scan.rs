@@ -70,7 +70,7 @@ pub(crate) fn nearest(
     };
     let components = rows.len().saturating_mul(request.queries.len() as u64);
     let mut found = vec![Vec::new(); searches().count()];
-    for searches in parallel::together(components / COMPONENTS_PER_THREAD, limit, work) {
+    for searches in parallel::run(components / COMPONENTS_PER_THREAD, limit, work) {
         found.iter_mut().zip(searches?).for_each(|(found, search)| found.extend(search.best));
     }
     for found in &mut found {
@@ -83,7 +83,7 @@ pub(crate) fn nearest(
 /// All rows, in pieces for one thread each.
 fn morsels(rows: &Rows<'_>, dim: usize) -> Vec<Morsel> {
     let at_once = (MORSEL_BYTES / (dim as u64 * 4)).max(1);
-    let segments = rows.view.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
+    let segments = rows.version.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
     let all = segments.chain([(BUFFER, rows.puts.len() as u64)]);
     let pieces = |(segment, end)| {
         let starts = (0..end).step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
@@ -125,9 +125,9 @@ fn for_each_row<'a>(rows: &'a Rows<'_>, morsel: &Morsel, mut see: impl FnMut(u64
             chunk.vector(op).into_iter().for_each(|vector| see(number, vector));
         }
     } else {
-        let part = &rows.view.segments[morsel.segment];
+        let part = &rows.version.segments[morsel.segment];
         let map = part.dat_map()?;
-        for row in part.mask.live_in(morsel.rows.clone()) {
+        for row in part.deletions.live_in(morsel.rows.clone()) {
             see(row, part.row_in(map, row)?);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::buffer;
 use crate::query::filter::Filter;
-use crate::segment::version::{At, View};
+use crate::segment::version::{At, Version};
 use crate::types::id::Id;
 use std::cmp::Ordering;
 use std::ops::Deref;
@@ -110,7 +110,7 @@ pub struct Neighbor {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Candidate {
     pub(crate) distance: f64,
-    /// Place of the segment in the view; `BUFFER` for the buffer.
+    /// Place of the segment in the version; `BUFFER` for the buffer.
     pub(crate) segment: usize,
     /// Row of the segment, or op of the buffer.
     pub(crate) row: u64,
@@ -147,14 +147,14 @@ impl Ord for Candidate {
 /// What a search looks through.
 pub(crate) struct Rows<'a> {
     /// The live rows of the files.
-    pub(crate) view: Arc<View>,
-    pub(crate) buffered: &'a buffer::View,
+    pub(crate) version: Arc<Version>,
+    pub(crate) buffered: &'a buffer::BufferSnapshot,
     /// Puts of the buffer, by number.
     pub(crate) puts: Vec<u64>,
 }
 
 impl Rows<'_> {
     pub(crate) fn len(&self) -> u64 {
-        self.view.live() + self.puts.len() as u64
+        self.version.live() + self.puts.len() as u64
     }
 }

@@ -2,13 +2,13 @@
 
 use crate::buffer;
 use crate::query::batch_get::{self, Missing, check_rows};
-use crate::query::distance::reported;
+use crate::query::distance::to_public;
 use crate::query::filter::Filter;
 use crate::query::scan::{SearchRequest, nearest};
 use crate::query::search::{Candidate, Hits, Neighbor, Rows, SearchOptions};
 use crate::query::select::select;
 use crate::segment::PREFETCH_WIDTH;
-use crate::segment::version::{At, View, check_len};
+use crate::segment::version::{At, Version, check_len};
 use crate::sys::parallel;
 use crate::types::config::{Metric, Schema};
 use crate::types::document::Document;
@@ -17,17 +17,17 @@ use crate::types::id::{AsId, Id, IdKind, IdRef};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// An unchanging view of a store. Later writes, compaction, and closing the store do not touch it; the files it reads
+/// An unchanging state of a store. Later writes, compaction, and closing the store do not touch it; the files it reads
 /// are kept as long as it lives. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     schema: Schema,
     kind: Option<IdKind>,
     /// Rows that the buffer replaces or deletes are dead in it.
-    view: Arc<View>,
+    version: Arc<Version>,
     /// The same without regard to the buffer: puts in there may keep documents of rows that they replace.
-    base: Arc<View>,
-    buffered: buffer::View,
+    base: Arc<Version>,
+    buffered: buffer::BufferSnapshot,
     /// As [`OpenOptions::threads`](crate::OpenOptions::threads) says.
     threads: usize,
 }
@@ -40,18 +40,18 @@ enum Place<'a> {
 
 impl Snapshot {
     /// `kind`: that of the store's ids, which the buffer may know before the files do.
-    pub(crate) fn new(kind: Option<IdKind>, view: Arc<View>) -> Snapshot {
-        Self::with_buffer(kind, view.clone(), view, buffer::View::default())
+    pub(crate) fn new(kind: Option<IdKind>, version: Arc<Version>) -> Snapshot {
+        Self::with_buffer(kind, version.clone(), version, buffer::BufferSnapshot::default())
     }
 
-    /// `base`: the files; `view`: without the rows that the buffer replaces or deletes.
+    /// `base`: the files; `version`: without the rows that the buffer replaces or deletes.
     pub(crate) fn with_buffer(
         kind: Option<IdKind>,
-        base: Arc<View>,
-        view: Arc<View>,
-        buffered: buffer::View,
+        base: Arc<Version>,
+        version: Arc<Version>,
+        buffered: buffer::BufferSnapshot,
     ) -> Snapshot {
-        Snapshot { schema: view.schema, kind, view, base, buffered, threads: 0 }
+        Snapshot { schema: version.schema, kind, version, base, buffered, threads: 0 }
     }
 
     /// With so many threads for each search; 0: as many as the process may have.
@@ -63,8 +63,8 @@ impl Snapshot {
         &self.schema
     }
 
-    pub(crate) fn files(&self) -> &Arc<View> {
-        &self.view
+    pub(crate) fn files(&self) -> &Arc<Version> {
+        &self.version
     }
 
     /// Components of a vector.
@@ -89,7 +89,7 @@ impl Snapshot {
 
     /// Number of ids.
     pub fn len(&self) -> usize {
-        usize::try_from(self.view.live() + self.buffered.puts()).unwrap_or(usize::MAX)
+        usize::try_from(self.version.live() + self.buffered.puts()).unwrap_or(usize::MAX)
     }
 
     /// True if there is no id.
@@ -112,7 +112,7 @@ impl Snapshot {
         {
             return Ok(found.op.is_put().then_some(Place::Buffer(found.number, found.chunk, found.op)));
         }
-        Ok(self.view.find(hash, bytes)?.map(Place::File))
+        Ok(self.version.find(hash, bytes)?.map(Place::File))
     }
 
     /// The vector of an id, its checksum checked; `None` if the id is not there. O(segments), one system call.
@@ -124,7 +124,7 @@ impl Snapshot {
         match self.find(id)? {
             None => Ok(None),
             Some(Place::Buffer(_, chunk, op)) => Ok(chunk.vector(op).map(<[f32]>::to_vec)),
-            Some(Place::File(at)) => self.view.read(at).map(Some),
+            Some(Place::File(at)) => self.version.read(at).map(Some),
         }
     }
 
@@ -142,7 +142,7 @@ impl Snapshot {
                 Some(vector) => out.copy_from_slice(vector),
                 None => return Ok(false),
             },
-            Some(Place::File(at)) => self.view.read_into(at, out)?,
+            Some(Place::File(at)) => self.version.read_into(at, out)?,
         }
         Ok(true)
     }
@@ -181,7 +181,7 @@ impl Snapshot {
         let (mut places, mut missing, mut hashes) = ([None; PREFETCH_WIDTH], 0, [0; PREFETCH_WIDTH]);
         let hasher = self.schema.hasher();
         hashes.iter_mut().zip(ids).for_each(|(hash, id)| *hash = hasher.hash(id.as_bytes()));
-        self.view.warm(hashes[..ids.len()].iter().copied());
+        self.version.prefetch(hashes[..ids.len()].iter().copied());
         for (n, (id, out)) in ids.iter().zip(out.chunks_exact_mut(dim)).enumerate() {
             match self.find_hashed(*id, hashes[n])? {
                 None => missing |= 1 << n,
@@ -192,7 +192,7 @@ impl Snapshot {
                 Some(Place::File(at)) => places[n] = Some(at),
             }
         }
-        self.view.copy(&places[..ids.len()], dim, out)?;
+        self.version.copy(&places[..ids.len()], dim, out)?;
         Ok(missing)
     }
 
@@ -201,12 +201,12 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`Error::Io`] if the files cannot be mapped.
-    pub fn view(&self, id: impl AsId) -> Result<Option<&[f32]>> {
+    pub fn get_ref(&self, id: impl AsId) -> Result<Option<&[f32]>> {
         match self.find(id)? {
             None => Ok(None),
             Some(Place::Buffer(_, chunk, op)) => Ok(chunk.vector(op)),
             Some(Place::File(at)) => {
-                let part = &self.view.segments[at.segment];
+                let part = &self.version.segments[at.segment];
                 part.row_in(part.dat_map()?, at.row.into()).map(Some)
             }
         }
@@ -221,7 +221,7 @@ impl Snapshot {
         match self.find(id)? {
             None => Ok(None),
             Some(Place::Buffer(number, ..)) => Ok(self.buffered_document(number)?.map(Cow::into_owned)),
-            Some(Place::File(at)) => self.view.segments[at.segment].segment.document(at.row.into()),
+            Some(Place::File(at)) => self.version.segments[at.segment].segment.document(at.row.into()),
         }
     }
 
@@ -250,7 +250,7 @@ impl Snapshot {
         let mut rows = self.iter();
         std::iter::from_fn(move || {
             Some(match rows.advance()? {
-                Next::File(at) => rows.snapshot.view.id(at),
+                Next::File(at) => rows.snapshot.version.id(at),
                 Next::Buffer(number) => {
                     let (chunk, op) = rows.snapshot.buffered.op(number);
                     Ok(rows.snapshot.buffered_id(chunk, op))
@@ -267,7 +267,7 @@ impl Snapshot {
         std::iter::from_fn(move || {
             let at = rows.advance()?;
             let document = match at {
-                Next::File(at) => rows.snapshot.view.segments[at.segment].segment.document(at.row.into()),
+                Next::File(at) => rows.snapshot.version.segments[at.segment].segment.document(at.row.into()),
                 Next::Buffer(number) => {
                     rows.snapshot.buffered_document(number).map(|document| document.map(Cow::into_owned))
                 }
@@ -340,7 +340,7 @@ impl Snapshot {
     /// [`Error::Corrupt`] if a document or an id is not what was written; [`Error::Io`].
     pub fn ids_where(&self, filter: &Filter) -> Result<Vec<Id>> {
         let rows = self.select(Some(filter))?;
-        let mut ids = rows.view.live_rows().map(|at| self.view.id(at)).collect::<Result<Vec<Id>>>()?;
+        let mut ids = rows.version.live_rows().map(|at| self.version.id(at)).collect::<Result<Vec<Id>>>()?;
         ids.extend(rows.puts.iter().map(|&number| {
             let (chunk, op) = self.buffered.op(number);
             self.buffered_id(chunk, op)
@@ -353,10 +353,10 @@ impl Snapshot {
         let numbers = |(number, _, _)| number;
         let Some(filter) = filter else {
             let puts = self.puts().map(numbers).collect();
-            return Ok(Rows { view: self.view.clone(), buffered: &self.buffered, puts });
+            return Ok(Rows { version: self.version.clone(), buffered: &self.buffered, puts });
         };
         let limit = parallel::limit(self.threads);
-        let view = Arc::new(select(filter, &self.view, self.schema.hasher(), None, limit)?);
+        let version = Arc::new(select(filter, &self.version, self.schema.hasher(), None, limit)?);
         let mut puts = Vec::new();
         for (number, chunk, op) in self.puts() {
             let kind = self.kind.expect("a buffer with ops has a kind");
@@ -372,11 +372,11 @@ impl Snapshot {
                 puts.push(number);
             }
         }
-        Ok(Rows { view, buffered: &self.buffered, puts })
+        Ok(Rows { version, buffered: &self.buffered, puts })
     }
 
     fn neighbor(&self, candidate: Candidate, options: &SearchOptions) -> Result<Neighbor> {
-        let distance = reported(self.schema.metric, candidate.distance);
+        let distance = to_public(self.schema.metric, candidate.distance);
         let Some(at) = candidate.at() else {
             let (chunk, op) = self.buffered.op(candidate.row);
             let id = self.buffered_id(chunk, op);
@@ -385,12 +385,12 @@ impl Snapshot {
             let document = document.map(Cow::into_owned);
             return Ok(Neighbor { id, distance, vector, document });
         };
-        let (part, row) = (&self.view.segments[at.segment], u64::from(at.row));
+        let (part, row) = (&self.version.segments[at.segment], u64::from(at.row));
         let vector = part.row_in(part.dat_map()?, row)?;
         part.segment.check(row, bytemuck::cast_slice(vector))?;
         let document = if options.documents { part.segment.document(row)? } else { None };
         let vector = options.vectors.then(|| vector.to_vec());
-        Ok(Neighbor { id: self.view.id(at)?, distance, vector, document })
+        Ok(Neighbor { id: self.version.id(at)?, distance, vector, document })
     }
 
     /// The document of a buffered put: what the buffer says, else that of the row that it replaces.
@@ -430,8 +430,8 @@ enum Next {
 
 impl Iter {
     fn advance(&mut self) -> Option<Next> {
-        while let Some(part) = self.snapshot.view.segments.get(self.segment) {
-            let Some(row) = part.mask.live_in(self.row..part.rows).next() else {
+        while let Some(part) = self.snapshot.version.segments.get(self.segment) {
+            let Some(row) = part.deletions.live_in(self.row..part.rows).next() else {
                 (self.segment, self.row) = (self.segment + 1, 0);
                 continue;
             };
@@ -443,9 +443,9 @@ impl Iter {
     }
 
     fn read(&self, at: Next) -> Option<Result<(Id, Vec<f32>)>> {
-        let view = &self.snapshot.view;
+        let version = &self.snapshot.version;
         match at {
-            Next::File(at) => Some(view.read(at).and_then(|vector| Ok((view.id(at)?, vector)))),
+            Next::File(at) => Some(version.read(at).and_then(|vector| Ok((version.id(at)?, vector)))),
             Next::Buffer(number) => {
                 let (chunk, op) = self.snapshot.buffered.op(number);
                 let vector = chunk.vector(op)?.to_vec();

@@ -1,6 +1,6 @@
 //! Which rows of a segment are dead.
 //!
-//! In memory a bitmap in chunks that are copied on write: a published mask shares with the next one all chunks in
+//! In memory a bitmap in chunks that are copied on write: a published deletion vector shares with the next one all chunks in
 //! which nobody died since. On the disk a portable roaring bitmap, which every language can read.
 
 use crate::format::deletions;
@@ -18,17 +18,17 @@ type Chunk = [u64; WORDS];
 
 /// The dead rows of a segment. A row nobody killed is live, so appended rows need no write.
 ///
-/// A clone costs one reference count; the first [`kill`](Self::kill) after it copies the list of chunks and one chunk.
+/// A clone costs one reference count; the first [`delete_row`](Self::delete_row) after it copies the list of chunks and one chunk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Mask {
+pub(crate) struct DeletionVector {
     /// By `row / CHUNK`; nobody is dead in a chunk that is absent or beyond the end.
     chunks: Arc<Vec<Option<Arc<Chunk>>>>,
     dead: u64,
 }
 
-impl Mask {
+impl DeletionVector {
     /// Marks a row as dead; false if it was already. O(1), but for the first time in a chunk since a clone.
-    pub(crate) fn kill(&mut self, row: u32) -> bool {
+    pub(crate) fn delete_row(&mut self, row: u32) -> bool {
         if !self.is_live(row) {
             return false;
         }
@@ -70,7 +70,7 @@ impl Mask {
     }
 
     /// Rows dead here but not in `before`, in order. Chunks that both share cost nothing.
-    pub(crate) fn newly_dead<'a>(&'a self, before: &'a Mask) -> impl Iterator<Item = u32> + 'a {
+    pub(crate) fn newly_dead<'a>(&'a self, before: &'a DeletionVector) -> impl Iterator<Item = u32> + 'a {
         self.dead_but_not_in(Some(before))
     }
 
@@ -84,7 +84,7 @@ impl Mask {
         (list + chunks) as u64
     }
 
-    /// Portable roaring serialization, the disk form. Equal masks give equal bytes.
+    /// Portable roaring serialization, the disk form. Equal deletion vectors give equal bytes.
     pub(crate) fn to_roaring(&self) -> Vec<u8> {
         let mut bitmap = RoaringBitmap::new();
         bitmap.append(self.dead_rows()).expect("rows come in order");
@@ -95,7 +95,7 @@ impl Mask {
     }
 
     /// `None` if the bytes are no bitmap, have something behind it, or name a row at or beyond `rows`.
-    pub(crate) fn from_roaring(bytes: &[u8], rows: u64) -> Option<Mask> {
+    pub(crate) fn from_roaring(bytes: &[u8], rows: u64) -> Option<DeletionVector> {
         // The parser allocates for all containers that the header claims: those must fit in the bytes and the segment.
         let containers = deletions::claimed_containers(bytes)?;
         if containers > rows.div_ceil(CHUNK) || containers * deletions::MIN_CONTAINER > bytes.len() as u64 {
@@ -106,21 +106,21 @@ impl Mask {
         if !rest.is_empty() || bitmap.max().is_some_and(|last| u64::from(last) >= rows) {
             return None;
         }
-        let mut mask = Mask { dead: bitmap.len(), ..Mask::default() };
+        let mut deletions = DeletionVector { dead: bitmap.len(), ..DeletionVector::default() };
         let mut rows = bitmap.iter().peekable();
         while let Some(&first) = rows.peek() {
             let (chunk, ..) = place(first);
-            let words = mask.chunk_mut(chunk);
+            let words = deletions.chunk_mut(chunk);
             while let Some(row) = rows.next_if(|&row| place(row).0 == chunk) {
                 let (_, word, bit) = place(row);
                 words[word] |= bit;
             }
         }
-        Some(mask)
+        Some(deletions)
     }
 
-    /// The mask in which of the rows below `rows` those live whose bit is set in `live`.
-    pub(crate) fn of_live(live: &[u64], rows: u64) -> Mask {
+    /// The deletion vector in which of the rows below `rows` those live whose bit is set in `live`.
+    pub(crate) fn of_live(live: &[u64], rows: u64) -> DeletionVector {
         let mut chunks = Vec::new();
         for (number, words) in (0u64..).zip(live.chunks(WORDS)) {
             let mut chunk = [0; WORDS];
@@ -133,7 +133,7 @@ impl Mask {
         }
         let dead =
             chunks.iter().flatten().flat_map(|chunk| chunk.iter()).map(|word| u64::from(word.count_ones()));
-        Mask { dead: dead.sum(), chunks: Arc::new(chunks) }
+        DeletionVector { dead: dead.sum(), chunks: Arc::new(chunks) }
     }
 
     fn chunk(&self, chunk: usize) -> Option<&Arc<Chunk>> {
@@ -155,7 +155,7 @@ impl Mask {
         self.chunk(number / WORDS).map_or(0, |words| words[number % WORDS])
     }
 
-    fn dead_but_not_in<'a>(&'a self, before: Option<&'a Mask>) -> impl Iterator<Item = u32> + 'a {
+    fn dead_but_not_in<'a>(&'a self, before: Option<&'a DeletionVector>) -> impl Iterator<Item = u32> + 'a {
         (0u64..)
             .zip(self.chunks.iter())
             .flat_map(move |(number, chunk)| {
@@ -223,20 +223,20 @@ mod tests {
         }
     }
 
-    fn mask_of(rows: impl IntoIterator<Item = u32>) -> Mask {
-        let mut mask = Mask::default();
-        rows.into_iter().for_each(|row| _ = mask.kill(row));
-        mask
+    fn mask_of(rows: impl IntoIterator<Item = u32>) -> DeletionVector {
+        let mut deletions = DeletionVector::default();
+        rows.into_iter().for_each(|row| _ = deletions.delete_row(row));
+        deletions
     }
 
     fn bytes_of(rows: impl IntoIterator<Item = u32>) -> Vec<u8> {
         mask_of(rows).to_roaring()
     }
 
-    fn rows_of(mask: &Mask) -> BTreeSet<u32> {
-        let rows: Vec<u32> = mask.dead_rows().collect();
+    fn rows_of(deletions: &DeletionVector) -> BTreeSet<u32> {
+        let rows: Vec<u32> = deletions.dead_rows().collect();
         assert!(rows.is_sorted());
-        assert_eq!(rows.len() as u64, mask.dead());
+        assert_eq!(rows.len() as u64, deletions.dead());
         rows.into_iter().collect()
     }
 
@@ -244,34 +244,35 @@ mod tests {
     fn it_does_what_a_set_does() {
         const ROWS: u32 = 5 * 65_536 + 77;
         let mut random = Random(1);
-        let (mut mask, mut model) = (Mask::default(), BTreeSet::new());
+        let (mut deletions, mut model) = (DeletionVector::default(), BTreeSet::new());
         for round in 0..200 {
             for _ in 0..100 {
                 // Dense in the first rows, sparse elsewhere; the second chunk stays empty.
                 let row =
                     if round % 2 == 0 { random.row(3000) } else { 131_072 + random.row(ROWS - 131_072) };
-                assert_eq!(mask.kill(row), model.insert(row));
-                assert!(!mask.is_live(row));
+                assert_eq!(deletions.delete_row(row), model.insert(row));
+                assert!(!deletions.is_live(row));
             }
             let from = random.below(u64::from(ROWS));
             let end = from + random.below([5, 64, 70_000, 400_000][round % 4]);
-            let live: Vec<u64> = mask.live_in(from..end).collect();
+            let live: Vec<u64> = deletions.live_in(from..end).collect();
             let expected =
                 (from..end).filter(|&row| !u32::try_from(row).is_ok_and(|row| model.contains(&row)));
             assert!(live.into_iter().eq(expected), "{from}..{end}");
         }
-        assert_eq!(rows_of(&mask), model);
-        assert!((0..ROWS).all(|row| mask.is_live(row) != model.contains(&row)));
-        let again = Mask::from_roaring(&mask.to_roaring(), u64::from(ROWS)).expect("its own bytes");
+        assert_eq!(rows_of(&deletions), model);
+        assert!((0..ROWS).all(|row| deletions.is_live(row) != model.contains(&row)));
+        let again =
+            DeletionVector::from_roaring(&deletions.to_roaring(), u64::from(ROWS)).expect("its own bytes");
         assert_eq!(rows_of(&again), model);
-        assert_eq!(again.to_roaring(), mask.to_roaring());
+        assert_eq!(again.to_roaring(), deletions.to_roaring());
     }
 
     #[test]
     #[expect(clippy::reversed_empty_ranges, reason = "it must not panic")]
     fn ranges_at_every_edge() {
-        let mask = mask_of([0, 63, 64, 65_535, 65_536, u32::MAX]);
-        let live = |range| mask.live_in(range).collect::<Vec<u64>>();
+        let deletions = mask_of([0, 63, 64, 65_535, 65_536, u32::MAX]);
+        let live = |range| deletions.live_in(range).collect::<Vec<u64>>();
         assert_eq!(live(0..0), [0u64; 0]);
         assert_eq!(live(9..3), [0u64; 0]);
         assert_eq!(live(0..1), [0u64; 0]);
@@ -286,18 +287,18 @@ mod tests {
 
     #[test]
     fn a_clone_sees_no_later_death() {
-        let mut mask = mask_of([1, 70_000, 200_000]);
-        let before = mask.clone();
-        assert_eq!(mask.newly_dead(&before).count(), 0);
-        assert!(!mask.kill(1));
-        assert!(Arc::ptr_eq(&mask.chunks, &before.chunks), "nothing changed, nothing is copied");
-        assert!(mask.kill(2) && mask.kill(69_999) && mask.kill(400_000));
+        let mut deletions = mask_of([1, 70_000, 200_000]);
+        let before = deletions.clone();
+        assert_eq!(deletions.newly_dead(&before).count(), 0);
+        assert!(!deletions.delete_row(1));
+        assert!(Arc::ptr_eq(&deletions.chunks, &before.chunks), "nothing changed, nothing is copied");
+        assert!(deletions.delete_row(2) && deletions.delete_row(69_999) && deletions.delete_row(400_000));
         assert_eq!(rows_of(&before), BTreeSet::from([1, 70_000, 200_000]));
-        assert_eq!(mask.newly_dead(&before).collect::<Vec<_>>(), [2, 69_999, 400_000]);
-        assert_eq!(before.newly_dead(&mask).count(), 0);
+        assert_eq!(deletions.newly_dead(&before).collect::<Vec<_>>(), [2, 69_999, 400_000]);
+        assert_eq!(before.newly_dead(&deletions).count(), 0);
         let shared = |chunk: usize| {
             Arc::ptr_eq(
-                mask.chunk(chunk).expect("some are dead"),
+                deletions.chunk(chunk).expect("some are dead"),
                 before.chunk(chunk).expect("some are dead"),
             )
         };
@@ -306,7 +307,7 @@ mod tests {
 
     #[test]
     fn only_chunks_with_dead_rows_take_memory() {
-        assert!(Mask::default().heap() < 100);
+        assert!(DeletionVector::default().heap() < 100);
         let heap = mask_of([5 * 65_536]).heap();
         assert!((8192..8192 + 200).contains(&heap), "{heap}");
     }
@@ -318,24 +319,27 @@ mod tests {
         assert_eq!(bytes_of([65_538]), [58, 48, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 2, 0]);
         let all = bytes_of(0..1_000_000);
         assert!(all.len() < 300, "runs are stored as such: {}", all.len());
-        assert_eq!(Mask::from_roaring(&all, 1_000_000).expect("its own bytes").dead(), 1_000_000);
+        assert_eq!(DeletionVector::from_roaring(&all, 1_000_000).expect("its own bytes").dead(), 1_000_000);
     }
 
     #[test]
     fn hostile_bytes_are_refused() {
         let good = bytes_of([3, 70_000]);
-        assert!(Mask::from_roaring(&good, 70_001).is_some());
-        assert!(Mask::from_roaring(&good, 70_000).is_none(), "a row the segment does not have");
-        assert!(Mask::from_roaring(&good, 0).is_none());
-        assert!(Mask::from_roaring(&[&good[..], &[0]].concat(), 70_001).is_none(), "something behind it");
+        assert!(DeletionVector::from_roaring(&good, 70_001).is_some());
+        assert!(DeletionVector::from_roaring(&good, 70_000).is_none(), "a row the segment does not have");
+        assert!(DeletionVector::from_roaring(&good, 0).is_none());
+        assert!(
+            DeletionVector::from_roaring(&[&good[..], &[0]].concat(), 70_001).is_none(),
+            "something behind it"
+        );
         for len in 0..good.len() {
-            assert!(Mask::from_roaring(&good[..len], 70_001).is_none(), "cut to {len}");
+            assert!(DeletionVector::from_roaring(&good[..len], 70_001).is_none(), "cut to {len}");
         }
         // Claims of 65,536, of 2^32 - 1 and of 65,536 run containers, in a few bytes.
         for claim in
             [[58, 48, 0, 0, 0, 0, 1, 0], [58, 48, 0, 0, 255, 255, 255, 255], [59, 48, 255, 255, 0, 0, 0, 0]]
         {
-            assert!(Mask::from_roaring(&claim, 1 << 32).is_none());
+            assert!(DeletionVector::from_roaring(&claim, 1 << 32).is_none());
         }
     }
 
@@ -355,8 +359,8 @@ mod tests {
                     let at = usize::try_from(random.below(end as u64)).expect("small");
                     bytes[at] = random.below(256).to_le_bytes()[0];
                 }
-                if let Some(mask) = Mask::from_roaring(&bytes, u64::from(ROWS)) {
-                    assert!(mask.dead_rows().all(|row| row < ROWS));
+                if let Some(deletions) = DeletionVector::from_roaring(&bytes, u64::from(ROWS)) {
+                    assert!(deletions.dead_rows().all(|row| row < ROWS));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Segment;
 use crate::pair::StoredLine;
-use crate::pair::files::{Named, grow};
+use crate::pair::files::{StoreFile, grow};
 use crate::pair::rows::{Doc, NULL_LINE};
 use crate::types::error::{Error, Result};
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 impl Segment {
     /// The file of the documents, if some row has one.
-    fn jsonl(&self) -> Option<&Named> {
+    fn jsonl(&self) -> Option<&StoreFile> {
         self.files.jsonl.as_ref().or_else(|| self.jsonl.get())
     }
 

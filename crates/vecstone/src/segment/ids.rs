@@ -13,7 +13,7 @@ pub(crate) use write::write;
 use crate::format::deletions;
 use crate::format::record::{FRAME_BYTES, MAX_LOG_BYTES};
 use crate::format::{Chain, Fields, Identity};
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
 use crate::pair::window::Window;
 use crate::sys::disk::Mapping;
@@ -63,7 +63,7 @@ pub(crate) struct Point {
     pub(crate) rows: u64,
     /// Length of `.jsonl`.
     pub(crate) docs_end: u64,
-    /// The MANIFEST number that the kills belong to.
+    /// The MANIFEST number that the cross-segment deletes belong to.
     pub(crate) manifest: u64,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Content<'a> {
     /// The dead rows; opaque here.
     pub(crate) dead: &'a [u8],
     /// Segment and row of each kill in batches written under `point.manifest`.
-    pub(crate) kills: &'a [(u32, u32)],
+    pub(crate) cross_deletes: &'a [(u32, u32)],
 }
 
 /// A page does not match its checksum, or the file contradicts itself.
@@ -135,7 +135,7 @@ struct Sizes {
     documents: bool,
     /// Bytes.
     dead: u64,
-    kills: u64,
+    cross_deletes: u64,
 }
 
 /// First page of each section, and the number of pages.
@@ -146,7 +146,7 @@ struct Layout {
     rows: u64,
     docs: u64,
     dead: u64,
-    kills: u64,
+    cross_deletes: u64,
     end: u64,
 }
 
@@ -165,7 +165,7 @@ impl Sizes {
         let fits = self.blocks <= most_blocks
             && self.table <= least_table * 4 + 16
             && self.dead <= deletions::max_bytes(self.rows)
-            && self.kills <= MAX_LOG_BYTES / FRAME_BYTES as u64;
+            && self.cross_deletes <= MAX_LOG_BYTES / FRAME_BYTES as u64;
         if !fits {
             return None;
         }
@@ -180,8 +180,8 @@ impl Sizes {
         let rows = section(self.rows, PAYLOAD / ROW_BYTES)?;
         let docs = section(if self.documents { self.rows } else { 0 }, PAYLOAD / DOC_BYTES)?;
         let dead = section(self.dead, PAYLOAD)?;
-        let kills = section(self.kills, PAYLOAD / KILL_BYTES)?;
-        Some(Layout { bloom, table, rows, docs, dead, kills, end })
+        let cross_deletes = section(self.cross_deletes, PAYLOAD / KILL_BYTES)?;
+        Some(Layout { bloom, table, rows, docs, dead, cross_deletes, end })
     }
 }
 
@@ -241,14 +241,14 @@ fn decode_header(payload: &[u8]) -> Option<(Point, Sizes)> {
     let (commit_at, idx_end) = (fields.u64()?, fields.u64()?);
     let (rows, docs_end, manifest) = (fields.u64()?, fields.u64()?, fields.u64()?);
     let (live, blocks, table) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    let (dead, kills) = (fields.u64()?, fields.u64()?);
+    let (dead, cross_deletes) = (fields.u64()?, fields.u64()?);
     let unused = flags & !FLAG_DOCUMENTS == 0 && zeros.iter().chain(fields.0).all(|&byte| byte == 0);
     if !unused || commit_at > idx_end {
         return None;
     }
     let documents = flags & FLAG_DOCUMENTS != 0;
     let point = Point { identity, seq, chain, epoch, kind, commit_at, idx_end, rows, docs_end, manifest };
-    Some((point, Sizes { live, blocks, table, rows, documents, dead, kills }))
+    Some((point, Sizes { live, blocks, table, rows, documents, dead, cross_deletes }))
 }
 
 fn pair_of(bytes: [u8; 8]) -> (u32, u32) {
@@ -258,7 +258,7 @@ fn pair_of(bytes: [u8; 8]) -> (u32, u32) {
 
 /// An open file. Whatever is in it, no call panics or runs for longer than the file is long.
 pub(crate) struct Ids {
-    file: Named,
+    file: StoreFile,
     map: Mapping,
     point: Point,
     sizes: Sizes,
@@ -280,7 +280,7 @@ impl fmt::Debug for Ids {
 impl Ids {
     /// Opens a file that belongs to `identity`; `None` if it is damaged, foreign, cut or of another version. Reads
     /// one page; only reading and mapping can fail.
-    pub(crate) fn open(file: Named, identity: &Identity) -> Result<Option<Ids>> {
+    pub(crate) fn open(file: StoreFile, identity: &Identity) -> Result<Option<Ids>> {
         let len = file.len()?;
         let pages = len / PAGE as u64;
         if !len.is_multiple_of(PAGE as u64) || pages == 0 || pages > MAX_PAGES {
@@ -324,7 +324,7 @@ impl Ids {
 
     /// Looks at the filter's blocks of some hashes and at nothing in them: memory gets all of them at once, where
     /// [`may_have`](Self::may_have) would wait for one after the other.
-    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
+    pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64>) {
         let byte = |hash| {
             let (page, place) = locate::<BLOCK>(self.layout.bloom, scale(hash, self.sizes.blocks));
             self.bytes(page)?.get(place).copied()
@@ -333,9 +333,9 @@ impl Ids {
         std::hint::black_box(sum);
     }
 
-    /// Looks at where [`find`](Self::find) begins for some hashes, as [`warm`](Self::warm) does; then at what it finds
+    /// Looks at where [`find`](Self::find) begins for some hashes, as [`prefetch`](Self::prefetch) does; then at what it finds
     /// there, and tells where in `.idx` that says the ids are, without a look at any checksum.
-    pub(crate) fn warm_rows<const N: usize>(
+    pub(crate) fn prefetch_rows<const N: usize>(
         &self,
         hashes: impl Iterator<Item = u64> + Clone,
     ) -> [Option<u32>; N] {
@@ -413,7 +413,7 @@ impl Ids {
     pub(crate) fn dead(&self) -> Result<Vec<u8>, Damaged> {
         let (mut dead, mut left) = (Vec::new(), self.sizes.dead);
         // Grows with each page that is right: a length that was made up allocates nothing.
-        for page in self.layout.dead..self.layout.kills {
+        for page in self.layout.dead..self.layout.cross_deletes {
             let part = usize::try_from(left).unwrap_or(PAYLOAD).min(PAYLOAD);
             dead.extend_from_slice(&self.page(page)?[..part]);
             left -= part as u64;
@@ -422,12 +422,12 @@ impl Ids {
     }
 
     /// Segment and row of each kill, as they were given.
-    pub(crate) fn kills(&self) -> Result<Vec<(u32, u32)>, Damaged> {
-        let mut kills = Vec::new();
-        for n in 0..self.sizes.kills {
-            kills.push(pair_of(self.entry(self.layout.kills, n)?));
+    pub(crate) fn cross_deletes(&self) -> Result<Vec<(u32, u32)>, Damaged> {
+        let mut cross_deletes = Vec::new();
+        for n in 0..self.sizes.cross_deletes {
+            cross_deletes.push(pair_of(self.entry(self.layout.cross_deletes, n)?));
         }
-        Ok(kills)
+        Ok(cross_deletes)
     }
 
     /// How many ids have a row here.
@@ -446,7 +446,7 @@ impl Ids {
     }
 
     /// The open file.
-    pub(crate) fn file(&self) -> &Named {
+    pub(crate) fn file(&self) -> &StoreFile {
         &self.file
     }
 
@@ -465,7 +465,7 @@ impl Ids {
         self.map.resident(self.len())
     }
 
-    /// Reads all pages, by read calls: a mapping of what the disk cannot read kills the process. Tells where each page
+    /// Reads all pages, by read calls: a mapping of what the disk cannot read ends the process. Tells where each page
     /// starts that cannot be read (true), or does not match its checksum.
     pub(crate) fn damaged_pages(&self, mut see: impl FnMut(u64, bool)) -> Result<()> {
         let mut window = Window::past_errors(&self.file, self.len());

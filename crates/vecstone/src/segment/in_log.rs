@@ -2,8 +2,8 @@
 
 use crate::format::header::Header;
 use crate::pair::files::{Files, IdxMap};
-use crate::pair::recover::{self, Tip};
-use crate::segment::deletion_vector::Mask;
+use crate::pair::recover::{self, LogPosition};
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{Damaged, Ids, Point};
 use crate::segment::index::HeapIndex;
 use crate::types::error::{Error, Result};
@@ -16,8 +16,8 @@ pub(crate) const DIFFERS: &str =
     "the index of ids says something else than the log; it is not used, and what the logs say counts";
 
 /// The end of the log that an `.ids` was made of, as it says.
-pub(crate) fn tip_at(point: &Point) -> Tip {
-    Tip {
+pub(crate) fn position_at(point: &Point) -> LogPosition {
+    LogPosition {
         seq: point.seq,
         chain: point.chain,
         since_commit: Vec::new(),
@@ -46,34 +46,38 @@ pub(crate) fn says_the_same(
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<bool> {
     let point = ids.point();
-    let mut found = recover::read_part(files, &tip_at(point).sealed(header), point.manifest, go_on)?;
+    let mut found = recover::read_part(files, &position_at(point).sealed(header), point.manifest, go_on)?;
     let end = ids.point().idx_end;
     let map = Arc::new(files.idx.map(end)?);
     let mut index = HeapIndex::from_row(0, IdxMap { map, end });
-    let mut dead = Mask::default();
-    index.take(std::mem::take(&mut found.rows), |old| _ = dead.kill(old));
+    let mut dead = DeletionVector::default();
+    index.take(std::mem::take(&mut found.rows), |old| _ = dead.delete_row(old));
     let deleted = |delete| index.deleted(delete);
-    found.deletes.iter().filter_map(deleted).for_each(|row| _ = dead.kill(row));
-    let kills = found.kills.iter().map(|kill| (kill.segment, kill.row)).collect();
+    found.deletes.iter().filter_map(deleted).for_each(|row| _ = dead.delete_row(row));
+    let cross_deletes = found.cross_deletes.iter().map(|kill| (kill.segment, kill.row)).collect();
     let hasher = IdHasher::new(&header.identity.uuid);
-    let same =
-        tells_of_deaths(ids, &dead, kills).and_then(|same| Ok(same && tells_of_rows(ids, &index, hasher)?));
+    let same = tells_of_deaths(ids, &dead, cross_deletes)
+        .and_then(|same| Ok(same && tells_of_rows(ids, &index, hasher)?));
     Ok(same.unwrap_or(true))
 }
 
-/// Whether dead rows and kills are those of the log. The file of a sealed segment says nothing of them.
-fn tells_of_deaths(ids: &Ids, dead: &Mask, kills: Vec<(u32, u32)>) -> Result<bool, Damaged> {
+/// Whether dead rows and cross-segment deletes are those of the log. The file of a sealed segment says nothing of them.
+fn tells_of_deaths(
+    ids: &Ids,
+    dead: &DeletionVector,
+    cross_deletes: Vec<(u32, u32)>,
+) -> Result<bool, Damaged> {
     if ids.point().manifest == 0 {
         return Ok(true);
     }
-    let sorted = |mut kills: Vec<(u32, u32)>| {
-        kills.sort_unstable();
-        kills.dedup();
-        kills
+    let sorted = |mut cross_deletes: Vec<(u32, u32)>| {
+        cross_deletes.sort_unstable();
+        cross_deletes.dedup();
+        cross_deletes
     };
-    let said = Mask::from_roaring(&ids.dead()?, ids.point().rows);
+    let said = DeletionVector::from_roaring(&ids.dead()?, ids.point().rows);
     let same = said.is_some_and(|said| said.dead_rows().eq(dead.dead_rows()));
-    Ok(same && sorted(ids.kills()?) == sorted(kills))
+    Ok(same && sorted(ids.cross_deletes()?) == sorted(cross_deletes))
 }
 
 /// Whether `.ids` says of each row and of each id what the log says.

@@ -1,12 +1,12 @@
 //! One segment, to read from: which row an id has, and what a row holds.
 
 use crate::format::header::Header;
-use crate::format::manifest::Sealed;
+use crate::format::manifest::SegmentExtent;
 use crate::format::record;
-use crate::pair::files::{Files, IdxMap, Named};
+use crate::pair::files::{Files, IdxMap, StoreFile};
 use crate::pair::recover::{self, Deleted, Recovered};
 use crate::pair::rows::{RowEntry, RowTable};
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{Damaged, Ids, Point};
 use crate::segment::index::{HeapIndex, ROWS_AT_ONCE};
 use crate::sys::disk::{Dir, Mapping, Open};
@@ -35,18 +35,18 @@ pub(crate) struct Segment {
     header: Header,
     files: Files,
     /// The documents of a segment that got its first one while it was open.
-    jsonl: OnceLock<Named>,
-    base: Sealed,
+    jsonl: OnceLock<StoreFile>,
+    base: SegmentExtent,
     ids: OnceLock<Option<Ids>>,
     /// Built when `.ids` is of no use.
     rebuilt: OnceLock<HeapIndex>,
     rebuilding: Mutex<()>,
     /// See [`ids_are_right`](Self::ids_are_right).
     confirmed: AtomicBool,
-    /// See [`lose_ids`](Self::lose_ids).
-    lost: AtomicBool,
-    /// See [`has_just_lost_ids`](Self::has_just_lost_ids).
-    told: AtomicBool,
+    /// See [`mark_index_damaged`](Self::mark_index_damaged).
+    index_damaged: AtomicBool,
+    /// See [`take_damage_notice`](Self::take_damage_notice).
+    damage_reported: AtomicBool,
     heap: RwLock<HeapIndex>,
     dat_map: OnceLock<Arc<Mapping>>,
     idx: OnceLock<IdxMap>,
@@ -57,14 +57,15 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that does not change any more. Maps nothing and opens `.ids` on first use.
-    pub(crate) fn sealed(dir: &Dir, files: Files, header: Header, sealed: Sealed) -> Result<Segment> {
+    pub(crate) fn sealed(dir: &Dir, files: Files, header: Header, sealed: SegmentExtent) -> Result<Segment> {
         Self::new(dir, files, header, sealed, OnceLock::new())
     }
 
     /// A segment that grows behind the rows of `.ids`, if it has one.
     pub(crate) fn active(dir: &Dir, files: Files, header: Header, ids: Option<Ids>) -> Result<Segment> {
-        let base =
-            ids.as_ref().map_or_else(Sealed::default, |ids| in_log::tip_at(ids.point()).sealed(&header));
+        let base = ids
+            .as_ref()
+            .map_or_else(SegmentExtent::default, |ids| in_log::position_at(ids.point()).sealed(&header));
         let known = OnceLock::new();
         if ids.is_some() {
             _ = known.set(ids);
@@ -76,7 +77,7 @@ impl Segment {
         dir: &Dir,
         files: Files,
         header: Header,
-        base: Sealed,
+        base: SegmentExtent,
         ids: OnceLock<Option<Ids>>,
     ) -> Result<Segment> {
         let idx = IdxMap { map: Arc::new(files.idx.map(0)?), end: 0 };
@@ -90,8 +91,8 @@ impl Segment {
             rebuilt: OnceLock::new(),
             rebuilding: Mutex::new(()),
             confirmed: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
-            told: AtomicBool::new(false),
+            index_damaged: AtomicBool::new(false),
+            damage_reported: AtomicBool::new(false),
             heap,
             dat_map: OnceLock::new(),
             idx: OnceLock::new(),
@@ -129,43 +130,49 @@ impl Segment {
 
     // ---- growing ----
 
-    /// Adds rows and deletes behind the rows that are here, and kills in `mask` what they replace and delete among
-    /// those of the table. Not visible to any snapshot before its number of rows says so.
-    pub(crate) fn grow(&self, rows: &RowTable, deletes: &[Deleted], idx: &IdxMap, mask: &mut Mask) {
+    /// Adds rows and deletes behind the rows that are here, and deletes in `deletion vector` what they replace and
+    /// delete among those of the table. Not visible to any snapshot before its number of rows says so.
+    pub(crate) fn grow(
+        &self,
+        rows: &RowTable,
+        deletes: &[Deleted],
+        idx: &IdxMap,
+        deletions: &mut DeletionVector,
+    ) {
         self.change().set_idx(idx.clone());
         for piece in rows.pieces(ROWS_AT_ONCE) {
-            self.change().add(piece, |old| _ = mask.kill(old));
+            self.change().add(piece, |old| _ = deletions.delete_row(old));
         }
         self.change().add_lines(rows);
-        self.kill_deleted(deletes, mask);
+        self.delete_rows(deletes, deletions);
     }
 
-    fn kill_deleted(&self, deletes: &[Deleted], mask: &mut Mask) {
+    fn delete_rows(&self, deletes: &[Deleted], deletions: &mut DeletionVector) {
         let heap = self.heap();
         for row in deletes.iter().filter_map(|delete| heap.deleted(delete)) {
-            mask.kill(row);
+            deletions.delete_row(row);
         }
     }
 
     /// Applies what recovery found behind the base.
-    pub(crate) fn replay(&self, found: &mut Recovered, mask: &mut Mask) -> Result<()> {
-        let map = Arc::new(self.files.idx.map(found.tip.idx_end)?);
-        let idx = IdxMap { map, end: found.tip.idx_end };
+    pub(crate) fn replay(&self, found: &mut Recovered, deletions: &mut DeletionVector) -> Result<()> {
+        let map = Arc::new(self.files.idx.map(found.position.idx_end)?);
+        let idx = IdxMap { map, end: found.position.idx_end };
         if self.base.rows > 0 {
             let hasher = self.hasher();
             let puts = found.rows.iter().map(|row| row.idx_at);
             for idx_at in puts.chain(found.deletes.iter().map(|delete| delete.idx_at)) {
                 let id = idx.id_at(idx_at);
                 if let Some(row) = self.find_in_base(hasher.hash(id), id)? {
-                    mask.kill(row);
+                    deletions.delete_row(row);
                 }
             }
         }
         let mut heap = self.change();
         heap.set_idx(idx);
-        heap.take(std::mem::take(&mut found.rows), |old| _ = mask.kill(old));
+        heap.take(std::mem::take(&mut found.rows), |old| _ = deletions.delete_row(old));
         drop(heap);
-        self.kill_deleted(&found.deletes, mask);
+        self.delete_rows(&found.deletes, deletions);
         Ok(())
     }
 
@@ -194,14 +201,14 @@ impl Segment {
 
     /// Asks memory for what [`find`](Self::find) will read of a few ids, for all of them at the same time: one after the
     /// other, each would wait for four answers.
-    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
+    pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
         let (Some(ids), Ok(idx)) = (self.trusted_ids(), self.idx()) else { return };
-        let places: [Option<u32>; PREFETCH_WIDTH] = ids.warm_rows(hashes);
+        let places: [Option<u32>; PREFETCH_WIDTH] = ids.prefetch_rows(hashes);
         let sum = places.iter().flatten().fold(0u8, |sum, &at| sum.wrapping_add(idx.peek(at)));
         std::hint::black_box(sum);
     }
 
-    /// The newest row of an id below `below`; whether it is live is for a mask to say.
+    /// The newest row of an id below `below`; whether it is live is for a deletion vector to say.
     pub(crate) fn find(&self, hash: u64, id: &[u8], below: u64) -> Result<Option<u32>> {
         if below > self.base.rows
             && let Some(row) = self.heap().find(hash, id, below)
@@ -288,23 +295,23 @@ impl Segment {
 
     /// Whether there is an `.ids` of which nothing bad is known.
     pub(crate) fn has_ids(&self) -> bool {
-        !self.has_lost_ids() && self.ids().is_some()
+        !self.has_damaged_index() && self.ids().is_some()
     }
 
     /// Whether `.ids` turned out to be damaged, or was missed.
-    pub(crate) fn has_lost_ids(&self) -> bool {
+    pub(crate) fn has_damaged_index(&self) -> bool {
         let is_damaged = || self.ids.get().and_then(Option::as_ref).is_some_and(Ids::is_damaged);
-        self.lost.load(Ordering::Relaxed) || self.rebuilt.get().is_some() || is_damaged()
+        self.index_damaged.load(Ordering::Relaxed) || self.rebuilt.get().is_some() || is_damaged()
     }
 
     /// The same, once.
-    pub(crate) fn has_just_lost_ids(&self) -> bool {
-        self.has_lost_ids() && !self.told.swap(true, Ordering::Relaxed)
+    pub(crate) fn take_damage_notice(&self) -> bool {
+        self.has_damaged_index() && !self.damage_reported.swap(true, Ordering::Relaxed)
     }
 
     /// `.ids` is damaged: opening found out.
-    pub(crate) fn lose_ids(&self) {
-        self.lost.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_index_damaged(&self) {
+        self.index_damaged.store(true, Ordering::Relaxed);
     }
 
     /// Whether `.ids` says what the log says; true without one. Asked once: what was right stays so.
@@ -492,7 +499,7 @@ impl Segment {
     }
 
     /// What the base is, for a segment that is sealed.
-    pub(crate) fn base(&self) -> &Sealed {
+    pub(crate) fn base(&self) -> &SegmentExtent {
         &self.base
     }
 
@@ -526,5 +533,5 @@ impl Segment {
 pub(crate) fn open_ids(dir: &Dir, files: &Files, header: &Header) -> Option<Ids> {
     let path = files.dat.path.with_extension("ids");
     let file = dir.open_file(&path, Open::Read).ok()?;
-    Ids::open(Named { path, file }, &header.identity).ok().flatten()
+    Ids::open(StoreFile { path, file }, &header.identity).ok().flatten()
 }

@@ -1,8 +1,8 @@
 //! What is in the files at one moment: segments, how many rows of each count, and which of them are dead.
 
-use crate::format::manifest::{Sealed, Sections};
-use crate::pair::recover::Tip;
-use crate::segment::deletion_vector::Mask;
+use crate::format::manifest::{Sections, SegmentExtent};
+use crate::pair::recover::LogPosition;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::{Lookup, Segment};
 use crate::sys::disk::{Dir, Mapping};
 use crate::types::config::Schema;
@@ -12,27 +12,27 @@ use std::sync::Arc;
 
 /// One segment at one moment.
 #[derive(Debug, Clone)]
-pub(crate) struct SegmentView {
+pub(crate) struct SegmentVersion {
     pub(crate) segment: Arc<Segment>,
     /// Rows that count.
     pub(crate) rows: u64,
-    pub(crate) mask: Mask,
+    pub(crate) deletions: DeletionVector,
     /// Rows of a growing segment, mapped; a sealed one maps itself on first use.
     pub(crate) dat_map: Option<Arc<Mapping>>,
     /// Where its files end: what MANIFEST says of a sealed one, and would say of the active one.
-    pub(crate) end: Sealed,
+    pub(crate) end: SegmentExtent,
 }
 
-impl SegmentView {
+impl SegmentVersion {
     /// Moves a growing segment to another end of its log.
-    pub(crate) fn move_to(&mut self, tip: &Tip) {
-        self.rows = tip.rows;
-        self.end = tip.sealed(self.segment.header());
+    pub(crate) fn move_to(&mut self, position: &LogPosition) {
+        self.rows = position.rows;
+        self.end = position.sealed(self.segment.header());
     }
 
     /// Number of live rows.
     pub(crate) fn live(&self) -> u64 {
-        self.rows - self.mask.dead()
+        self.rows - self.deletions.dead()
     }
 
     /// The mapping that holds the rows.
@@ -51,12 +51,12 @@ impl SegmentView {
 
 /// All segments at one moment, oldest first. The last one is active.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
+pub(crate) struct Version {
     /// Of the store that it is of: a reader may show another one later.
     pub(crate) schema: Schema,
     /// Where its files are, held open: the system gives its number to no other directory meanwhile.
     pub(crate) dir: Dir,
-    pub(crate) segments: Vec<SegmentView>,
+    pub(crate) segments: Vec<SegmentVersion>,
     /// Kind of the ids, `None` before the first.
     pub(crate) kind: Option<IdKind>,
     /// The last batch in it.
@@ -65,18 +65,18 @@ pub(crate) struct View {
     pub(crate) sections: Sections,
 }
 
-/// A row of a view.
+/// A row of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct At {
-    /// Place of the segment in the view.
+    /// Place of the segment in the version.
     pub(crate) segment: usize,
     pub(crate) row: u32,
 }
 
-impl View {
-    /// A view of no rows and no segments.
-    pub(crate) fn empty(schema: Schema, dir: Dir) -> View {
-        View { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections: Sections::default() }
+impl Version {
+    /// A version of no rows and no segments.
+    pub(crate) fn empty(schema: Schema, dir: Dir) -> Version {
+        Version { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections: Sections::default() }
     }
 
     /// The live row of an id, newest segment first.
@@ -88,7 +88,7 @@ impl View {
                 continue;
             }
             if let Some(row) = part.segment.find(hash, id, part.rows)?
-                && part.mask.is_live(row)
+                && part.deletions.is_live(row)
             {
                 return Ok(Some(At { segment: place, row }));
             }
@@ -102,7 +102,7 @@ impl View {
         for (place, part) in self.segments.iter().enumerate().rev().filter(|(_, part)| part.rows > 0) {
             match part.segment.try_find(hash, id, part.rows, many)? {
                 Lookup::WouldBlock => return Ok(Lookup::WouldBlock),
-                Lookup::Found(row) if part.mask.is_live(row) => {
+                Lookup::Found(row) if part.deletions.is_live(row) => {
                     return Ok(Lookup::Found(At { segment: place, row }));
                 }
                 Lookup::Found(_) | Lookup::Absent => {}
@@ -112,11 +112,11 @@ impl View {
     }
 
     /// Asks memory for what [`find`](Self::find) will read of a few ids.
-    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
+    pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
         // With more segments a look at each costs more than it saves.
         let parts = self.segments.iter().filter(|part| part.rows > 0);
         if parts.clone().count() <= 2 {
-            parts.for_each(|part| part.segment.warm(hashes.clone()));
+            parts.for_each(|part| part.segment.prefetch(hashes.clone()));
         }
     }
 
@@ -132,7 +132,7 @@ impl View {
 
     /// Number of live rows.
     pub(crate) fn live(&self) -> u64 {
-        self.segments.iter().map(SegmentView::live).sum()
+        self.segments.iter().map(SegmentVersion::live).sum()
     }
 
     /// Number of rows.
@@ -144,18 +144,18 @@ impl View {
     pub(crate) fn live_rows(&self) -> impl Iterator<Item = At> {
         self.segments.iter().enumerate().flat_map(|(segment, part)| {
             let row = |row| u32::try_from(row).expect("below MAX_ROWS");
-            part.mask.live_in(0..part.rows).map(move |number| At { segment, row: row(number) })
+            part.deletions.live_in(0..part.rows).map(move |number| At { segment, row: row(number) })
         })
     }
 
     /// The segment that is appended to.
-    pub(crate) fn active(&self) -> &SegmentView {
-        self.segments.last().expect("a view of a store with a dimension has the active segment")
+    pub(crate) fn active(&self) -> &SegmentVersion {
+        self.segments.last().expect("a version of a store with a dimension has the active segment")
     }
 
     /// The same, to be changed.
-    pub(crate) fn active_mut(&mut self) -> &mut SegmentView {
-        self.segments.last_mut().expect("a view of a store with a dimension has the active segment")
+    pub(crate) fn active_mut(&mut self) -> &mut SegmentVersion {
+        self.segments.last_mut().expect("a version of a store with a dimension has the active segment")
     }
 
     /// The place of the segment of that number.
@@ -187,20 +187,20 @@ impl View {
         Ok(())
     }
 
-    /// The same rows with segments of their own: no lock, no table and no mapping is shared with this view.
-    pub(crate) fn detached(&self) -> Result<View> {
-        let detach = |part: &SegmentView| {
+    /// The same rows with segments of their own: no lock, no table and no mapping is shared with this version.
+    pub(crate) fn detached(&self) -> Result<Version> {
+        let detach = |part: &SegmentVersion| {
             let (files, header) = (part.segment.files(), *part.segment.header());
             let segment = Arc::new(Segment::sealed(part.segment.dir(), files, header, part.end.clone())?);
-            Ok(SegmentView { segment, dat_map: None, ..part.clone() })
+            Ok(SegmentVersion { segment, dat_map: None, ..part.clone() })
         };
         let segments = self.segments.iter().map(detach).collect::<Result<_>>()?;
-        Ok(View { segments, ..self.clone() })
+        Ok(Version { segments, ..self.clone() })
     }
 
     /// The id of a row.
     pub(crate) fn id(&self, at: At) -> Result<Id> {
-        let kind = self.kind.expect("a view with rows has a kind");
+        let kind = self.kind.expect("a version with rows has a kind");
         self.segments[at.segment].segment.id(at.row.into(), kind)
     }
 }

@@ -26,8 +26,8 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-mod now;
 mod read;
+mod try_ops;
 mod write;
 
 pub use write::Flush;
@@ -36,8 +36,9 @@ pub use write::Flush;
 ///
 /// Every method takes `&self` and may be called from any thread. Ids are unique: a put of a stored id replaces its
 /// vector and its document. A write is visible to this handle when it returns; it is durable when it was made with
-/// [`Durability::Sync`](crate::Durability::Sync), when a later [`flush`](Self::flush) or [`close`](Self::close) has returned `Ok`, or, without
-/// any call, within the flush interval. A crash keeps whole batches only, in the order of writing.
+/// [`Durability::Sync`](crate::Durability::Sync), when a later [`flush`](Self::flush) or [`close`](Self::close) has
+/// returned `Ok`, or, without any call, within the flush interval. A crash keeps whole batches only, in the order of
+/// writing.
 #[derive(Debug)]
 pub struct VectorStore {
     role: Role,
@@ -104,8 +105,8 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::HalfMade`], [`Error::NotAStore`]; [`Error::Locked`] while another process writes;
-    /// [`Error::Corrupt`] if something durable is damaged (nothing is changed then).
+    /// [`Error::NotFound`], [`Error::IncompleteCreate`], [`Error::NotAStore`]; [`Error::Locked`] while another
+    /// process writes; [`Error::Corrupt`] if something durable is damaged (nothing is changed then).
     pub fn open(path: impl AsRef<Path>) -> Result<VectorStore> {
         Self::open_with(path, &OpenOptions::default())
     }
@@ -114,7 +115,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and [`Error::NotClean`] if that was asked for.
+    /// As [`open`](Self::open), and [`Error::UncleanShutdown`] if that was asked for.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
         Self::open_on(Arc::new(OsDisk::default()), path.as_ref(), options)
     }

@@ -9,7 +9,7 @@ use crate::query::batch_get::{self, check_rows};
 use crate::query::filter::Filter;
 use crate::query::search::{Hits, SearchOptions};
 use crate::query::snapshot::{Iter, Snapshot};
-use crate::segment::version::{At, View, check_len};
+use crate::segment::version::{At, Version, check_len};
 use crate::sys::parallel;
 use crate::sys::sync::ArcSwap;
 use crate::types::config::Metric;
@@ -22,11 +22,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What a look at an id found.
-enum Looked<T> {
+enum FoundIn<T> {
     /// What the buffer says; `None` if the id is not there, in the files neither.
     Buffer(Option<T>),
     /// A row of the files.
-    Files(Guard<Arc<View>>, At),
+    Files(Guard<Arc<Version>>, At),
     /// This handle has no buffer: its snapshot knows.
     Ask(Snapshot),
 }
@@ -48,13 +48,13 @@ impl VectorStore {
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
-    fn forked_snapshot(&self, published: &ArcSwap<View>) -> Result<Snapshot> {
+    fn forked_snapshot(&self, published: &ArcSwap<Version>) -> Result<Snapshot> {
         if let Some(snapshot) = self.forked.get() {
             return Ok(snapshot.clone());
         }
-        let view = published.load_full();
-        let view = view.detached()?;
-        let snapshot = Snapshot::new(view.kind, Arc::new(view));
+        let version = published.load_full();
+        let version = version.detached()?;
+        let snapshot = Snapshot::new(version.kind, Arc::new(version));
         Ok(self.forked.get_or_init(|| snapshot).clone())
     }
 
@@ -92,9 +92,9 @@ impl VectorStore {
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
         let id = id.as_id();
         match self.look_up(id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec))? {
-            Looked::Buffer(found) => Ok(found),
-            Looked::Files(view, at) => view.read(at).map(Some),
-            Looked::Ask(snapshot) => snapshot.get(id),
+            FoundIn::Buffer(found) => Ok(found),
+            FoundIn::Files(version, at) => version.read(at).map(Some),
+            FoundIn::Ask(snapshot) => snapshot.get(id),
         }
     }
 
@@ -111,9 +111,9 @@ impl VectorStore {
         check_len(self.dim(), out)?;
         let id = id.as_id();
         match self.look_up(id, |chunk, op| chunk.vector(op).map(|vector| out.copy_from_slice(vector)))? {
-            Looked::Buffer(found) => Ok(found.is_some()),
-            Looked::Files(view, at) => view.read_into(at, out).map(|()| true),
-            Looked::Ask(snapshot) => snapshot.get_into(id, out),
+            FoundIn::Buffer(found) => Ok(found.is_some()),
+            FoundIn::Files(version, at) => version.read_into(at, out).map(|()| true),
+            FoundIn::Ask(snapshot) => snapshot.get_into(id, out),
         }
     }
 
@@ -122,23 +122,23 @@ impl VectorStore {
         &self,
         id: IdRef<'_>,
         in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
-    ) -> Result<Looked<T>> {
+    ) -> Result<FoundIn<T>> {
         let engine = match &self.role {
             Role::Writer(engine) if !engine.is_forked() => engine,
-            _ => return Ok(Looked::Ask(self.snapshot()?)),
+            _ => return Ok(FoundIn::Ask(self.snapshot()?)),
         };
         let (bytes, hash) = (id.as_bytes(), engine.schema.hasher().hash(id.as_bytes()));
         match engine.in_buffer(hash, id, in_buffer) {
-            Buffered::Put(found) => return Ok(Looked::Buffer(Some(found))),
-            Buffered::Deleted => return Ok(Looked::Buffer(None)),
+            Buffered::Put(found) => return Ok(FoundIn::Buffer(Some(found))),
+            Buffered::Deleted => return Ok(FoundIn::Buffer(None)),
             Buffered::Nothing => {}
         }
         // Loaded after the look at the buffer: what left it before is in here.
-        let view = engine.published.load();
-        if view.kind != Some(id.kind()) {
-            return Ok(Looked::Buffer(None));
+        let version = engine.published.load();
+        if version.kind != Some(id.kind()) {
+            return Ok(FoundIn::Buffer(None));
         }
-        Ok(view.find(hash, bytes)?.map_or(Looked::Buffer(None), |at| Looked::Files(view, at)))
+        Ok(version.find(hash, bytes)?.map_or(FoundIn::Buffer(None), |at| FoundIn::Files(version, at)))
     }
 
     /// The vectors of several ids, in their order; `None` for those that are not there.
@@ -197,12 +197,12 @@ impl VectorStore {
             Some(document) => return Ok(document.json()),
         }
         // Loaded after the look at the buffer: what left it before is in here.
-        let view = engine.published.load();
-        if view.kind != Some(id.kind()) {
+        let version = engine.published.load();
+        if version.kind != Some(id.kind()) {
             return Ok(None);
         }
-        let Some(at) = view.find(hash, bytes)? else { return Ok(None) };
-        view.segments[at.segment].segment.document(at.row.into())
+        let Some(at) = version.find(hash, bytes)? else { return Ok(None) };
+        version.segments[at.segment].segment.document(at.row.into())
     }
 
     /// Whether an id is there. O(segments).
@@ -213,9 +213,9 @@ impl VectorStore {
     pub fn contains(&self, id: impl AsId) -> Result<bool> {
         let id = id.as_id();
         match self.look_up(id, |_, op| op.is_put().then_some(()))? {
-            Looked::Buffer(found) => Ok(found.is_some()),
-            Looked::Files(..) => Ok(true),
-            Looked::Ask(snapshot) => snapshot.contains(id),
+            FoundIn::Buffer(found) => Ok(found.is_some()),
+            FoundIn::Files(..) => Ok(true),
+            FoundIn::Ask(snapshot) => snapshot.contains(id),
         }
     }
 

@@ -49,7 +49,7 @@ impl VectorStore {
     ///
     /// # Errors
     ///
-    /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::IdKind`],
+    /// [`Error::CountMismatch`], [`Error::NonFinite`], [`Error::InvalidId`], [`Error::IdKindMismatch`],
     /// [`Error::BatchTooLarge`]: nothing of the batch is stored. [`Error::NoSpace`] and [`Error::Io`]: `kept` says whether
     /// the batch is accepted, kept in the buffer and tried again. A call that only finds an earlier failure of the
     /// background is not accepted; one with [`Durability::Sync`] that fails itself mostly is.

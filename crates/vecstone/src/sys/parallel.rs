@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 /// How many threads beside its caller's a search has now, over all searches.
-static AT_WORK: Count = Count(AtomicU64::new(0));
+static ACTIVE: Count = Count(AtomicU64::new(0));
 
 /// A count in the lower half, and in the upper half in which process, counted in forks.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ const LOW: u64 = u32::MAX as u64;
 
 impl Count {
     /// Adds to the count what leaves it at most at `limit`, and at most `most`; returns how many.
-    fn take(&self, most: u64, limit: u64) -> Taken<'_> {
+    fn take(&self, most: u64, limit: u64) -> ThreadPermit<'_> {
         let process = (fork::generation() & LOW) << 32;
         let (mut taken, limit) = (0, limit.min(LOW));
         let add = |now: u64| {
@@ -27,18 +27,18 @@ impl Count {
             Some(process | (count + taken))
         };
         _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        Taken { count: self, process, taken }
+        ThreadPermit { count: self, process, taken }
     }
 }
 
 /// What was added to a count, until it is dropped.
-struct Taken<'a> {
+struct ThreadPermit<'a> {
     count: &'a Count,
     process: u64,
     taken: u64,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for ThreadPermit<'_> {
     fn drop(&mut self) {
         let give_back = |now: u64| (now & !LOW == self.process).then(|| now - self.taken);
         _ = self.count.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give_back);
@@ -65,8 +65,8 @@ pub(crate) fn limit(asked: usize) -> usize {
 
 /// Does `work` here, and at the same time on up to `wanted - 1` more threads, as far as `limit` has room for them.
 /// Returns what each returned.
-pub(crate) fn together<T: Send>(wanted: u64, limit: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
-    let extra = AT_WORK.take(wanted.saturating_sub(1), limit.saturating_sub(1) as u64);
+pub(crate) fn run<T: Send>(wanted: u64, limit: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    let extra = ACTIVE.take(wanted.saturating_sub(1), limit.saturating_sub(1) as u64);
     thread::scope(|scope| {
         let builder = || thread::Builder::new().name("vecstone-search".into());
         let start = |_| builder().spawn_scoped(scope, fork::between_forks(&work)).ok();
@@ -105,7 +105,7 @@ mod tests {
         let count = Count(AtomicU64::new(parents));
         let ours = count.take(4, 4);
         assert_eq!(ours.taken, 4);
-        let theirs = Taken { count: &count, process: 7 << 32, taken: 3 };
+        let theirs = ThreadPermit { count: &count, process: 7 << 32, taken: 3 };
         drop(theirs);
         assert_eq!(count.take(4, 4).taken, 0, "what the parent took is not given back here");
         drop(ours);
@@ -116,11 +116,11 @@ mod tests {
     #[test]
     fn all_that_there_is_room_for_work_at_the_same_time() {
         for wanted in 1..=5 {
-            let crew = usize::try_from(wanted).expect("small");
-            let all_here = std::sync::Barrier::new(crew);
+            let all = usize::try_from(wanted).expect("small");
+            let all_here = std::sync::Barrier::new(all);
             // No test of this crate has a limit as large as this one, so that there is room.
-            let done = together(wanted, 1 << 20, || all_here.wait().is_leader());
-            assert_eq!(done.len(), crew);
+            let done = run(wanted, 1 << 20, || all_here.wait().is_leader());
+            assert_eq!(done.len(), all);
             assert_eq!(done.into_iter().filter(|&leader| leader).count(), 1);
         }
     }
@@ -129,8 +129,8 @@ mod tests {
     fn everybody_works() {
         let next = AtomicUsize::new(0);
         let work = || (0..).map(|_| next.fetch_add(1, Ordering::Relaxed)).take_while(|n| *n < 1000).count();
-        assert_eq!(together(3, 8, work).iter().sum::<usize>(), 1000);
-        assert_eq!(together(0, 0, || 1), [1]);
+        assert_eq!(run(3, 8, work).iter().sum::<usize>(), 1000);
+        assert_eq!(run(0, 0, || 1), [1]);
         assert_eq!(limit(3), 3);
         assert!(limit(0) > 0);
     }

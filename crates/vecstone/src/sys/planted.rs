@@ -22,7 +22,7 @@ pub(crate) enum Bug {
     /// MANIFEST is renamed before its bytes are synced.
     SkipManifestSync,
     /// An open for writing trusts a MANIFEST that may be in the page cache only.
-    SkipSettling,
+    TrustUnsyncedManifest,
     /// The pair is not synced before MANIFEST names it.
     SkipPairSync,
     /// A COMMIT claims that its own batch is durable.

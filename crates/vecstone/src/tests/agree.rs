@@ -1,12 +1,12 @@
 //! What opens and what repairs goes by the same batches: of damaged and of forged logs, each batch that an opening counts
-//! is salvaged with the same rows, deletes and kills, and where the opening stops, the salvage says why.
+//! is salvaged with the same rows, deletes and cross-segment deletes, and where the opening stops, the salvage says why.
 
 use super::forged;
 use super::model::{DIR, Random};
 use super::repair::{Content, changed, file, names, plain, repaired, rich, without_ids};
-use crate::format::manifest::Sealed;
-use crate::maintain::salvage::part::{Part, look};
+use crate::format::manifest::SegmentExtent;
 use crate::maintain::salvage::scan;
+use crate::maintain::salvage::segment::{SalvagedSegment, probe};
 use crate::open::directory;
 use crate::pair::log::LogEvent;
 use crate::pair::recover::{self, Recovered, to_the_end};
@@ -25,7 +25,7 @@ struct Said {
     /// Places in `.idx`.
     deletes: Vec<u64>,
     /// Of the batches under one MANIFEST.
-    kills: Vec<(u32, u32)>,
+    cross_deletes: Vec<(u32, u32)>,
 }
 
 /// What a salvage says.
@@ -42,7 +42,7 @@ struct Salvaged {
     manifests: Vec<u64>,
 }
 
-fn salvage(part: &Part, kills_of: u64) -> Result<Salvaged, Error> {
+fn salvage(part: &SalvagedSegment, cross_deletes_of: u64) -> Result<Salvaged, Error> {
     let mut found = Salvaged::default();
     let hasher = IdHasher::new(&part.header.identity.uuid);
     let mut under = 0;
@@ -66,8 +66,8 @@ fn salvage(part: &Part, kills_of: u64) -> Result<Salvaged, Error> {
                 assert!(sure, "before any damage");
                 before.deletes.push(at);
             }
-            LogEvent::Kill { segment, row } if holds && under == kills_of => {
-                before.kills.push((segment, row))
+            LogEvent::CrossSegmentDelete { segment, row } if holds && under == cross_deletes_of => {
+                before.cross_deletes.push((segment, row))
             }
             LogEvent::Commit(commit) if holds => {
                 under = commit.manifest;
@@ -84,9 +84,9 @@ fn salvage(part: &Part, kills_of: u64) -> Result<Salvaged, Error> {
 
 fn said(found: &Recovered) -> Said {
     Said {
-        rows: (0..found.tip.rows).filter_map(|row| found.rows.entry(row)).collect(),
+        rows: (0..found.position.rows).filter_map(|row| found.rows.entry(row)).collect(),
         deletes: found.deletes.iter().map(|delete| delete.idx_at.into()).collect(),
-        kills: found.kills.iter().map(|kill| (kill.segment, kill.row)).collect(),
+        cross_deletes: found.cross_deletes.iter().map(|kill| (kill.segment, kill.row)).collect(),
     }
 }
 
@@ -105,13 +105,13 @@ fn compare(image: &Image, what: &str, counts: &mut Counts) {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(image));
     let dir = directory::open(&disk, Path::new(DIR)).expect("there");
     for number in 1..10 {
-        let Ok(found) = look(&dir, number) else { continue };
+        let Ok(found) = probe(&dir, number) else { continue };
         // Without either header no opening comes as far as the log.
         let Some(header) = found.in_dat.filter(|dat| found.in_idx.is_some_and(|idx| idx.header == *dat))
         else {
             continue;
         };
-        let Ok(part) = Part::of(&dir, found, header) else { continue };
+        let Ok(part) = SalvagedSegment::of(&dir, found, header) else { continue };
         if part.files().is_some() {
             let what = format!("{what}, segment {number}");
             compare_walks(&part, &what, counts);
@@ -121,9 +121,14 @@ fn compare(image: &Image, what: &str, counts: &mut Counts) {
 }
 
 /// Every batch counts that holds.
-fn compare_walks(part: &Part, what: &str, counts: &mut Counts) {
+fn compare_walks(part: &SalvagedSegment, what: &str, counts: &mut Counts) {
     let files = part.files().expect("there");
-    let all = Sealed { dat_len: u64::MAX, idx_len: u64::MAX, jsonl_len: u64::MAX, ..Sealed::default() };
+    let all = SegmentExtent {
+        dat_len: u64::MAX,
+        idx_len: u64::MAX,
+        jsonl_len: u64::MAX,
+        ..SegmentExtent::default()
+    };
     let salvaged = salvage(part, 0);
     let manifests = salvaged.as_ref().map_or(vec![0], |salvaged| [&[0], &salvaged.manifests[..]].concat());
     for manifest in manifests {
@@ -145,14 +150,14 @@ fn compare_walks(part: &Part, what: &str, counts: &mut Counts) {
         let why = match broken {
             Some(Error::Corrupt { offset, .. }) => Some(offset),
             Some(error) => panic!("{what}: {error}"),
-            None => (found.tip.seq < part.last_seq).then_some(found.tip.idx_end),
+            None => (found.position.seq < part.last_seq).then_some(found.position.idx_end),
         };
         assert_eq!(salvaged.damage.or(salvaged.torn), why, "{what}: {salvaged:?}");
     }
 }
 
 /// An opening also says which of the batches that do not hold were durable.
-fn compare_verdicts(mut part: Part, what: &str, counts: &mut Counts) {
+fn compare_verdicts(mut part: SalvagedSegment, what: &str, counts: &mut Counts) {
     let files = part.files().expect("there");
     part.last_seq = 0;
     let opened = recover::recover(&files, None, 0);
@@ -165,7 +170,7 @@ fn compare_verdicts(mut part: Part, what: &str, counts: &mut Counts) {
     match (opened, salvage(&part, 0)) {
         (Ok(found), Ok(salvaged)) => {
             assert_eq!(salvaged.before, said(&found), "{what}");
-            let end = (found.report.dropped_idx_bytes > 0).then_some(found.tip.idx_end);
+            let end = (found.report.dropped_idx_bytes > 0).then_some(found.position.idx_end);
             assert_eq!((salvaged.damage, salvaged.torn), (None, end), "{what}");
             counts.whole += u32::from(end.is_none());
             counts.torn += u32::from(end.is_some());

@@ -65,7 +65,7 @@ pub(super) const GETS: [(&str, Get); 10] = [
         let snapshot = store.snapshot()?;
         into(store, |row| many(|missing| snapshot.get_many_into(&[id], row, |_| *missing += 1)))
     }),
-    ("snapshot, view", |store, id| Ok(store.snapshot()?.view(id)?.map(<[f32]>::to_vec))),
+    ("snapshot, get_ref", |store, id| Ok(store.snapshot()?.get_ref(id)?.map(<[f32]>::to_vec))),
 ];
 
 pub(super) const DELETES: [(&str, Delete); 4] = [
@@ -266,7 +266,7 @@ pub(super) fn a_filter_deletes_more_than_a_batch() -> Outcome {
     for at_once in [1, 2, 3, 4] {
         for rows in 0..10usize {
             let mut options = buffered();
-            options.settings.erase_at_once = at_once;
+            options.settings.delete_batch_records = at_once;
             let sim = SimDisk::new(&root());
             let (_, store) = made(&sim, &options);
             for n in 0..rows {

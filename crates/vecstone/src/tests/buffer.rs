@@ -1,6 +1,6 @@
 //! The write buffer against a plain list of all changes.
 
-use crate::buffer::{Buffer, Change, Chunk, Group, Memory, Op, Prepared, View};
+use crate::buffer::{Buffer, BufferSnapshot, Change, Chunk, Group, Memory, Op, Prepared};
 use crate::types::document::Document;
 use crate::types::id::IdHasher;
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ impl Model {
         (self.first..self.ops.len()).map(|n| (&*self.ops[n].id, n)).collect()
     }
 
-    /// What a view of now must show, always.
-    fn view(&self) -> Vec<(u64, Made)> {
+    /// What a snapshot of now must show, always.
+    fn snapshot(&self) -> Vec<(u64, Made)> {
         let mut numbers: Vec<usize> = self.latest().into_values().collect();
         numbers.sort_unstable();
         numbers.into_iter().map(|n| (n as u64, self.ops[n].clone())).collect()
@@ -102,7 +102,7 @@ fn push(buffer: &mut Buffer, batch: &[Made], prepared: bool) {
         put: made.put.as_ref().map(|(_, document)| (&row[..], document.as_deref())),
     });
     if prepared {
-        let memory = buffer.lend(batch.len());
+        let memory = buffer.take_pool(batch.len());
         buffer.push_prepared(Prepared::new(DIM, changes, memory));
     } else {
         buffer.push(changes);
@@ -123,15 +123,15 @@ fn check(buffer: &Buffer, model: &Model) {
     assert!(buffer.find(0, b"never").is_none());
 }
 
-fn check_view(view: &View, want: &[(u64, Made)]) {
-    let got: Vec<_> = view.latest().map(|(number, chunk, op)| (number, made(chunk, op))).collect();
+fn check_snapshot(snapshot: &BufferSnapshot, want: &[(u64, Made)]) {
+    let got: Vec<_> = snapshot.latest().map(|(number, chunk, op)| (number, made(chunk, op))).collect();
     assert_eq!(got, want);
-    assert_eq!(view.puts(), want.iter().filter(|(_, made)| made.put.is_some()).count() as u64);
+    assert_eq!(snapshot.puts(), want.iter().filter(|(_, made)| made.put.is_some()).count() as u64);
     for (_, want) in want {
-        let found = view.find(hash(&want.id), &want.id).expect("it is there");
+        let found = snapshot.find(hash(&want.id), &want.id).expect("it is there");
         assert_eq!(&made(found.chunk, found.op), want);
     }
-    assert!(view.find(0, b"never").is_none());
+    assert!(snapshot.find(0, b"never").is_none());
 }
 
 fn check_group(group: &Group, model: &Model, max: u64) {
@@ -154,7 +154,7 @@ fn as_a_list_of_changes() {
     for seed in 1..40u64 {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (mut buffer, mut model) = (Buffer::new(DIM), Model::default());
-        let mut views: Vec<(View, Vec<(u64, Made)>)> = Vec::new();
+        let mut snapshots: Vec<(BufferSnapshot, Vec<(u64, Made)>)> = Vec::new();
         let mut groups: Vec<Group> = Vec::new();
         for _ in 0..150 {
             match random.below(12) {
@@ -166,7 +166,7 @@ fn as_a_list_of_changes() {
                     model.ends.push(model.ops.len());
                     model.ends.dedup();
                 }
-                6..8 => views.push((buffer.view(), model.view())),
+                6..8 => snapshots.push((buffer.snapshot(), model.snapshot())),
                 8..11 => {
                     let max = random.below(600_000) as u64;
                     let Some(group) = buffer.group(max, u64::MAX) else {
@@ -181,7 +181,7 @@ fn as_a_list_of_changes() {
                     }
                 }
                 _ => {
-                    _ = (random.below(2) == 0).then(|| views.clear());
+                    _ = (random.below(2) == 0).then(|| snapshots.clear());
                     groups.clear();
                     _ = (random.below(4) == 0).then(|| buffer.release());
                     if random.below(4) == 0 {
@@ -192,8 +192,8 @@ fn as_a_list_of_changes() {
             }
             check(&buffer, &model);
         }
-        check_view(&buffer.view(), &model.view());
-        views.iter().for_each(|(view, want)| check_view(&view.clone(), want));
+        check_snapshot(&buffer.snapshot(), &model.snapshot());
+        snapshots.iter().for_each(|(snapshot, want)| check_snapshot(&snapshot.clone(), want));
     }
 }
 
@@ -203,20 +203,20 @@ fn a_replaced_change_shows_in_earlier_views_only() {
     let put = |row: f32| Made { id: b"a".to_vec(), put: Some((row, Document::Keep)) };
     let delete = Made { id: b"a".to_vec(), put: None };
     push(&mut buffer, &[put(1.0)], false);
-    let one = buffer.view();
+    let one = buffer.snapshot();
     push(&mut buffer, &[put(2.0)], false);
-    let two = buffer.view();
+    let two = buffer.snapshot();
     push(&mut buffer, std::slice::from_ref(&delete), false);
-    let three = buffer.view();
+    let three = buffer.snapshot();
     buffer.remove(2);
-    let four = buffer.view();
+    let four = buffer.snapshot();
     buffer.remove(buffer.next());
-    check_view(&one, &[(0, put(1.0))]);
-    check_view(&two, &[(1, put(2.0))]);
-    check_view(&three, &[(2, delete.clone())]);
-    check_view(&four, &[(2, delete)]);
-    check_view(&buffer.view(), &[]);
-    check_view(&View::default(), &[]);
+    check_snapshot(&one, &[(0, put(1.0))]);
+    check_snapshot(&two, &[(1, put(2.0))]);
+    check_snapshot(&three, &[(2, delete.clone())]);
+    check_snapshot(&four, &[(2, delete)]);
+    check_snapshot(&buffer.snapshot(), &[]);
+    check_snapshot(&BufferSnapshot::default(), &[]);
 }
 
 /// Rounds of puts, as a writer removes them while it still holds them, take no more memory than the first few.
@@ -233,7 +233,7 @@ fn memory_is_used_again() {
         if round % 2 == 0 {
             changes().for_each(|change| buffer.push(std::iter::once(change)));
         } else {
-            let memory = buffer.lend(ids.len());
+            let memory = buffer.take_pool(ids.len());
             buffer.push_prepared(Prepared::new(768, changes(), memory));
         }
         while let Some(group) = buffer.group(4 << 20, u64::MAX) {
@@ -248,12 +248,12 @@ fn memory_is_used_again() {
     assert!(buffer.heap() < 1024, "{}", buffer.heap());
 }
 
-/// A search after each put, whose view is kept for a while, takes little memory.
+/// A search after each put, whose snapshot is kept for a while, takes little memory.
 #[test]
 fn views_of_single_puts_are_small() {
     let mut buffer = Buffer::new(768);
     let row = vec![1.0f32; 768];
-    let views: Vec<View> = (0..200u64)
+    let snapshots: Vec<BufferSnapshot> = (0..200u64)
         .map(|n| {
             let id = n.to_le_bytes();
             buffer.push(std::iter::once(Change {
@@ -261,24 +261,24 @@ fn views_of_single_puts_are_small() {
                 id: &id,
                 put: Some((&row, Document::Keep)),
             }));
-            buffer.view()
+            buffer.snapshot()
         })
         .collect();
-    assert_eq!(views.last().map(View::puts), Some(200));
+    assert_eq!(snapshots.last().map(BufferSnapshot::puts), Some(200));
     assert!(buffer.heap() < 200 * 8_000, "{}", buffer.heap());
 }
 
-/// As many views as changes, all kept: small chunks are copied, and no view changes by it.
+/// As many snapshots as changes, all kept: small chunks are copied, and no snapshot changes by it.
 #[test]
 fn views_of_single_changes() {
     let (mut buffer, mut model, mut random) = (Buffer::new(DIM), Model::default(), Random(5));
-    let mut views = Vec::new();
+    let mut snapshots = Vec::new();
     for n in 1..300u32 {
         let change = random.change();
         push(&mut buffer, std::slice::from_ref(&change), false);
         model.ops.push(change);
         model.ends.push(model.ops.len());
-        views.push((buffer.view(), model.view()));
+        snapshots.push((buffer.snapshot(), model.snapshot()));
         if n % 70 == 0 {
             let group = buffer.group(50_000, u64::MAX).expect("a batch");
             check_group(&group, &model, 50_000);
@@ -287,7 +287,7 @@ fn views_of_single_changes() {
         }
         check(&buffer, &model);
     }
-    views.iter().for_each(|(view, want)| check_view(view, want));
+    snapshots.iter().for_each(|(snapshot, want)| check_snapshot(snapshot, want));
 }
 
 /// More than a chunk's arrays take: ids of 65,536 bytes, rows and documents of more than 1 MiB.
@@ -351,7 +351,7 @@ fn time_of_a_put() {
             }
             let removed = each(start);
             let start = Instant::now();
-            let memory = buffer.lend(PUTS);
+            let memory = buffer.take_pool(PUTS);
             let changes = ids.iter().zip(&hashes).zip(rows.chunks(768));
             let changes =
                 changes.map(|((id, &hash), row)| Change { hash, id, put: Some((row, Document::Keep)) });
@@ -361,9 +361,9 @@ fn time_of_a_put() {
             buffer.push_prepared(batch);
             let linked = each(start);
             let start = Instant::now();
-            let view = buffer.view();
+            let snapshot = buffer.snapshot();
             let sum: f32 =
-                view.latest().filter_map(|(_, chunk, op)| chunk.vector(op)).map(|row| row[0]).sum();
+                snapshot.latest().filter_map(|(_, chunk, op)| chunk.vector(op)).map(|row| row[0]).sum();
             let scanned = each(start);
             buffer.remove(buffer.next());
             eprintln!(
@@ -386,7 +386,7 @@ fn time_of_a_put_beside_a_writer() {
     {
         let mut buffer = Buffer::new(768);
         let mut held: Option<Group> = None;
-        let mut view = View::default();
+        let mut snapshot = BufferSnapshot::default();
         let (mut start, puts) = (Instant::now(), 100_000u64);
         for n in 0..2 * puts {
             if n == puts {
@@ -396,7 +396,7 @@ fn time_of_a_put_beside_a_writer() {
             let hash = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
             buffer.push(std::iter::once(Change { hash, id: &id, put: Some((&row, Document::Keep)) }));
             if n % search == search - 1 {
-                view = buffer.view();
+                snapshot = buffer.snapshot();
             }
             if n % every == every - 1 {
                 if let Some(next) = held.take().map(|group| group.next) {
@@ -407,9 +407,9 @@ fn time_of_a_put_beside_a_writer() {
         }
         let each = start.elapsed().as_nanos() as f64 / puts as f64;
         eprintln!(
-            "group every {every}, view every {search}: {each:.0} ns, heap {} MiB ({})",
+            "group every {every}, snapshot every {search}: {each:.0} ns, heap {} MiB ({})",
             buffer.heap() >> 20,
-            view.puts()
+            snapshot.puts()
         );
     }
 }

@@ -525,9 +525,9 @@ fn the_background_writes_damaged_ids_anew() {
     std::thread::sleep(Duration::from_millis(100));
     read_all(&store);
     until("`.ids` is whole", || store.verify().expect("readable").is_ok());
-    let view = engine(&store).published.load_full();
+    let version = engine(&store).published.load_full();
     until("its table is gone", || {
-        engine(&store).published.load().segments[0].segment.has_ids() || view.segments.is_empty()
+        engine(&store).published.load().segments[0].segment.has_ids() || version.segments.is_empty()
     });
     read_all(&store);
     store.close().expect("closed");
@@ -555,8 +555,8 @@ fn a_wrong_checksum_in_ids_alone_is_no_damage() {
     let mut image = indexed();
     let (_, store) = opened(&image, &OpenOptions::new().without_background());
     let crcs: Vec<[u8; 4]> = {
-        let view = engine(&store).published.load_full();
-        let crc = |row| view.segments[0].segment.entry(row).expect("known").crc.to_le_bytes();
+        let version = engine(&store).published.load_full();
+        let crc = |row| version.segments[0].segment.entry(row).expect("known").crc.to_le_bytes();
         [0, 5, 150, 599].map(crc).to_vec()
     };
     drop(store);

@@ -32,7 +32,7 @@ const STRIDE: u64 = 4 * DIM as u64;
 type Spoil<'a> = &'a dyn Fn(&mut Vec<u8>, usize);
 
 /// A name and a change.
-type Named = (String, Box<dyn Fn(&mut Vec<u8>, usize)>);
+type StoreFile = (String, Box<dyn Fn(&mut Vec<u8>, usize)>);
 
 /// The ids that a store shows, with the first component of each vector and the document.
 type Shown = Vec<(String, f32, Option<String>)>;
@@ -196,12 +196,12 @@ fn a_commit_that_contradicts_its_batch_ends_the_log() {
         let (all, before) = (opened(&image).expect("whole"), opened(&before_last(&image)).expect("whole"));
         assert_ne!(all, before);
         assert_eq!(told(&spoiled(&image, &|_, _| {})), Ok(all.clone()), "nothing is changed");
-        // Not compared: the epoch, and an older MANIFEST, under which the kills were written.
+        // Not compared: the epoch, and an older MANIFEST, under which the cross-segment deletes were written.
         for (field, width, difference) in [(4, 4, 1), (16, 8, -1)] {
             let other = spoiled(&image, &|log, at| add(log, at + field, width, difference));
             assert_eq!(told(&other), Ok(all.clone()), "field {field}");
         }
-        let mut spoils: Vec<Named> = Vec::new();
+        let mut spoils: Vec<StoreFile> = Vec::new();
         let mut change = |name: &str, spoil| spoils.push((name.to_owned(), spoil));
         for (name, at, width, differences) in [
             ("records", RECORDS, 4, &[-1, 1][..]),
@@ -210,7 +210,7 @@ fn a_commit_that_contradicts_its_batch_ends_the_log() {
             ("end of the rows", ROWS_END, 8, &[-1, 1, -(STRIDE as i64), STRIDE as i64]),
             ("end of the documents", DOCS_END, 8, &[-1, 1]),
             ("rows without arrays", ROWS, 4, &[-1, 1]),
-            ("kills without an array", KILLS, 4, &[1]),
+            ("cross_deletes without an array", KILLS, 4, &[1]),
         ] {
             for &difference in differences {
                 change(
@@ -374,7 +374,7 @@ fn the_offsets_are_those_of_the_format() {
         commit.seq,
         commit.records.into(),
         commit.rows.into(),
-        commit.kills.into(),
+        commit.cross_deletes.into(),
         commit.batch_len,
         commit.rows_end,
         commit.docs_end,

@@ -102,7 +102,7 @@ fn judge(golden: &Golden, image: &Image, what: &str) -> Outcome {
     let disk = SimDisk::new(image);
     let strict = VectorStore::open_on(Arc::new(disk.clone()), Path::new(DIR), &options().strict(true));
     assert!(
-        matches!(strict, Err(Error::NotClean { .. })),
+        matches!(strict, Err(Error::UncleanShutdown { .. })),
         "{what}: strict takes an earlier state: {strict:?}"
     );
     untouched(&disk, image, what);

@@ -556,7 +556,7 @@ pub(super) struct Effort {
 pub(super) const QUICK: Effort = Effort { exhaustive: 400, samples: 120, nested_one_in: 40 };
 /// The states of [`QUICK`]; of crashes inside recovery the enumeration at full effort has enough.
 pub(super) const CONTROL: Effort = Effort { nested_one_in: 4_000, ..QUICK };
-pub(super) const FEW: Effort = Effort { exhaustive: 24, samples: 12, nested_one_in: 400 };
+pub(super) const BRIEF: Effort = Effort { exhaustive: 24, samples: 12, nested_one_in: 400 };
 const SOME: Effort = Effort { exhaustive: 256, samples: 100, nested_one_in: 300 };
 const FULL: Effort = Effort { exhaustive: 1 << 15, samples: 20_000, nested_one_in: 800 };
 
@@ -886,7 +886,7 @@ pub(super) fn look_at_each_step_of(workload: Workload) -> std::result::Result<()
         drop(reader);
         run.disk.kill(run.store.take());
         let crash = run.disk.crash();
-        for choice in choices(crash.options(), FEW, &mut Random(1)) {
+        for choice in choices(crash.options(), BRIEF, &mut Random(1)) {
             let checked = check_image(&crash.image(&choice), &run.model);
             checked.map_err(|why| fail(format!("{choice:?}: {why}")))?;
         }

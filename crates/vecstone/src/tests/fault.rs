@@ -339,7 +339,7 @@ fn one_lie(workload: Workload, nth: usize, lie: Lie) -> Result<(), String> {
     match run.open().or_else(|_| run.open()) {
         Ok(()) => {}
         // It was never made.
-        Err(Error::NotFound { .. } | Error::HalfMade { .. }) if !run.model.created => return Ok(()),
+        Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) if !run.model.created => return Ok(()),
         Err(error) => return Err(error.to_string()),
     }
     run.model.created = true;

@@ -106,7 +106,7 @@ fn row(store: &VectorStore, id: &str) -> Result<Shown, Error> {
 fn named(error: &Error) -> Result<(), Error> {
     let known = match error {
         Error::OutOfMemory { .. } | Error::Panicked { .. } => false,
-        Error::NumbersUsedUp { .. } | Error::IdKind { .. } => true,
+        Error::NumbersUsedUp { .. } | Error::IdKindMismatch { .. } => true,
         error => error.to_string().contains(DIR),
     };
     if known { Ok(()) } else { Err(error.clone()) }
@@ -215,7 +215,7 @@ fn verify(store: &VectorStore) -> Result<bool, Error> {
     }
 }
 
-/// Ids of which a log says that they are deleted. Where the kills of that are missing, either may come out.
+/// Ids of which a log says that they are deleted. Where the cross-segment deletes of that are missing, either may come out.
 fn deletes_in_logs(image: &Image) -> Vec<String> {
     let mut deleted = Vec::new();
     for (_, log) in
@@ -325,7 +325,7 @@ fn forged_stores_are_refused_or_keep_their_promise() {
     all_keep_their_promise();
 }
 
-/// An id of which two rows are live, in two sealed segments: who replaces or deletes it kills both, in a batch that counts.
+/// An id of which two rows are live, in two sealed segments: a put or a delete of it deletes both, in a batch that counts.
 #[test]
 fn an_id_with_two_live_rows_can_be_replaced_and_deleted() {
     for delete in [false, true] {

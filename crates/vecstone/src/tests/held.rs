@@ -59,8 +59,8 @@ impl Case {
     }
 
     fn shown(&self) -> Vec<Weak<Segment>> {
-        let view = self.engine().published.load_full();
-        view.segments.iter().map(|part| Arc::downgrade(&part.segment)).collect()
+        let version = self.engine().published.load_full();
+        version.segments.iter().map(|part| Arc::downgrade(&part.segment)).collect()
     }
 }
 

@@ -6,9 +6,9 @@ use crate::format::manifest::{MAX_NUMBER, Manifest};
 use crate::format::record::FileRecord;
 use crate::format::{Identity, MAX_SEQ};
 use crate::pair::VectorStorage;
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::pair::rows::Doc;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{Content, Ids};
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Dir, Disk, Open, open_file};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// What makes a MANIFEST wrong.
 type Spoil<'a> = &'a dyn Fn(&mut Manifest);
-/// Rows that are said to be dead, and kills.
+/// Rows that are said to be dead, and cross-segment deletes.
 type Lie = (&'static [u32], &'static [(u32, u32)]);
 
 pub(super) fn file(name: &str) -> PathBuf {
@@ -257,7 +257,7 @@ fn a_list_of_another_length_is_refused_by_its_length() {
 fn a_line_longer_than_any_is_refused_before_it_is_read() {
     let disk = SimDisk::new(&store(&options()));
     let path = file("00000001.idx");
-    let named = Named { path: path.clone(), file: open_file(disk, &path, Open::Read).expect("there") };
+    let named = StoreFile { path: path.clone(), file: open_file(disk, &path, Open::Read).expect("there") };
     for len in [(1 << 30) + 1, u32::MAX] {
         let line = Doc { at: 0, len, crc: 0 };
         let error = named.check_end(line, u64::MAX).expect_err("refused");
@@ -270,7 +270,7 @@ const SEALED: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 const ACTIVE: [&str; 5] = ["a", "i", "j", "k", "i"];
 
 /// A sealed segment, and an active one with an `.ids` that says these rows are dead, and those of other segments.
-fn with_ids(dead: &[u32], kills: &[(u32, u32)]) -> Image {
+fn with_ids(dead: &[u32], cross_deletes: &[(u32, u32)]) -> Image {
     let disk = SimDisk::new(&root());
     let door: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = options().segment_records(8);
@@ -285,30 +285,30 @@ fn with_ids(dead: &[u32], kills: &[(u32, u32)]) -> Image {
     let pair = file(&format!("{:08}", entry.number));
     let identity = Identity { segment: entry.number, salt: entry.salt, ..identity() };
     let path = pair.with_extension("ids");
-    let named = Named { path: path.clone(), file: dir.open_file(&path, Open::Read).expect("written") };
+    let named = StoreFile { path: path.clone(), file: dir.open_file(&path, Open::Read).expect("written") };
     let honest = Ids::open(named, &identity).expect("readable").expect("whole");
-    let said = (honest.dead().expect("whole"), honest.kills().expect("whole"));
+    let said = (honest.dead().expect("whole"), honest.cross_deletes().expect("whole"));
     assert_eq!(said, (mask_of(&[1]).to_roaring(), vec![(1, 0)]), "what the log says");
     let hasher = IdHasher::new(&identity.uuid);
     let live = [("a", 0), ("i", 4), ("j", 2), ("k", 3)].map(|(id, row)| (hasher.hash(id.as_bytes()), row));
     let row = |row: u32| honest.row(row).expect("whole");
     let (point, dead) = (*honest.point(), mask_of(dead).to_roaring());
-    let content = Content { point, row: &row, live: live.to_vec(), dead: &dead, kills };
+    let content = Content { point, row: &row, live: live.to_vec(), dead: &dead, cross_deletes };
     dir.unlink(&path).expect("removed");
-    let named = Named { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
+    let named = StoreFile { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
     crate::segment::ids::write(&named, &content).expect("written");
     disk.image()
 }
 
-fn mask_of(rows: &[u32]) -> Mask {
-    let mut mask = Mask::default();
-    rows.iter().for_each(|&row| _ = mask.kill(row));
-    mask
+fn mask_of(rows: &[u32]) -> DeletionVector {
+    let mut deletions = DeletionVector::default();
+    rows.iter().for_each(|&row| _ = deletions.delete_row(row));
+    deletions
 }
 
 const ALL: [&str; 11] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
 
-/// Dead rows and kills that the log does not know: hidden until the first seal or compaction, lost never.
+/// Dead rows and cross-segment deletes that the log does not know: hidden until the first seal or compaction, lost never.
 fn what_only_ids_says_kills_nothing_now() -> Result<(), String> {
     let lies: [Lie; 6] = [
         (&[1, 2], &[(1, 0)]),
@@ -318,11 +318,11 @@ fn what_only_ids_says_kills_nothing_now() -> Result<(), String> {
         (&[1], &[(1, 0), (1, 8)]),
         (&[1], &[(1, 0), (7, 0)]),
     ];
-    for (dead, kills) in lies {
+    for (dead, cross_deletes) in lies {
         for hidden in [None, Some("b"), Some("j")] {
-            let disk = SimDisk::new(&with_ids(dead, kills));
-            let store =
-                open(&disk, &options().segment_records(8)).map_err(|e| format!("{dead:?} {kills:?}: {e}"))?;
+            let disk = SimDisk::new(&with_ids(dead, cross_deletes));
+            let store = open(&disk, &options().segment_records(8))
+                .map_err(|e| format!("{dead:?} {cross_deletes:?}: {e}"))?;
             if let Some(id) = hidden {
                 store.put(id, &vector(id)).expect("stored");
             }
@@ -340,7 +340,7 @@ fn what_only_ids_says_kills_nothing_now() -> Result<(), String> {
             let lost = lost(&disk, &ALL);
             if twice || !lost.is_empty() || ids.len() != ALL.len() + 4 {
                 return Err(format!(
-                    "dead {dead:?}, kills {kills:?}, put {hidden:?}: lost {lost:?}, there {ids:?}"
+                    "dead {dead:?}, cross_deletes {cross_deletes:?}, put {hidden:?}: lost {lost:?}, there {ids:?}"
                 ));
             }
         }

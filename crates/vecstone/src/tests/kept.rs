@@ -333,7 +333,7 @@ fn documents_change_without_vectors() {
     store.update_documents(&["b"], &[Document::Json("[2]")], None).expect("replaced, as the RFC has it");
     let error = store.put_documents(&["a"], &[Document::Json("{")], None).expect_err("no JSON");
     assert!(matches!(error, Error::InvalidDocument { row: 0, .. }));
-    assert!(matches!(store.put_document(7u64, Document::None), Err(Error::IdKind { .. })));
+    assert!(matches!(store.put_document(7u64, Document::None), Err(Error::IdKindMismatch { .. })));
     assert_eq!(store.get("b").expect("readable"), Some(other.to_vec()));
     check(&disk, store, &[("a", merged), ("b", Some("[2]"))]);
 }

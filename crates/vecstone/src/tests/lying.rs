@@ -5,9 +5,9 @@ use super::model::{DIM, DIR, identity, options, root};
 use crate::format::Identity;
 use crate::maintain::repair;
 use crate::maintain::verify::verify_directory;
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{Content, Ids};
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Dir, Disk, Open};
@@ -23,7 +23,7 @@ struct Said {
     rows: Vec<RowEntry>,
     live: Vec<(u64, u32)>,
     dead: Vec<u32>,
-    kills: Vec<(u32, u32)>,
+    cross_deletes: Vec<(u32, u32)>,
 }
 
 /// A lie, by the number of the segment whose `.ids` tells it.
@@ -55,12 +55,13 @@ fn lie(image: &Image, segment: u64, change: fn(&mut Said)) -> Image {
     let entry = manifest.segments.iter().find(|entry| entry.number == segment).expect("there");
     let identity = Identity { segment, salt: entry.salt, ..identity() };
     let path = file(&format!("{segment:08}.ids"));
-    let named = Named { path: path.clone(), file: dir.open_file(&path, Open::Read).expect("written") };
+    let named = StoreFile { path: path.clone(), file: dir.open_file(&path, Open::Read).expect("written") };
     let honest = Ids::open(named, &identity).expect("readable").expect("whole");
     let rows: Vec<RowEntry> = (0..honest.point().rows)
         .map(|row| honest.row(u32::try_from(row).expect("few")).expect("whole"))
         .collect();
-    let dead = Mask::from_roaring(&honest.dead().expect("whole"), honest.point().rows).expect("whole");
+    let dead =
+        DeletionVector::from_roaring(&honest.dead().expect("whole"), honest.point().rows).expect("whole");
     let hasher = IdHasher::new(&identity.uuid);
     let hashes = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|id| hasher.hash(id.as_bytes()));
     let row_of = |hash: u64| {
@@ -72,16 +73,21 @@ fn lie(image: &Image, segment: u64, change: fn(&mut Said)) -> Image {
         rows: rows.clone(),
         live,
         dead: dead.dead_rows().collect(),
-        kills: honest.kills().expect("whole"),
+        cross_deletes: honest.cross_deletes().expect("whole"),
     };
     change(&mut said);
-    let mut mask = Mask::default();
-    said.dead.iter().for_each(|&row| _ = mask.kill(row));
-    let (row, dead) = (|row: u32| said.rows[row as usize], mask.to_roaring());
-    let content =
-        Content { point: *honest.point(), row: &row, live: said.live, dead: &dead, kills: &said.kills };
+    let mut deletions = DeletionVector::default();
+    said.dead.iter().for_each(|&row| _ = deletions.delete_row(row));
+    let (row, dead) = (|row: u32| said.rows[row as usize], deletions.to_roaring());
+    let content = Content {
+        point: *honest.point(),
+        row: &row,
+        live: said.live,
+        dead: &dead,
+        cross_deletes: &said.cross_deletes,
+    };
     dir.unlink(&path).expect("removed");
-    let named = Named { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
+    let named = StoreFile { path: path.clone(), file: dir.open_file(&path, Open::CreateNew).expect("made") };
     crate::segment::ids::write(&named, &content).expect("written");
     disk.image()
 }
@@ -96,8 +102,8 @@ const LIES: [Lie; 12] = [
     ("an id with its older row", 1, |said| said.live.iter_mut().for_each(|pair| pair.1 = pair.1.min(1))),
     ("a dead row", 2, |said| said.dead.push(3)),
     ("no dead row", 2, |said| said.dead.clear()),
-    ("a row of another segment that is dead", 2, |said| said.kills.push((1, 2))),
-    ("none of them", 2, |said| said.kills.clear()),
+    ("a row of another segment that is dead", 2, |said| said.cross_deletes.push((1, 2))),
+    ("none of them", 2, |said| said.cross_deletes.clear()),
     ("a row of the active segment without its document", 2, |said| said.rows[3].doc = Doc::default()),
     ("ids of the active segment that are not there", 2, |said| said.live.clear()),
 ];
@@ -197,7 +203,8 @@ fn verify_names_an_id_with_two_live_rows() {
     let mut manifest = manifest_of(&disk.image());
     let sealed = manifest.segments[0].sealed.as_mut().expect("sealed");
     sealed.del = (0, 0, 0);
-    // The kills of the active log bring back what they name: the row of `b` within the sealed segment stays alive.
+    // The cross-segment deletes of the active log bring back what they name: the row of `b` within the sealed segment
+    // stays alive.
     let mut image = disk.image();
     image.files.insert(file("MANIFEST"), manifest.to_bytes());
     let ids: Vec<_> = image.files.keys().filter(|path| path.ends_with("00000001.ids")).cloned().collect();

@@ -3,7 +3,7 @@
 
 use super::ask::{self, DELETES};
 use super::model::{Content, DIM, DIR, Model, Random, Row, content, identity, options, root, row};
-use crate::query::distance::reported;
+use crate::query::distance::to_public;
 use crate::sys::disk::Disk;
 use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::SimDisk;
@@ -59,7 +59,7 @@ enum Step {
     /// At a changing call to come.
     DieLater(usize, Power),
     /// What the writer shows is the last state; with a search.
-    Look([i8; 4], usize),
+    SearchNow([i8; 4], usize),
     Verify,
     Read(Failing),
     Refresh,
@@ -102,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (power(), failing()).prop_map(|(power, fault)| Step::Die(power, fault)),
         1 => Just(Step::Move),
         2 => (0..40usize, power()).prop_map(|(after, power)| Step::DieLater(after, power)),
-        4 => (query, 0..8usize).prop_map(|(query, k)| Step::Look(query, k)),
+        4 => (query, 0..8usize).prop_map(|(query, k)| Step::SearchNow(query, k)),
         1 => Just(Step::Verify),
         2 => failing().prop_map(Step::Read),
         4 => Just(Step::Refresh),
@@ -223,7 +223,7 @@ struct Machine {
     /// The changing call at which the process dies.
     death: Option<(usize, Power)>,
     /// The last state that the log says is durable. A writer that cannot write that says so with its next batch.
-    noted: usize,
+    durable_at: usize,
     /// A mark may be missing; with it, whether there was a batch since.
     unnoted: Option<bool>,
 }
@@ -255,7 +255,7 @@ fn nearest(content: &Content, metric: Metric, query: &[f32], k: usize) -> Vec<(S
     });
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    rows.into_iter().take(k).map(|(distance, _, id, row)| (id, reported(metric, distance), row)).collect()
+    rows.into_iter().take(k).map(|(distance, _, id, row)| (id, to_public(metric, distance), row)).collect()
 }
 
 /// A filter for the documents of versions after this one.
@@ -404,12 +404,12 @@ impl Machine {
     fn acknowledged(&mut self) {
         self.model.acked = self.model.states.len() - 1;
         if self.unnoted != Some(false) {
-            (self.noted, self.unnoted) = (self.model.acked, None);
+            (self.durable_at, self.unnoted) = (self.model.acked, None);
         }
     }
 
     /// How a batch went that leads to the last state.
-    fn settle<T>(
+    fn finish_write<T>(
         &mut self,
         what: &str,
         outcome: &Result<T>,
@@ -447,7 +447,7 @@ impl Machine {
         let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
         let calls = self.door().calls();
         let outcome = store.put_many_with(&names, &rows, &documents, wish);
-        self.settle("put", &outcome, calls, !ids.is_empty(), wish)
+        self.finish_write("put", &outcome, calls, !ids.is_empty(), wish)
     }
 
     fn change(
@@ -489,7 +489,7 @@ impl Machine {
         }
         self.model.states.push(content);
         let written = documents.iter().any(|document| *document != Document::Keep);
-        self.settle("change documents", &outcome, calls, written, wish)
+        self.finish_write("change documents", &outcome, calls, written, wish)
     }
 
     fn delete(&mut self, store: &VectorStore, ids: &[usize], way: usize, wish: Wish) -> Outcome<Went> {
@@ -505,7 +505,7 @@ impl Machine {
         }
         // Nothing is written for ids that are not there, but by who writes deletes.
         let written = there > 0 || (DELETES[way].0 == "write" && !ids.is_empty());
-        self.settle("delete", &outcome, calls, written, wish)
+        self.finish_write("delete", &outcome, calls, written, wish)
     }
 
     fn delete_where(&mut self, store: &VectorStore, newest: u16, wish: Wish) -> Outcome<Went> {
@@ -520,14 +520,14 @@ impl Machine {
         if let Ok(deleted) = outcome {
             prop_assert_eq!(deleted, there, "deleted where {:?}", filter);
         }
-        self.settle("delete_where", &outcome, calls, there > 0, wish)
+        self.finish_write("delete_where", &outcome, calls, there > 0, wish)
     }
 
     fn clear(&mut self, store: &VectorStore) -> Outcome<Went> {
         self.model.states.push(self.last().cleared());
         let calls = self.door().calls();
         let outcome = store.clear();
-        self.settle("clear", &outcome, calls, false, Some(Durability::Sync))
+        self.finish_write("clear", &outcome, calls, false, Some(Durability::Sync))
     }
 
     fn set_attributes(&mut self, store: &VectorStore, remove: bool) -> Outcome<Went> {
@@ -543,7 +543,7 @@ impl Machine {
         self.model.states.push(content);
         let calls = self.door().calls();
         let outcome = store.set_attributes(attributes.as_deref());
-        let went = self.settle("set attributes", &outcome, calls, false, Some(Durability::Sync))?;
+        let went = self.finish_write("set attributes", &outcome, calls, false, Some(Durability::Sync))?;
         if went == Went::Kept {
             // What was accepted before is kept, these are not.
             self.model.states.pop();
@@ -621,7 +621,7 @@ impl Machine {
                 self.disk.power_off_at(at);
                 self.death = Some((at, *power));
             }
-            Step::Look(query, k) => return self.look(&query.map(f32::from), *k),
+            Step::SearchNow(query, k) => return self.look(&query.map(f32::from), *k),
             Step::Verify => {
                 let before = self.door().calls();
                 let verify = || self.door().read("verify", || self.store().verify());
@@ -678,7 +678,7 @@ impl Machine {
         self.model.acked = at;
         self.unnoted = missing.then_some(false);
         if !missing {
-            self.noted = at;
+            self.durable_at = at;
         }
         self.store = Some(store);
         self.look(&QUERY, 3)
@@ -699,7 +699,7 @@ impl Machine {
             Some(seed) => {
                 self.disk = SimDisk::new(&self.cut(seed));
                 // The marks that say so need not be durable; opening writes one again.
-                self.noted = 0;
+                self.durable_at = 0;
                 self.check_backups(false)?;
             }
             None => {
@@ -780,10 +780,10 @@ impl Machine {
         self.shown(beside)
     }
 
-    /// A reader shows what is noted as durable or more, and never goes back; what it shows must stay.
+    /// A reader shows what is durable_at as durable or more, and never goes back; what it shows must stay.
     fn shown(&mut self, mut beside: Beside) -> Outcome {
         let seen = beside.door.read("read beside", || content(&beside.store))?;
-        let at = self.first_like("a reader", &seen, beside.at.max(self.noted))?;
+        let at = self.first_like("a reader", &seen, beside.at.max(self.durable_at))?;
         self.model.acked = self.model.acked.max(at);
         (beside.at, beside.shows) = (at, seen);
         let check = || check_snapshot(&beside.store.snapshot()?, &beside.shows, &QUERY, 3);
@@ -881,7 +881,7 @@ fn run(case: &Case) -> Outcome {
     case.3.iter().try_for_each(|step| machine.go(step))?;
     machine.death = None;
     machine.disk.power_on();
-    let look = || Step::Look([0, 1, 2, 0], 4);
+    let look = || Step::SearchNow([0, 1, 2, 0], 4);
     let ends = [Step::Refresh, Step::CheckHeld, look(), Step::Die(None, None), Step::Verify];
     ends.iter().try_for_each(|step| machine.go(step))?;
     machine.check_backups(true)?;

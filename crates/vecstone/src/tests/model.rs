@@ -209,7 +209,7 @@ impl Run {
         let documents: Vec<_> = documents.iter().map(|text| Document::given(text.as_deref())).collect();
         let documents = if with_documents { &documents[..] } else { &[] };
         let put = self.store().put_many_with(ids, &rows, documents, None);
-        self.settle(put)
+        self.finish_write(put)
     }
 
     /// Changes the documents of ids that are there, or removes them.
@@ -223,7 +223,7 @@ impl Run {
         self.model.states.push(content);
         let document = if remove { Document::None } else { Document::Json(&*json) };
         let changed = self.store().put_documents(ids, &vec![document; ids.len()], None);
-        self.settle(changed)
+        self.finish_write(changed)
     }
 
     pub(super) fn delete(&mut self, ids: &[&str]) -> Result<()> {
@@ -232,11 +232,11 @@ impl Run {
         self.model.states.push(content);
         let deleted = ask::delete(self.store(), ids, self.deletes, None).map(drop);
         self.deletes += 1;
-        self.settle(deleted)
+        self.finish_write(deleted)
     }
 
     /// A batch that was refused with the store going on never happened.
-    fn settle(&mut self, outcome: Result<()>) -> Result<()> {
+    fn finish_write(&mut self, outcome: Result<()>) -> Result<()> {
         if outcome.as_ref().is_err_and(|error| !error.stops_writing() && !ask::is_kept(error)) {
             self.model.states.pop();
         }
@@ -278,12 +278,12 @@ impl Run {
         }
         self.model.states.push(content.clone());
         let written = store.put_many(put, &rows);
-        self.settle(written)?;
+        self.finish_write(written)?;
         content.retain(|id, _| !delete.contains(&id.as_str()));
         self.model.states.push(content);
         self.deletes += 1;
         let deleted = ask::delete(store, delete, self.deletes, None).map(drop);
-        self.settle(deleted)
+        self.finish_write(deleted)
     }
 
     /// Empties the store, and puts while a compaction has copied rows that go.
@@ -312,7 +312,7 @@ impl Run {
         let cleared = self.model.states.last().expect("never empty").cleared();
         self.model.states.push(cleared);
         let cleared = store.clear();
-        self.settle(cleared)?;
+        self.finish_write(cleared)?;
         self.model.acked = self.model.states.len() - 1;
         Ok(())
     }
@@ -410,7 +410,7 @@ pub(super) fn look(disk: &SimDisk, writable: bool) -> Result<Option<(VectorStore
         false => VectorStore::open_read_only_on(door, Path::new(DIR)),
     };
     match opened {
-        Err(Error::NotFound { .. } | Error::HalfMade { .. }) => Ok(None),
+        Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => Ok(None),
         Err(error) => Err(error),
         Ok(store) => {
             let content = content(&store)?;

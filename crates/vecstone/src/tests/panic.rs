@@ -254,9 +254,9 @@ fn a_panic_at_each_call_of_the_disk_loses_nothing() {
 
 /// Rows that panic from the n-th look at them on.
 #[derive(Debug)]
-struct Bad(AtomicUsize);
+struct DecodeError(AtomicUsize);
 
-impl RowSource for Bad {
+impl RowSource for DecodeError {
     fn copy_rows(&self, _: usize, out: &mut [f32]) {
         let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         assert!(left.is_ok(), "the caller's own");
@@ -272,7 +272,7 @@ fn a_panic_of_the_callers_rows_is_the_callers() {
     for (buffer, looks) in [(0, 0), (0, 1), (1 << 20, 0)] {
         let store = made(&SimDisk::new(&root()), &few(buffer));
         store.put("a", &ROW).expect("stored");
-        let bad = Bad(looks.into());
+        let bad = DecodeError(looks.into());
         let put = caught(|| store.put_rows(&ids, &bad, DIM as usize, &[], None));
         let panic = put.expect_err("it goes on where the caller is");
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the caller's own"), "{buffer}, {looks}");
@@ -293,15 +293,15 @@ fn a_panic_of_the_callers_progress_is_the_callers() {
 
 #[test]
 fn a_panic_of_a_waker_is_the_callers() {
-    struct Bad;
-    impl Wake for Bad {
+    struct DecodeError;
+    impl Wake for DecodeError {
         fn wake(self: Arc<Self>) {
             panic!("the caller's own");
         }
     }
     let store = made(&SimDisk::new(&root()), &background(1 << 20).flush_interval(Duration::from_secs(3600)));
     store.put("a", &ROW).expect("stored");
-    let waker = Waker::from(Arc::new(Bad));
+    let waker = Waker::from(Arc::new(DecodeError));
     let mut flush = std::pin::pin!(store.flush_async());
     until("the flush ends", || {
         // Only the first look leaves a waker behind.
@@ -334,8 +334,8 @@ fn a_panic_of_a_thread_of_a_search_is_its_callers() {
     };
     for _ in 0..50 {
         *turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = 0;
-        let done = caught(|| crate::sys::parallel::together(2, 1 << 20, work));
+        let done = caught(|| crate::sys::parallel::run(2, 1 << 20, work));
         assert!(done.is_err(), "nobody was told");
     }
-    assert!(crate::sys::parallel::together(3, 1 << 20, || ()).len() > 1, "threads were not given back");
+    assert!(crate::sys::parallel::run(3, 1 << 20, || ()).len() > 1, "threads were not given back");
 }

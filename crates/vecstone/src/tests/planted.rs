@@ -1,6 +1,6 @@
 //! Tests of the tests: each planted protocol bug is caught, by the test named here.
 
-use super::crash::{CONTROL, Explorer, FEW, QUICK, SEGMENTS, WORKLOADS, Workload, workloads};
+use super::crash::{BRIEF, CONTROL, Explorer, QUICK, SEGMENTS, WORKLOADS, Workload, workloads};
 use super::fault::fail_each_call;
 use crate::sys::planted::{Bug, with};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// show there, then at quick effort.
 fn caught_in(bug: Bug, workloads: impl Iterator<Item = Workload> + Clone) -> bool {
     let catches = |(workload, effort)| with(bug, || fails(|| Explorer::default().explore(workload, effort)));
-    let all = [FEW, QUICK].into_iter().flat_map(|effort| workloads.clone().map(move |w| (w, effort)));
+    let all = [BRIEF, QUICK].into_iter().flat_map(|effort| workloads.clone().map(move |w| (w, effort)));
     all.into_iter().any(catches)
 }
 
@@ -161,7 +161,7 @@ caught! {
     a_recovery_that_trusts_the_page_cache_is_caught: TrustPageCache by crashes_catch;
     files_removed_before_the_manifest_is_durable_are_caught: UnlinkTooEarly by segments_catch;
     an_append_before_the_manifest_is_durable_is_caught: AppendTooEarly by segments_catch;
-    a_kill_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedKills by segments_catch;
+    a_cross_delete_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedKills by segments_catch;
     a_clear_that_leaves_the_buffer_is_caught: ClearFilesOnly by clears_catch;
     a_clear_shown_before_it_is_durable_is_caught: ShowRename by readers_catch;
     a_kill_target_found_when_accepted_is_caught: KillAtPut by segments_catch;
@@ -171,7 +171,7 @@ caught! {
     a_close_that_is_trusted_is_caught: TrustClose by lies_catch;
     unsynced_documents_are_caught: SkipJsonlSync by segments_catch;
     an_unsynced_name_of_documents_is_caught: SkipJsonlDirSync by segments_catch;
-    an_unsettled_manifest_is_caught: SkipSettling by killed_creators_catch;
+    an_unsettled_manifest_is_caught: TrustUnsyncedManifest by killed_creators_catch;
     a_recovery_that_forgets_proof_is_caught: ForgetProof by crashes_catch;
     a_failed_sync_taken_for_good_is_caught: IgnoreFailedSync by faults_catch;
     a_short_write_taken_for_whole_is_caught: IgnoreShortWrite by faults_catch;

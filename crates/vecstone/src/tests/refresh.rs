@@ -178,7 +178,7 @@ fn where_there_is_no_store_a_reader_says_so_and_shows_what_it_showed() {
                 let files = [(Path::new(DIR).join("LOCK"), Vec::new())].into();
                 make_dir(disk, &Image { files, ..Image::default() });
             },
-            |e| matches!(e, Error::HalfMade { .. }),
+            |e| matches!(e, Error::IncompleteCreate { .. }),
         ),
         ("without MANIFEST", |disk| disk.remove_file(&Path::new(DIR).join("MANIFEST")), Error::is_corrupt),
         (

@@ -192,8 +192,9 @@ fn with_deletes_at_the_end() -> (Image, u64) {
 fn point(image: &Image) -> u64 {
     let (disk, path) = (SimDisk::new(image), file("00000001.ids"));
     let file = crate::sys::disk::open_file(disk, &path, crate::sys::disk::Open::Read).expect("there");
-    let ids =
-        Ids::open(crate::pair::files::Named { path, file }, &identity()).expect("readable").expect("whole");
+    let ids = Ids::open(crate::pair::files::StoreFile { path, file }, &identity())
+        .expect("readable")
+        .expect("whole");
     ids.point().idx_end
 }
 

@@ -575,18 +575,18 @@ fn a_clear_is_seen_at_one_moment() {
         let shared = Shared::new(&background().buffer_bytes(buffer).segment_records(4));
         put_batch(&shared.store, 1);
         // After the clear the first of them fixes the kind of the ids.
-        let settle = |outcome: Result<()>| match outcome {
-            Ok(()) | Err(Error::IdKind { .. }) => {}
+        let finish_write = |outcome: Result<()>| match outcome {
+            Ok(()) | Err(Error::IdKindMismatch { .. }) => {}
             Err(error) => panic!("{error}"),
         };
         let writes = shared.spawn(move |shared| {
             for id in ["w", "x", "y", "z"] {
-                settle(shared.put(id, 1, [Buffered, Sync][below(2)]));
+                finish_write(shared.put(id, 1, [Buffered, Sync][below(2)]));
             }
         });
         // Past the buffer, if that is small.
         let large = shared.spawn(move |shared| {
-            settle(shared.store.put_many(&[7u64, 8, 9], &[vector(3); 3].concat()));
+            finish_write(shared.store.put_many(&[7u64, 8, 9], &[vector(3); 3].concat()));
         });
         let compacts = shared.spawn(|shared| _ = shared.store.compact().expect("compact"));
         let reads = shared.spawn(|shared| {

@@ -53,7 +53,7 @@ fn look(image: &Image) -> std::result::Result<Option<Content>, String> {
                 other => Err(format!("verify of what is unfinished: {other:?}")),
             };
         }
-        Err(Error::NotFound { .. } | Error::HalfMade { .. }) => return Ok(None),
+        Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => return Ok(None),
         Err(error) => return Err(format!("open: {error}")),
     };
     let report = store.verify().map_err(|e| e.to_string())?;

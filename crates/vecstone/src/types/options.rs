@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     /// Records in the log since the last `.ids` from which closing writes a new one.
     pub(crate) ids_after: u64,
     /// Ids that a filter deletes in one batch.
-    pub(crate) erase_at_once: usize,
+    pub(crate) delete_batch_records: usize,
 }
 
 /// Where a segment is sealed and the next one begins.
@@ -66,7 +66,7 @@ impl Default for Settings {
             compact_speed: 256 << 20,
             limits: Limits { records: 1_000_000, dat: 4 << 30, idx: 256 << 20, jsonl: 4 << 30 },
             ids_after: 1000,
-            erase_at_once: MAX_BATCH_RECORDS,
+            delete_batch_records: MAX_BATCH_RECORDS,
         }
     }
 }
@@ -83,9 +83,9 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// Refuses, with [`Error::NotClean`](crate::Error::NotClean), a store that its last writer did not close: there,
-    /// and only there, nobody can tell a last batch that never became durable from one that was damaged later. Changes
-    /// nothing then.
+    /// Refuses, with [`Error::UncleanShutdown`](crate::Error::UncleanShutdown), a store that its last writer did not
+    /// close: there, and only there, nobody can tell a last batch that never became durable from one that was damaged
+    /// later. Changes nothing then.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self

@@ -4,7 +4,7 @@ use super::{BATCH_BYTES, ROWS_PER_BATCH};
 use crate::format::header::HEADER_BYTES;
 use crate::format::record::{COMMIT_BYTES, FILE_BYTES, FRAME_BYTES};
 use crate::pair::rows::NULL_LINE;
-use crate::segment::version::{SegmentView, View};
+use crate::segment::version::{SegmentVersion, Version};
 use crate::types::options::Limits;
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ impl Space {
     }
 
     /// What the live rows of a segment take at most, going by the length of its files.
-    fn bound(part: &SegmentView) -> Space {
+    fn bound(part: &SegmentVersion) -> Space {
         let rows = part.live();
         let jsonl = match part.end.jsonl_len {
             0 => rows * NULL_LINE.len() as u64,
@@ -54,10 +54,10 @@ impl Space {
     }
 
     /// The same, going by each live row. Reads the length of each id; the bound where one cannot be read.
-    fn measured(part: &SegmentView) -> Space {
+    fn measured(part: &SegmentVersion) -> Space {
         let stride = part.segment.header().stride();
         let mut space = Space::default();
-        for row in part.mask.live_in(0..part.rows) {
+        for row in part.deletions.live_in(0..part.rows) {
             let Ok((id, line)) = part.segment.lengths(row) else { return Self::bound(part) };
             space = space.plus(Self::of_row(stride, id, line));
         }
@@ -100,7 +100,7 @@ impl Space {
 
 /// Segments that are to become one, and what that takes at most.
 struct Run<'a> {
-    sealed: &'a [SegmentView],
+    sealed: &'a [SegmentVersion],
     places: Range<usize>,
     space: Space,
     limits: Space,
@@ -136,12 +136,12 @@ impl Run<'_> {
 /// Runs of neighbouring sealed segments to rewrite together: those wanted, and smaller neighbours that fit and `may`
 /// join. What several become is within the limits of one segment.
 pub(super) fn plan(
-    view: &View,
+    version: &Version,
     limits: &Limits,
-    wanted: impl Fn(&SegmentView) -> bool,
-    may: impl Fn(&SegmentView) -> bool,
+    wanted: impl Fn(&SegmentVersion) -> bool,
+    may: impl Fn(&SegmentVersion) -> bool,
 ) -> Vec<Range<usize>> {
-    let sealed = &view.segments[..view.segments.len() - 1];
+    let sealed = &version.segments[..version.segments.len() - 1];
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (place, part) in sealed.iter().enumerate() {
         let taken = runs.last().map_or(0, |run| run.end);

@@ -1,10 +1,10 @@
 //! What a MANIFEST with a right checksum must say of itself: the same function refuses when it is read and before it is
 //! written.
 
-use super::{ENTRY_LEN, HEAD_LEN, MAX_NUMBER, MAX_SEGMENTS, Manifest, Sealed, SegmentEntry};
+use super::{ENTRY_LEN, HEAD_LEN, MAX_NUMBER, MAX_SEGMENTS, Manifest, SegmentEntry, SegmentExtent};
 use crate::format::MAX_SEQ;
 use crate::format::deletions;
-use crate::format::header::{Bad, HEADER_BYTES};
+use crate::format::header::{DecodeError, HEADER_BYTES};
 use crate::format::record::{COMMIT_BYTES, FILE_BYTES, LEAST_LOG_OF_ROW, MAX_LOG_BYTES};
 use crate::types::config::{MAX_DIM, MAX_LINE_BYTES, MAX_ROWS};
 use crate::types::id::IdKind;
@@ -48,10 +48,10 @@ pub(crate) fn last_seq_at(place: usize) -> u64 {
 
 impl Manifest {
     /// Refuses numbers that contradict each other, or leave no room for the next ones.
-    pub(super) fn check(&self) -> Result<(), Bad> {
-        let bad = |at: u64, what| Err(Bad::Damaged(at, what));
+    pub(super) fn check(&self) -> Result<(), DecodeError> {
+        let bad = |at: u64, what| Err(DecodeError::Damaged(at, what));
         if self.kind != 0 && IdKind::from_byte(self.kind).is_none() {
-            return Err(Bad::Unsupported("id kind", self.kind.into(), IdKind::Uuid as u64));
+            return Err(DecodeError::Unsupported("id kind", self.kind.into(), IdKind::Uuid as u64));
         }
         if self.number == 0 || self.number > MAX_SEQ {
             return bad(head::NUMBER, "the number of MANIFEST is out of range");
@@ -74,7 +74,7 @@ impl Manifest {
         }
         let (mut numbers, last) = (HashSet::new(), self.segments.len().wrapping_sub(1));
         for (place, segment) in self.segments.iter().enumerate() {
-            let bad = |field: u64, what| Err(Bad::Damaged(entry_at(place) + field, what));
+            let bad = |field: u64, what| Err(DecodeError::Damaged(entry_at(place) + field, what));
             if segment.number == 0 || segment.number >= self.next_segment {
                 return bad(entry::NUMBER, "the number of a segment is 0, or not below that of the next one");
             }
@@ -94,9 +94,10 @@ impl Manifest {
     }
 
     /// What does not hold of a sealed segment: field and why.
-    fn check_sealed(&self, sealed: &Sealed) -> Result<(), (u64, &'static str)> {
-        let Sealed { rows, dat_len, idx_len, jsonl_len, last_seq, del: (del, del_len, del_crc), .. } =
-            *sealed;
+    fn check_sealed(&self, sealed: &SegmentExtent) -> Result<(), (u64, &'static str)> {
+        let SegmentExtent {
+            rows, dat_len, idx_len, jsonl_len, last_seq, del: (del, del_len, del_crc), ..
+        } = *sealed;
         if rows > MAX_ROWS {
             return Err((entry::ROWS, "a segment in MANIFEST has more rows than one can have"));
         }

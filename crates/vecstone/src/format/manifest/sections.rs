@@ -1,6 +1,6 @@
 //! The tagged sections behind the entries of MANIFEST: the room that later releases have.
 
-use super::{Bad, SECTIONS_AT};
+use super::{DecodeError, SECTIONS_AT};
 use crate::format::Fields;
 use crate::types::document::check_object;
 use std::sync::Arc;
@@ -36,17 +36,17 @@ fn is_known(tag: u16) -> bool {
     matches!(tag, OPTIONS | ATTRIBUTES)
 }
 
-fn not_known(what: &'static str, tag: u16) -> Bad {
-    Bad::Unsupported(what, tag.into(), ATTRIBUTES.into())
+fn not_known(what: &'static str, tag: u16) -> DecodeError {
+    DecodeError::Unsupported(what, tag.into(), ATTRIBUTES.into())
 }
 
 /// Refuses sections that this release must not read past. Nothing else of MANIFEST was looked at before, and lengths only
 /// lead to the next section: whatever a later release has changed, it is called unsupported, not damaged.
-pub(super) fn check_flags(bytes: &[u8]) -> Result<(), Bad> {
+pub(super) fn check_flags(bytes: &[u8]) -> Result<(), DecodeError> {
     let mut fields = Fields(bytes);
     while let (Some(tag), Some(flags)) = (fields.u16(), fields.u16()) {
         if flags & !KNOWN_FLAGS != 0 {
-            return Err(Bad::Unsupported("section flags", flags.into(), KNOWN_FLAGS.into()));
+            return Err(DecodeError::Unsupported("section flags", flags.into(), KNOWN_FLAGS.into()));
         }
         if flags & NEEDED_TO_READ != 0 && !is_known(tag) {
             return Err(not_known("section tag", tag));
@@ -60,13 +60,15 @@ pub(super) fn check_flags(bytes: &[u8]) -> Result<(), Bad> {
 
 impl Sections {
     /// `at`: where they start in the file.
-    pub(super) fn decode(bytes: &[u8], at: u64) -> Result<Sections, Bad> {
+    pub(super) fn decode(bytes: &[u8], at: u64) -> Result<Sections, DecodeError> {
         let (mut fields, mut sections) = (Fields(bytes), Vec::new());
         while !fields.0.is_empty() {
             let start = at + (bytes.len() - fields.0.len()) as u64;
             let section = Section::decode(&mut fields);
-            sections
-                .push(section.ok_or(Bad::Damaged(start, "a section goes beyond the end of the sections"))?);
+            sections.push(
+                section
+                    .ok_or(DecodeError::Damaged(start, "a section goes beyond the end of the sections"))?,
+            );
         }
         Ok(Sections(sections))
     }
@@ -87,27 +89,27 @@ impl Sections {
     }
 
     /// What a MANIFEST must say; the same when it is read and before it is written. `at`: where they start in the file.
-    pub(super) fn check(&self, at: u64) -> Result<(), Bad> {
+    pub(super) fn check(&self, at: u64) -> Result<(), DecodeError> {
         let (mut start, mut before) = (at, 0);
         for section in &self.0 {
             if section.tag <= before {
-                return Err(Bad::Damaged(start, "the tags of the sections do not ascend from 1"));
+                return Err(DecodeError::Damaged(start, "the tags of the sections do not ascend from 1"));
             }
             if is_known(section.tag)
                 && !std::str::from_utf8(&section.bytes).is_ok_and(|text| check_object(text).is_ok())
             {
-                return Err(Bad::Damaged(start, "the section is not a JSON object"));
+                return Err(DecodeError::Damaged(start, "the section is not a JSON object"));
             }
             (start, before) = (start + section.len(), section.tag);
         }
         if start - at > MAX_SECTION_BYTES {
-            return Err(Bad::Damaged(SECTIONS_AT as u64, "the sections are longer than they may be"));
+            return Err(DecodeError::Damaged(SECTIONS_AT as u64, "the sections are longer than they may be"));
         }
         Ok(())
     }
 
     /// Refuses to write to a store with sections that a writer must know.
-    pub(super) fn check_writable(&self) -> Result<(), Bad> {
+    pub(super) fn check_writable(&self) -> Result<(), DecodeError> {
         let needed = |section: &&Section| section.flags & NEEDED_TO_WRITE != 0 && !is_known(section.tag);
         match self.0.iter().find(needed) {
             Some(section) => Err(not_known("to write: section tag", section.tag)),

@@ -21,7 +21,7 @@ pub(crate) struct Commit {
     pub(crate) records: u32,
     /// Puts of the batch; so many row checksums follow.
     pub(crate) rows: u32,
-    pub(crate) kills: u32,
+    pub(crate) cross_deletes: u32,
     pub(crate) reserved: u32,
     /// Bytes of the batch's records, before the COMMIT.
     pub(crate) batch_len: u64,
@@ -44,7 +44,7 @@ impl Commit {
         out[16..24].copy_from_slice(&self.manifest.to_le_bytes());
         out[24..28].copy_from_slice(&self.records.to_le_bytes());
         out[28..32].copy_from_slice(&self.rows.to_le_bytes());
-        out[32..36].copy_from_slice(&self.kills.to_le_bytes());
+        out[32..36].copy_from_slice(&self.cross_deletes.to_le_bytes());
         out[36..40].copy_from_slice(&self.reserved.to_le_bytes());
         out[40..48].copy_from_slice(&self.batch_len.to_le_bytes());
         out[48..56].copy_from_slice(&self.rows_end.to_le_bytes());
@@ -70,7 +70,7 @@ impl Commit {
             manifest: fields.u64()?,
             records: fields.u32()?,
             rows: fields.u32()?,
-            kills: fields.u32()?,
+            cross_deletes: fields.u32()?,
             reserved: fields.u32()?,
             batch_len: fields.u64()?,
             rows_end: fields.u64()?,
@@ -101,12 +101,12 @@ impl Commit {
         identity: &Identity,
     ) {
         self.batch_len = (out.len() - start) as u64;
-        let pairs = arrays.documents.len() + arrays.kills.len();
+        let pairs = arrays.documents.len() + arrays.cross_deletes.len();
         let mut payload = Vec::with_capacity(COMMIT_HEAD_LEN + 4 * arrays.row_crcs.len() + 8 * pairs);
         self.chain = Chain::default();
         payload.extend_from_slice(&self.encode_head(identity));
         payload.extend(arrays.row_crcs.iter().flat_map(|crc| crc.to_le_bytes()));
-        for (a, b) in arrays.documents.iter().chain(arrays.kills) {
+        for (a, b) in arrays.documents.iter().chain(arrays.cross_deletes) {
             payload.extend_from_slice(&a.to_le_bytes());
             payload.extend_from_slice(&b.to_le_bytes());
         }
@@ -138,14 +138,14 @@ impl Commit {
         arrays.and_then(|arrays| CommitArrays::split(self, arrays)).unwrap_or(CommitArrays {
             row_crcs: &[],
             documents: &[],
-            kills: &[],
+            cross_deletes: &[],
         })
     }
 
     /// Bytes of the arrays behind the head.
     pub(super) fn arrays_len(&self) -> u64 {
         let documents = self.flags & FLAG_DOCUMENTS != 0;
-        bytes_of_row(documents) * u64::from(self.rows) + 8 * u64::from(self.kills)
+        bytes_of_row(documents) * u64::from(self.rows) + 8 * u64::from(self.cross_deletes)
     }
 }
 
@@ -162,7 +162,7 @@ pub(crate) struct Arrays<'a> {
     /// Length and checksum of each put's line; empty without [`FLAG_DOCUMENTS`].
     pub(crate) documents: &'a [(u32, u32)],
     /// Rows of sealed segments that this batch makes dead: segment and row.
-    pub(crate) kills: &'a [(u32, u32)],
+    pub(crate) cross_deletes: &'a [(u32, u32)],
 }
 
 /// The arrays of a COMMIT, as they lie in the file.
@@ -170,15 +170,15 @@ pub(crate) struct Arrays<'a> {
 pub(crate) struct CommitArrays<'a> {
     pub(super) row_crcs: &'a [u8],
     pub(super) documents: &'a [u8],
-    pub(super) kills: &'a [u8],
+    pub(super) cross_deletes: &'a [u8],
 }
 
 impl<'a> CommitArrays<'a> {
     pub(super) fn split(commit: &Commit, bytes: &'a [u8]) -> Option<CommitArrays<'a>> {
         let (row_crcs, rest) = bytes.split_at_checked(4 * commit.rows as usize)?;
         let documents = if commit.flags & FLAG_DOCUMENTS == 0 { 0 } else { 8 * commit.rows as usize };
-        let (documents, kills) = rest.split_at_checked(documents)?;
-        Some(CommitArrays { row_crcs, documents, kills })
+        let (documents, cross_deletes) = rest.split_at_checked(documents)?;
+        Some(CommitArrays { row_crcs, documents, cross_deletes })
     }
 
     pub(crate) fn row_crcs(&self) -> impl Iterator<Item = u32> + use<'a> {
@@ -195,8 +195,8 @@ impl<'a> CommitArrays<'a> {
         self.documents().any(|(len, _)| u64::from(len) > MAX_LINE_BYTES)
     }
 
-    pub(crate) fn kills(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
-        pairs(self.kills)
+    pub(crate) fn cross_deletes(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        pairs(self.cross_deletes)
     }
 }
 

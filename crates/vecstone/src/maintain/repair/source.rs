@@ -5,12 +5,12 @@ use crate::format::deletions;
 use crate::format::header::Header;
 use crate::format::manifest::{METRIC_AT, Manifest, Sections, SegmentEntry};
 use crate::maintain::salvage;
-use crate::maintain::salvage::part::{Look, Part, look, open};
+use crate::maintain::salvage::segment::{SalvagedSegment, SegmentProbe, open, probe};
 use crate::open::directory::{self, FOREIGN};
 use crate::open::read_del;
 use crate::open::unfinished;
 use crate::pair::log::LogEvent;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::in_log::DIFFERS;
 use crate::sys::disk::Dir;
 use crate::types::config::Metric;
@@ -34,7 +34,7 @@ pub(super) struct Source {
     /// Kind of the ids, if any is known.
     pub(super) kind: Option<IdKind>,
     /// Oldest first.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<SalvagedSegment>,
     /// Some batches are lost, or which files belong to the store is a guess.
     pub(super) lost: bool,
     /// Damaged places in the logs.
@@ -82,7 +82,7 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
     let manifest = match directory::read_manifest(dir) {
         Ok(manifest) => Some(manifest),
         Err(error @ Error::Unsupported { .. }) => return Err(error),
-        Err(error @ Error::Io { doing, .. }) if doing != "read" => {
+        Err(error @ Error::Io { operation, .. }) if operation != "read" => {
             return Err(error);
         }
         Err(error) => {
@@ -146,9 +146,9 @@ fn by_manifest(dir: &Dir, manifest: &Manifest) -> Result<Source> {
     for (place, entry) in manifest.segments.iter().enumerate() {
         let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
         let header = Header { dim: manifest.dim, element: manifest.element, identity };
-        let look = look(dir, entry.number)?;
-        source.note_damaged_headers(&look, &header);
-        let mut part = Part::of(dir, look, header)?;
+        let probe = probe(dir, entry.number)?;
+        source.note_damaged_headers(&probe, &header);
+        let mut part = SalvagedSegment::of(dir, probe, header)?;
         part.may_follow(place.checked_sub(1).and_then(|before| manifest.segments[before].sealed.as_ref()));
         source.add_sealed(dir, entry, &mut part);
         source.add(part)?;
@@ -158,7 +158,7 @@ fn by_manifest(dir: &Dir, manifest: &Manifest) -> Result<Source> {
 
 /// A segment that there are files of.
 pub(crate) struct Candidate {
-    pub(crate) look: Look,
+    pub(crate) probe: SegmentProbe,
     /// What one file or the other says it is.
     pub(crate) header: Option<Header>,
     /// Numbers in the names of its lists of dead rows, largest first.
@@ -168,9 +168,9 @@ pub(crate) struct Candidate {
 /// The segments that there are files of, by their numbers.
 pub(crate) fn candidates(dir: &Dir) -> Result<Vec<Candidate>> {
     let candidate = |(number, dels)| {
-        let look = look(dir, number)?;
-        let header = look.in_idx.map(|file| file.header).or(look.in_dat);
-        Ok(Candidate { look, header: header.filter(|header| header.identity.segment == number), dels })
+        let probe = probe(dir, number)?;
+        let header = probe.in_idx.map(|file| file.header).or(probe.in_dat);
+        Ok(Candidate { probe, header: header.filter(|header| header.identity.segment == number), dels })
     };
     numbers(dir)?.into_iter().map(candidate).collect()
 }
@@ -211,18 +211,18 @@ fn by_name(dir: &Dir, old: Option<&Manifest>, metric: Metric, notes: Vec<String>
     };
     let (parts, sections) = (Vec::new(), old.map_or_else(Sections::default, |old| old.sections.clone()));
     let mut source = Source { dim, metric, sections, kind: None, parts, lost: true, damaged: 0, notes };
-    for Candidate { look, header, dels } in found {
+    for Candidate { probe, header, dels } in found {
         match header {
             Some(header) if header.identity.uuid == uuid && header.dim == dim => {
-                source.note_damaged_headers(&look, &header);
-                let mut part = Part::of(dir, look, header)?;
+                source.note_damaged_headers(&probe, &header);
+                let mut part = SalvagedSegment::of(dir, probe, header)?;
                 source.read_dels(dir, &dels, &mut part)?;
                 source.add(part)?;
             }
             Some(_) => {
-                source.notes.push(format!("{}: it is of another store; left out", look.stem.display()))
+                source.notes.push(format!("{}: it is of another store; left out", probe.stem.display()))
             }
-            None => source.notes.push(format!("{}: nothing says what it is; left out", look.stem.display())),
+            None => source.notes.push(format!("{}: nothing says what it is; left out", probe.stem.display())),
         }
     }
     Ok(source)
@@ -238,7 +238,7 @@ impl Source {
         Err(Error::corrupt(&path, 0, "the logs read differently each time; copy the files first"))
     }
 
-    fn add(&mut self, mut part: Part) -> Result<()> {
+    fn add(&mut self, mut part: SalvagedSegment) -> Result<()> {
         for (suffix, file) in [("dat", &part.dat), ("idx", &part.idx)] {
             if file.is_none() {
                 self.lost = true;
@@ -256,24 +256,24 @@ impl Source {
         Ok(())
     }
 
-    fn note_damaged_headers(&mut self, look: &Look, header: &Header) {
-        if look.dat.is_some() && look.in_dat.as_ref() != Some(header) {
-            let path = look.stem.with_extension("dat");
+    fn note_damaged_headers(&mut self, probe: &SegmentProbe, header: &Header) {
+        if probe.dat.is_some() && probe.in_dat.as_ref() != Some(header) {
+            let path = probe.stem.with_extension("dat");
             self.notes.push(format!("{}: the header is not what it should be", path.display()));
         }
-        if look.idx.is_some() && look.in_idx.as_ref().map(|file| &file.header) != Some(header) {
-            let path = look.stem.with_extension("idx");
+        if probe.idx.is_some() && probe.in_idx.as_ref().map(|file| &file.header) != Some(header) {
+            let path = probe.stem.with_extension("idx");
             self.notes.push(format!("{}: the FILE record is not what it should be", path.display()));
         }
     }
 
     /// What MANIFEST says of a segment that no longer changes.
-    fn add_sealed(&mut self, dir: &Dir, entry: &SegmentEntry, part: &mut Part) {
+    fn add_sealed(&mut self, dir: &Dir, entry: &SegmentEntry, part: &mut SalvagedSegment) {
         let Some(sealed) = &entry.sealed else { return };
         part.end_at(sealed);
         part.sealed_rows = Some(sealed.rows);
         match read_del(dir, entry.number, sealed) {
-            Ok(mask) => mask.dead_rows().for_each(|row| _ = part.dead.kill(row)),
+            Ok(deletions) => deletions.dead_rows().for_each(|row| _ = part.dead.delete_row(row)),
             Err(error) => {
                 part.doubtful = true;
                 self.notes.push(format!("{error}; {MAY_BE_OLD}"));
@@ -282,14 +282,14 @@ impl Source {
     }
 
     /// The newest list of dead rows that can be read.
-    fn read_dels(&mut self, dir: &Dir, dels: &[u64], part: &mut Part) -> Result<()> {
+    fn read_dels(&mut self, dir: &Dir, dels: &[u64], part: &mut SalvagedSegment) -> Result<()> {
         for &manifest in dels {
             let path = directory::del_path(dir, part.header.identity.segment, manifest);
             let bytes = open(dir, path.clone())?
                 .and_then(|file| file.read_all(deletions::max_bytes(part.most_rows())).ok());
-            match bytes.and_then(|bytes| Mask::from_roaring(&bytes, part.most_rows())) {
-                Some(mask) => {
-                    mask.dead_rows().for_each(|row| _ = part.dead.kill(row));
+            match bytes.and_then(|bytes| DeletionVector::from_roaring(&bytes, part.most_rows())) {
+                Some(deletions) => {
+                    deletions.dead_rows().for_each(|row| _ = part.dead.delete_row(row));
                     break;
                 }
                 None => {
@@ -304,7 +304,7 @@ impl Source {
 
     /// Only clearing a store frees the kind of its ids: what has another kind than the newest segment was cleared.
     fn leave_out_cleared(&mut self) {
-        let kind_of = |part: &Part| {
+        let kind_of = |part: &SalvagedSegment| {
             let mut kind = None;
             _ = salvage::scan(part, &mut |seen| {
                 if let LogEvent::Commit(commit) = seen {
@@ -330,12 +330,12 @@ impl Source {
 
     /// Reads the logs for dead rows, damage and the kind of the ids; returns the largest number of a MANIFEST in them.
     fn survey(&mut self) -> Result<u64> {
-        let mut dead: HashMap<u64, Mask> = HashMap::new();
+        let mut dead: HashMap<u64, DeletionVector> = HashMap::new();
         let mut newest = 0;
         for part in &mut self.parts {
             let learned = learn(part, self.kind)?;
             for (segment, row) in learned.dead {
-                dead.entry(segment).or_default().kill(row);
+                dead.entry(segment).or_default().delete_row(row);
             }
             newest = newest.max(learned.newest);
             (self.kind, self.damaged) = (learned.kind, self.damaged + learned.damaged);
@@ -347,8 +347,8 @@ impl Source {
         }
         for part in &mut self.parts {
             let (dead, rows) = (dead.remove(&part.header.identity.segment), part.most_rows());
-            let known = dead.iter().flat_map(Mask::dead_rows).filter(|row| u64::from(*row) < rows);
-            known.for_each(|row| _ = part.dead.kill(row));
+            let known = dead.iter().flat_map(DeletionVector::dead_rows).filter(|row| u64::from(*row) < rows);
+            known.for_each(|row| _ = part.dead.delete_row(row));
         }
         self.lost |= self.damaged > 0;
         Ok(newest)
@@ -412,7 +412,7 @@ struct Learned {
 }
 
 /// Reads one log. What only `.ids` says of dead rows counts where the log is damaged, if it contradicts none of the rest.
-fn learn(part: &Part, kind: Option<IdKind>) -> Result<Learned> {
+fn learn(part: &SalvagedSegment, kind: Option<IdKind>) -> Result<Learned> {
     let (path, hasher) = (part.path("idx"), IdHasher::new(&part.header.identity.uuid));
     let (dead, notes, lost_log) = (Vec::new(), Vec::new(), part.idx.is_none());
     let mut learned = Learned { dead, newest: 0, kind, damaged: 0, lost_log, ids_differ: false, notes };
@@ -421,7 +421,7 @@ fn learn(part: &Part, kind: Option<IdKind>) -> Result<Learned> {
             LogEvent::Put { id, row, crc, doc, .. } => {
                 learned.ids_differ |= part.contradicts(hasher, id, row, crc, doc);
             }
-            LogEvent::Kill { segment, row } => learned.dead.push((segment.into(), row)),
+            LogEvent::CrossSegmentDelete { segment, row } => learned.dead.push((segment.into(), row)),
             LogEvent::Commit(commit) => {
                 learned.newest = learned.newest.max(commit.manifest);
                 learned.kind = learned.kind.or(IdKind::from_byte(commit.kind));
@@ -446,9 +446,9 @@ fn learn(part: &Part, kind: Option<IdKind>) -> Result<Learned> {
         learned.notes.push(format!("{}: {DIFFERS}", part.path("ids").display()));
     } else if let Some(ids) = part.ids.as_ref().filter(|_| learned.damaged > 0 || part.idx.is_none()) {
         let number = part.header.identity.segment;
-        let own = ids.dead().ok().and_then(|dead| Mask::from_roaring(&dead, part.most_rows()));
-        learned.dead.extend(own.iter().flat_map(Mask::dead_rows).map(|row| (number, row)));
-        let others = ids.kills().unwrap_or_default();
+        let own = ids.dead().ok().and_then(|dead| DeletionVector::from_roaring(&dead, part.most_rows()));
+        learned.dead.extend(own.iter().flat_map(DeletionVector::dead_rows).map(|row| (number, row)));
+        let others = ids.cross_deletes().unwrap_or_default();
         learned.dead.extend(others.into_iter().map(|(segment, row)| (segment.into(), row)));
     }
     Ok(learned)

@@ -1,18 +1,18 @@
 //! A store that does not open: all that is there of it.
 
-use super::{VerifyReport, check_ids, part};
+use super::{VerifyReport, check_ids, segment};
 use crate::format::Identity;
 use crate::format::deletions;
 use crate::format::header::Header;
-use crate::format::manifest::{Manifest, Sealed};
+use crate::format::manifest::{Manifest, SegmentExtent};
 use crate::maintain::repair::source::{self, Candidate};
 use crate::maintain::salvage;
-use crate::maintain::salvage::part::{Look, Part, look};
+use crate::maintain::salvage::segment::{SalvagedSegment, SegmentProbe, probe};
 use crate::open::directory;
 use crate::open::read_del;
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::pair::log::LogEvent;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::sys::disk::{Dir, Open};
 use crate::types::error::{Error, Result};
 use crate::types::id::IdKind;
@@ -77,75 +77,85 @@ fn by_manifest(dir: &Dir, manifest: &Manifest, report: &mut VerifyReport) -> Res
         let identity = Identity { uuid: manifest.uuid, segment: entry.number, salt: entry.salt };
         let header = Header { dim: manifest.dim, element: manifest.element, identity };
         let follows = before.replace(entry.sealed.as_ref()).flatten();
-        let look = match look(dir, entry.number) {
-            Ok(look) => look,
+        let probe = match probe(dir, entry.number) {
+            Ok(probe) => probe,
             Err(error) => {
                 report.add_error(error)?;
                 continue;
             }
         };
-        let mut part = open(dir, look, header, report)?;
+        let mut part = open(dir, probe, header, report)?;
         part.may_follow(follows);
         let Some(sealed) = &entry.sealed else {
-            check_to_the_end(&mut part, &Mask::default(), kind, report)?;
+            check_to_the_end(&mut part, &DeletionVector::default(), kind, report)?;
             continue;
         };
         report.bytes += sealed.del.1;
-        let mask = match read_del(dir, entry.number, sealed) {
-            Ok(mask) => mask,
-            Err(error) => report.add_error(error).map(|()| Mask::default())?,
+        let deletions = match read_del(dir, entry.number, sealed) {
+            Ok(deletions) => deletions,
+            Err(error) => report.add_error(error).map(|()| DeletionVector::default())?,
         };
         part.end_at(sealed);
-        part::check_whole(&part, sealed, &mask, kind, None, report)?;
+        segment::check_whole(&part, sealed, &deletions, kind, None, report)?;
     }
     Ok(())
 }
 
 fn by_name(dir: &Dir, candidate: Candidate, report: &mut VerifyReport) -> Result<()> {
-    let Candidate { look, header, dels } = candidate;
+    let Candidate { probe, header, dels } = candidate;
     let Some(header) = header else {
         let what = "neither the header nor the FILE record of .idx says what this segment is";
-        report.add(&look.stem.with_extension("dat"), 0, what, UNKNOWN);
+        report.add(&probe.stem.with_extension("dat"), 0, what, UNKNOWN);
         return Ok(());
     };
-    let mut part = open(dir, look, header, report)?;
-    let mut mask = Mask::default();
+    let mut part = open(dir, probe, header, report)?;
+    let mut deletions = DeletionVector::default();
     for manifest in dels {
         let path = directory::del_path(dir, header.identity.segment, manifest);
         let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e));
         let bytes = file.and_then(|file| {
-            Named { path: path.clone(), file }.read_all(deletions::max_bytes(part.most_rows()))
+            StoreFile { path: path.clone(), file }.read_all(deletions::max_bytes(part.most_rows()))
         });
-        match bytes.map(|bytes| (bytes.len() as u64, Mask::from_roaring(&bytes, part.most_rows()))) {
+        match bytes.map(|bytes| (bytes.len() as u64, DeletionVector::from_roaring(&bytes, part.most_rows())))
+        {
             Ok((len, Some(found))) => {
                 report.bytes += len;
-                mask = found;
+                deletions = found;
                 break;
             }
             Ok((_, None)) => report.add(&path, 0, "the list of dead rows is damaged", DOUBTFUL),
             Err(error) => report.add_error_as(error, DOUBTFUL)?,
         }
     }
-    check_to_the_end(&mut part, &mask, None, report)
+    check_to_the_end(&mut part, &deletions, None, report)
 }
 
-fn open(dir: &Dir, look: Look, header: Header, report: &mut VerifyReport) -> Result<Part> {
-    let ids = check_ids(dir, look.stem.with_extension("ids"), &header.identity, report)?;
+fn open(
+    dir: &Dir,
+    probe: SegmentProbe,
+    header: Header,
+    report: &mut VerifyReport,
+) -> Result<SalvagedSegment> {
+    let ids = check_ids(dir, probe.stem.with_extension("ids"), &header.identity, report)?;
     let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
-    let mut part = Part::with(dir, look, header, ids)?;
+    let mut part = SalvagedSegment::with(dir, probe, header, ids)?;
     part.last_seq = last_seq;
     Ok(part)
 }
 
 /// Checks a segment that has no end but that of its log: where a crash cut it, or where it is damaged.
 fn check_to_the_end(
-    part: &mut Part,
-    mask: &Mask,
+    part: &mut SalvagedSegment,
+    deletions: &DeletionVector,
     mut kind: Option<IdKind>,
     report: &mut VerifyReport,
 ) -> Result<()> {
     part.cut_to_what_counts()?;
-    let mut end = Sealed { idx_len: part.idx_len, dat_len: part.header.row_start(0), ..Sealed::default() };
+    let mut end = SegmentExtent {
+        idx_len: part.idx_len,
+        dat_len: part.header.row_start(0),
+        ..SegmentExtent::default()
+    };
     salvage::scan(part, &mut |seen| {
         if let LogEvent::Commit(commit) = seen {
             (end.dat_len, end.jsonl_len) = (commit.rows_end, commit.docs_end);
@@ -153,5 +163,5 @@ fn check_to_the_end(
         }
         Ok(())
     })?;
-    part::check(part, &end, mask, kind, None, report).map(|_| ())
+    segment::check(part, &end, deletions, kind, None, report).map(|_| ())
 }

@@ -1,6 +1,6 @@
 //! Which batches hold.
 
-use super::{Records, Tip};
+use super::{LogPosition, Records};
 use crate::format::header::Header;
 use crate::format::record::{self, Commit, CommitArrays, Control, FLAG_DOCUMENTS, Next, Record};
 use crate::format::{Chain, MAX_SEQ, chain_of};
@@ -59,16 +59,16 @@ pub(crate) struct Expected {
     pub(crate) header: Header,
     /// Lengths of `.dat` and `.jsonl`, for which a batch must not be too long.
     pub(crate) lens: [u64; 2],
-    pub(crate) tip: Tip,
-    /// Behind damage: the points that the tip may be, which differ in their chains; only place and rows are sure, sequence
-    /// and length of `.jsonl` are at least those of the tip. `None`: the tip is exact.
-    pub(crate) guesses: Option<Vec<Tip>>,
+    pub(crate) position: LogPosition,
+    /// Behind damage: the points that the position may be, which differ in their chains; only place and rows are
+    /// sure, sequence and length of `.jsonl` are at least those of the position. `None`: the position is exact.
+    pub(crate) guesses: Option<Vec<LogPosition>>,
 }
 
 impl Expected {
     /// What the chain of a batch is, by each point that it may go on from.
     pub(crate) fn chains(&self, batch: &[u8], commit_at: usize) -> impl Iterator<Item = Chain> {
-        let starts = self.guesses.as_deref().unwrap_or(std::slice::from_ref(&self.tip));
+        let starts = self.guesses.as_deref().unwrap_or(std::slice::from_ref(&self.position));
         starts.iter().map(move |start| {
             let mut hasher = self.header.identity.chain_from(&start.chain);
             hasher.update(&start.since_commit);
@@ -82,11 +82,11 @@ impl Expected {
         match *step {
             Step::Batch(batch) => self.go_behind(&batch.commit, batch.commit_at),
             Step::Mark { len, epoch, .. } => {
-                for start in self.guesses.iter_mut().flatten().chain([&mut self.tip]) {
+                for start in self.guesses.iter_mut().flatten().chain([&mut self.position]) {
                     start.since_commit.extend_from_slice(&bytes[..len]);
                 }
-                self.tip.idx_end += len as u64;
-                self.tip.epoch = self.tip.epoch.max(epoch);
+                self.position.idx_end += len as u64;
+                self.position.epoch = self.position.epoch.max(epoch);
             }
             Step::Stop(_) => {}
         }
@@ -94,8 +94,8 @@ impl Expected {
 
     /// Moves behind a COMMIT, whose head says all of the point behind it.
     pub(crate) fn go_behind(&mut self, commit: &Commit, commit_at: u64) {
-        let before = &self.tip;
-        self.tip = Tip {
+        let before = &self.position;
+        self.position = LogPosition {
             seq: commit.seq,
             chain: commit.chain,
             since_commit: Vec::new(),
@@ -111,16 +111,16 @@ impl Expected {
 
     /// Reads one batch or mark at the start of `bytes`.
     pub(super) fn judge(&self, bytes: &[u8], records: &mut impl Records) -> Verdict {
-        let (mut at, mut count, mut rows) = (0, 0, self.tip.rows);
-        let mut kinds = self.tip.kind.map_or(ALL_KINDS, bit);
+        let (mut at, mut count, mut rows) = (0, 0, self.position.rows);
+        let mut kinds = self.position.kind.map_or(ALL_KINDS, bit);
         records.begin();
         loop {
             let (record, len) = match record::next(&bytes[at..]) {
                 Next::Need(need) => return Verdict::Need(at.saturating_add(need)),
-                Next::Bad => return STOP,
+                Next::DecodeError => return STOP,
                 Next::Record(record, len) => (record, len),
             };
-            let idx_at = self.tip.idx_end + at as u64;
+            let idx_at = self.position.idx_end + at as u64;
             if idx_at > record::LAST_START || at as u64 > record::MAX_BATCH_LOG {
                 return STOP;
             }
@@ -155,22 +155,22 @@ impl Expected {
     }
 
     fn judge_mark(&self, mark: Control<'_>, len: usize) -> Verdict {
-        let (tip, exact, proof) = (&self.tip, self.guesses.is_none(), mark.proves_durable());
-        if exact && proof > tip.seq {
+        let (position, exact, proof) = (&self.position, self.guesses.is_none(), mark.proves_durable());
+        if exact && proof > position.seq {
             return STOP;
         }
         let (epoch, close) = match mark {
             Control::Durable { epoch, .. } => (epoch, None),
             Control::Close { epoch, seq, manifest, rows_end }
-                if (!exact || seq == tip.seq) && rows_end == self.header.row_start(tip.rows) =>
+                if (!exact || seq == position.seq) && rows_end == self.header.row_start(position.rows) =>
             {
                 (epoch, Some(manifest))
             }
             // Only right behind FILE.
-            Control::Base(_) if tip.idx_end == record::FILE_BYTES as u64 => (0, None),
+            Control::Base(_) if position.idx_end == record::FILE_BYTES as u64 => (0, None),
             _ => return STOP,
         };
-        Verdict::Is(Step::Mark { idx_at: tip.idx_end, len, epoch, proof, close })
+        Verdict::Is(Step::Mark { idx_at: position.idx_end, len, epoch, proof, close })
     }
 
     /// Compares all that a COMMIT says, which ends `bytes`, with what is there: records up to `rows`, ids of `kinds`.
@@ -183,17 +183,17 @@ impl Expected {
         commit: Commit,
         arrays: CommitArrays<'_>,
     ) -> Verdict {
-        let (tip, header, puts) = (&self.tip, &self.header, rows - self.tip.rows);
+        let (position, header, puts) = (&self.position, &self.header, rows - self.position.rows);
         let rows_end = header.row_start(rows);
         let fits = u64::from(commit.rows) == puts
             && commit.batch_len == commit_at as u64
-            && commit.seq > tip.seq
-            && (self.guesses.is_some() || commit.seq - tip.seq == 1)
+            && commit.seq > position.seq
+            && (self.guesses.is_some() || commit.seq - position.seq == 1)
             && commit.seq <= MAX_SEQ
             && (commit.durable_seq < commit.seq || planted::is(Bug::ClaimTooMuch))
             && commit.rows_end == rows_end
             && puts * header.stride() <= MAX_BATCH_BYTES
-            && commit.kills as usize <= MAX_BATCH_RECORDS
+            && commit.cross_deletes as usize <= MAX_BATCH_RECORDS
             && rows <= MAX_ROWS;
         if !fits {
             return STOP;
@@ -218,22 +218,22 @@ impl Expected {
             let short = if rows_end > dat_len { Short::Dat } else { Short::Jsonl };
             return Verdict::Is(Step::Stop(Some(short)));
         }
-        let commit_at = tip.idx_end + commit_at as u64;
-        let Ok(first_row) = u32::try_from(tip.rows) else { return STOP };
-        let idx_at = tip.idx_end;
+        let commit_at = position.idx_end + commit_at as u64;
+        let Ok(first_row) = u32::try_from(position.rows) else { return STOP };
+        let idx_at = position.idx_end;
         Verdict::Is(Step::Batch(Batch { commit, first_row, lines_start, idx_at, commit_at }))
     }
 
     /// Where the first line of a batch starts; `None` if the length of `.jsonl` is not what the lines make it.
     fn lines_start(&self, commit: &Commit, arrays: CommitArrays<'_>) -> Option<u64> {
-        let tip = &self.tip;
+        let position = &self.position;
         if commit.flags & FLAG_DOCUMENTS == 0 {
-            return (commit.docs_end == 0 && tip.docs_end == 0).then_some(0);
+            return (commit.docs_end == 0 && position.docs_end == 0).then_some(0);
         }
         let lines: u64 = arrays.documents().map(|(len, _)| u64::from(len)).sum();
         let start = commit.docs_end.checked_sub(lines)?;
-        let guessed = self.guesses.is_some() && start >= tip.docs_end;
-        (guessed || start == tip.lines_start()).then_some(start)
+        let guessed = self.guesses.is_some() && start >= position.docs_end;
+        (guessed || start == position.lines_start()).then_some(start)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The walk of an opening: tables of what the batches say, as long as each holds.
 
-use super::{Deleted, Kill, Recovered, Tip, lines_hold, rows_hold};
+use super::{CrossSegmentDelete, Deleted, LogPosition, Recovered, lines_hold, rows_hold};
 use crate::format::header::Header;
 use crate::pair::files::Files;
 use crate::pair::log::{Batch, LogReader, Policy, Records, Short, Step};
@@ -50,25 +50,31 @@ pub(super) struct Walk<'a> {
     found: Recovered,
     hasher: IdHasher,
     /// Kills are kept of batches under this MANIFEST.
-    kills_of: u64,
+    cross_deletes_of: u64,
     /// Points behind the batches that are not yet proven durable; the first is proven.
-    unproven: VecDeque<Tip>,
+    unproven: VecDeque<LogPosition>,
     /// The highest sequence proven durable.
     pub(super) proof: u64,
     short: Option<Short>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(files: &'a Files, header: Header, tip: Tip, lens: [u64; 3], kills_of: u64) -> Walk<'a> {
+    pub(super) fn new(
+        files: &'a Files,
+        header: Header,
+        position: LogPosition,
+        lens: [u64; 3],
+        cross_deletes_of: u64,
+    ) -> Walk<'a> {
         let [idx_len, dat_len, jsonl_len] = lens;
         let policy = Policy::Stop { lens: [dat_len, jsonl_len] };
         let found = Recovered {
             header,
-            tip: tip.clone(),
-            proven: tip.clone(),
-            rows: RowTable::from_row(tip.rows),
+            position: position.clone(),
+            proven: position.clone(),
+            rows: RowTable::from_row(position.rows),
             deletes: Vec::new(),
-            kills: Vec::new(),
+            cross_deletes: Vec::new(),
             manifest: 0,
             closed_under: None,
             report: RecoveryReport::default(),
@@ -76,12 +82,12 @@ impl<'a> Walk<'a> {
         Walk {
             files,
             lens,
-            unproven: [tip.clone()].into(),
-            proof: tip.seq,
-            log: LogReader::new(&files.idx, idx_len, header, tip, policy),
+            unproven: [position.clone()].into(),
+            proof: position.seq,
+            log: LogReader::new(&files.idx, idx_len, header, position, policy),
             found,
             hasher: IdHasher::new(&header.identity.uuid),
-            kills_of,
+            cross_deletes_of,
             short: None,
         }
     }
@@ -90,7 +96,7 @@ impl<'a> Walk<'a> {
     pub(super) fn run(&mut self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Option<u64>> {
         let mut stopped = false;
         while self.log.has_more() && !stopped {
-            if go_on(self.log.tip().idx_end).is_break() {
+            if go_on(self.log.position().idx_end).is_break() {
                 return Err(Error::Cancelled);
             }
             let Recovered { rows, deletes, .. } = &mut self.found;
@@ -101,13 +107,13 @@ impl<'a> Walk<'a> {
                 Step::Stop(short) => (self.short, stopped) = (short, true),
             }
         }
-        self.found.tip = self.log.tip().clone();
-        Ok(stopped.then_some(self.log.tip().idx_end))
+        self.found.position = self.log.position().clone();
+        Ok(stopped.then_some(self.log.position().idx_end))
     }
 
     /// Keeps what the COMMIT of a batch says of its rows, and of rows in other segments.
     fn accept(&mut self, batch: &Batch) {
-        let (arrays, Recovered { rows, kills, .. }) = (self.log.arrays(batch), &mut self.found);
+        let (arrays, Recovered { rows, cross_deletes, .. }) = (self.log.arrays(batch), &mut self.found);
         let numbers = || u64::from(batch.first_row)..;
         for (row, crc) in numbers().zip(arrays.row_crcs()) {
             rows.set_crc(row, crc);
@@ -115,13 +121,17 @@ impl<'a> Walk<'a> {
         for (row, (len, crc)) in numbers().zip(arrays.documents()) {
             rows.push_line(row, batch.lines_start, len, crc);
         }
-        if batch.commit.manifest == self.kills_of {
+        if batch.commit.manifest == self.cross_deletes_of {
             let seq = batch.commit.seq;
-            kills.extend(arrays.kills().map(|(segment, row)| Kill { seq, segment, row }));
+            cross_deletes.extend(arrays.cross_deletes().map(|(segment, row)| CrossSegmentDelete {
+                seq,
+                segment,
+                row,
+            }));
         }
         self.note(batch.commit.durable_seq, batch.commit.manifest, None);
-        self.settle(self.proof);
-        self.unproven.push_back(self.log.tip().clone());
+        self.advance_proven(self.proof);
+        self.unproven.push_back(self.log.position().clone());
     }
 
     /// Notes what a control record proves, the MANIFEST it names, and whether the log may end in this CLOSE.
@@ -132,8 +142,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Keeps of the unproven points the last one that `proof` covers, and those behind it.
-    pub(super) fn settle(&mut self, proof: u64) {
-        while self.unproven.get(1).is_some_and(|tip| tip.seq <= proof) {
+    pub(super) fn advance_proven(&mut self, proof: u64) {
+        while self.unproven.get(1).is_some_and(|position| position.seq <= proof) {
             self.unproven.pop_front();
         }
     }
@@ -143,7 +153,7 @@ impl<'a> Walk<'a> {
         if planted::is(Bug::IgnoreRowChecksums) {
             return Ok(());
         }
-        let Recovered { header, tip, rows, closed_under, .. } = &mut self.found;
+        let Recovered { header, position, rows, closed_under, .. } = &mut self.found;
         for at in 1..self.unproven.len() {
             let range = self.unproven[at - 1].rows..self.unproven[at].rows;
             let crc = |row: u64| rows.get(row).map(|row| row.crc);
@@ -152,11 +162,11 @@ impl<'a> Walk<'a> {
                 && lines_hold(self.files, header, line, range)?;
             if !holds {
                 // A later epoch than any seen: what is dropped may have had the last one.
-                let epoch = tip.epoch;
+                let epoch = position.epoch;
                 self.unproven.truncate(at);
-                *tip = Tip { epoch, ..self.unproven[at - 1].clone() };
+                *position = LogPosition { epoch, ..self.unproven[at - 1].clone() };
                 if planted::is(Bug::ForgetEpoch) {
-                    *tip = self.unproven[at - 1].clone();
+                    *position = self.unproven[at - 1].clone();
                 }
                 *closed_under = None;
                 break;
@@ -166,7 +176,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Why what comes at `at` does not hold, where it was durable.
-    pub(super) fn blame(&self, at: u64) -> Error {
+    pub(super) fn corruption_at(&self, at: u64) -> Error {
         let Files { idx, dat, jsonl } = self.files;
         let [_, dat_len, jsonl_len] = self.lens;
         match self.short {
@@ -184,13 +194,14 @@ impl<'a> Walk<'a> {
 
     pub(super) fn finish(self) -> Recovered {
         let mut found = self.found;
-        let ends = [found.tip.idx_end, found.header.row_start(found.tip.rows), found.tip.docs_end];
+        let ends =
+            [found.position.idx_end, found.header.row_start(found.position.rows), found.position.docs_end];
         let [dropped_idx_bytes, dropped_dat_bytes, dropped_jsonl_bytes] =
             std::array::from_fn(|file| self.lens[file].saturating_sub(ends[file]));
         found.report = RecoveryReport {
             clean: found.closed_under.is_some() && ends == self.lens,
-            seq: found.tip.seq,
-            rows: found.tip.rows,
+            seq: found.position.seq,
+            rows: found.position.rows,
             unproven_batches: (self.unproven.len() - 1) as u64,
             dropped_idx_bytes,
             dropped_dat_bytes,

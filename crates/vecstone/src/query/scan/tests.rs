@@ -2,7 +2,7 @@ use super::*;
 use crate::buffer;
 use crate::query::distance::reference_distance;
 use crate::query::kernel::Family;
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::disk::{Dir, Disk};
 use crate::tests::model::Random;
@@ -39,7 +39,7 @@ fn expected(rows: &[Vec<f32>], request: &SearchRequest<'_>) -> Vec<Vec<Candidate
         let within = |distance: &f64| {
             request
                 .radius
-                .is_none_or(|radius| crate::query::distance::reported(request.metric, *distance) <= radius)
+                .is_none_or(|radius| crate::query::distance::to_public(request.metric, *distance) <= radius)
         };
         let distances = rows.iter().map(|row| reference_distance(request.metric, query, row));
         let candidates = (0..).zip(distances).filter(|(_, distance)| within(distance));
@@ -63,7 +63,7 @@ fn check(rows: &[Vec<f32>], queries: &[Vec<f32>], what: &str) {
     for metric in METRICS {
         let request = |k, radius| SearchRequest { metric, dim, queries: &flat, k, radius };
         let third = expected(rows, &request(3, None))[0].last().map_or(0.0, |third| third.distance);
-        let radius = Some(crate::query::distance::reported(metric, third));
+        let radius = Some(crate::query::distance::to_public(metric, third));
         let near = |by: fn(f32) -> f32| radius.map(by);
         let bounds = [None, radius, near(f32::next_up), near(f32::next_down), Some(f32::MAX), Some(-1.0)];
         for request in [1, 10, rows.len()].into_iter().flat_map(|k| bounds.map(|radius| request(k, radius))) {
@@ -133,9 +133,9 @@ fn rows_of_every_kind_beside_each_other() {
 fn a_search_through_nothing_finds_nothing() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
     let schema = Schema { uuid: [1; 16], dim: 2, element: Element::F32, metric: Metric::L2 };
-    let nothing = View::empty(schema, Dir::open(&disk, Path::new("/")).expect("the root"));
-    let (view, buffered) = (Arc::new(nothing), buffer::View::default());
-    let rows = Rows { view, buffered: &buffered, puts: Vec::new() };
+    let nothing = Version::empty(schema, Dir::open(&disk, Path::new("/")).expect("the root"));
+    let (version, buffered) = (Arc::new(nothing), buffer::BufferSnapshot::default());
+    let rows = Rows { version, buffered: &buffered, puts: Vec::new() };
     let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None };
     assert_eq!(nearest(&rows, &request, 4).expect("no row"), [vec![], vec![]]);
 }

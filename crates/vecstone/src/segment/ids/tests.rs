@@ -17,13 +17,13 @@ struct Truth {
     rows: u32,
     documents: bool,
     dead: Vec<u8>,
-    kills: Vec<(u32, u32)>,
+    cross_deletes: Vec<(u32, u32)>,
 }
 
 impl Truth {
     fn new(rows: u32, documents: bool) -> Truth {
         let dead = (0..rows / 8).map(|n| n.to_le_bytes()[0]).collect();
-        Truth { rows, documents, dead, kills: (0..rows / 3).map(|n| (n % 7 + 1, n)).collect() }
+        Truth { rows, documents, dead, cross_deletes: (0..rows / 3).map(|n| (n % 7 + 1, n)).collect() }
     }
 
     fn point(&self) -> Point {
@@ -66,7 +66,7 @@ impl Truth {
             same &= found == Self::lives(row).then_some(row);
             same &= ids.row(row)? == self.row(row);
         }
-        Ok(same && ids.dead()? == self.dead && ids.kills()? == self.kills)
+        Ok(same && ids.dead()? == self.dead && ids.cross_deletes()? == self.cross_deletes)
     }
 }
 
@@ -74,9 +74,9 @@ fn write_live(truth: &Truth, live: Vec<(u64, u32)>) -> Result<Vec<u8>> {
     let path = PathBuf::from("/3.ids");
     let disk = SimDisk::default();
     let file = open_file(disk.clone(), &path, Open::CreateNew).expect("a new file");
-    let (row, dead, kills) = (|n| truth.row(n), &truth.dead[..], &truth.kills[..]);
-    let content = Content { point: truth.point(), row: &row, live, dead, kills };
-    write(&Named { path: path.clone(), file }, &content)?;
+    let (row, dead, cross_deletes) = (|n| truth.row(n), &truth.dead[..], &truth.cross_deletes[..]);
+    let content = Content { point: truth.point(), row: &row, live, dead, cross_deletes };
+    write(&StoreFile { path: path.clone(), file }, &content)?;
     Ok(disk.image().files.remove(&path).expect("the file"))
 }
 
@@ -84,7 +84,7 @@ fn open(bytes: &[u8]) -> Option<Ids> {
     let path = Path::new("/3.ids");
     let image = Image { files: [(path.to_owned(), bytes.to_vec())].into(), ..Image::default() };
     let file = open_file(SimDisk::new(&image), path, Open::Read).expect("the file");
-    Ids::open(Named { path: path.to_owned(), file }, &A).expect("no I/O error")
+    Ids::open(StoreFile { path: path.to_owned(), file }, &A).expect("no I/O error")
 }
 
 /// Where the first damaged page starts.
@@ -124,7 +124,7 @@ fn misses_are_none_and_mostly_known_by_the_filter() {
 #[test]
 fn at_most_twenty_bytes_for_a_row() {
     for (rows, most) in [(10_000, 21), (50_000, 20), (200_000, 20)] {
-        let truth = Truth { rows, documents: false, dead: Vec::new(), kills: Vec::new() };
+        let truth = Truth { rows, documents: false, dead: Vec::new(), cross_deletes: Vec::new() };
         let live = (0..rows).map(|row| (hash(row), row)).collect();
         let len = write_live(&truth, live).expect("written").len();
         assert!(len <= most * rows as usize, "{len} bytes for {rows} rows");
@@ -133,7 +133,7 @@ fn at_most_twenty_bytes_for_a_row() {
 
 #[test]
 fn ids_of_one_hash_fit_one_page_or_are_refused() {
-    let truth = Truth { rows: 5000, documents: false, dead: Vec::new(), kills: Vec::new() };
+    let truth = Truth { rows: 5000, documents: false, dead: Vec::new(), cross_deletes: Vec::new() };
     let with = |same: u32| write_live(&truth, (0..same).map(|row| (1 << 40, row)).collect());
     let ids = open(&with(818).expect("written")).expect("intact");
     assert_eq!(ids.find(1 << 40, |row| Ok(row == 817)), Ok(Some(817)));
@@ -174,7 +174,7 @@ fn every_cut_is_found() {
 fn swapped_pages_and_pages_of_another_file_are_found() {
     let good = Truth::new(3000, false).bytes();
     let mut other = Truth::new(3000, false);
-    other.kills.push((1, 1));
+    other.cross_deletes.push((1, 1));
     let other = other.bytes();
     for page in 2..good.len() / PAGE {
         let (this, next) = (page * PAGE - PAGE..page * PAGE, page * PAGE..page * PAGE + PAGE);
@@ -218,7 +218,7 @@ fn a_look_ahead_is_at_the_right_places() {
     let ids = open(&truth.bytes()).expect("a file");
     let (mut right, mut all) = (0, 0);
     for row in (0..50_000).filter(|&row| Truth::lives(row)) {
-        let found: [Option<u32>; 3] = ids.warm_rows([hash(row), hash(row + 50_000)].into_iter());
+        let found: [Option<u32>; 3] = ids.prefetch_rows([hash(row), hash(row + 50_000)].into_iter());
         right += u32::from(found[0] == Some(truth.row(row).idx_at));
         all += 1;
         assert_eq!(found[2], None, "no hash, no place");
@@ -242,12 +242,12 @@ fn noise_with_right_checksums_is_harmless() {
         let ids = open(&bad).expect("a header");
         for row in 0..2000 {
             // Looks at no checksum, and whatever it finds is only a place to look at.
-            let [_, _] = ids.warm_rows([hash(row), hash(row + 1)].into_iter());
+            let [_, _] = ids.prefetch_rows([hash(row), hash(row + 1)].into_iter());
             let below = |found| Ok(if found < 1000 { false } else { panic!("row {found}") });
             assert!(matches!(ids.find(hash(row), below), Ok(None) | Err(Damaged)));
             assert_eq!(ids.row(row).is_ok(), row < 1000);
         }
         assert_eq!(ids.dead().expect("right checksums").len(), 125);
-        assert_eq!(ids.kills().expect("right checksums").len(), 333);
+        assert_eq!(ids.cross_deletes().expect("right checksums").len(), 333);
     }
 }

@@ -4,7 +4,7 @@ use super::{
     BLOCK, BLOOM_BITS_PER_ID, Content, DOC_BYTES, FLAG_DOCUMENTS, Home, KILL_BYTES, MAGIC, PAGE, PAYLOAD,
     Point, ROW_BYTES, SLOT_ROWS_AT, SLOTS, Seal, Sizes, VERSION, bloom_bits, scale,
 };
-use crate::pair::files::{Named, zeros};
+use crate::pair::files::{StoreFile, zeros};
 use crate::pair::rows::{Doc, RowEntry};
 use crate::types::config::MAX_ROWS;
 use crate::types::error::{Error, Result};
@@ -36,7 +36,7 @@ fn encode_header(point: &Point, sizes: &Sizes) -> [u8; PAYLOAD] {
     for field in [point.commit_at, point.idx_end, point.rows, point.docs_end, point.manifest] {
         put(&mut out, &mut at, &field.to_le_bytes());
     }
-    for field in [sizes.live, sizes.blocks, sizes.table, sizes.dead, sizes.kills] {
+    for field in [sizes.live, sizes.blocks, sizes.table, sizes.dead, sizes.cross_deletes] {
         put(&mut out, &mut at, &field.to_le_bytes());
     }
     out
@@ -44,7 +44,7 @@ fn encode_header(point: &Point, sizes: &Sizes) -> [u8; PAYLOAD] {
 
 /// Writes pages one after the other.
 struct Pages<'a> {
-    file: &'a Named,
+    file: &'a StoreFile,
     seal: Seal,
     buf: Vec<u8>,
     /// Pages before those in `buf`.
@@ -177,9 +177,10 @@ fn pair_bytes(first: u32, second: u32) -> [u8; 8] {
 /// Writes the file, which is new and empty, from its start. Does not sync.
 ///
 /// Fails, beside errors of the disk, if the hashes are not spread at all (hundreds of ids with one hash).
-pub(crate) fn write(file: &Named, content: &Content<'_>) -> Result<()> {
-    let Content { point, row, live, dead, kills } = content;
-    let rows = u32::try_from(point.rows).map_err(|_| Error::Full { rows: point.rows, max: MAX_ROWS })?;
+pub(crate) fn write(file: &StoreFile, content: &Content<'_>) -> Result<()> {
+    let Content { point, row, live, dead, cross_deletes } = content;
+    let rows =
+        u32::try_from(point.rows).map_err(|_| Error::TooManyRows { rows: point.rows, max: MAX_ROWS })?;
     let unspread =
         || Error::io(&file.path, "index the ids", io::Error::other("too many of them have one hash"));
     let buckets = Buckets::of(live)?.ok_or_else(unspread)?;
@@ -191,7 +192,7 @@ pub(crate) fn write(file: &Named, content: &Content<'_>) -> Result<()> {
         rows: point.rows,
         documents: (0..rows).any(|n| row(n).doc.len > 0),
         dead: dead.len() as u64,
-        kills: kills.len() as u64,
+        cross_deletes: cross_deletes.len() as u64,
     };
     let seal = Seal::of(&point.identity);
     let mut pages = Pages { file, seal, buf: Vec::with_capacity(PAGES_PER_WRITE * PAGE), written: 0 };
@@ -219,7 +220,7 @@ pub(crate) fn write(file: &Named, content: &Content<'_>) -> Result<()> {
     for part in dead.chunks(PAYLOAD) {
         pages.add(|page| page[..part.len()].copy_from_slice(part))?;
     }
-    for part in kills.chunks(PAYLOAD / KILL_BYTES) {
+    for part in cross_deletes.chunks(PAYLOAD / KILL_BYTES) {
         pages.add(|page| {
             for (place, &(segment, row)) in page.chunks_exact_mut(KILL_BYTES).zip(part) {
                 place.copy_from_slice(&pair_bytes(segment, row));

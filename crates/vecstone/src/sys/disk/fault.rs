@@ -59,7 +59,7 @@ struct Counter {
 
 /// Calls that change nothing.
 #[cfg(feature = "shuttle")]
-const LOOKS: [&str; 14] = [
+const MAX_OPTIMISTIC_PASSES: [&str; 14] = [
     "look",
     "stat",
     "itself",
@@ -86,7 +86,7 @@ impl Counter {
     fn hit(&self, call: &'static str) -> Option<Fault> {
         // In the tests of interleavings others may go on before each change.
         #[cfg(feature = "shuttle")]
-        if !LOOKS.contains(&call) {
+        if !MAX_OPTIMISTIC_PASSES.contains(&call) {
             crate::sys::sync::switch();
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed);

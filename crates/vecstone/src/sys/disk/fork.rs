@@ -20,10 +20,10 @@
 )]
 
 #[cfg(unix)]
-pub(crate) use unix::{Guard, between_forks, generation, guard, watch};
+pub(crate) use unix::{Guard, between_forks, generation, install_handlers, register_fd};
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::{Guard, between_forks, generation, guard, watch};
+pub(crate) use elsewhere::{Guard, between_forks, generation, install_handlers, register_fd};
 
 #[cfg(unix)]
 mod unix {
@@ -41,7 +41,7 @@ mod unix {
 
     /// How many forks are under way, and how many threads start or end. Never both.
     static FORKING: AtomicU64 = AtomicU64::new(0);
-    static PASSING: AtomicU64 = AtomicU64::new(0);
+    static TRANSITIONS: AtomicU64 = AtomicU64::new(0);
 
     /// A fork waits for no more than this: one from a signal handler that interrupts the start of a thread would wait
     /// for itself.
@@ -49,7 +49,7 @@ mod unix {
 
     thread_local! {
         /// Dropped when the thread is over but for this.
-        static END: Cell<Option<Passage>> = const { Cell::new(None) };
+        static END: Cell<Option<ThreadTransition>> = const { Cell::new(None) };
     }
 
     /// How many forks lie between this process and the first one that had the library.
@@ -63,7 +63,7 @@ mod unix {
     static SLOTS: [AtomicI32; MAX_GUARDS] = [const { AtomicI32::new(FREE) }; MAX_GUARDS];
 
     /// 0 in a process that is no forked child, and larger in each child than in its parent. A handle made in another
-    /// generation belongs to another process. Starts to count with the first [`guard`].
+    /// generation belongs to another process. Starts to count with the first [`register_fd`].
     pub(crate) fn generation() -> u64 {
         GENERATION.load(Ordering::SeqCst)
     }
@@ -77,7 +77,7 @@ mod unix {
     }
 
     /// Looks after the children of this process from now on. To be called before anything here is done by a thread.
-    pub(crate) fn watch() -> io::Result<()> {
+    pub(crate) fn install_handlers() -> io::Result<()> {
         if !REGISTERED.load(Ordering::SeqCst) {
             // SAFETY: they have the signature asked for and live as long as the program; `in_child` does only what is
             // allowed after a fork.
@@ -91,8 +91,8 @@ mod unix {
     }
 
     /// Registers a descriptor: a forked child will have /dev/null in its place. To be called before the file is locked.
-    pub(crate) fn guard(file: &impl AsRawFd) -> io::Result<Guard> {
-        watch()?;
+    pub(crate) fn register_fd(file: &impl AsRawFd) -> io::Result<Guard> {
+        install_handlers()?;
         let fd = file.as_raw_fd();
         let taken =
             |slot: &AtomicI32| slot.compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::SeqCst).is_ok();
@@ -121,7 +121,7 @@ mod unix {
     /// What a thread is to do, for it to start and end only while no fork is under way. To be made where the thread is
     /// started.
     pub(crate) fn between_forks<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
-        let start = Passage::new();
+        let start = ThreadTransition::new();
         move || {
             drop(start);
             let _end = AtEnd;
@@ -130,28 +130,28 @@ mod unix {
     }
 
     /// The start or the end of a thread; no fork happens while there is one.
-    pub(super) struct Passage {
+    pub(super) struct ThreadTransition {
         generation: u64,
     }
 
-    impl Passage {
-        pub(super) fn new() -> Passage {
+    impl ThreadTransition {
+        pub(super) fn new() -> ThreadTransition {
             loop {
-                PASSING.fetch_add(1, Ordering::SeqCst);
+                TRANSITIONS.fetch_add(1, Ordering::SeqCst);
                 if FORKING.load(Ordering::SeqCst) == 0 {
-                    return Passage { generation: generation() };
+                    return ThreadTransition { generation: generation() };
                 }
-                PASSING.fetch_sub(1, Ordering::SeqCst);
+                TRANSITIONS.fetch_sub(1, Ordering::SeqCst);
                 wait_while(|| FORKING.load(Ordering::SeqCst) > 0);
             }
         }
     }
 
-    impl Drop for Passage {
+    impl Drop for ThreadTransition {
         fn drop(&mut self) {
             // A child starts to count anew.
             if self.generation == generation() {
-                PASSING.fetch_sub(1, Ordering::SeqCst);
+                TRANSITIONS.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }
@@ -161,7 +161,7 @@ mod unix {
 
     impl Drop for AtEnd {
         fn drop(&mut self) {
-            END.set(Some(Passage::new()));
+            END.set(Some(ThreadTransition::new()));
         }
     }
 
@@ -176,7 +176,7 @@ mod unix {
     /// Runs before each fork.
     pub(super) extern "C" fn before() {
         FORKING.fetch_add(1, Ordering::SeqCst);
-        wait_while(|| PASSING.load(Ordering::SeqCst) > 0);
+        wait_while(|| TRANSITIONS.load(Ordering::SeqCst) > 0);
         // The first of a process finds out what the processor can do: here it is waited for, or it is this one.
         std::hint::black_box(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &[0; 64]));
     }
@@ -191,7 +191,7 @@ mod unix {
     /// system calls and atomics here.
     extern "C" fn in_child() {
         GENERATION.fetch_add(1, Ordering::SeqCst);
-        PASSING.store(0, Ordering::SeqCst);
+        TRANSITIONS.store(0, Ordering::SeqCst);
         FORKING.store(0, Ordering::SeqCst);
         if SLOTS.iter().all(|slot| slot.load(Ordering::SeqCst) == FREE) {
             return;
@@ -236,7 +236,7 @@ mod elsewhere {
         0
     }
 
-    pub(crate) fn watch() -> std::io::Result<()> {
+    pub(crate) fn install_handlers() -> std::io::Result<()> {
         Ok(())
     }
 
@@ -244,7 +244,7 @@ mod elsewhere {
         work
     }
 
-    pub(crate) fn guard<T>(_file: &T) -> std::io::Result<Guard> {
+    pub(crate) fn register_fd<T>(_file: &T) -> std::io::Result<Guard> {
         Ok(Guard)
     }
 
@@ -351,7 +351,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("LOCK");
         let file = File::create(&path).expect("created");
-        let registered = guarded.then(|| guard(&file).expect("a free slot"));
+        let registered = guarded.then(|| register_fd(&file).expect("a free slot"));
         file.try_lock().expect("nobody else has it");
         let (forever, _writer) = std::io::pipe().expect("a pipe");
         let _child = Child::new(|| hear(&forever));
@@ -379,7 +379,7 @@ mod tests {
         let path = dir.path().join("data");
         fs::write(&path, b"1").expect("written");
         let file = File::open(&path).expect("opened");
-        drop(guard(&file).expect("a free slot"));
+        drop(register_fd(&file).expect("a free slot"));
         let child = Child::new(|| hear(&file));
         assert_eq!(child.wait(), 0, "the child can read it");
     }
@@ -419,8 +419,8 @@ mod tests {
 
     #[test]
     fn a_fork_waits_for_a_thread_that_starts_or_ends() {
-        watch().expect("registered");
-        let passage = unix::Passage::new();
+        install_handlers().expect("registered");
+        let passage = unix::ThreadTransition::new();
         let fork = || assert_eq!(Child::new(|| ()).wait(), 0);
         assert!(waits_for(|| drop(passage), fork));
         // A thread that is over, or was never started, is not waited for.
@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_thread_starts_and_ends_when_no_fork_is_under_way() {
-        watch().expect("registered");
+        install_handlers().expect("registered");
         unix::before();
         assert!(waits_for(|| unix::in_parent(), || drop(between_forks(|| ()))));
         let (ends, end) = channel::<()>();
@@ -451,11 +451,11 @@ mod tests {
         // In a child, where no other test needs one.
         let child = Child::new(|| {
             let mut guards: Vec<Guard> =
-                (0..unix::MAX_GUARDS).map(|_| guard(&file).expect("a free slot")).collect();
-            let full = guard(&file).expect_err("all are taken").to_string();
+                (0..unix::MAX_GUARDS).map(|_| register_fd(&file).expect("a free slot")).collect();
+            let full = register_fd(&file).expect_err("all are taken").to_string();
             assert!(full.contains(&unix::MAX_GUARDS.to_string()), "{full}");
             guards.pop();
-            drop(guard(&file).expect("a free slot"));
+            drop(register_fd(&file).expect("a free slot"));
         });
         assert_eq!(child.wait(), 0);
     }

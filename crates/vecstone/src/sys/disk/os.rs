@@ -34,7 +34,7 @@ pub(crate) struct OsDisk {
 impl Default for OsDisk {
     fn default() -> OsDisk {
         // Without memory for that, a lock cannot be taken either: that will say so.
-        _ = fork::watch();
+        _ = fork::install_handlers();
         OsDisk { helper: Mutex::default() }
     }
 }
@@ -294,7 +294,7 @@ impl OsFile {
         match self.guard.get() {
             Some(guard) => Ok(guard),
             None => {
-                let guard = fork::guard(&self.file)?;
+                let guard = fork::register_fd(&self.file)?;
                 Ok(self.guard.get_or_init(|| guard))
             }
         }

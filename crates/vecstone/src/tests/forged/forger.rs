@@ -3,11 +3,11 @@
 use super::super::hostile::{file, manifest_of};
 use super::super::model::Random;
 use crate::format::header::{HEADER_LEN, Header};
-use crate::format::manifest::{Manifest, Sealed};
+use crate::format::manifest::{Manifest, SegmentExtent};
 use crate::format::record::{self, Next, Record};
 use crate::format::{Chain, Identity, crc32c};
 use crate::fuzzing::{FIRST_CHAIN, Fitted, fit_log};
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::sys::disk::sim::Image;
 use std::path::PathBuf;
 
@@ -158,7 +158,7 @@ impl Forger {
         let mut numbers = vec![self.manifest.number, self.manifest.next_segment];
         for entry in &self.manifest.segments {
             numbers.push(entry.number);
-            let Sealed { rows, dat_len, idx_len, jsonl_len, last_seq, del, .. } =
+            let SegmentExtent { rows, dat_len, idx_len, jsonl_len, last_seq, del, .. } =
                 entry.sealed.clone().unwrap_or_default();
             numbers.extend([rows, dat_len, idx_len, jsonl_len, last_seq, del.0, del.1]);
         }
@@ -349,13 +349,13 @@ impl Forger {
     /// Rows of a list of dead ones are taken away and added.
     fn spoil_list(&mut self) {
         let Some(path) = self.with_suffix("del") else { return };
-        let Some(mask) = Mask::from_roaring(&self.image.files[&path], 1 << 32) else { return };
+        let Some(deletions) = DeletionVector::from_roaring(&self.image.files[&path], 1 << 32) else { return };
         let (row, last) = (self.random.below(6), self.other(3, 4));
-        let mut now = Mask::default();
-        let rows = mask.dead_rows().filter(|&dead| dead as usize != row);
-        let add = if mask.is_live(u32::try_from(row).expect("small")) { row as u64 } else { last };
+        let mut now = DeletionVector::default();
+        let rows = deletions.dead_rows().filter(|&dead| dead as usize != row);
+        let add = if deletions.is_live(u32::try_from(row).expect("small")) { row as u64 } else { last };
         let add = (self.random.below(3) > 0).then(|| u32::try_from(add).expect("four bytes"));
-        rows.chain(add).for_each(|row| _ = now.kill(row));
+        rows.chain(add).for_each(|row| _ = now.delete_row(row));
         self.done.push(format!("{}: {:?}", path.display(), now.dead_rows().collect::<Vec<_>>()));
         self.image.files.insert(path, now.to_roaring());
     }
@@ -363,9 +363,9 @@ impl Forger {
     /// A kill more or less in a COMMIT, which says so.
     fn spoil_kill(&mut self) {
         let Some((path, at, len)) = self.commit() else { return };
-        let kills = number(&self.image.files[&path][at + 4 + 32..][..4]);
+        let cross_deletes = number(&self.image.files[&path][at + 4 + 32..][..4]);
         let end = at + len - 8;
-        if kills > 0 && self.random.below(2) == 0 {
+        if cross_deletes > 0 && self.random.below(2) == 0 {
             self.splice(&path, end - 8, 8, &[]);
             self.add(&path, at, 4, -8);
             self.add(&path, at + 4 + 32, 4, -1);
@@ -447,10 +447,10 @@ impl Forger {
 pub(super) fn with_two_live_rows(image: &Image) -> Image {
     let mut forger = Forger::new(image, 0);
     let path = forger.with_suffix("del").expect("rows of the first segment are dead");
-    let mask = Mask::from_roaring(&image.files[&path], 1 << 32).expect("intact");
-    let mut less = Mask::default();
-    let last = mask.dead_rows().last();
-    mask.dead_rows().filter(|row| Some(*row) != last).for_each(|row| _ = less.kill(row));
+    let deletions = DeletionVector::from_roaring(&image.files[&path], 1 << 32).expect("intact");
+    let mut less = DeletionVector::default();
+    let last = deletions.dead_rows().last();
+    deletions.dead_rows().filter(|row| Some(*row) != last).for_each(|row| _ = less.delete_row(row));
     forger.image.files.insert(path, less.to_roaring());
     forger.seal();
     forger.image

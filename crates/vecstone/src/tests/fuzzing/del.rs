@@ -2,7 +2,7 @@
 
 use crate::format::Fields;
 use crate::format::deletions;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use std::collections::BTreeSet;
 
 /// The rows of a segment (u32), then any bytes as its `.del`: refused, or the rows that the specification of portable
@@ -12,22 +12,22 @@ pub fn del(input: &[u8]) {
     let rows = u64::from(u32::from_le_bytes(*rows));
     let expected = naive(&mut Fields(bytes), bytes.len());
     let expected = expected.filter(|set| set.last().is_none_or(|&last| u64::from(last) < rows));
-    let found = Mask::from_roaring(bytes, rows);
-    let Some(mask) = found else {
+    let found = DeletionVector::from_roaring(bytes, rows);
+    let Some(deletions) = found else {
         assert!(expected.is_none(), "a bitmap is refused");
         return;
     };
-    let listed: Vec<u32> = mask.dead_rows().collect();
+    let listed: Vec<u32> = deletions.dead_rows().collect();
     assert!(listed.iter().all(|&row| u64::from(row) < rows), "a row that is not there");
-    assert!(listed.is_sorted() && listed.len() as u64 == mask.dead());
+    assert!(listed.is_sorted() && listed.len() as u64 == deletions.dead());
     let expected = expected.expect("no bitmap, and taken for one");
     assert!(listed.iter().copied().eq(expected.iter().copied()), "{listed:?} {expected:?}");
     for row in listed.iter().flat_map(|&row| row.saturating_sub(1)..=row.saturating_add(1)) {
-        assert_eq!(mask.is_live(row), !expected.contains(&row), "row {row}");
+        assert_eq!(deletions.is_live(row), !expected.contains(&row), "row {row}");
     }
-    let again = Mask::from_roaring(&mask.to_roaring(), rows).expect("its own bytes");
+    let again = DeletionVector::from_roaring(&deletions.to_roaring(), rows).expect("its own bytes");
     assert!(again.dead_rows().eq(listed.iter().copied()));
-    assert!(mask.to_roaring().len() as u64 <= deletions::max_bytes(rows));
+    assert!(deletions.to_roaring().len() as u64 <= deletions::max_bytes(rows));
 }
 
 /// <https://github.com/RoaringBitmap/RoaringFormatSpec>, one field after the other.

@@ -1,7 +1,7 @@
 //! The door for `.ids`.
 
 use crate::format::Identity;
-use crate::pair::files::Named;
+use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
 use crate::segment::ids::{Content, Damaged, Ids, Point, reseal};
 use crate::sys::disk::sim::{Image, SimDisk};
@@ -105,18 +105,27 @@ fn written(input: &[u8]) -> (Vec<u8>, &[u8]) {
     let rows = content.rows();
     let live: HashMap<u64, u32> =
         (0..rows).filter(|&row| content.has(row)).map(|row| (Content16::hash(row.into()), row)).collect();
-    let kills: Vec<(u32, u32)> = (0..u32::from(first[11])).map(|n| (n % 7 + 1, n)).collect();
+    let cross_deletes: Vec<(u32, u32)> = (0..u32::from(first[11])).map(|n| (n % 7 + 1, n)).collect();
     let dead: Vec<u8> = first.iter().copied().take((rows as usize).min(8)).collect();
     let disk = SimDisk::default();
     let file = open_file(disk.clone(), Path::new(PATH), Open::CreateNew).expect("a new file");
     let row = |row| content.entry(row);
     let live_list = live.iter().map(|(hash, row)| (*hash, *row)).collect();
-    let all = Content { point: content.point(), row: &row, live: live_list, dead: &dead, kills: &kills };
-    crate::segment::ids::write(&Named { path: PATH.into(), file }, &all).expect("written");
+    let all = Content {
+        point: content.point(),
+        row: &row,
+        live: live_list,
+        dead: &dead,
+        cross_deletes: &cross_deletes,
+    };
+    crate::segment::ids::write(&StoreFile { path: PATH.into(), file }, &all).expect("written");
     let bytes = disk.image().files.remove(Path::new(PATH)).expect("the file");
     let ids = open(&bytes).expect("a writer's own file opens");
     assert_eq!(*ids.point(), content.point());
-    assert_eq!((ids.dead(), ids.kills(), ids.count()), (Ok(dead), Ok(kills), live.len() as u64));
+    assert_eq!(
+        (ids.dead(), ids.cross_deletes(), ids.count()),
+        (Ok(dead), Ok(cross_deletes), live.len() as u64)
+    );
     for n in 0..rows + 9 {
         let hash = Content16::hash(n.into());
         assert_eq!(ids.find(hash, |row| Ok(row == n)), Ok(live.get(&hash).copied()), "row {n}");
@@ -130,7 +139,7 @@ fn open(bytes: &[u8]) -> Option<Ids> {
     let path = Path::new(PATH);
     let image = Image { files: [(path.to_owned(), bytes.to_vec())].into(), ..Image::default() };
     let file = open_file(SimDisk::new(&image), path, Open::Read).expect("the file");
-    Ids::open(Named { path: path.to_owned(), file }, &IDENTITY).expect("the simulated disk reads")
+    Ids::open(StoreFile { path: path.to_owned(), file }, &IDENTITY).expect("the simulated disk reads")
 }
 
 /// Holds everything that a file says against its bytes.
@@ -140,7 +149,7 @@ fn compare(bytes: &[u8], hashes: &[u64]) {
     assert_eq!(Some(*ids.point()), naive.point(), "the point");
     for &hash in hashes {
         // The look ahead of a search: any answer will do.
-        let [_, _] = ids.warm_rows([hash, !hash].into_iter());
+        let [_, _] = ids.prefetch_rows([hash, !hash].into_iter());
         assert_eq!(ids.may_have(hash), naive.may_have(hash), "the filter, of {hash:#x}");
         let mut offered = Vec::new();
         let found = ids.find(hash, |row| {
@@ -158,7 +167,7 @@ fn compare(bytes: &[u8], hashes: &[u64]) {
         assert_eq!(ids.row(row), naive.row(row), "row {row}");
     }
     assert_eq!(ids.dead(), naive.list(naive.dead_at, naive.dead).ok_or(Damaged), "the dead rows");
-    assert_eq!(ids.kills(), naive.kills().ok_or(Damaged), "the kills");
+    assert_eq!(ids.cross_deletes(), naive.cross_deletes().ok_or(Damaged), "the cross-segment deletes");
     let mut damaged = Vec::new();
     ids.damaged_pages(|at, _| damaged.push(at)).expect("the simulated disk reads");
     let expected =
@@ -176,13 +185,13 @@ struct Naive<'a> {
     rows: u64,
     documents: bool,
     dead: usize,
-    kills: usize,
+    cross_deletes: usize,
     /// First page of each section.
     table_at: usize,
     rows_at: usize,
     docs_at: usize,
     dead_at: usize,
-    kills_at: usize,
+    cross_deletes_at: usize,
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -208,9 +217,13 @@ impl Naive<'_> {
         let docs_at = rows_at + rows.div_ceil(341);
         let dead_at = docs_at + if documents { rows.div_ceil(255) } else { 0 };
         let dead = size(field(152));
-        let kills_at = dead_at + dead.div_ceil(PAYLOAD);
-        let kills = size(field(160));
-        assert_eq!((kills_at + kills.div_ceil(511)) * PAGE, bytes.len(), "the counts make another length");
+        let cross_deletes_at = dead_at + dead.div_ceil(PAYLOAD);
+        let cross_deletes = size(field(160));
+        assert_eq!(
+            (cross_deletes_at + cross_deletes.div_ceil(511)) * PAGE,
+            bytes.len(),
+            "the counts make another length"
+        );
         Naive {
             bytes,
             live: size(field(128)),
@@ -219,12 +232,12 @@ impl Naive<'_> {
             rows: rows as u64,
             documents,
             dead,
-            kills,
+            cross_deletes,
             table_at,
             rows_at,
             docs_at,
             dead_at,
-            kills_at,
+            cross_deletes_at,
         }
     }
 
@@ -325,10 +338,12 @@ impl Naive<'_> {
         (0..len).map(|n| self.entry(section, n, 1).map(|byte| byte[0])).collect()
     }
 
-    fn kills(&self) -> Option<Vec<(u32, u32)>> {
+    fn cross_deletes(&self) -> Option<Vec<(u32, u32)>> {
         let four = |bytes: &[u8]| u32::try_from(number(bytes)).ok();
-        let kill =
-            |n| self.entry(self.kills_at, n, 8).and_then(|kill| Some((four(&kill[..4])?, four(&kill[4..])?)));
-        (0..self.kills).map(kill).collect()
+        let kill = |n| {
+            self.entry(self.cross_deletes_at, n, 8)
+                .and_then(|kill| Some((four(&kill[..4])?, four(&kill[4..])?)))
+        };
+        (0..self.cross_deletes).map(kill).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The door for MANIFEST.
 
 use crate::format::crc32c;
-use crate::format::header::Bad;
+use crate::format::header::DecodeError;
 use crate::format::manifest::Manifest;
 
 /// Where the length of the sections stands.
@@ -15,7 +15,10 @@ pub fn manifest(input: &[u8]) {
     let decoded = Manifest::decode(&bytes);
     let is_ours = input.starts_with(b"VECMANIF\x01\0\0\0");
     if is_ours && is_of_a_later_release(input) {
-        assert!(matches!(decoded, Err(Bad::Unsupported(..))), "flags that are not known: {decoded:?}");
+        assert!(
+            matches!(decoded, Err(DecodeError::Unsupported(..))),
+            "flags that are not known: {decoded:?}"
+        );
     }
     let Ok(manifest) = decoded else { return };
     assert!(is_ours, "another magic or version");

@@ -1,13 +1,13 @@
 //! One segment that may be damaged: its files as they are, and how much of them counts.
 
-use crate::format::header::{Bad, HEADER_BYTES, HEADER_LEN, Header};
-use crate::format::manifest::Sealed;
+use crate::format::header::{DecodeError, HEADER_BYTES, HEADER_LEN, Header};
+use crate::format::manifest::SegmentExtent;
 use crate::format::record::{self, FILE_BYTES, FileRecord};
 use crate::open::directory;
-use crate::pair::files::{Files, Named, with_suffix};
-use crate::pair::recover::{self, complain};
+use crate::pair::files::{Files, StoreFile, with_suffix};
+use crate::pair::recover::{self, into_error};
 use crate::pair::rows::Doc;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::Ids;
 use crate::sys::disk::{Dir, Open, is_no_file};
 use crate::sys::planted::{self, Bug};
@@ -18,21 +18,21 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// One segment, or what is left of it.
-pub(crate) struct Part {
+pub(crate) struct SalvagedSegment {
     pub(crate) header: Header,
-    pub(crate) dat: Option<Named>,
+    pub(crate) dat: Option<StoreFile>,
     pub(crate) dat_len: u64,
-    pub(crate) idx: Option<Named>,
+    pub(crate) idx: Option<StoreFile>,
     /// As much of `.idx` as counts.
     pub(crate) idx_len: u64,
-    pub(crate) jsonl: Option<Named>,
+    pub(crate) jsonl: Option<StoreFile>,
     pub(crate) jsonl_len: u64,
     pub(crate) ids: Option<Ids>,
     /// What its FILE record says; if that is damaged, what it may have said.
     pub(crate) starts: Vec<FileRecord>,
     /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
     pub(crate) last_seq: u64,
-    pub(crate) dead: Mask,
+    pub(crate) dead: DeletionVector,
     /// Its rows may have been deleted, or be older versions: what says so is lost.
     pub(crate) doubtful: bool,
     /// Rows that MANIFEST says it has, if it does not change any more.
@@ -47,15 +47,15 @@ pub(crate) struct Part {
 }
 
 /// The files of a segment by its number, as far as they are there.
-pub(crate) struct Look {
+pub(crate) struct SegmentProbe {
     pub(crate) stem: PathBuf,
-    pub(crate) dat: Option<Named>,
-    pub(crate) idx: Option<Named>,
+    pub(crate) dat: Option<StoreFile>,
+    pub(crate) idx: Option<StoreFile>,
     pub(crate) in_dat: Option<Header>,
     pub(crate) in_idx: Option<FileRecord>,
 }
 
-impl Part {
+impl SalvagedSegment {
     pub(crate) fn path(&self, suffix: &str) -> PathBuf {
         // A bare pair may have a dot in its name.
         with_suffix(&self.stem, &format!(".{suffix}"))
@@ -70,10 +70,10 @@ impl Part {
         self.rows_in_dat().max(self.idx_len / record::LEAST_PUT).min(MAX_ROWS)
     }
 
-    pub(crate) fn of(dir: &Dir, look: Look, header: Header) -> Result<Part> {
-        let ids = open(dir, look.stem.with_extension("ids"))?;
+    pub(crate) fn of(dir: &Dir, probe: SegmentProbe, header: Header) -> Result<SalvagedSegment> {
+        let ids = open(dir, probe.stem.with_extension("ids"))?;
         let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
-        Part::with(dir, look, header, ids)
+        SalvagedSegment::with(dir, probe, header, ids)
     }
 
     /// Whether `.ids` says something else of a row that an intact batch tells of.
@@ -87,33 +87,43 @@ impl Part {
     }
 
     /// As `of`, with an `.ids` that is open, or none.
-    pub(crate) fn with(dir: &Dir, look: Look, header: Header, ids: Option<Ids>) -> Result<Part> {
-        let jsonl = open(dir, look.stem.with_extension("jsonl"))?;
-        Part::with_files(look, jsonl, header, ids)
+    pub(crate) fn with(
+        dir: &Dir,
+        probe: SegmentProbe,
+        header: Header,
+        ids: Option<Ids>,
+    ) -> Result<SalvagedSegment> {
+        let jsonl = open(dir, probe.stem.with_extension("jsonl"))?;
+        SalvagedSegment::with_files(probe, jsonl, header, ids)
     }
 
     /// Of files that are open: each with their log up to an end of it.
-    pub(crate) fn up_to(end: &Sealed, files: &Files, header: Header, ids: Option<Ids>) -> Result<Part> {
-        let look = Look {
+    pub(crate) fn up_to(
+        end: &SegmentExtent,
+        files: &Files,
+        header: Header,
+        ids: Option<Ids>,
+    ) -> Result<SalvagedSegment> {
+        let probe = SegmentProbe {
             stem: files.dat.path.with_extension(""),
             dat: Some(files.dat.clone()),
             idx: Some(files.idx.clone()),
             in_dat: None,
             in_idx: file_record(Some(&files.idx))?,
         };
-        let mut part = Part::with_files(look, files.jsonl.clone(), header, ids)?;
+        let mut part = SalvagedSegment::with_files(probe, files.jsonl.clone(), header, ids)?;
         part.end_at(end);
         Ok(part)
     }
 
-    /// Leaves out what is behind the end that MANIFEST or a view knows.
-    pub(crate) fn end_at(&mut self, end: &Sealed) {
+    /// Leaves out what is behind the end that MANIFEST or a version knows.
+    pub(crate) fn end_at(&mut self, end: &SegmentExtent) {
         self.idx_len = self.idx_len.min(end.idx_len);
         self.last_seq = end.last_seq;
     }
 
     /// What a damaged FILE record may have said, too: that it goes on where another segment ends.
-    pub(crate) fn may_follow(&mut self, before: Option<&Sealed>) {
+    pub(crate) fn may_follow(&mut self, before: Option<&SegmentExtent>) {
         if let Some(before) = before.filter(|_| self.starts.len() > 1) {
             let header = self.header;
             self.starts.push(FileRecord { header, seq: before.last_seq, chain: before.chain });
@@ -125,9 +135,14 @@ impl Part {
         Some(Files { dat: self.dat.clone()?, idx: self.idx.clone()?, jsonl: self.jsonl.clone() })
     }
 
-    fn with_files(look: Look, jsonl: Option<Named>, header: Header, ids: Option<Ids>) -> Result<Part> {
-        let Look { stem, dat, idx, in_idx, .. } = look;
-        let len = |file: &Option<Named>| file.as_ref().map_or(Ok(0), Named::len);
+    fn with_files(
+        probe: SegmentProbe,
+        jsonl: Option<StoreFile>,
+        header: Header,
+        ids: Option<Ids>,
+    ) -> Result<SalvagedSegment> {
+        let SegmentProbe { stem, dat, idx, in_idx, .. } = probe;
+        let len = |file: &Option<StoreFile>| file.as_ref().map_or(Ok(0), StoreFile::len);
         // .idx first: beside a writer the others are at least as long as it says.
         let idx_len = len(&idx)?.min(record::MAX_LOG_BYTES);
         let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
@@ -135,7 +150,7 @@ impl Part {
         let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
         let point = ids.as_ref().filter(|_| !planted::is(Bug::RepairWithoutPoint)).map(Ids::point);
         let last_seq = point.map_or(0, |point| point.seq);
-        Ok(Part {
+        Ok(SalvagedSegment {
             header,
             dat,
             dat_len,
@@ -146,7 +161,7 @@ impl Part {
             ids,
             starts,
             last_seq,
-            dead: Mask::default(),
+            dead: DeletionVector::default(),
             doubtful: false,
             sealed_rows: None,
             cut: 0,
@@ -160,8 +175,8 @@ impl Part {
     pub(crate) fn cut_to_what_counts(&mut self) -> Result<()> {
         let Some(files) = self.files() else { return Ok(()) };
         match recover::recover(&files, None, 0) {
-            Ok(found) if found.header == self.header && found.tip.seq >= self.last_seq => {
-                self.idx_len = self.idx_len.min(found.tip.idx_end);
+            Ok(found) if found.header == self.header && found.position.seq >= self.last_seq => {
+                self.idx_len = self.idx_len.min(found.position.idx_end);
                 Ok(())
             }
             Err(error @ Error::Unsupported { .. }) => Err(error),
@@ -173,7 +188,7 @@ impl Part {
 
 /// What a damaged FILE record may have said: what it says now, or that the segment continues no other. The first COMMIT
 /// tells which.
-fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
+fn guessed_starts(idx: Option<&StoreFile>, header: Header) -> Vec<FileRecord> {
     let mut starts = vec![FileRecord { header, seq: 0, chain: [0; 16] }];
     let mut bytes = [0; FILE_BYTES];
     if idx.is_some_and(|idx| idx.read(&mut bytes, 0).is_ok()) {
@@ -183,27 +198,27 @@ fn guessed_starts(idx: Option<&Named>, header: Header) -> Vec<FileRecord> {
 }
 
 /// Opens a file to read; `None` if it is not there, or something else is.
-pub(crate) fn open(dir: &Dir, path: PathBuf) -> Result<Option<Named>> {
+pub(crate) fn open(dir: &Dir, path: PathBuf) -> Result<Option<StoreFile>> {
     match dir.open_file(&path, Open::Read) {
-        Ok(file) => Ok(Some(Named { path, file })),
+        Ok(file) => Ok(Some(StoreFile { path, file })),
         Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => Ok(None),
         Err(e) => Err(Error::io(&path, "open", e)),
     }
 }
 
 /// Opens the files of a segment and reads what they say they are.
-pub(crate) fn look(dir: &Dir, number: u64) -> Result<Look> {
+pub(crate) fn probe(dir: &Dir, number: u64) -> Result<SegmentProbe> {
     let stem = directory::pair_path(dir, number);
     let (dat, idx) = (open(dir, stem.with_extension("dat"))?, open(dir, stem.with_extension("idx"))?);
     let mut bytes = [0; HEADER_LEN];
     let there = dat.as_ref().is_some_and(|file| file.read(&mut bytes, 0).is_ok());
     let in_dat = if there { known(&stem.with_extension("dat"), Header::decode(&bytes))? } else { None };
     let in_idx = file_record(idx.as_ref())?;
-    Ok(Look { stem, dat, idx, in_dat, in_idx })
+    Ok(SegmentProbe { stem, dat, idx, in_dat, in_idx })
 }
 
 /// The FILE record of a log, if it is intact.
-fn file_record(idx: Option<&Named>) -> Result<Option<FileRecord>> {
+fn file_record(idx: Option<&StoreFile>) -> Result<Option<FileRecord>> {
     let mut bytes = [0; FILE_BYTES];
     match idx {
         Some(idx) if idx.read(&mut bytes, 0).is_ok() => known(&idx.path, FileRecord::decode(&bytes)),
@@ -212,10 +227,10 @@ fn file_record(idx: Option<&Named>) -> Result<Option<FileRecord>> {
 }
 
 /// What was decoded, if it is intact; what needs a newer release is an error.
-fn known<T>(path: &Path, decoded: Result<T, Bad>) -> Result<Option<T>> {
+fn known<T>(path: &Path, decoded: Result<T, DecodeError>) -> Result<Option<T>> {
     match decoded {
         Ok(decoded) => Ok(Some(decoded)),
-        Err(bad @ Bad::Unsupported(..)) => Err(complain(path, bad)),
+        Err(bad @ DecodeError::Unsupported(..)) => Err(into_error(path, bad)),
         Err(_) => Ok(None),
     }
 }

@@ -1,16 +1,16 @@
 //! Every byte of one segment, also behind what is damaged.
 
 use super::{Damage, REBUILT, UNREADABLE, VerifyReport};
-use crate::format::header::{Bad, HEADER_LEN, Header};
-use crate::format::manifest::Sealed;
+use crate::format::header::{DecodeError, HEADER_LEN, Header};
+use crate::format::manifest::SegmentExtent;
 use crate::format::record::{FILE_BYTES, FileRecord};
-use crate::maintain::salvage::{self, part::Part};
-use crate::pair::files::Named;
-use crate::pair::log::{LogEvent, Tip};
-use crate::pair::recover::{self, complain};
+use crate::maintain::salvage::{self, segment::SalvagedSegment};
+use crate::pair::files::StoreFile;
+use crate::pair::log::{LogEvent, LogPosition};
+use crate::pair::recover::{self, into_error};
 use crate::pair::rows::{Doc, NULL_LINE};
 use crate::pair::window::Window;
-use crate::segment::deletion_vector::Mask;
+use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::in_log::{self, DIFFERS};
 use crate::types::config::MAX_LINE_BYTES;
 use crate::types::error::{Error, Result};
@@ -49,28 +49,28 @@ impl LiveRows {
 
 /// Checks a segment whose end is known, which must be exactly that.
 pub(super) fn check_whole(
-    part: &Part,
-    end: &Sealed,
-    mask: &Mask,
+    part: &SalvagedSegment,
+    end: &SegmentExtent,
+    deletions: &DeletionVector,
     kind: Option<IdKind>,
     live: Option<&mut LiveRows>,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let found = check(part, end, mask, kind, live, report)?;
-    let Some(tip) = found.tip.filter(|_| found.is_whole) else { return Ok(()) };
-    let what = if tip.idx_end < part.idx_len {
+    let found = check(part, end, deletions, kind, live, report)?;
+    let Some(position) = found.position.filter(|_| found.is_whole) else { return Ok(()) };
+    let what = if position.idx_end < part.idx_len {
         recover::NOT_WHOLE
-    } else if !tip.is_end_of(end) || tip.docs_end > end.jsonl_len {
+    } else if !position.is_end_of(end) || position.docs_end > end.jsonl_len {
         recover::ENDS_ELSEWHERE
     } else {
         return compare_ids(part, report);
     };
-    report.add(&part.path("idx"), tip.idx_end, what, UNREADABLE);
+    report.add(&part.path("idx"), position.idx_end, what, UNREADABLE);
     Ok(())
 }
 
 /// Whether `.ids` says what the log says, which holds.
-fn compare_ids(part: &Part, report: &mut VerifyReport) -> Result<()> {
+fn compare_ids(part: &SalvagedSegment, report: &mut VerifyReport) -> Result<()> {
     let (Some(ids), Some(files)) = (&part.ids, part.files()) else { return Ok(()) };
     match in_log::says_the_same(ids, &files, &part.header, &mut recover::to_the_end) {
         Ok(true) => {}
@@ -83,16 +83,16 @@ fn compare_ids(part: &Part, report: &mut VerifyReport) -> Result<()> {
 
 pub(super) struct Found {
     /// The end of the log, if there is one.
-    tip: Option<Tip>,
+    position: Option<LogPosition>,
     /// Both headers and all batches hold.
     is_whole: bool,
 }
 
 /// Checks a segment as far as its log tells of it.
 pub(super) fn check(
-    part: &Part,
-    end: &Sealed,
-    mask: &Mask,
+    part: &SalvagedSegment,
+    end: &SegmentExtent,
+    deletions: &DeletionVector,
     kind: Option<IdKind>,
     live: Option<&mut LiveRows>,
     report: &mut VerifyReport,
@@ -104,18 +104,19 @@ pub(super) fn check(
     let jsonl = part.jsonl.as_ref().filter(|_| end.jsonl_len > 0);
     let jsonl = jsonl.map(|jsonl| (jsonl, Window::past_errors(jsonl, part.jsonl_len)));
     let hasher = IdHasher::new(&part.header.identity.uuid);
-    let mut checker = Checker { part, mask, kind, dat, jsonl, log_is_damaged: false, hasher, live, report };
-    let tip = salvage::scan(part, &mut |event| checker.see(&event))?;
+    let mut checker =
+        Checker { part, deletions, kind, dat, jsonl, log_is_damaged: false, hasher, live, report };
+    let position = salvage::scan(part, &mut |event| checker.see(&event))?;
     let is_whole = headers_hold && !checker.log_is_damaged;
     // Rows and their documents were looked at in turn; by file it is easier to read.
     let found = report.damage.get_mut(first..).unwrap_or_default();
     found.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
-    Ok(Found { tip, is_whole })
+    Ok(Found { position, is_whole })
 }
 
 /// Counts bytes; names each file that is missing or too short.
-fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) -> Result<()> {
-    let len = |named: &Option<Named>| named.as_ref().map(Named::len).transpose();
+fn check_ends(part: &SalvagedSegment, end: &SegmentExtent, report: &mut VerifyReport) -> Result<()> {
+    let len = |named: &Option<StoreFile>| named.as_ref().map(StoreFile::len).transpose();
     let files = [
         ("dat", len(&part.dat)?, end.dat_len, LOST, SEGMENT_LOST),
         ("idx", len(&part.idx)?, end.idx_len, UNREADABLE, SEGMENT_LOST),
@@ -140,7 +141,7 @@ fn check_ends(part: &Part, end: &Sealed, report: &mut VerifyReport) -> Result<()
 }
 
 /// Whether header and FILE are there and those of this segment.
-fn check_headers(part: &Part, report: &mut VerifyReport) -> Result<bool> {
+fn check_headers(part: &SalvagedSegment, report: &mut VerifyReport) -> Result<bool> {
     let mut hold = true;
     if let Some(dat) = &part.dat {
         let found = start::<HEADER_LEN, _>(dat, part.dat_len, Header::decode);
@@ -154,7 +155,7 @@ fn check_headers(part: &Part, report: &mut VerifyReport) -> Result<bool> {
 }
 
 fn check_header(
-    named: &Named,
+    named: &StoreFile,
     found: Result<Header>,
     header: &Header,
     report: &mut VerifyReport,
@@ -168,20 +169,24 @@ fn check_header(
 }
 
 /// What the first bytes of a file say.
-fn start<const N: usize, T>(named: &Named, len: u64, decode: impl Fn(&[u8]) -> Result<T, Bad>) -> Result<T> {
+fn start<const N: usize, T>(
+    named: &StoreFile,
+    len: u64,
+    decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
+) -> Result<T> {
     let mut bytes = [0; N];
     let present = usize::try_from(len).unwrap_or(N).min(N);
     named.read(&mut bytes[..present], 0)?;
-    decode(&bytes[..present]).map_err(|bad| complain(&named.path, bad))
+    decode(&bytes[..present]).map_err(|bad| into_error(&named.path, bad))
 }
 
 /// Compares rows and lines with what the log says of them.
 struct Checker<'a> {
-    part: &'a Part,
-    mask: &'a Mask,
+    part: &'a SalvagedSegment,
+    deletions: &'a DeletionVector,
     kind: Option<IdKind>,
-    dat: Option<(&'a Named, Window<'a>)>,
-    jsonl: Option<(&'a Named, Window<'a>)>,
+    dat: Option<(&'a StoreFile, Window<'a>)>,
+    jsonl: Option<(&'a StoreFile, Window<'a>)>,
     log_is_damaged: bool,
     hasher: IdHasher,
     live: Option<&'a mut LiveRows>,
@@ -192,7 +197,7 @@ impl Checker<'_> {
     fn see(&mut self, seen: &LogEvent<'_>) -> Result<()> {
         match *seen {
             LogEvent::Put { id, row, crc, doc, .. } => {
-                if let Some(live) = self.live.as_mut().filter(|_| self.mask.is_live(row)) {
+                if let Some(live) = self.live.as_mut().filter(|_| self.deletions.is_live(row)) {
                     live.rows.push((self.hasher.hash(id), live.place, row));
                 }
                 self.check_row(id, row, crc)?;
@@ -213,7 +218,7 @@ impl Checker<'_> {
             }
             LogEvent::Lost { row } => {
                 let (path, at) = (self.part.path("dat"), self.part.header.row_start(row.into()));
-                let consequence = if self.mask.is_live(row) { NAMELESS } else { DEAD };
+                let consequence = if self.deletions.is_live(row) { NAMELESS } else { DEAD };
                 self.report.add(&path, at, format!("the id of row {row} is lost"), consequence);
             }
             LogEvent::Torn { bytes, .. } => self.report.tail_bytes += bytes,
@@ -221,7 +226,10 @@ impl Checker<'_> {
                 let what = format!("{} bytes cannot be read", bytes.end - bytes.start);
                 self.in_log(bytes.start, None, what, IN_LOG);
             }
-            LogEvent::Delete { .. } | LogEvent::Kill { .. } | LogEvent::Base(_) | LogEvent::Unlogged(_) => {}
+            LogEvent::Delete { .. }
+            | LogEvent::CrossSegmentDelete { .. }
+            | LogEvent::Base(_)
+            | LogEvent::Unlogged(_) => {}
         }
         Ok(())
     }
@@ -259,7 +267,7 @@ impl Checker<'_> {
         let wrong = wrong(window, start..start + header.stride(), check)?;
         let named = *named;
         if let Some(wrong) = wrong {
-            let consequence = if self.mask.is_live(row) { LOST } else { DEAD };
+            let consequence = if self.deletions.is_live(row) { LOST } else { DEAD };
             self.hurt(&named.path, start, id, format!("row {row} {wrong}"), consequence);
         }
         Ok(())
@@ -294,7 +302,7 @@ impl Checker<'_> {
                 self.hurt(&named.path, start, id, format!("the line of row {row} is not null"), NO_LINE);
             }
             Some(wrong) => {
-                let live = if self.mask.is_live(row) { LOST } else { DEAD };
+                let live = if self.deletions.is_live(row) { LOST } else { DEAD };
                 let consequence = if doc.len == 0 { NO_LINE } else { live };
                 self.hurt(&named.path, start, id, format!("the document of row {row} {wrong}"), consequence);
             }

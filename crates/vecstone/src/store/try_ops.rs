@@ -42,7 +42,7 @@ impl VectorStore {
     pub fn try_get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<Option<bool>> {
         let id = id.as_id();
         let bytes = id.as_bytes();
-        let view = match &self.role {
+        let version = match &self.role {
             Role::Writer(engine) if !engine.is_forked() => {
                 check_len(engine.schema.dim as usize, out)?;
                 let hash = engine.schema.hasher().hash(bytes);
@@ -55,16 +55,16 @@ impl VectorStore {
             Role::Reader(reader) if !reader.is_forked() => reader.published.load(),
             _ => return Ok(None),
         };
-        check_len(view.schema.dim as usize, out)?;
-        let hash = view.schema.hasher().hash(bytes);
-        if view.kind != Some(id.kind()) {
+        check_len(version.schema.dim as usize, out)?;
+        let hash = version.schema.hasher().hash(bytes);
+        if version.kind != Some(id.kind()) {
             return Ok(Some(false));
         }
-        match view.try_find(hash, bytes)? {
+        match version.try_find(hash, bytes)? {
             Lookup::WouldBlock => Ok(None),
             Lookup::Absent => Ok(Some(false)),
             Lookup::Found(at) => {
-                let read = view.segments[at.segment].segment.read_cached_row(at.row.into(), out)?;
+                let read = version.segments[at.segment].segment.read_cached_row(at.row.into(), out)?;
                 Ok(read.then_some(true))
             }
         }

@@ -10,7 +10,7 @@ use super::{DurabilityTarget, Engine, Writer};
 use crate::buffer::batch::{Batch, Op};
 use crate::query::filter::Filter;
 use crate::query::select::select;
-use crate::segment::version::View;
+use crate::segment::version::Version;
 use crate::sys::parallel;
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_BATCH_BYTES;
@@ -20,10 +20,10 @@ use crate::types::options::Durability;
 use std::sync::Arc;
 
 /// Looks without the writer's lock, at most: each one looks at what was written during the one before.
-const LOOKS: usize = 4;
+const MAX_OPTIMISTIC_PASSES: usize = 4;
 
 /// A batch of deletes; none, if nothing matched.
-struct Erased {
+struct DeletedBatch {
     ids: usize,
     /// Its sequence, or that of the last batch that was looked at.
     seq: u64,
@@ -36,15 +36,15 @@ impl Engine {
     pub(crate) fn delete(&self, mut ops: Vec<Op<'_>>, durability: Durability) -> Result<usize> {
         ops.sort_unstable_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
         ops.dedup_by(|a, b| a.id().as_bytes() == b.id().as_bytes());
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_OPTIMISTIC_PASSES {
             // Looked up without the lock; what happens meanwhile makes it look again.
-            let view = self.published.load_full();
+            let version = self.published.load_full();
             let mut there = Vec::new();
             for op in &ops {
-                there.push(self.is_in(&view, *op.id())?);
+                there.push(self.is_in(&version, *op.id())?);
             }
             let state = self.room(Batch::Ops(&ops).bytes())?;
-            if !Arc::ptr_eq(&view, &self.published.load()) {
+            if !Arc::ptr_eq(&version, &self.published.load()) {
                 continue;
             }
             let is_there = |(op, there): (&Op<'_>, bool)| {
@@ -59,7 +59,7 @@ impl Engine {
                 .collect();
             let (Some(kind), false) = (state.kind, found.is_empty()) else {
                 // What made it nothing may still be on its way to the disk.
-                let target = DurabilityTarget { ops: state.buffer.next(), seq: view.seq };
+                let target = DurabilityTarget { ops: state.buffer.next(), seq: version.seq };
                 drop(state);
                 if planted::is(Bug::NothingIsDurable) {
                     return Ok(0);
@@ -86,15 +86,15 @@ impl Engine {
             self.start_threads(&mut state);
         }
         let limit = parallel::limit(threads);
-        let (mut seen, mut known): (Option<Arc<View>>, Option<View>) = (None, None);
-        for _ in 0..LOOKS {
+        let (mut seen, mut known): (Option<Arc<Version>>, Option<Version>) = (None, None);
+        for _ in 0..MAX_OPTIMISTIC_PASSES {
             self.drain()?;
-            let view = self.published.load_full();
-            if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &view)) {
+            let version = self.published.load_full();
+            if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &version)) {
                 break;
             }
-            known = Some(select(filter, &view, self.schema.hasher(), known.as_ref(), limit)?);
-            seen = Some(view);
+            known = Some(select(filter, &version, self.schema.hasher(), known.as_ref(), limit)?);
+            seen = Some(version);
         }
         let mut deleted = 0;
         loop {
@@ -115,44 +115,45 @@ impl Engine {
         writer: &mut Writer,
         ops: u64,
         filter: &Filter,
-        known: &mut Option<View>,
+        known: &mut Option<Version>,
         limit: usize,
-    ) -> Result<Attempt<Erased>> {
-        let Attempt::Done(view) = self.written_to(writer, ops)? else { return Ok(Attempt::SegmentFull) };
-        let selected = known.insert(select(filter, &view, self.schema.hasher(), known.as_ref(), limit)?);
-        let (ids, full) = some_ids(selected, self.settings.erase_at_once)?;
+    ) -> Result<Attempt<DeletedBatch>> {
+        let Attempt::Done(version) = self.written_to(writer, ops)? else { return Ok(Attempt::SegmentFull) };
+        let selected = known.insert(select(filter, &version, self.schema.hasher(), known.as_ref(), limit)?);
+        let (ids, full) = some_ids(selected, self.settings.delete_batch_records)?;
         let ops: Vec<Op<'_>> = ids.iter().map(Op::delete).collect();
-        let written = self.write_deletes(writer, &view, &ops)?;
-        Ok(written.map(|seq| Erased { ids: ids.len(), seq, full }))
+        let written = self.write_deletes(writer, &version, &ops)?;
+        Ok(written.map(|seq| DeletedBatch { ids: ids.len(), seq, full }))
     }
 
     /// Deletes those of different ids that are there; returns how many.
     pub(crate) fn delete_in_turn(&self, ops: &[Op<'_>], durability: Durability) -> Result<usize> {
         let accepted = self.buffer.lock().buffer.next();
         let (deleted, seq) = self.with_writer(|writer| {
-            let Attempt::Done(view) = self.written_to(writer, accepted)? else {
+            let Attempt::Done(version) = self.written_to(writer, accepted)? else {
                 return Ok(Attempt::SegmentFull);
             };
             let mut there = Vec::new();
             for op in ops {
-                if self.is_in(&view, *op.id())? {
+                if self.is_in(&version, *op.id())? {
                     there.push(*op);
                 }
             }
-            Ok(self.write_deletes(writer, &view, &there)?.map(|seq| (there.len(), seq)))
+            Ok(self.write_deletes(writer, &version, &there)?.map(|seq| (there.len(), seq)))
         })?;
         self.finish_write(DurabilityTarget { ops: 0, seq }, durability)?;
         Ok(deleted)
     }
 
-    fn is_in(&self, view: &View, id: IdRef<'_>) -> Result<bool> {
+    fn is_in(&self, version: &Version, id: IdRef<'_>) -> Result<bool> {
         let bytes = id.as_bytes();
-        Ok(view.kind == Some(id.kind()) && view.find(self.schema.hasher().hash(bytes), bytes)?.is_some())
+        Ok(version.kind == Some(id.kind())
+            && version.find(self.schema.hasher().hash(bytes), bytes)?.is_some())
     }
 
     /// Writes what was accepted up to `ops`; returns the version of the files, which does not change while the writer's
     /// lock is held.
-    pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Attempt<Arc<View>>> {
+    pub(super) fn written_to(&self, writer: &mut Writer, ops: u64) -> Result<Attempt<Arc<Version>>> {
         // Where writing stopped, what is durable may not have what was accepted: nothing is found by looking there.
         writer.pair.check_writable()?;
         if planted::is(Bug::TurnWithoutBuffer) {
@@ -163,17 +164,19 @@ impl Engine {
 
     /// Writes a batch of deletes, if there are any; tells the last sequence that what was looked at needs, for the rows
     /// that are gone too.
-    fn write_deletes(&self, writer: &mut Writer, view: &View, ops: &[Op<'_>]) -> Result<Attempt<u64>> {
-        let (Some(kind), false) = (view.kind, ops.is_empty()) else { return Ok(Attempt::Done(view.seq)) };
+    fn write_deletes(&self, writer: &mut Writer, version: &Version, ops: &[Op<'_>]) -> Result<Attempt<u64>> {
+        let (Some(kind), false) = (version.kind, ops.is_empty()) else {
+            return Ok(Attempt::Done(version.seq));
+        };
         self.write_one(writer, Batch::Ops(ops), kind)
     }
 }
 
 /// The ids of the live rows, as many as fit in a batch of `most`; true if there are more.
-fn some_ids(view: &View, most: usize) -> Result<(Vec<Id>, bool)> {
+fn some_ids(version: &Version, most: usize) -> Result<(Vec<Id>, bool)> {
     let (mut ids, mut bytes) = (Vec::new(), 0);
-    for at in view.live_rows() {
-        let id = view.id(at)?;
+    for at in version.live_rows() {
+        let id = version.id(at)?;
         bytes += id.as_id().as_bytes().len() as u64;
         if ids.len() == most || bytes > MAX_BATCH_BYTES {
             return Ok((ids, true));
