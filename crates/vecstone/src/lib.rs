@@ -38,10 +38,10 @@ pub use query::search::{Hits, Neighbor, SearchOptions};
 pub use query::snapshot::{Iter, Snapshot};
 pub use store::{Flush, VectorStore};
 pub use types::config::{
-    Element, MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS,
-    Metric,
+    MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric,
 };
 pub use types::document::Document;
+pub use types::element::Element;
 pub use types::error::{Error, Result};
 pub use types::id::{AsId, Id, IdKind, IdRef, Uuid};
 pub use types::options::{Durability, OpenOptions};

@@ -3,8 +3,9 @@
 use crate::buffer::{Change, Group};
 use crate::sys::parallel;
 use crate::sys::sync::caught;
-use crate::types::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, check_finite};
+use crate::types::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
 use crate::types::document::Document;
+use crate::types::element::check_finite;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, IdHasher, IdKind, IdRef};
 use std::any::Any;
@@ -127,7 +128,7 @@ const PIECES_PER_THREAD: u64 = 4;
 
 /// Rows of `dim` components in a piece.
 pub(crate) fn rows_in_piece(dim: usize) -> usize {
-    (PIECE_BYTES / (dim * 4)).max(1)
+    (PIECE_BYTES / (dim * size_of::<f32>())).max(1)
 }
 
 /// Copies `rows` rows from a source in pieces, each of which is checked before it is handed on.
@@ -204,7 +205,7 @@ pub(crate) fn parts(ids: &[IdRef<'_>], lines: &[Document<&str>], dim: usize) -> 
         let (id, line) = (id.as_bytes().len(), if lines.is_empty() { 0 } else { line.max(5) });
         let rows = row + 1 - first;
         if rows > MAX_BATCH_RECORDS
-            || rows * dim * 4 > most
+            || rows * dim * size_of::<f32>() > most
             || id_bytes + id > most
             || line_bytes + line > most
         {
@@ -271,7 +272,7 @@ impl<'a> Batch<'a> {
     /// Bytes of the rows.
     pub(crate) fn row_bytes(&self) -> u64 {
         match self {
-            Batch::Copied { ids, dim, .. } => (ids.len() * dim * 4) as u64,
+            Batch::Copied { ids, dim, .. } => (ids.len() * dim * size_of::<f32>()) as u64,
             _ => self.rows().map(|rows| size_of_val(rows) as u64).sum(),
         }
     }

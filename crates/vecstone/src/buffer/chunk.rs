@@ -172,12 +172,12 @@ impl Chunk {
 
     /// Bytes of the fullest of its arrays.
     pub(super) fn used(&self) -> usize {
-        let (ops, floats) = (self.ops.len() * OP_BYTES, self.vectors.len() * 4);
+        let (ops, floats) = (self.ops.len() * OP_BYTES, size_of_val(&self.vectors[..]));
         ops.max(floats).max(self.ids.len()).max(self.documents.len())
     }
 
     pub(super) fn heap(&self) -> u64 {
-        let floats = self.vectors.capacity() * 4;
+        let floats = self.vectors.capacity() * size_of::<f32>();
         (self.ops.capacity() * OP_BYTES + self.ids.capacity() + floats + self.documents.capacity()) as u64
     }
 }

@@ -410,7 +410,7 @@ pub(crate) struct Group {
 
 /// Rows of a chunk with arrays of `limit` bytes.
 fn rows(dim: usize, limit: usize) -> usize {
-    (limit / (dim.max(1) * 4)).clamp(1, limit / OP_BYTES)
+    (limit / (dim.max(1) * size_of::<f32>())).clamp(1, limit / OP_BYTES)
 }
 
 /// Makes `change` the first of an empty chunk.

@@ -1,7 +1,8 @@
 //! The 256 bytes at the start of `.dat`.
 
 use super::{Fields, Identity, VERSION, crc32c};
-use crate::types::config::{ELEMENT_NEWEST, Element, MAX_DIM};
+use crate::types::config::MAX_DIM;
+use crate::types::element::{ELEMENT_NEWEST, Element};
 
 /// Bytes before the first row.
 pub(crate) const HEADER_BYTES: u64 = HEADER_LEN as u64;
@@ -34,7 +35,7 @@ pub(crate) enum DecodeError {
 impl Header {
     /// Bytes of one row.
     pub(crate) fn stride(&self) -> u64 {
-        u64::from(self.dim) * self.element.bytes()
+        self.element.stride(self.dim)
     }
 
     /// Where a row starts in `.dat`; equally, how long the file is with that many rows.

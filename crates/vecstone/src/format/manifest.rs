@@ -3,7 +3,8 @@
 use super::header::DecodeError;
 use super::{Chain, Fields, VERSION, crc32c};
 use crate::sys::planted::{self, Bug};
-use crate::types::config::{ELEMENT_NEWEST, Element, Metric, Schema};
+use crate::types::config::{Metric, Schema};
+use crate::types::element::{ELEMENT_NEWEST, Element};
 
 mod rules;
 mod sections;

@@ -421,7 +421,7 @@ pub(crate) fn fit_control(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::config::Element;
+    use crate::types::element::Element;
 
     const ID: Identity = Identity { uuid: [1; 16], segment: 1, salt: [2; 16] };
 

@@ -19,8 +19,9 @@ use crate::pair::log::LogEvent;
 use crate::pair::rows::{Doc, NULL_LINE};
 use crate::sys::disk::{Dir, Disk};
 use crate::sys::planted::{self, Bug};
-use crate::types::config::{MAX_LINE_BYTES, check_finite};
+use crate::types::config::MAX_LINE_BYTES;
 use crate::types::document::{Document, one_line};
+use crate::types::element::check_finite;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, Id, IdKind};
 use crate::types::options::{Durability, LOCK_WAIT, OpenOptions};
@@ -404,11 +405,11 @@ fn read_vector(part: &SalvagedSegment, row: u32, crc: u32) -> Result<Vec<f32>, S
         return Err("the file ends before this row".to_owned());
     }
     let mut vector = vec![0f32; part.header.dim as usize];
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut vector);
-    dat.read(bytes, start).map_err(|error| error.to_string())?;
-    if part.header.identity.row_crc(row, bytes) != crc {
-        return Err("the row does not match its checksum".to_owned());
-    }
+    part.header.element.read(&mut vector, |bytes| {
+        dat.read(bytes, start).map_err(|error| error.to_string())?;
+        let intact = part.header.identity.row_crc(row, bytes) == crc;
+        intact.then_some(()).ok_or_else(|| "the row does not match its checksum".to_owned())
+    })?;
     check_finite(0, &vector).map_err(|_| "the row holds what is not a finite number")?;
     Ok(vector)
 }

@@ -228,12 +228,13 @@ impl VectorStorage {
             return Ok(());
         }
         let first = self.written.rows + crcs.len() as u64;
-        for (row, vector) in (first..).zip(rows.chunks_exact(self.header.dim as usize)) {
-            crcs.push(self.header.identity.row_crc(row, bytemuck::cast_slice(vector)));
+        let bytes = self.header.element.encode(rows);
+        let rows = rows.len() / self.header.dim as usize;
+        for (row, bytes) in (first..).zip(bytes.chunks_exact(bytes.len() / rows)) {
+            crcs.push(self.header.identity.row_crc(row, bytes));
         }
-        let bytes: &[u8] = bytemuck::cast_slice(rows);
         let offset = self.header.row_start(first);
-        self.files.dat.write(bytes, offset)?;
+        self.files.dat.write(&bytes, offset)?;
         let end = offset + bytes.len() as u64;
         if offset / WRITEBACK_BYTES != end / WRITEBACK_BYTES {
             let from = (offset / WRITEBACK_BYTES) * WRITEBACK_BYTES;

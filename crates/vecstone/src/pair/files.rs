@@ -135,9 +135,10 @@ impl Files {
 
     /// A row by read call, checked; `out` has `dim` components. One system call.
     pub(crate) fn read_row(&self, header: &Header, row: u64, crc: u32, out: &mut [f32]) -> Result<()> {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
-        self.dat.read(bytes, header.row_start(row))?;
-        self.check_row(header, row, bytes, crc)
+        header.element.read(out, |bytes| {
+            self.dat.read(bytes, header.row_start(row))?;
+            self.check_row(header, row, bytes, crc)
+        })
     }
 
     /// Refuses a row whose bytes are not what was written.

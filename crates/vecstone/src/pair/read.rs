@@ -34,7 +34,7 @@ impl VectorStorage {
         self.check_row(row)?;
         let start = self.header.row_start(row);
         let bytes = self.dat_map.as_ref().and_then(|map| map.get(start..start + self.header.stride()));
-        bytes.map(bytemuck::cast_slice).ok_or_else(|| self.no_such_row(row))
+        bytes.and_then(|bytes| self.header.element.borrow(bytes)).ok_or_else(|| self.no_such_row(row))
     }
 
     /// A row by read call, its checksum checked: `dim` components. One system call.

@@ -3,6 +3,7 @@
 use crate::query::snapshot::Snapshot;
 use crate::segment::version::SegmentVersion;
 use crate::sys::disk::Mapping;
+use crate::types::element::Element;
 use crate::types::error::Result;
 use crate::types::id::{Id, IdKind};
 use std::ops::Range;
@@ -26,6 +27,7 @@ pub struct MappedRows {
     bytes: Range<u64>,
     rows: usize,
     dim: usize,
+    element: Element,
 }
 
 impl MappedRows {
@@ -36,6 +38,7 @@ impl MappedRows {
             bytes: header.row_start(0)..header.row_start(part.rows),
             rows: usize::try_from(part.rows).unwrap_or(usize::MAX),
             dim: header.dim as usize,
+            element: header.element,
         })
     }
 
@@ -49,9 +52,19 @@ impl MappedRows {
         self.dim
     }
 
-    /// `rows * dim` components where they lie: neither copied nor checked.
+    /// How a component is stored.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// The rows as they are stored, where they lie: neither copied nor checked.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.get(self.bytes.clone()).unwrap_or_default()
+    }
+
+    /// `rows * dim` components where they lie, neither copied nor checked. Empty if they are not stored as f32.
     pub fn vectors(&self) -> &[f32] {
-        self.map.get(self.bytes.clone()).map_or(&[], bytemuck::cast_slice)
+        self.element.borrow(self.bytes()).unwrap_or_default()
     }
 }
 
@@ -114,9 +127,9 @@ impl Snapshot {
     ///
     /// [`Error::Io`](crate::Error::Io) if a file cannot be mapped.
     pub fn segments(&self) -> Result<Vec<SegmentRows>> {
-        let view = self.files();
+        let version = self.files();
         // Before the first row there is no kind.
-        let Some(kind) = view.kind else { return Ok(Vec::new()) };
-        view.segments.iter().filter(|part| part.rows > 0).map(|part| SegmentRows::of(part, kind)).collect()
+        let Some(kind) = version.kind else { return Ok(Vec::new()) };
+        version.segments.iter().filter(|part| part.rows > 0).map(|part| SegmentRows::of(part, kind)).collect()
     }
 }

@@ -12,6 +12,7 @@ use crate::sys::parallel;
 use crate::types::config::Metric;
 use crate::types::error::{Error, Result};
 use std::array;
+use std::borrow::Cow;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +60,7 @@ pub(crate) fn nearest(
         return Err(Error::FloatingPointMode);
     }
     let searches = || request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
-    let morsels = morsels(rows, request.dim);
+    let morsels = morsels(rows);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut searches: Vec<_> = searches().collect();
@@ -81,8 +82,8 @@ pub(crate) fn nearest(
 }
 
 /// All rows, in pieces for one thread each.
-fn morsels(rows: &Rows<'_>, dim: usize) -> Vec<Morsel> {
-    let at_once = (MORSEL_BYTES / (dim as u64 * 4)).max(1);
+fn morsels(rows: &Rows<'_>) -> Vec<Morsel> {
+    let at_once = (MORSEL_BYTES / rows.version.schema.stride()).max(1);
     let segments = rows.version.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
     let all = segments.chain([(BUFFER, rows.puts.len() as u64)]);
     let pieces = |(segment, end)| {
@@ -101,9 +102,9 @@ fn scan(
 ) -> Result<()> {
     let (kernels, segment) = (kernel::kernels(), morsel.segment);
     if let [search] = searches {
-        return for_each_row(rows, morsel, |row, vector| search.offer(kernels, segment, row, vector));
+        return for_each_row(rows, morsel, |row, vector| search.offer(kernels, segment, row, &vector));
     }
-    let full = (TILE_BYTES / (request.dim * 4)).max(ROWS);
+    let full = (TILE_BYTES / (request.dim * size_of::<f32>())).max(ROWS);
     let mut tile = Vec::with_capacity(full);
     for_each_row(rows, morsel, |row, vector| {
         tile.push((row, vector));
@@ -117,40 +118,48 @@ fn scan(
 }
 
 /// Hands on the live rows of a morsel, each with its number.
-fn for_each_row<'a>(rows: &'a Rows<'_>, morsel: &Morsel, mut see: impl FnMut(u64, &'a [f32])) -> Result<()> {
+fn for_each_row<'a>(
+    rows: &'a Rows<'_>,
+    morsel: &Morsel,
+    mut see: impl FnMut(u64, Cow<'a, [f32]>),
+) -> Result<()> {
     if morsel.segment == BUFFER {
         let index = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
         for &number in &rows.puts[index(morsel.rows.start)..index(morsel.rows.end)] {
             let (chunk, op) = rows.buffered.op(number);
-            chunk.vector(op).into_iter().for_each(|vector| see(number, vector));
+            chunk.vector(op).into_iter().for_each(|vector| see(number, Cow::Borrowed(vector)));
         }
     } else {
         let part = &rows.version.segments[morsel.segment];
-        let map = part.dat_map()?;
+        let (map, element) = (part.dat_map()?, rows.version.schema.element);
         for row in part.deletions.live_in(morsel.rows.clone()) {
-            see(row, part.row_in(map, row)?);
+            see(row, element.decode(part.row_in(map, row)?));
         }
     }
     Ok(())
 }
 
 /// Measures the rows of a tile against all queries, block by block.
-fn offer_tile(kernels: &Kernels, segment: usize, tile: &[(u64, &[f32])], searches: &mut [Search<'_>]) {
+fn offer_tile(
+    kernels: &Kernels,
+    segment: usize,
+    tile: &[(u64, Cow<'_, [f32]>)],
+    searches: &mut [Search<'_>],
+) {
     let Some(first) = searches.first() else { return };
     let l2 = first.computer.metric() == Metric::L2;
-    let norm =
-        |&(_, row): &(u64, &[f32])| if l2 { 0.0 } else { first.bound.row_norm((kernels.dot)(row, row).1) };
-    let norms: Vec<f64> = tile.iter().map(norm).collect();
+    let norm = |row: &[f32]| if l2 { 0.0 } else { first.bound.row_norm((kernels.dot)(row, row).1) };
+    let norms: Vec<f64> = tile.iter().map(|(_, row)| norm(row)).collect();
     let measure = if l2 { kernels.l2s } else { kernels.dots };
     for searches in searches.chunks_mut(QUERIES) {
         // What is missing in the last block is measured twice.
         let queries = array::from_fn(|n| searches[n.min(searches.len() - 1)].computer.query());
         for (rows, norms) in tile.chunks(ROWS).zip(norms.chunks(ROWS)) {
-            let block = measure(queries, array::from_fn(|n| rows[n.min(rows.len() - 1)].1));
+            let block = measure(queries, array::from_fn(|n| &*rows[n.min(rows.len() - 1)].1));
             for (search, results) in searches.iter_mut().zip(block) {
-                for ((&(row, vector), &norm), result) in rows.iter().zip(norms).zip(results) {
+                for (((row, vector), &norm), result) in rows.iter().zip(norms).zip(results) {
                     if !search.bound.drops(result, norm) {
-                        search.refine(segment, row, vector);
+                        search.refine(segment, *row, vector);
                     }
                 }
             }

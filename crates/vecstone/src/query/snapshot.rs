@@ -207,7 +207,8 @@ impl Snapshot {
             Some(Place::Buffer(_, chunk, op)) => Ok(chunk.vector(op)),
             Some(Place::File(at)) => {
                 let part = &self.version.segments[at.segment];
-                part.row_in(part.dat_map()?, at.row.into()).map(Some)
+                let bytes = part.row_in(part.dat_map()?, at.row.into())?;
+                Ok(self.schema.element.borrow(bytes))
             }
         }
     }
@@ -313,7 +314,7 @@ impl Snapshot {
             return Err(Error::DimensionMismatch { expected: dim, found: last });
         }
         for (row, query) in queries.chunks_exact(dim).enumerate() {
-            crate::types::config::check_finite(row, query)?;
+            crate::types::element::check_finite(row, query)?;
         }
         if options.radius.is_some_and(f32::is_nan) {
             return Err(Error::InvalidRadius);
@@ -386,10 +387,10 @@ impl Snapshot {
             return Ok(Neighbor { id, distance, vector, document });
         };
         let (part, row) = (&self.version.segments[at.segment], u64::from(at.row));
-        let vector = part.row_in(part.dat_map()?, row)?;
-        part.segment.check(row, bytemuck::cast_slice(vector))?;
+        let bytes = part.row_in(part.dat_map()?, row)?;
+        part.segment.check(row, bytes)?;
         let document = if options.documents { part.segment.document(row)? } else { None };
-        let vector = options.vectors.then(|| vector.to_vec());
+        let vector = options.vectors.then(|| self.schema.element.decode(bytes).into_owned());
         Ok(Neighbor { id: self.version.id(at)?, distance, vector, document })
     }
 

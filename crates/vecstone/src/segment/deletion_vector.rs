@@ -18,7 +18,8 @@ type Chunk = [u64; WORDS];
 
 /// The dead rows of a segment. A row nobody killed is live, so appended rows need no write.
 ///
-/// A clone costs one reference count; the first [`delete_row`](Self::delete_row) after it copies the list of chunks and one chunk.
+/// A clone costs one reference count; the first [`delete_row`](Self::delete_row) after it copies the list of chunks
+/// and one chunk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeletionVector {
     /// By `row / CHUNK`; nobody is dead in a chunk that is absent or beyond the end.

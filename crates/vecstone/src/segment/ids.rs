@@ -333,8 +333,8 @@ impl Ids {
         std::hint::black_box(sum);
     }
 
-    /// Looks at where [`find`](Self::find) begins for some hashes, as [`prefetch`](Self::prefetch) does; then at what it finds
-    /// there, and tells where in `.idx` that says the ids are, without a look at any checksum.
+    /// Looks at where [`find`](Self::find) begins for some hashes, as [`prefetch`](Self::prefetch) does; then at what
+    /// it finds there, and tells where in `.idx` that says the ids are, without a look at any checksum.
     pub(crate) fn prefetch_rows<const N: usize>(
         &self,
         hashes: impl Iterator<Item = u64> + Clone,

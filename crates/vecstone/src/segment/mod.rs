@@ -400,11 +400,12 @@ impl Segment {
     /// checksum has to be looked for elsewhere.
     pub(crate) fn read_cached_row(&self, row: u64, out: &mut [f32]) -> Result<bool> {
         let Some(entry) = self.try_entry(row) else { return Ok(false) };
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
-        let dat = &self.files.dat;
-        let read = dat.file.read_cached(bytes, self.header.row_start(row));
-        let read = read.map_err(|e| Error::io(&dat.path, "read", e))?;
-        Ok(read == Some(bytes.len()) && self.files.check_row(&self.header, row, bytes, entry.crc).is_ok())
+        let (dat, header) = (&self.files.dat, &self.header);
+        header.element.read(out, |bytes| {
+            let read = dat.file.read_cached(bytes, header.row_start(row));
+            let read = read.map_err(|e| Error::io(&dat.path, "read", e))?;
+            Ok(read == Some(bytes.len()) && self.files.check_row(header, row, bytes, entry.crc).is_ok())
+        })
     }
 
     /// Checks the bytes of a row that were read through a mapping.

@@ -40,12 +40,11 @@ impl SegmentVersion {
         self.dat_map.as_ref().map_or_else(|| self.segment.dat_map(), Ok)
     }
 
-    /// A row in a mapping of this segment: `dim` components, not checked.
-    pub(crate) fn row_in<'a>(&self, map: &'a Mapping, row: u64) -> Result<&'a [f32]> {
+    /// The bytes of a row in a mapping of this segment, not checked.
+    pub(crate) fn row_in<'a>(&self, map: &'a Mapping, row: u64) -> Result<&'a [u8]> {
         let header = self.segment.header();
         let start = header.row_start(row);
-        let bytes = map.get(start..start + header.stride());
-        bytes.map(bytemuck::cast_slice).ok_or(Error::NoSuchRow { row, rows: self.rows })
+        map.get(start..start + header.stride()).ok_or(Error::NoSuchRow { row, rows: self.rows })
     }
 }
 
@@ -181,8 +180,12 @@ impl Version {
         for (at, out) in rows.iter().zip(out.chunks_exact_mut(dim)) {
             let Some(at) = at else { continue };
             let (part, row) = (&self.segments[at.segment], u64::from(at.row));
-            out.copy_from_slice(part.row_in(part.dat_map()?, row)?);
-            part.segment.check(row, bytemuck::cast_slice(out))?;
+            let bytes = part.row_in(part.dat_map()?, row)?;
+            // The copy is checked, not what lies in the mapping.
+            self.schema.element.read(out, |copy| {
+                copy.copy_from_slice(bytes);
+                part.segment.check(row, copy)
+            })?;
         }
         Ok(())
     }

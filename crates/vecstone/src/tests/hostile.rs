@@ -13,7 +13,7 @@ use crate::segment::ids::{Content, Ids};
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Dir, Disk, Open, open_file};
 use crate::sys::planted::{Bug, with};
-use crate::types::config::Element;
+use crate::types::element::Element;
 use crate::types::id::IdHasher;
 use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
 use std::panic::catch_unwind;

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod document;
+pub(crate) mod element;
 pub(crate) mod error;
 pub(crate) mod id;
 pub(crate) mod options;

@@ -6,7 +6,8 @@ use crate::segment::version::Version;
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::disk::{Dir, Disk};
 use crate::tests::model::Random;
-use crate::types::config::{Element, Schema};
+use crate::types::config::Schema;
+use crate::types::element::Element;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
 
 /// What a search through these rows finds by blocks and one by one, in each family of kernels.
 fn found(rows: &[Vec<f32>], request: &SearchRequest<'_>) -> Vec<Vec<Vec<Candidate>>> {
-    let numbered: Vec<(u64, &[f32])> = (0..).zip(rows.iter().map(Vec::as_slice)).collect();
+    let numbered: Vec<(u64, Cow<'_, [f32]>)> = (0..).zip(rows.iter().map(Cow::from)).collect();
     let searches = || request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let sorted = |search: Search<'_>| search.best.into_sorted_vec();
     let mut all = Vec::new();
@@ -25,7 +26,7 @@ fn found(rows: &[Vec<f32>], request: &SearchRequest<'_>) -> Vec<Vec<Vec<Candidat
         }
         all.push(blocks.into_iter().map(sorted).collect());
         let single = |mut search: Search<'_>| {
-            numbered.iter().for_each(|&(row, vector)| search.offer(kernels, 3, row, vector));
+            numbered.iter().for_each(|(row, vector)| search.offer(kernels, 3, *row, vector));
             sorted(search)
         };
         all.push(searches().map(single).collect());
