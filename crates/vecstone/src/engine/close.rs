@@ -104,7 +104,7 @@ impl Engine {
     /// Asks before each segment whether to go on, with the bytes read and written so far, which it returns.
     fn index_while(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
         let mut damaged = self.maintenance.indexing();
-        let (version, mut bytes) = (self.published.load_full(), 0);
+        let (version, mut bytes) = (self.published.get(), 0);
         for part in &version.segments[..version.segments.len() - 1] {
             let has = part.segment.base().rows == part.rows && part.segment.has_ids();
             if has || part.rows == 0 || damaged.contains(&part.segment.number()) {
@@ -140,7 +140,7 @@ impl Engine {
     /// Puts another handle of a sealed segment in the place of the one that is there.
     fn renew(&self, renewed: Segment) -> Result<()> {
         self.with_writer_lock(|writer| {
-            let mut version = Version::clone(&self.published.load());
+            let mut version = self.published.draft();
             let Some(place) = version.place_of(renewed.number()) else {
                 // Cleared, or compacted, meanwhile.
                 self.remove(&[renewed.files().dat.path.with_extension("ids")]);

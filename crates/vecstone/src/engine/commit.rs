@@ -84,7 +84,7 @@ impl Engine {
         if self.would_overflow(writer, batch) {
             return Ok(Outcome::SegmentFull);
         }
-        let mut version = Version::clone(&self.published.load());
+        let mut version = self.published.draft();
         let effects = self.resolve(&mut version, batch)?;
         if let Batch::Group(group) = batch
             && group.several
@@ -117,7 +117,7 @@ impl Engine {
         let dead = |version: &Version| version.segments.iter().map(|part| part.deletions.dead()).sum::<u64>();
         let changed = (before.segments.len(), dead(&before)) != (version.segments.len(), dead(&version));
         let mut state = self.buffer.lock();
-        self.published.store(Arc::new(version));
+        self.published.publish(Arc::new(version));
         self.hooks.here("publish");
         if let Some(ops) = self.buffer.drain(&mut state, drain) {
             writer.ops = ops;

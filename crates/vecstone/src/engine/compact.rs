@@ -167,7 +167,7 @@ impl Engine {
         self.seal_if(wanted)?;
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
-        let version = self.published.load_full();
+        let version = self.published.get();
         let mut runs =
             plan(&version, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
         runs.retain(|run| run.len() > 1 || wanted(&version.segments[run.start]));
@@ -189,7 +189,7 @@ impl Engine {
 
     /// Rewrites the segments in which too many rows are dead, or too much of the log is of no use any more.
     pub(crate) fn compact_in_background(&self) {
-        let version = self.published.load_full();
+        let version = self.published.get();
         let failed = self.maintenance.failures().failed(&version);
         // The log alone is not worth a MANIFEST before it counts in the whole store.
         let least_log = LEAST_DEAD_BYTES.max(version.live() * self.schema.stride() / 64);
@@ -205,7 +205,7 @@ impl Engine {
         if let Err(error) = self.seal_if(due) {
             return self.maintenance.failures().add(&version, &due_now, error);
         }
-        let version = self.published.load_full();
+        let version = self.published.get();
         self.run_in_background(
             &version,
             &numbers_of(&version, &plan(&version, &self.settings.limits, due, may)),
@@ -283,7 +283,7 @@ impl Engine {
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
         report: &mut CompactReport,
     ) -> Result<()> {
-        let before = self.published.load_full();
+        let before = self.published.get();
         let Some(&number) = numbers.first() else { return Ok(()) };
         let Some(first) = before.place_of(number) else { return Ok(()) };
         let run = first..first + numbers.len();
@@ -422,7 +422,7 @@ impl Engine {
         Copies { outputs, moved }: Copies,
         made: Vec<PathBuf>,
     ) -> Result<u64> {
-        let mut version = Version::clone(&self.published.load());
+        let mut version = self.published.draft();
         let mut manifest = writer.manifest.clone();
         let number = before.segments[run.start].segment.number();
         let start = version.place_of(number).expect("the caller has seen it in the same pause");

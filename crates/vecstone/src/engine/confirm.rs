@@ -75,7 +75,7 @@ impl Engine {
     fn rebuild(&self, writer: &mut Writer) -> Result<()> {
         let files = writer.pair.files().clone();
         let mut found = recover::recover(&files, None, writer.manifest.number)?;
-        let mut version = Version::clone(&self.published.load());
+        let mut version = self.published.draft();
         if found.position.seq != writer.pair.written().seq {
             let what = "the log has other batches than were written";
             return Err(Error::corrupt(&files.idx.path, found.position.idx_end, what));

@@ -38,7 +38,7 @@ impl Engine {
         ops.dedup_by(|a, b| a.id().as_bytes() == b.id().as_bytes());
         for _ in 0..MAX_OPTIMISTIC_PASSES {
             // Looked up without the lock; what happens meanwhile makes it look again.
-            let version = self.published.load_full();
+            let version = self.published.get();
             let mut there = Vec::new();
             for op in &ops {
                 there.push(self.is_in(&version, *op.id())?);
@@ -89,7 +89,7 @@ impl Engine {
         let (mut seen, mut known): (Option<Arc<Version>>, Option<Version>) = (None, None);
         for _ in 0..MAX_OPTIMISTIC_PASSES {
             self.drain()?;
-            let version = self.published.load_full();
+            let version = self.published.get();
             if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &version)) {
                 break;
             }
@@ -157,9 +157,9 @@ impl Engine {
         // Where writing stopped, what is durable may not have what was accepted: nothing is found by looking there.
         writer.pair.check_writable()?;
         if planted::is(Bug::TurnWithoutBuffer) {
-            return Ok(Attempt::Done(self.published.load_full()));
+            return Ok(Attempt::Done(self.published.get()));
         }
-        Ok(self.write_until(writer, ops)?.map(|()| self.published.load_full()))
+        Ok(self.write_until(writer, ops)?.map(|()| self.published.get()))
     }
 
     /// Writes a batch of deletes, if there are any; tells the last sequence that what was looked at needs, for the rows

@@ -41,7 +41,7 @@ impl Engine {
         let written = self.with_writer_lock(|writer| {
             self.write_all(permit, writer)?;
             let pending = writer.pair.begin_commit().map_err(|error| self.failed(writer, error))?;
-            let (version, ops) = (self.published.load_full(), writer.ops);
+            let (version, ops) = (self.published.get(), writer.ops);
             let Some(pending) = pending else {
                 self.became_durable(permit, writer, version, ops, Duration::ZERO)?;
                 return Ok(None);
@@ -149,7 +149,7 @@ impl Engine {
             self.write_all(permit, writer)?;
             self.sync_log_end(permit, writer)?;
             self.confirm(permit, writer)?;
-            let version = self.published.load_full();
+            let version = self.published.get();
             let snapshot = Snapshot::new(version.kind, version);
             Ok((writer.manifest.clone(), snapshot))
         })

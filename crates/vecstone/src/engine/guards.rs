@@ -49,7 +49,7 @@ impl Engine {
             let first = Arc::new(error.clone());
             self.commits.fail(&first);
             self.buffer.fail(&mut state, first);
-            self.published.store(writer.durable_version.clone());
+            self.published.publish(writer.durable_version.clone());
         }
         drop(state);
         self.buffer.notify_space();

@@ -17,12 +17,12 @@ use crate::open::Opened;
 use crate::open::directory;
 use crate::open::lock::Lock;
 use crate::pair::VectorStorage;
-use crate::segment::version::Version;
+use crate::segment::version::VersionCell;
 use crate::sys::disk::{Dir, fork};
 use crate::sys::planted::Hooks;
 #[cfg(test)]
 use crate::sys::planted::{self, Bug};
-use crate::sys::sync::{ArcSwap, AtomicU64, Instant, Mutex, MutexGuard};
+use crate::sys::sync::{AtomicU64, Instant, Mutex, MutexGuard};
 use crate::types::config::Schema;
 use crate::types::error::{Error, Result};
 use crate::types::id::IdKind;
@@ -69,7 +69,7 @@ pub(crate) struct Engine {
     pub(crate) schema: Schema,
     pub(crate) settings: Settings,
     /// What readers look at.
-    pub(crate) published: ArcSwap<Version>,
+    pub(crate) published: VersionCell,
     pub(crate) buffer: WriteBuffer,
     pub(crate) commits: GroupCommit,
     pub(crate) maintenance: Maintenance,
@@ -106,7 +106,7 @@ impl Engine {
             schema,
             maintenance: Maintenance::new(settings.compact_speed),
             settings,
-            published: ArcSwap::new(version.clone()),
+            published: VersionCell::new(version.clone()),
             buffer,
             commits: GroupCommit::new(DurabilityTarget { ops: 0, seq: version.seq }),
             lost: Mutex::default(),
@@ -193,7 +193,7 @@ impl Engine {
             self.hooks.here("accept");
             #[cfg(test)]
             if planted::is(Bug::KillAtPut) || planted::is(Bug::KeepAtPut) {
-                state.seen.get_or_insert_with(|| self.published.load_full());
+                state.seen.get_or_insert_with(|| self.published.get());
             }
             self.start_threads(&mut state);
             if durability == Durability::Buffered {
@@ -279,7 +279,7 @@ impl Engine {
 
     /// What is published was durable when it was published, and nobody has written since.
     pub(crate) fn fall_back_to_published(&self, writer: &mut Writer) {
-        writer.durable_version = self.published.load_full();
+        writer.durable_version = self.published.get();
     }
 
     /// Removes files that count no more. What stays behind is removed at the next opening.

@@ -95,7 +95,7 @@ impl Engine {
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         self.hooks.here("asked");
         let state = self.buffer.lock();
-        let base = self.published.load_full();
+        let base = self.published.get();
         if state.buffer.is_empty() {
             return Ok(Snapshot::new(base.kind, base));
         }

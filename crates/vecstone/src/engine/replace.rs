@@ -61,7 +61,7 @@ impl Engine {
         self.hooks.here("seal");
         let sealed = writer.pair.written().sealed(writer.pair.header());
         let Next { pair, entry, part } = self.next_segment(writer)?;
-        let mut version = Version::clone(&self.published.load());
+        let mut version = self.published.draft();
         version.active_mut().end = sealed.clone();
         let mut manifest = writer.manifest.clone();
         manifest.next_segment = entry.number + 1;
@@ -125,7 +125,7 @@ impl Engine {
             self.confirm(permit, writer)?;
             check_room(&writer.manifest, 1)?;
             let manifest = Manifest { sections, ..writer.manifest.clone() };
-            let (version, made, obsolete) = (Version::clone(&self.published.load()), Vec::new(), Vec::new());
+            let (version, made, obsolete) = (self.published.draft(), Vec::new(), Vec::new());
             let drain = Drain::Nothing;
             self.replace(permit, writer, Replacement { manifest, version, made, obsolete, pair: None, drain })
         })
@@ -203,7 +203,7 @@ impl Engine {
         (writer.manifest, writer.in_del) = (new.manifest, in_del);
         self.publish(writer, new.version, new.drain);
         let ops = writer.ops();
-        let version = self.published.load_full();
+        let version = self.published.get();
         // Whether or not it can be announced: MANIFEST is durable, and no error goes back behind it.
         writer.durable_version = version.clone();
         match self.became_durable(permit, writer, version, ops, Duration::ZERO) {

@@ -39,7 +39,7 @@ impl Engine {
     /// The planted bug: what a put replaces is what it would have replaced when it was accepted.
     #[cfg(test)]
     fn resolve_as_accepted(&self, version: &mut Version, changes: &[Change<'_>]) -> Result<Vec<(u32, u32)>> {
-        let seen = self.buffer.lock().seen.take().unwrap_or_else(|| self.published.load_full());
+        let seen = self.buffer.lock().seen.take().unwrap_or_else(|| self.published.get());
         let mut cross_deletes = Vec::new();
         for change in changes {
             let Some(at) = seen.find(change.hash, change.id)? else { continue };
@@ -62,7 +62,7 @@ impl Engine {
         changes: &[Change<'_>],
         replaced: &mut [Option<At>],
     ) -> Result<()> {
-        let seen = self.buffer.lock().seen.clone().unwrap_or_else(|| self.published.load_full());
+        let seen = self.buffer.lock().seen.clone().unwrap_or_else(|| self.published.get());
         for (change, replaced) in changes.iter().zip(replaced) {
             let found = seen.find(change.hash, change.id)?;
             let place = |at: At| version.place_of(seen.segments[at.segment].segment.number());

@@ -58,7 +58,7 @@ impl Engine {
             // A new segment would need a MANIFEST.
             let rescued = self.write_until(writer, ops).and_then(|_| writer.pair.commit());
             if rescued.is_ok() {
-                writer.durable_version = self.published.load_full();
+                writer.durable_version = self.published.get();
             }
         }
         let error = writer.pair.failed(error);
@@ -106,7 +106,7 @@ impl Engine {
         if planted::is(Bug::UnsyncedKills) {
             return Ok(());
         }
-        let (version, ops) = (self.published.load_full(), writer.ops());
+        let (version, ops) = (self.published.get(), writer.ops());
         writer.pair.end_here().map_err(|error| self.failed(writer, error))?;
         self.became_durable(permit, writer, version, ops, Duration::ZERO)
     }

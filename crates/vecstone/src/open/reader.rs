@@ -9,10 +9,10 @@ use crate::pair::files::{Files, StoreFile};
 use crate::pair::recover::{self, LogPosition};
 use crate::query::snapshot::Snapshot;
 use crate::segment::Segment;
-use crate::segment::version::Version;
+use crate::segment::version::{Version, VersionCell};
 use crate::sys::disk::{Disk, fork};
 use crate::sys::planted::{self, Bug};
-use crate::sys::sync::{ArcSwap, Instant, Mutex, thread};
+use crate::sys::sync::{Instant, Mutex, thread};
 use crate::types::error::{Error, Result};
 use crate::types::recovery::RecoveryReport;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Reader {
     /// What is shown, with the schema that it is under.
-    pub(crate) published: ArcSwap<Version>,
+    pub(crate) published: VersionCell,
     disk: Arc<dyn Disk>,
     /// Of the store; what it names may change.
     path: PathBuf,
@@ -58,7 +58,7 @@ impl Reader {
         let reader = Reader {
             disk: disk.clone(),
             path: version.dir.path().to_owned(),
-            published: ArcSwap::from_pointee(version),
+            published: VersionCell::new(Arc::new(version)),
             place: Mutex::new(place),
             generation: fork::generation(),
         };
@@ -71,7 +71,7 @@ impl Reader {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let version = self.published.load_full();
+        let version = self.published.get();
         Snapshot::new(version.kind, version)
     }
 
@@ -96,7 +96,7 @@ impl Reader {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let (new, version, _) = read_patiently(&self.disk, &self.path, None, false)?;
         *place = new;
-        self.published.store(Arc::new(version));
+        self.published.publish(Arc::new(version));
         Ok((place.manifest.clone(), self.snapshot()))
     }
 
@@ -106,7 +106,7 @@ impl Reader {
             return Err(Error::Forked);
         }
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.published.load_full();
+        let before = self.published.get();
         let now = directory::open(&self.disk, &self.path)?;
         let same_dir = directory::is_same(&now, &before.dir) || planted::is(Bug::ForgetDirectory);
         let (manifest, bytes) = directory::read_manifest_bytes(&now)?;
@@ -119,7 +119,7 @@ impl Reader {
         let (new, version, _) = read_patiently(&self.disk, &self.path, Some(&before), true)?;
         let moved = !(new.shows_the_same_as(&place) && directory::is_same(&version.dir, &before.dir));
         *place = new;
-        self.published.store(Arc::new(version));
+        self.published.publish(Arc::new(version));
         Ok(moved)
     }
 
@@ -165,7 +165,7 @@ impl Reader {
         part.move_to(&found.position);
         (version.kind, version.seq) = (found.position.kind, found.position.seq);
         log.position = found.position;
-        self.published.store(Arc::new(version));
+        self.published.publish(Arc::new(version));
         Ok(Some(true))
     }
 }

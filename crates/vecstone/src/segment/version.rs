@@ -5,6 +5,7 @@ use crate::pair::recover::LogPosition;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::{Lookup, Segment};
 use crate::sys::disk::{Dir, Mapping};
+use crate::sys::sync::ArcSwap;
 use crate::types::config::Schema;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdKind};
@@ -62,6 +63,36 @@ pub(crate) struct Version {
     pub(crate) seq: u64,
     /// Those of MANIFEST.
     pub(crate) sections: Sections,
+}
+
+/// The version that readers see. It is replaced as a whole and never changed; a reader that has one keeps it.
+#[derive(Debug)]
+pub(crate) struct VersionCell(ArcSwap<Version>);
+
+impl VersionCell {
+    pub(crate) fn new(version: Arc<Version>) -> VersionCell {
+        VersionCell(ArcSwap::new(version))
+    }
+
+    /// The version, for a look: no reference is counted.
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Version>> {
+        self.0.load()
+    }
+
+    /// The version, to keep.
+    pub(crate) fn get(&self) -> Arc<Version> {
+        self.0.load_full()
+    }
+
+    /// A copy of the version, to make the next one of.
+    pub(crate) fn draft(&self) -> Version {
+        Version::clone(&self.0.load())
+    }
+
+    /// Shows this version from here on.
+    pub(crate) fn publish(&self, version: Arc<Version>) {
+        self.0.store(version);
+    }
 }
 
 /// A row of a version.

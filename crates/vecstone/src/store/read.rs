@@ -9,9 +9,8 @@ use crate::query::batch_get::{self, check_rows};
 use crate::query::filter::Filter;
 use crate::query::search::{Hits, SearchOptions};
 use crate::query::snapshot::{Iter, Snapshot};
-use crate::segment::version::{At, Version, check_len};
+use crate::segment::version::{At, Version, VersionCell, check_len};
 use crate::sys::parallel;
-use crate::sys::sync::ArcSwap;
 use crate::types::config::Metric;
 use crate::types::document::Document;
 use crate::types::error::Result;
@@ -48,11 +47,11 @@ impl VectorStore {
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.
-    fn forked_snapshot(&self, published: &ArcSwap<Version>) -> Result<Snapshot> {
+    fn forked_snapshot(&self, published: &VersionCell) -> Result<Snapshot> {
         if let Some(snapshot) = self.forked.get() {
             return Ok(snapshot.clone());
         }
-        let version = published.load_full();
+        let version = published.get();
         let version = version.detached()?;
         let snapshot = Snapshot::new(version.kind, Arc::new(version));
         Ok(self.forked.get_or_init(|| snapshot).clone())

@@ -186,10 +186,6 @@ mod scheduled {
             ArcSwap(arc_swap::ArcSwap::new(value))
         }
 
-        pub(crate) fn from_pointee(value: T) -> ArcSwap<T> {
-            ArcSwap::new(Arc::new(value))
-        }
-
         pub(crate) fn load(&self) -> arc_swap::Guard<Arc<T>> {
             switch();
             self.0.load()

@@ -329,7 +329,7 @@ fn a_caller_does_not_wait_for_the_pace_of_the_background() {
     let caller = store.clone();
     let stopped = soon("compact", move || caller.compact_with(|_| ControlFlow::Break(())));
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
-    let sealed = || background.published.load_full().segments.clone();
+    let sealed = || background.published.get().segments.clone();
     until("`.ids` is written", || sealed().iter().rev().skip(1).all(|part| part.segment.has_ids()));
     drop(background);
     let store = Arc::into_inner(store).expect("nobody else has it");
@@ -525,7 +525,7 @@ fn the_background_writes_damaged_ids_anew() {
     std::thread::sleep(Duration::from_millis(100));
     read_all(&store);
     until("`.ids` is whole", || store.verify().expect("readable").is_ok());
-    let version = engine(&store).published.load_full();
+    let version = engine(&store).published.get();
     until("its table is gone", || {
         engine(&store).published.load().segments[0].segment.has_ids() || version.segments.is_empty()
     });
@@ -555,7 +555,7 @@ fn a_wrong_checksum_in_ids_alone_is_no_damage() {
     let mut image = indexed();
     let (_, store) = opened(&image, &OpenOptions::new().without_background());
     let crcs: Vec<[u8; 4]> = {
-        let version = engine(&store).published.load_full();
+        let version = engine(&store).published.get();
         let crc = |row| version.segments[0].segment.entry(row).expect("known").crc.to_le_bytes();
         [0, 5, 150, 599].map(crc).to_vec()
     };

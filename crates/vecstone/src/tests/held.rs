@@ -59,7 +59,7 @@ impl Case {
     }
 
     fn shown(&self) -> Vec<Weak<Segment>> {
-        let version = self.engine().published.load_full();
+        let version = self.engine().published.get();
         version.segments.iter().map(|part| Arc::downgrade(&part.segment)).collect()
     }
 }
