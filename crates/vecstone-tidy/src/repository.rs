@@ -7,7 +7,8 @@ use std::sync::{LazyLock, OnceLock};
 use crate::rust::Rust;
 
 /// Names of directories that hold nothing written by hand.
-const SKIPPED: &[&str] = &["target", "corpus", "artifacts", "coverage", "work", "venv", "__pycache__"];
+const SKIPPED: &[&str] =
+    &["target", "corpus", "artifacts", "coverage", "work", "venv", "golden", "__pycache__"];
 const TEXTS: &[&str] = &["rs", "md", "py", "pyi", "toml", "sh"];
 
 /// A text with its path from the root of the repository.

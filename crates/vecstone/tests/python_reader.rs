@@ -70,6 +70,26 @@ fn the_python_reader_leaves_out_what_was_not_committed() {
     assert_eq!(printed.lines().map(parse).collect::<BTreeMap<_, _>>(), expected);
 }
 
+#[test]
+fn the_python_reader_reads_a_golden_store() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
+    let pair = home.join("strings/00000001");
+    let Some(printed) = python(&(python_block(FORMAT) + DRIVER), &[&pair.display().to_string()]) else {
+        return;
+    };
+    let text = std::fs::read_to_string(home.join("strings.txt")).expect("a text");
+    let component = |bits: &[u8]| {
+        let bits = std::str::from_utf8(bits).expect("ASCII");
+        u32::from_str_radix(bits, 16).expect("hexadecimal")
+    };
+    let row = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
+        ["row", id, bits, _] => Some((id.to_owned(), bits.as_bytes().chunks(8).map(component).collect())),
+        _ => None,
+    };
+    let expected: BTreeMap<String, Vec<u32>> = text.lines().filter_map(row).collect();
+    assert_eq!(printed.lines().map(parse).collect::<BTreeMap<_, _>>(), expected);
+}
+
 /// Puts, replaces and deletes in several batches; returns the live rows and the number of all rows.
 fn write_store(path: &Path) -> (BTreeMap<String, Vec<u32>>, usize) {
     let dim = u32::try_from(DIM).expect("small");

@@ -1,8 +1,9 @@
 //! What one commit writes, and what must not be written.
 
 use crate::buffer::{Change, Group};
+use crate::sys::disk::PIECE_BYTES;
 use crate::sys::parallel;
-use crate::sys::sync::caught;
+use crate::sys::sync::{caught, unpoisoned};
 use crate::types::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
 use crate::types::document::Document;
 use crate::types::element::check_finite;
@@ -11,8 +12,7 @@ use crate::types::id::{AsId, IdHasher, IdKind, IdRef};
 use std::any::Any;
 use std::ops::Range;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// One change of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,7 +104,7 @@ impl<'a> Fenced<'a> {
 
     /// What came of using it, or the panic of the caller's.
     pub(crate) fn end<T>(self, outcome: T) -> T {
-        match self.panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match unpoisoned(self.panicked.into_inner()) {
             Some(panic) => resume_unwind(panic),
             None => outcome,
         }
@@ -115,13 +115,10 @@ impl RowSource for Fenced<'_> {
     fn copy_rows(&self, first: usize, out: &mut [f32]) {
         if let Err(panic) = caught(|| self.source.copy_rows(first, out)) {
             out.fill(f32::NAN);
-            *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            *unpoisoned(self.panicked.lock()) = Some(panic);
         }
     }
 }
-
-/// Bytes of rows that are copied from a source, checked and written at once: they stay in the core's own cache.
-pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
 /// Pieces for each thread that checks, below which starting one costs more than it saves.
 const PIECES_PER_THREAD: u64 = 4;
@@ -156,25 +153,12 @@ fn copy_piece(source: &dyn RowSource, first: usize, dim: usize, piece: &mut [f32
 
 /// Checks all rows of a source, on up to `limit` threads; of several that must not be stored it names the first.
 pub(crate) fn check_source(source: &dyn RowSource, rows: usize, dim: usize, limit: usize) -> Result<()> {
-    let (most, next) = (rows_in_piece(dim), AtomicUsize::new(0));
-    let work = || {
-        let mut memory = vec![0.0; most.min(rows) * dim];
-        loop {
-            let first = next.fetch_add(most, Ordering::Relaxed);
-            if first >= rows {
-                return Ok(());
-            }
-            let piece = &mut memory[..most.min(rows - first) * dim];
-            // Nobody begins another piece then; those before this one are begun.
-            copy_piece(source, first, dim, piece).inspect_err(|_| next.store(rows, Ordering::Relaxed))?;
-        }
+    let most = rows_in_piece(dim);
+    let copy = |memory: &mut Vec<f32>, first| {
+        copy_piece(source, first, dim, &mut memory[..most.min(rows - first) * dim])
     };
-    let pieces = rows.div_ceil(most) as u64;
-    let bad = |done: &Result<()>| match done {
-        Err(Error::NonFinite { row, .. }) => *row,
-        _ => usize::MAX,
-    };
-    parallel::run(pieces / PIECES_PER_THREAD, limit, work).into_iter().min_by_key(bad).unwrap_or(Ok(()))
+    let (pieces, wanted) = ((0..rows).step_by(most), rows.div_ceil(most) as u64 / PIECES_PER_THREAD);
+    parallel::for_each_piece(pieces, wanted, limit, || vec![0.0; most.min(rows) * dim], copy).map(drop)
 }
 
 /// The rows of a source from one on.

@@ -6,12 +6,10 @@ use crate::buffer::batch::Batch;
 use crate::engine::maintenance::state_of;
 use crate::engine::replace::{Replacement, check_room, files_of};
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
-use crate::format::Identity;
-use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, SegmentEntry, SegmentExtent};
-use crate::format::record::{COMMIT_BYTES, FileRecord, LEAST_LOG_OF_ROW};
+use crate::format::record::{COMMIT_BYTES, LEAST_LOG_OF_ROW};
 use crate::open::directory;
-use crate::pair::files::{random, zeros};
+use crate::pair::files::{new_identity, zeros};
 use crate::pair::{Effects, VectorStorage};
 use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
@@ -399,14 +397,11 @@ impl Engine {
             return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
         let number = self.take_segment_number()?;
-        let path = directory::pair_path(&self.dir, number);
-        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
-        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
-        let file = FileRecord { header, seq: 0, chain: [0; 16] };
-        let mut pair = VectorStorage::create_in(&self.dir, &path, file, 0)?;
+        let identity = new_identity(self.schema.uuid, number)?;
+        let mut pair = directory::create_segment(&self.dir, &self.schema, identity, (0, [0; 16]), 0)?;
         let segment = pair
             .write_base(copy.version.seq, &copy.inputs)
-            .and_then(|()| Segment::active(&self.dir, pair.files().clone(), header, None));
+            .and_then(|()| Segment::active(&self.dir, pair.files().clone(), *pair.header(), None));
         let segment = segment.inspect_err(|_| self.remove(&pair.made()))?;
         Ok(Output { pair, segment, rows: 0 })
     }
@@ -440,11 +435,9 @@ impl Engine {
         let mut bytes = 0;
         for (output, deletions) in outputs.into_iter().zip(masks) {
             let Output { pair, segment, rows } = output;
-            let identity = pair.header().identity;
             let end = pair.written().sealed(pair.header());
             bytes += bytes_of(&end);
-            let sealed = Some(end.clone());
-            entries.push(SegmentEntry { number: identity.segment, salt: identity.salt, sealed });
+            entries.push(SegmentEntry::new(pair.header().identity, Some(end.clone())));
             let dat_map = pair.dat_map().cloned();
             parts.push(SegmentVersion { segment: Arc::new(segment), rows, deletions, dat_map, end });
         }

@@ -11,10 +11,10 @@ use crate::segment::in_log;
 use crate::segment::version::Version;
 use crate::sys::disk::Dir;
 use crate::sys::planted::{self, Bug};
-use crate::sys::sync::Instant;
+use crate::sys::sync::{Instant, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::IdHasher;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Engine {
     /// Compares what `.ids` said at opening with the log, if nobody has. Where they differ the file goes, and the version is
@@ -68,7 +68,7 @@ impl Engine {
 
     fn note_difference(&self, segment: &Segment) {
         let error = in_log::difference(&segment.files());
-        *self.maintenance.ids_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *unpoisoned(self.maintenance.ids_error.lock()) = Some(error);
     }
 
     /// Makes the version anew from the `.del` lists and the log of the active segment.

@@ -4,14 +4,14 @@ use super::commit::Attempt;
 use super::{DurabilityTarget, Engine, Writer};
 use crate::buffer::batch::Batch;
 use crate::segment::version::{At, Version};
-use crate::sys::sync::MutexGuard;
+use crate::sys::sync::{MutexGuard, unpoisoned};
 use crate::types::config::MAX_BATCH_BYTES;
 use crate::types::document::{Document, is_object, merge};
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, IdRef};
 use crate::types::options::Durability;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Documents that change, each of an id that is there, with their rows.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Engine {
     }
 
     pub(crate) fn lost(&self) -> MutexGuard<'_, Lost> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.lost.lock())
     }
 
     /// Changes documents of ids that are there, in one batch at one place in the order of writing: replaces them, or merges

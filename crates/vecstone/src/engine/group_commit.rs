@@ -2,9 +2,9 @@
 //!
 //! This part knows nothing of files. The caller that leads runs the function that makes the group durable.
 
-use crate::sys::sync::{Condvar, Instant, Mutex, MutexGuard, caught};
+use crate::sys::sync::{Condvar, Instant, Mutex, MutexGuard, caught, unpoisoned};
 use crate::types::error::{Error, Result};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ impl GroupCommit {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.queue.lock())
     }
 
     /// Returns when `target` is durable: leads a commit, or waits for the one that is under way.
@@ -116,7 +116,7 @@ impl GroupCommit {
                 self.lead(queue, &commit)?;
                 queue = self.queue();
             } else {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = unpoisoned(self.changed.wait(queue));
             }
         }
         Ok(reached)
@@ -150,7 +150,7 @@ impl GroupCommit {
                 break;
             }
             queue.leader = Leader::Gathers;
-            queue = self.gathered.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = unpoisoned(self.gathered.wait_timeout(queue, left)).0;
             queue.leader = Leader::Works;
         }
         queue
@@ -160,7 +160,7 @@ impl GroupCommit {
     pub(crate) fn permit(&self) -> SyncPermit<'_> {
         let mut queue = self.queue();
         while queue.leader != Leader::None {
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = unpoisoned(self.changed.wait(queue));
         }
         queue.leader = Leader::Works;
         SyncPermit(self)

@@ -5,16 +5,16 @@
 
 use super::group_commit::wake;
 use super::{Engine, SyncPermit, Writer};
-use crate::sys::sync::caught;
+use crate::sys::sync::{caught, unpoisoned};
 use crate::types::error::{Error, Result};
 use std::any::Any;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 impl Engine {
     /// Waits for the writer's lock and runs `work` under it. Where that panics, writing stops before another thread gets
     /// the lock.
     pub(crate) fn with_writer_lock<T>(&self, work: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = unpoisoned(self.writer.lock());
         caught(|| work(&mut writer)).unwrap_or_else(|panic| Err(self.panicked(&mut writer, &*panic)))
     }
 

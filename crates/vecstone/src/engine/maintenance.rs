@@ -4,11 +4,10 @@
 
 use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::sync::thread::{self, JoinHandle};
-use crate::sys::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::sys::sync::{AtomicBool, AtomicU64, Condvar, Instant, Mutex, MutexGuard, unpoisoned};
 use crate::types::error::Error;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -115,7 +114,7 @@ impl Maintenance {
 
     /// Waits for the turn to compact.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.turn.lock())
     }
 
     /// Makes the background give way.
@@ -125,12 +124,12 @@ impl Maintenance {
     }
 
     pub(crate) fn failures(&self) -> MutexGuard<'_, CompactionFailures> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.failures.lock())
     }
 
     /// Waits for the turn to index; the segments that cannot be, for their log is damaged.
     pub(crate) fn indexing(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.indexing.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.indexing.lock())
     }
 
     /// Sleeps where `bytes` since `start` are more than the background may copy; breaks off when the store closes, or
@@ -156,7 +155,7 @@ impl Maintenance {
     // ---- what is due ----
 
     fn due(&self) -> MutexGuard<'_, bool> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.due.lock())
     }
 
     /// There is something to look for.
@@ -173,7 +172,7 @@ impl Maintenance {
             if std::mem::take(&mut *due) {
                 return true;
             }
-            due = self.wake.wait_timeout(due, IDLE).unwrap_or_else(PoisonError::into_inner).0;
+            due = unpoisoned(self.wake.wait_timeout(due, IDLE)).0;
             *due |= is_found();
         }
         false
@@ -190,7 +189,7 @@ impl Maintenance {
     // ---- threads ----
 
     pub(crate) fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.threads.lock())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

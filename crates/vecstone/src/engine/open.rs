@@ -2,12 +2,11 @@
 
 use super::Engine;
 use crate::format::Identity;
-use crate::format::header::Header;
 use crate::format::manifest::{Manifest, Sections, SegmentEntry};
-use crate::format::record::FileRecord;
 use crate::open::lock::{Lock, refuse_links};
 use crate::open::{OpenMode, Opened, directory, open_segments, unfinished};
 use crate::pair::VectorStorage;
+use crate::pair::files::sync_dir;
 use crate::sys::disk::{Dir, Disk};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::{Metric, check_dim};
@@ -37,7 +36,6 @@ impl OpenedEngine {
         options: &OpenOptions,
     ) -> Result<OpenedEngine> {
         check_dim(dim)?;
-        let header = Header { dim, element: Element::F32, identity };
         let manifest = Manifest {
             number: 1,
             uuid: identity.uuid,
@@ -46,13 +44,13 @@ impl OpenedEngine {
             metric,
             kind: 0,
             next_segment: identity.segment + 1,
-            segments: vec![SegmentEntry { number: identity.segment, salt: identity.salt, sealed: None }],
+            segments: vec![SegmentEntry::new(identity, None)],
             sections: Sections::default(),
         };
-        let path = directory::pair_path(&dir, identity.segment);
-        let file = FileRecord { header, seq: 0, chain: [0; 16] };
-        let pair = VectorStorage::create_in(&dir, &path, file, manifest.number).map_err(Error::abandoned)?;
-        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+        let (schema, before) = (manifest.schema(), (0, [0; 16]));
+        let pair = directory::create_segment(&dir, &schema, identity, before, manifest.number);
+        let pair = pair.map_err(Error::abandoned)?;
+        sync_dir(&dir)?;
         directory::replace_manifest(&dir, &manifest)?;
         let opened = open_segments(&dir, manifest, OpenMode::WRITER)?;
         Ok(Self::start(dir, opened, pair, lock, options))

@@ -1,22 +1,19 @@
 //! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing, compaction and attributes share.
 
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
-use crate::format::header::Header;
 use crate::format::manifest::{MAX_SEGMENTS, Manifest, Sections, SegmentEntry};
-use crate::format::record::FileRecord;
-use crate::format::{Identity, MAX_SEQ, crc32c};
+use crate::format::{MAX_SEQ, crc32c};
 use crate::open::directory;
 use crate::pair::VectorStorage;
-use crate::pair::files::{StoreFile, random};
-use crate::pair::recover::LogPosition;
+use crate::pair::files::{StoreFile, new_identity, sync_dir};
 use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::version::{SegmentVersion, Version};
-use crate::sys::disk::{Dir, Open};
+use crate::sys::disk::Dir;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,19 +131,16 @@ impl Engine {
     /// Makes the pair of the next active segment, synced. If that fails nothing of it is left.
     fn next_segment(&self, writer: &Writer) -> Result<Next> {
         let number = self.take_segment_number()?;
-        let identity = Identity { uuid: self.schema.uuid, segment: number, salt: random()? };
-        let header = Header { dim: self.schema.dim, element: self.schema.element, identity };
-        let position = writer.pair.written();
-        let file = FileRecord { header, seq: position.seq, chain: position.chain };
-        let path = directory::pair_path(&self.dir, number);
-        let pair = VectorStorage::create_in(&self.dir, &path, file, writer.manifest.number + 1);
+        let (identity, position) = (new_identity(self.schema.uuid, number)?, writer.pair.written());
+        let (before, manifest) = ((position.seq, position.chain), writer.manifest.number + 1);
+        let pair = directory::create_segment(&self.dir, &self.schema, identity, before, manifest);
         let pair = pair.map_err(Error::abandoned)?;
-        let segment = Segment::active(&self.dir, pair.files().clone(), header, None);
+        let segment = Segment::active(&self.dir, pair.files().clone(), *pair.header(), None);
         let segment = Arc::new(segment.inspect_err(|_| self.remove(&pair.made()))?);
-        let end = LogPosition::start(&file).sealed(&header);
+        let end = pair.written().sealed(pair.header());
         let part =
             SegmentVersion { segment, rows: 0, deletions: DeletionVector::default(), dat_map: None, end };
-        let entry = SegmentEntry { number, salt: identity.salt, sealed: None };
+        let entry = SegmentEntry::new(identity, None);
         Ok(Next { pair, entry, part })
     }
 
@@ -166,7 +160,7 @@ impl Engine {
         new.manifest.kind = new.version.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
             if !planted::is(Bug::SkipNamesSync) {
-                self.dir.sync().map_err(|e| Error::io(self.dir.path(), "sync", e))?;
+                sync_dir(&self.dir)?;
             }
             // Later only a store that has moved since is refused: what is replaced cannot be taken back.
             self.stop_if_moved(permit, writer).map(|()| in_del)
@@ -234,7 +228,12 @@ impl Engine {
             let path = directory::del_path(&self.dir, entry.number, new.manifest.number);
             let bytes = part.deletions.to_roaring();
             sealed.del = (new.manifest.number, bytes.len() as u64, crc32c(&bytes));
-            write_new(self, &path, &bytes, &mut new.made)?;
+            // Its number is that of a MANIFEST that there is not yet, and none names a list with a higher one: what is
+            // there was left by a replacement that did not come to pass.
+            _ = self.dir.unlink(&path);
+            let del = StoreFile::create(&self.dir, path.clone())?;
+            new.made.push(path);
+            del.write_synced(&bytes)?;
         }
         Ok(in_del)
     }
@@ -249,16 +248,4 @@ pub(crate) fn check_room(manifest: &Manifest, segments: usize) -> Result<()> {
         return Err(Error::NumbersUsedUp { what: "MANIFEST numbers", max: MAX_SEQ });
     }
     Ok(())
-}
-
-/// Writes a file under a name of its own and syncs it; adds it to those that were made.
-fn write_new(engine: &Engine, path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
-    // Its number is that of a MANIFEST that there is not yet, and none names a list with a higher one: what is there was
-    // left by a replacement that did not come to pass.
-    _ = engine.dir.unlink(path);
-    let file = engine.dir.open_file(path, Open::CreateNew).map_err(|e| Error::io(path, "create", e))?;
-    made.push(path.to_owned());
-    let named = StoreFile { path: path.to_owned(), file };
-    named.write(bytes, 0)?;
-    named.file.sync_data().map_err(|e| Error::io(&named.path, "sync", e))
 }

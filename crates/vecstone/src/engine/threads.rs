@@ -3,9 +3,8 @@
 
 use crate::engine::{Accepting, Engine, Health, Lifecycle, Workers};
 use crate::sys::disk::fork;
-use crate::sys::sync::{Instant, thread};
+use crate::sys::sync::{Instant, thread, unpoisoned};
 use crate::types::error::Error;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// What a thread does until the store closes.
@@ -82,7 +81,7 @@ fn write(engine: &Engine) {
     let mut state = engine.buffer.lock();
     while state.lifecycle == Lifecycle::Open {
         if state.buffer.bytes() <= half || state.buffer.is_empty() {
-            state = engine.buffer.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = unpoisoned(engine.buffer.work.wait(state));
             continue;
         }
         drop(state);
@@ -110,8 +109,7 @@ fn flush(engine: &Engine) {
             None => IDLE,
         };
         if !wait.is_zero() {
-            let (woken, waited) =
-                engine.buffer.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+            let (woken, waited) = unpoisoned(engine.buffer.work.wait_timeout(state, wait));
             state = woken;
             if waited.timed_out() && state.dirty_since.is_none() && state.buffer.is_empty() {
                 state.buffer.release();

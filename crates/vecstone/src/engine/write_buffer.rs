@@ -4,12 +4,12 @@
 
 use crate::buffer::{self, Buffer};
 use crate::segment::version::Version;
-use crate::sys::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard};
+use crate::sys::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::{IdKind, IdRef};
 use crate::types::options::Settings;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 /// The writes of one store that wait for their way into the files.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl WriteBuffer {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Accepting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Accepting>> {
@@ -195,7 +195,7 @@ impl WriteBuffer {
     ) -> MutexGuard<'a, Accepting> {
         self.work.notify_all();
         state.waiting_for_space += 1;
-        state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state = unpoisoned(self.space.wait(state));
         state.waiting_for_space -= 1;
         state
     }

@@ -1,7 +1,7 @@
 //! MANIFEST: which segments make a store.
 
 use super::header::DecodeError;
-use super::{Chain, Fields, VERSION, crc32c};
+use super::{Chain, Fields, Identity, VERSION, crc32c};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::{Metric, Schema};
 use crate::types::element::{ELEMENT_NEWEST, Element};
@@ -190,6 +190,10 @@ fn sections_at(covered: &[u8]) -> Result<usize, DecodeError> {
 }
 
 impl SegmentEntry {
+    pub(crate) fn new(identity: Identity, sealed: Option<SegmentExtent>) -> SegmentEntry {
+        SegmentEntry { number: identity.segment, salt: identity.salt, sealed }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         let none = SegmentExtent::default();
         let sealed = self.sealed.as_ref().unwrap_or(&none);

@@ -1,17 +1,16 @@
 //! A copy of a store that is a store: taken from a live one, by the writer or by any reader.
 
 use crate::engine::replace::check_room;
-use crate::format::header::{HEADER_BYTES, Header};
+use crate::format::crc32c;
+use crate::format::header::HEADER_BYTES;
 use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
-use crate::format::record::{FILE_BYTES, FileRecord};
-use crate::format::{Identity, crc32c};
+use crate::format::record::FILE_BYTES;
 use crate::open::directory;
 use crate::open::unfinished::{self, Call};
-use crate::pair::VectorStorage;
-use crate::pair::files::{StoreFile, random};
+use crate::pair::files::{StoreFile, new_identity, sync_dir};
 use crate::query::snapshot::Snapshot;
 use crate::segment::version::SegmentVersion;
-use crate::sys::disk::{Dir, Open, Stat};
+use crate::sys::disk::{Dir, Stat};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use std::io;
@@ -83,7 +82,7 @@ impl Backup<'_> {
         active.map_or(Ok(()), |part| self.pair(part, false))?;
         let next = self.begin_active(&mut new, last)?;
         if !planted::is(Bug::SkipHeadsSync) {
-            self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
+            sync_dir(self.to)?;
         }
         self.copy_rest()?;
         for (part, link) in sealed.iter().map(|part| (part, true)).chain(active.map(|part| (part, false))) {
@@ -91,7 +90,7 @@ impl Backup<'_> {
             new.segments.push(self.entry(part, number)?);
         }
         new.segments.push(next);
-        self.to.sync().map_err(|e| Error::io(self.to.path(), "sync", e))?;
+        sync_dir(self.to)?;
         directory::replace_manifest(self.to, &new)?;
         self.count(new.len());
         Ok(self.report)
@@ -108,7 +107,7 @@ impl Backup<'_> {
         let pair = [(files.dat, end.dat_len, HEADER_BYTES), (files.idx, end.idx_len, FILE_BYTES as u64)];
         for (from, len, head) in pair {
             if !self.shared(&from, len, link)? {
-                let copy = self.create(self.place_of(&from))?;
+                let copy = StoreFile::create(self.to, self.place_of(&from))?;
                 copy_synced(&from, &copy, if planted::is(Bug::SkipHeadsSync) { 0 } else { head.min(len) })?;
                 self.rest.push(Rest { from, copy, len });
             }
@@ -141,7 +140,7 @@ impl Backup<'_> {
     /// Shares a file that never changes, or copies its first `len` bytes from the open file: its name may be gone.
     fn file(&mut self, from: &StoreFile, len: u64, link: bool) -> Result<()> {
         if !self.shared(from, len, link)? {
-            let copy = self.create(self.place_of(from))?;
+            let copy = StoreFile::create(self.to, self.place_of(from))?;
             copy_synced(from, &copy, len)?;
             self.count(len);
         }
@@ -181,11 +180,6 @@ impl Backup<'_> {
         same
     }
 
-    fn create(&self, path: PathBuf) -> Result<StoreFile> {
-        let file = self.to.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
-        Ok(StoreFile { path, file })
-    }
-
     /// What the copy's MANIFEST says of a segment; writes the list of its dead rows.
     fn entry(&mut self, part: &SegmentVersion, number: u64) -> Result<SegmentEntry> {
         let identity = part.segment.header().identity;
@@ -194,12 +188,11 @@ impl Backup<'_> {
         if part.deletions.dead() > 0 {
             let bytes = part.deletions.to_roaring();
             sealed.del = (number, bytes.len() as u64, crc32c(&bytes));
-            let del = self.create(directory::del_path(self.to, identity.segment, number))?;
-            del.write(&bytes, 0)?;
-            del.file.sync_data().map_err(|e| Error::io(&del.path, "sync", e))?;
+            let path = directory::del_path(self.to, identity.segment, number);
+            StoreFile::create(self.to, path)?.write_synced(&bytes)?;
             self.count(bytes.len() as u64);
         }
-        Ok(SegmentEntry { number: identity.segment, salt: identity.salt, sealed: Some(sealed) })
+        Ok(SegmentEntry::new(identity, Some(sealed)))
     }
 
     /// The empty segment that the copy goes on in.
@@ -208,19 +201,17 @@ impl Backup<'_> {
         if number >= MAX_NUMBER {
             return Err(Error::NumbersUsedUp { what: "segment numbers", max: MAX_NUMBER - 1 });
         }
-        let identity = Identity { uuid: new.uuid, segment: number, salt: random()? };
-        let header = Header { dim: new.dim, element: new.element, identity };
-        let path = directory::pair_path(self.to, number);
-        let file = FileRecord { header, seq: last.end.last_seq, chain: last.end.chain };
-        let pair = VectorStorage::create_in(self.to, &path, file, new.number)?;
-        self.count(header.row_start(0));
+        let identity = new_identity(new.uuid, number)?;
+        let before = (last.end.last_seq, last.end.chain);
+        let pair = directory::create_segment(self.to, &new.schema(), identity, before, new.number)?;
+        self.count(pair.header().row_start(0));
         self.count(pair.written().idx_end);
         new.next_segment += 1;
-        Ok(SegmentEntry { number, salt: identity.salt, sealed: None })
+        Ok(SegmentEntry::new(identity, None))
     }
 }
 
 fn copy_synced(from: &StoreFile, copy: &StoreFile, len: u64) -> Result<()> {
     from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))?;
-    copy.file.sync_data().map_err(|e| Error::io(&copy.path, "sync", e))
+    copy.sync()
 }

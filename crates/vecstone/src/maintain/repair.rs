@@ -8,13 +8,12 @@ pub(crate) mod source;
 
 use crate::buffer::batch::Batch;
 use crate::engine::{Engine, OpenedEngine, close};
-use crate::format::Identity;
 use crate::format::manifest::Sections;
 use crate::maintain::salvage::{self, segment::SalvagedSegment};
 use crate::open::directory;
 use crate::open::lock::{Lock, writer_lives};
 use crate::open::unfinished::{self, Call};
-use crate::pair::files::{random, zeros};
+use crate::pair::files::{new_identity, random, zeros};
 use crate::pair::log::LogEvent;
 use crate::pair::rows::{Doc, NULL_LINE};
 use crate::sys::disk::{Dir, Disk};
@@ -102,7 +101,7 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
     let _lock = lock(&from)?;
     let source = source::find(&from)?;
     let newest = Newest::of(&source)?;
-    let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+    let identity = new_identity(random()?, 1)?;
     let options = OpenOptions::new().without_background().buffer_bytes(0);
     let (dir, lock) = unfinished::begin(disk, to, Call::Repair, identity.uuid)?;
     let opened = OpenedEngine::create(dir.clone(), lock, source.dim, source.metric, identity, &options)?;

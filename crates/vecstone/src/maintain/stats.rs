@@ -5,11 +5,11 @@ use crate::open::directory;
 use crate::query::snapshot::Snapshot;
 use crate::segment::version::SegmentVersion;
 use crate::sys::disk::{Dir, Open, is_no_file};
+use crate::sys::sync::unpoisoned;
 use crate::types::config::Metric;
 use crate::types::element::Element;
 use crate::types::error::{Error, Result};
 use crate::types::id::IdKind;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 /// A store's size, on the disk and in memory.
@@ -162,7 +162,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         if !engine.maintenance.threads().is_empty() {
             memory.other += THREADS_HEAP;
         }
-        let differed = engine.maintenance.ids_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let differed = unpoisoned(engine.maintenance.ids_error.lock());
         ids_error = differed.as_ref().map(ToString::to_string);
         drop(differed);
         let mut failures = engine.maintenance.failures();

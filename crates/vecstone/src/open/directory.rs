@@ -1,14 +1,17 @@
 //! The directory of a store: LOCK and MANIFEST, how they are made, taken, replaced and read.
 
-use crate::format::header::{DecodeError, HEADER_BYTES};
+use crate::format::header::{DecodeError, HEADER_BYTES, Header};
 use crate::format::manifest::{self, Manifest};
-use crate::format::record::FILE_BYTES;
+use crate::format::record::{FILE_BYTES, FileRecord};
+use crate::format::{Chain, Identity};
 use crate::open::lock::{LOCK, Lock};
 use crate::open::unfinished;
-use crate::pair::files::{Files, StoreFile};
+use crate::pair::VectorStorage;
+use crate::pair::files::{Files, StoreFile, sync_dir};
 use crate::pair::recover::into_error;
-use crate::sys::disk::{Dir, Disk, Open, is_no_file, write_all_at};
+use crate::sys::disk::{Dir, Disk, Open, is_no_file};
 use crate::sys::planted::{self, Bug};
+use crate::types::config::Schema;
 use crate::types::error::{Error, Result, is_full};
 use crate::types::options::LOCK_WAIT;
 use std::ffi::OsStr;
@@ -183,12 +186,7 @@ pub(crate) fn is_same(one: &Dir, other: &Dir) -> bool {
 
 /// As [`read_manifest`], with the bytes that it was read from.
 pub(crate) fn read_manifest_bytes(dir: &Dir) -> Result<(Manifest, Vec<u8>)> {
-    let path = dir.join(MANIFEST);
-    let file = match dir.open_file(&path, Open::Read) {
-        Ok(file) => StoreFile { path, file },
-        Err(e) if e.kind() == ErrorKind::NotFound => return Err(why_no_manifest(dir)),
-        Err(e) => return Err(Error::io(&path, "open", e)),
-    };
+    let file = StoreFile::open(dir, dir.join(MANIFEST))?.ok_or_else(|| why_no_manifest(dir))?;
     let bytes = file.read_all(manifest::MAX_BYTES)?;
     let manifest = Manifest::decode(&bytes).map_err(|bad| match bad {
         // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
@@ -316,7 +314,7 @@ pub(crate) fn make_locked(
         may_use(&dir)?;
     }
     if !planted::is(Bug::SkipParentSync) {
-        parent.sync().map_err(|e| Error::io(parent.path(), "sync", e))?;
+        sync_dir(&parent)?;
     }
     let lock = Lock::take(&dir, LOCK_WAIT)?;
     Ok((dir, lock))
@@ -327,14 +325,11 @@ pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
     let (new, path) = (dir.join(MANIFEST_NEW), dir.join(MANIFEST));
     let bytes = manifest.encode().map_err(|bad| into_error(&new, bad))?;
     // A file in the making, of no meaning before it has its name: whoever holds LOCK may remove it.
-    match dir.unlink(&new) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&new, "remove", e)),
-        _ => {}
-    }
-    let file = dir.open_file(&new, Open::CreateNew).map_err(|e| Error::io(&new, "create", e))?;
-    write_all_at(file.as_ref(), &bytes, 0).map_err(|e| Error::write(&new, 0, e))?;
+    remove(dir, vec![new.clone()])?;
+    let file = StoreFile::create(dir, new.clone())?;
+    file.write(&bytes, 0)?;
     if !planted::is(Bug::SkipManifestSync) {
-        file.sync_data().map_err(|e| Error::io(&new, "sync", e))?;
+        file.sync()?;
     }
     let unknown = |e: io::Error| Error::SyncFailed { path: path.clone(), source: Arc::new(e) };
     dir.rename(&new, &path).map_err(|e| {
@@ -352,13 +347,23 @@ pub(crate) fn replace_manifest(dir: &Dir, manifest: &Manifest) -> Result<()> {
 pub(crate) fn sync_manifest(dir: &Dir) -> Result<()> {
     let path = dir.join(MANIFEST);
     let file = dir.open_file(&path, Open::ReadWrite).map_err(|e| Error::io(&path, "open", e))?;
-    file.sync_data().map_err(|e| Error::io(&path, "sync", e))?;
-    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
-    let new = dir.join(MANIFEST_NEW);
-    match dir.unlink(&new) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&new, "remove", e)),
-        _ => Ok(()),
-    }
+    StoreFile { path, file }.sync()?;
+    sync_dir(dir)?;
+    remove(dir, vec![dir.join(MANIFEST_NEW)])
+}
+
+/// Makes the pair of a segment, empty and synced, whose batches go on behind `before`: a sequence with its chain. The
+/// directory is the caller's to sync. If it fails, nothing of it is left.
+pub(crate) fn create_segment(
+    dir: &Dir,
+    schema: &Schema,
+    identity: Identity,
+    before: (u64, Chain),
+    manifest: u64,
+) -> Result<VectorStorage> {
+    let header = Header { dim: schema.dim, element: schema.element, identity };
+    let file = FileRecord { header, seq: before.0, chain: before.1 };
+    VectorStorage::create_in(dir, &pair_path(dir, identity.segment), file, manifest)
 }
 
 /// Removes files, those that are there.

@@ -5,18 +5,18 @@ use crate::format::manifest::Manifest;
 use crate::open::unfinished;
 use crate::open::{OpenMode, Opened, apply_cross_deletes, open_segments};
 use crate::open::{directory, lock};
-use crate::pair::files::{Files, StoreFile};
+use crate::pair::files::{Files, StoreFile, sync_dir};
 use crate::pair::recover::{self, LogPosition};
 use crate::query::snapshot::Snapshot;
 use crate::segment::Segment;
 use crate::segment::version::{Version, VersionCell};
 use crate::sys::disk::{Disk, fork};
 use crate::sys::planted::{self, Bug};
-use crate::sys::sync::{Instant, Mutex, thread};
+use crate::sys::sync::{Instant, Mutex, thread, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::recovery::RecoveryReport;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A reader that meets a writer in the middle of its work looks again for so long.
@@ -80,7 +80,7 @@ impl Reader {
         if self.is_forked() {
             return Err(Error::Forked);
         }
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = unpoisoned(self.place.lock());
         Ok((place.manifest.clone(), self.snapshot()))
     }
 
@@ -93,7 +93,7 @@ impl Reader {
         if planted::is(Bug::TrustIds) || active.map_or(Ok(true), right)? {
             return Ok(shown);
         }
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = unpoisoned(self.place.lock());
         let (new, version, _) = read_patiently(&self.disk, &self.path, None, false)?;
         *place = new;
         self.published.publish(Arc::new(version));
@@ -105,7 +105,7 @@ impl Reader {
         if self.is_forked() {
             return Err(Error::Forked);
         }
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = unpoisoned(self.place.lock());
         let before = self.published.get();
         let now = directory::open(&self.disk, &self.path)?;
         let same_dir = directory::is_same(&now, &before.dir) || planted::is(Bug::ForgetDirectory);
@@ -216,7 +216,7 @@ fn read_patiently(
                 // durable.
                 let is_new = opened.active.manifest != opened.manifest.number;
                 if writer && is_new && !planted::is(Bug::ShowRename) {
-                    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+                    sync_dir(&dir)?;
                 }
                 let Opened { manifest, version, files, active, .. } = opened;
                 let log = Log { header: active.header, files, position: active.position };

@@ -10,11 +10,10 @@ use crate::format::manifest::{self, Manifest};
 use crate::format::record::{FILE_BYTES, FileRecord};
 use crate::open::directory::{self, MANIFEST, MANIFEST_NEW, UNFINISHED};
 use crate::open::lock::{LOCK, Lock};
-use crate::pair::files::StoreFile;
-use crate::sys::disk::{Dir, Disk, Open, write_all_at};
+use crate::pair::files::{StoreFile, sync_dir};
+use crate::sys::disk::{Dir, Disk, Open};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,16 +65,13 @@ fn mark(dir: &Dir, word: &str, uuid: Uuid) -> Result<()> {
     let file = dir.open_file(&path, Open::Create).map_err(|e| Error::io(&path, "create", e))?;
     let text = format!("{word} {}\n", uuid::Uuid::from_bytes(uuid).simple());
     file.set_len(0).map_err(|e| Error::io(&path, "cut", e))?;
-    write_all_at(file.as_ref(), text.as_bytes(), 0).map_err(|e| Error::write(&path, 0, e).abandoned())?;
+    let mark = StoreFile { path, file };
+    mark.write(text.as_bytes(), 0).map_err(Error::abandoned)?;
     if planted::is(Bug::UnsyncedUnfinished) {
         return Ok(());
     }
-    file.sync_data().map_err(|e| Error::io(&path, "sync", e))?;
-    sync(dir)
-}
-
-fn sync(dir: &Dir) -> Result<()> {
-    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))
+    mark.sync()?;
+    sync_dir(dir)
 }
 
 /// The last step: from here on it is a store. Where that cannot be made durable the mark comes back, as far as the disk
@@ -83,7 +79,7 @@ fn sync(dir: &Dir) -> Result<()> {
 pub(crate) fn finish(dir: &Dir) -> Result<()> {
     let found = read(dir)?;
     directory::remove(dir, vec![dir.join(UNFINISHED)])?;
-    sync(dir).inspect_err(|_| {
+    sync_dir(dir).inspect_err(|_| {
         if let Some((word, Some(uuid))) = found {
             _ = mark(dir, word, uuid);
         }
@@ -100,12 +96,7 @@ pub(crate) fn check(dir: &Dir) -> Result<()> {
 
 /// Which call left a directory unfinished, and the uuid of its store, as far as the mark says so; `None` without a mark.
 fn read(dir: &Dir) -> Result<Option<(&'static str, Option<Uuid>)>> {
-    let path = dir.join(UNFINISHED);
-    let file = match dir.open_file(&path, Open::Read) {
-        Ok(file) => StoreFile { path, file },
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(&path, "open", e)),
-    };
+    let Some(file) = StoreFile::open(dir, dir.join(UNFINISHED))? else { return Ok(None) };
     // A crash may have cut it short: then nothing else was made yet.
     let text = file.read_all(MOST_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let text = text.unwrap_or_default();
@@ -156,18 +147,14 @@ pub(crate) fn clear(dir: &Dir, uuid: Option<Uuid>) -> Result<()> {
     let Removable { others, pairs } = removable(dir, uuid)?;
     directory::remove(dir, others)?;
     // Whose the others are is told by their pairs.
-    sync(dir)?;
+    sync_dir(dir)?;
     directory::remove(dir, pairs)?;
-    sync(dir)
+    sync_dir(dir)
 }
 
 /// The first bytes of a file, with its length; `None` if it is not there.
 fn start(dir: &Dir, path: &Path, len: usize) -> Result<Option<(Vec<u8>, u64)>> {
-    let named = match dir.open_file(path, Open::Read) {
-        Ok(file) => StoreFile { path: path.to_owned(), file },
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path, "open", e)),
-    };
+    let Some(named) = StoreFile::open(dir, path.to_owned())? else { return Ok(None) };
     let found = named.len()?;
     let mut bytes = vec![0; usize::try_from(found).unwrap_or(len).min(len)];
     named.read(&mut bytes, 0)?;

@@ -2,13 +2,13 @@
 
 use super::VectorStorage;
 use super::lines::{self, Kept};
-use crate::buffer::batch::{Batch, Op, PIECE_BYTES, copy_in_pieces, lines_of, rows_in_piece, with_lines};
+use crate::buffer::batch::{Batch, Op, copy_in_pieces, lines_of, rows_in_piece, with_lines};
 use crate::format::MAX_SEQ;
 use crate::format::record::{self, Arrays, Commit, FLAG_DOCUMENTS};
 use crate::pair::files::{IdxMap, StoreFile};
 use crate::pair::recover::{Deleted, LogPosition};
 use crate::pair::rows::{Row, RowTable};
-use crate::sys::disk::Mapping;
+use crate::sys::disk::{Mapping, PIECE_BYTES};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_ROWS;
 use crate::types::document::Document;

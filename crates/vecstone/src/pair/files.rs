@@ -1,8 +1,9 @@
 //! The files of a segment, by their names: opened, read with checks, written, synced.
 
+use crate::format::Identity;
 use crate::format::header::Header;
 use crate::pair::rows::{Doc, NULL_LINE};
-use crate::sys::disk::{Dir, DiskFile, Mapping, Open, read_exact_at, write_all_at};
+use crate::sys::disk::{Dir, DiskFile, Mapping, Open, PIECE_BYTES, read_exact_at, write_all_at};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::{MAX_ID_BYTES, MAX_LINE_BYTES};
 use crate::types::error::{Error, Result};
@@ -18,6 +19,21 @@ pub(crate) struct StoreFile {
 }
 
 impl StoreFile {
+    /// A file to read; `None` if it is not there.
+    pub(crate) fn open(dir: &Dir, path: PathBuf) -> Result<Option<StoreFile>> {
+        match dir.open_file(&path, Open::Read) {
+            Ok(file) => Ok(Some(StoreFile { path, file })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(&path, "open", e)),
+        }
+    }
+
+    /// A file that is made now, under a name that is not taken.
+    pub(crate) fn create(dir: &Dir, path: PathBuf) -> Result<StoreFile> {
+        let file = dir.open_file(&path, Open::CreateNew).map_err(|e| Error::io(&path, "create", e))?;
+        Ok(StoreFile { path, file })
+    }
+
     pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         read_exact_at(self.file.as_ref(), buf, offset).map_err(|e| Error::io(&self.path, "read", e))
     }
@@ -35,6 +51,16 @@ impl StoreFile {
 
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         write_all_at(self.file.as_ref(), bytes, offset).map_err(|e| Error::write(&self.path, offset, e))
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io(&self.path, "sync", e))
+    }
+
+    /// Writes a small file as a whole and syncs it; its name is durable once the directory is synced.
+    pub(crate) fn write_synced(&self, bytes: &[u8]) -> Result<()> {
+        self.write(bytes, 0)?;
+        self.sync()
     }
 
     pub(crate) fn len(&self) -> Result<u64> {
@@ -220,8 +246,10 @@ pub(crate) fn grow<T: Clone + Default>(values: &mut Vec<T>, len: u64) -> Result<
     Ok(())
 }
 
-/// How much is copied at a time.
-const COPY_BYTES: usize = 1 << 20;
+/// Makes names durable.
+pub(crate) fn sync_dir(dir: &Dir) -> Result<()> {
+    dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))
+}
 
 pub(crate) fn sync_at_once(dir: &Dir, files: &[&StoreFile]) -> Result<()> {
     let open: Vec<_> = files.iter().map(|named| named.file.clone()).collect();
@@ -236,8 +264,8 @@ pub(crate) fn write_again(named: &StoreFile, range: std::ops::Range<u64>) -> Res
     let mut at = range.start;
     let mut buf = Vec::new();
     while at < range.end {
-        let len = (range.end - at).min(COPY_BYTES as u64);
-        buf.resize(usize::try_from(len).unwrap_or(COPY_BYTES), 0);
+        let len = (range.end - at).min(PIECE_BYTES as u64);
+        buf.resize(usize::try_from(len).unwrap_or(PIECE_BYTES), 0);
         named.read(&mut buf, at)?;
         named.write(&buf, at)?;
         at += len;
@@ -260,6 +288,11 @@ thread_local! {
 #[cfg(test)]
 pub(crate) fn seed_random(seed: u64) {
     SEED.set(seed);
+}
+
+/// What a segment that is made now is known by.
+pub(crate) fn new_identity(uuid: [u8; 16], segment: u64) -> Result<Identity> {
+    Ok(Identity { uuid, segment, salt: random()? })
 }
 
 /// Random bytes from the operating system.

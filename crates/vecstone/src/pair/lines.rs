@@ -1,11 +1,11 @@
 //! The lines of a batch: documents that it gives, and those that its puts keep, copied from where they lie.
 
 use super::VectorStorage;
-use crate::buffer::batch::{Batch, PIECE_BYTES};
+use crate::buffer::batch::Batch;
 use crate::format::header::Header;
 use crate::pair::files::{StoreFile, sync_at_once};
 use crate::pair::rows::{Doc, NULL_LINE, RowTable};
-use crate::sys::disk::Open;
+use crate::sys::disk::{Open, PIECE_BYTES};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_LINE_BYTES;
 use crate::types::document::Document;

@@ -3,10 +3,11 @@
 //! `format.md` says what is written. Recovery decides what counts, this module carries it out. `pair/append.rs` has the
 //! write path on one screen, `pair/read.rs` what a handle that is used alone reads.
 
-use crate::format::Identity;
 use crate::format::header::Header;
 use crate::format::record::{self, FileRecord};
-use crate::pair::files::{Files, StoreFile, random, sync_at_once, with_suffix, write_again};
+use crate::pair::files::{
+    Files, StoreFile, new_identity, random, sync_at_once, sync_dir, with_suffix, write_again,
+};
 use crate::pair::recover::{LogPosition, Recovered};
 use crate::pair::rows::RowTable;
 use crate::sys::disk::{Dir, Disk, Mapping, Open, OsDisk};
@@ -125,7 +126,7 @@ impl VectorStorage {
 
     pub(crate) fn create_on(disk: &Arc<dyn Disk>, path: &Path, dim: u32) -> Result<VectorStorage> {
         check_dim(dim)?;
-        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let identity = new_identity(random()?, 1)?;
         let header = Header { dim, element: Element::F32, identity };
         let (dir, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
         for path in [".dat", ".idx", ".jsonl"].map(|suffix| with_suffix(&path, suffix)) {
@@ -136,7 +137,7 @@ impl VectorStorage {
         }
         let file = FileRecord { header, seq: 0, chain: [0; 16] };
         let pair = Self::create_in(&dir, &path, file, 0).map_err(Error::abandoned)?;
-        dir.sync().map_err(|e| Error::io(dir.path(), "sync", e))?;
+        sync_dir(&dir)?;
         pair.standalone(RowTable::default())
     }
 

@@ -9,7 +9,8 @@ use crate::format::record::{self, FileRecord};
 use crate::pair::files::{Files, StoreFile};
 pub(crate) use crate::pair::log::LogPosition;
 use crate::pair::rows::{Doc, RowTable};
-use crate::pair::window::{READ_AHEAD, Window};
+use crate::pair::window::Window;
+use crate::sys::disk::PIECE_BYTES;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use crate::types::recovery::RecoveryReport;
@@ -236,7 +237,7 @@ fn rows_hold(
     range: Range<u64>,
 ) -> Result<bool> {
     let stride = usize::try_from(header.stride()).unwrap_or(usize::MAX);
-    let per_read = (READ_AHEAD / stride).max(1) as u64;
+    let per_read = (PIECE_BYTES / stride).max(1) as u64;
     let (mut buf, mut row) = (Vec::new(), range.start);
     while row < range.end {
         let rows = usize::try_from(per_read.min(range.end - row)).unwrap_or(usize::MAX);

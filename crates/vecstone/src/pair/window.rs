@@ -2,12 +2,11 @@
 
 use crate::format::record::{self, Next, Record};
 use crate::pair::files::StoreFile;
+use crate::sys::disk::PIECE_BYTES;
 use crate::types::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How much of a file is read at least.
-pub(crate) const READ_AHEAD: usize = 1 << 20;
 /// What is read at a time where the disk gives errors.
 const SECTOR: u64 = 4096;
 
@@ -41,7 +40,7 @@ impl<'a> Window<'a> {
         let have = (self.start + self.bytes.len() as u64).saturating_sub(at);
         if at < self.start || have < need as u64 {
             // Reading ahead in proportion keeps long batches linear.
-            let want = need.saturating_mul(2).max(READ_AHEAD).min(available);
+            let want = need.saturating_mul(2).max(PIECE_BYTES).min(available);
             self.bytes.clear();
             self.bytes.try_reserve_exact(want).map_err(|_| Error::OutOfMemory { bytes: want as u64 })?;
             self.bytes.resize(want, 0);
@@ -110,7 +109,7 @@ impl<'a> Window<'a> {
     ) -> Result<Option<T>> {
         let mut at = range.start;
         while at < range.end {
-            let bytes = self.at_least(at, READ_AHEAD)?;
+            let bytes = self.at_least(at, PIECE_BYTES)?;
             let room = usize::try_from(range.end - at).unwrap_or(usize::MAX);
             let bytes = &bytes[..bytes.len().min(room)];
             if let Some(found) = look(at, bytes) {

@@ -4,7 +4,6 @@ use crate::segment::PREFETCH_WIDTH;
 use crate::sys::parallel;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, IdRef};
-use std::sync::{Mutex, PoisonError};
 
 /// Components for each thread, below which starting one costs more than it saves.
 const COMPONENTS_PER_THREAD: usize = 1 << 17;
@@ -23,21 +22,15 @@ pub(crate) fn read(
     mut missing: impl FnMut(usize),
 ) -> Result<()> {
     let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
-    // Piece by piece: a thread that starts late does less.
-    let pieces = Mutex::new(ids.chunks(PREFETCH_WIDTH).zip(out.chunks_mut(PREFETCH_WIDTH * dim)).enumerate());
-    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || -> Result<Vec<(usize, Missing)>> {
-        let mut absent = Vec::new();
-        while let Some((piece, (ids, out))) = next() {
-            match few(ids, out)? {
-                0 => {}
-                bits => absent.push((piece, bits)),
-            }
+    let pieces = ids.chunks(PREFETCH_WIDTH).zip(out.chunks_mut(PREFETCH_WIDTH * dim)).enumerate();
+    let look_up = |absent: &mut Vec<(usize, Missing)>, (piece, (ids, out))| {
+        match few(ids, out)? {
+            0 => {}
+            bits => absent.push((piece, bits)),
         }
-        Ok(absent)
+        Ok(())
     };
-    let done = parallel::run(wanted, limit, work).into_iter().collect::<Result<Vec<_>>>()?;
-    let mut absent = done.concat();
+    let mut absent = parallel::for_each_piece(pieces, wanted, limit, Vec::new, look_up)?.concat();
     absent.sort_unstable();
     for (piece, mut bits) in absent {
         while bits != 0 {

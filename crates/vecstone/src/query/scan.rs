@@ -15,7 +15,6 @@ use std::array;
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a search looks for.
 pub(crate) struct SearchRequest<'a> {
@@ -60,19 +59,18 @@ pub(crate) fn nearest(
         return Err(Error::FloatingPointMode);
     }
     let searches = || request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
-    let morsels = morsels(rows);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut searches: Vec<_> = searches().collect();
-        while let Some(morsel) = morsels.get(next.fetch_add(1, Ordering::Relaxed)) {
-            scan(rows, morsel, request, &mut searches)?;
-        }
-        Ok(searches)
-    };
+    let scan = |searches: &mut Vec<_>, morsel| scan(rows, &morsel, request, searches);
     let components = rows.len().saturating_mul(request.queries.len() as u64);
     let mut found = vec![Vec::new(); searches().count()];
-    for searches in parallel::run(components / COMPONENTS_PER_THREAD, limit, work) {
-        found.iter_mut().zip(searches?).for_each(|(found, search)| found.extend(search.best));
+    let done = parallel::for_each_piece(
+        morsels(rows),
+        components / COMPONENTS_PER_THREAD,
+        limit,
+        || searches().collect(),
+        scan,
+    );
+    for searches in done? {
+        found.iter_mut().zip(searches).for_each(|(found, search)| found.extend(search.best));
     }
     for found in &mut found {
         found.sort_unstable();
@@ -82,15 +80,15 @@ pub(crate) fn nearest(
 }
 
 /// All rows, in pieces for one thread each.
-fn morsels(rows: &Rows<'_>) -> Vec<Morsel> {
+fn morsels(rows: &Rows<'_>) -> impl Iterator<Item = Morsel> + Send {
     let at_once = (MORSEL_BYTES / rows.version.schema.stride()).max(1);
     let segments = rows.version.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
     let all = segments.chain([(BUFFER, rows.puts.len() as u64)]);
-    let pieces = |(segment, end)| {
+    let pieces = move |(segment, end)| {
         let starts = (0..end).step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
         starts.map(move |start| Morsel { segment, rows: start..end.min(start + at_once) })
     };
-    all.flat_map(pieces).collect()
+    all.flat_map(pieces)
 }
 
 /// Measures the live rows of a morsel against all queries.

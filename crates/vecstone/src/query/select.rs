@@ -7,7 +7,6 @@ use crate::sys::parallel;
 use crate::types::error::Result;
 use crate::types::id::{AsId, Id, IdHasher};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows whose documents one thread looks at in a morsel: many share a read, and whole words of a deletion vector are
 /// its own.
@@ -67,29 +66,20 @@ fn by_documents(
         known.place_of(part.segment.number()).map(|place| &known.segments[place])
     };
     let parts: Vec<_> = version.segments.iter().map(|part| (part, known(part))).collect();
-    let morsels: Vec<(usize, Range<u64>)> = parts
-        .iter()
-        .enumerate()
-        .flat_map(|(place, (part, _))| {
-            let morsel = move |first| (place, first..part.rows.min(first + MORSEL_ROWS as u64));
-            (0..part.rows).step_by(MORSEL_ROWS).map(morsel)
-        })
-        .collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((place, rows)) = morsels.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (part, known) = parts[*place];
-            done.push((*place, rows.start, look(filter, part, known, rows.clone())?));
-        }
-        Ok(done)
+    let morsels = parts.iter().enumerate().flat_map(|(place, (part, _))| {
+        let morsel = move |first| (place, first..part.rows.min(first + MORSEL_ROWS as u64));
+        (0..part.rows).step_by(MORSEL_ROWS).map(morsel)
+    });
+    let look = |done: &mut Vec<_>, (place, rows): (usize, Range<u64>)| {
+        let (part, known) = parts[place];
+        done.push((place, rows.start, look(filter, part, known, rows)?));
+        Ok(())
     };
     let mut live: Vec<Vec<u64>> = version.segments.iter().map(words).collect();
-    for done in parallel::run(version.live().div_ceil(MORSEL_ROWS as u64), limit, work) {
-        for (place, first, words) in done? {
-            let first = usize::try_from(first / WORD).expect("as many words as there are in memory");
-            live[place][first..first + words.len()].copy_from_slice(&words);
-        }
+    let wanted = version.live().div_ceil(MORSEL_ROWS as u64);
+    for (place, first, words) in parallel::for_each_piece(morsels, wanted, limit, Vec::new, look)?.concat() {
+        let first = usize::try_from(first / WORD).expect("as many words as there are in memory");
+        live[place][first..first + words.len()].copy_from_slice(&words);
     }
     Ok(live
         .iter()

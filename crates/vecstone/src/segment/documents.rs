@@ -4,6 +4,7 @@ use super::Segment;
 use crate::pair::StoredLine;
 use crate::pair::files::{StoreFile, grow};
 use crate::pair::rows::{Doc, NULL_LINE};
+use crate::sys::disk::PIECE_BYTES;
 use crate::types::error::{Error, Result};
 use std::ops::Range;
 use std::path::Path;
@@ -91,8 +92,7 @@ impl Segment {
     }
 }
 
-/// Bytes of documents that are read at once, and those that are read for nothing rather than with another call.
-const PIECE_BYTES: u64 = 1 << 20;
+/// Bytes of documents that are read for nothing rather than with another call.
 const GAP_BYTES: u64 = 32 << 10;
 
 /// How many of the first lines to read with one call, at least one, and where they lie.
@@ -105,7 +105,7 @@ fn piece(lines: &[Doc]) -> (usize, Range<u64>) {
             continue;
         }
         let follows = line.at >= range.end && line.at - range.end <= GAP_BYTES;
-        if !follows || end - range.start > PIECE_BYTES {
+        if !follows || end - range.start > PIECE_BYTES as u64 {
             return (count, range);
         }
         range.end = end;

@@ -11,12 +11,12 @@ use crate::segment::ids::{Damaged, Ids, Point};
 use crate::segment::index::{HeapIndex, ROWS_AT_ONCE};
 use crate::sys::disk::{Dir, Mapping, Open};
 use crate::sys::planted::{self, Bug};
-use crate::sys::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sys::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdHasher, IdKind, half};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 pub(crate) mod deletion_vector;
 mod documents;
@@ -121,11 +121,11 @@ impl Segment {
     }
 
     pub(crate) fn heap(&self) -> RwLockReadGuard<'_, HeapIndex> {
-        self.heap.read().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.heap.read())
     }
 
     fn change(&self) -> RwLockWriteGuard<'_, HeapIndex> {
-        self.heap.write().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.heap.write())
     }
 
     // ---- growing ----
@@ -223,16 +223,18 @@ impl Segment {
         if self.base.rows == 0 {
             return Ok(None);
         }
-        if let Some(ids) = self.trusted_ids()
-            && let Some(found) = self.find_by(ids, self.idx()?, hash, id)?
-        {
-            return Ok(found);
+        if let Some(ids) = self.trusted_ids() {
+            match self.find_by(ids, self.idx()?, hash, id)? {
+                Lookup::Found(row) => return Ok(Some(row)),
+                Lookup::Absent => return Ok(None),
+                Lookup::WouldBlock => {}
+            }
         }
         Ok(self.rebuild()?.find(hash, id, self.base.rows))
     }
 
-    /// The row of an id as `.ids` says; `None` if it is damaged there.
-    fn find_by(&self, ids: &Ids, idx: &IdxMap, hash: u64, id: &[u8]) -> Result<Option<Option<u32>>> {
+    /// The row of an id as `.ids` says. Where that is damaged, the table has to be rebuilt: the look-up would block.
+    fn find_by(&self, ids: &Ids, idx: &IdxMap, hash: u64, id: &[u8]) -> Result<Lookup<u32>> {
         let mut rotten = None;
         let found = ids.find(hash, |row| {
             let entry = ids.row(row)?;
@@ -244,8 +246,8 @@ impl Segment {
         });
         match (found, rotten) {
             (Ok(None), Some(at)) => Err(self.rotten_id(at)),
-            (Ok(found), _) => Ok(Some(found)),
-            (Err(Damaged), _) => Ok(None),
+            (Ok(found), _) => Ok(found.into()),
+            (Err(Damaged), _) => Ok(Lookup::WouldBlock),
         }
     }
 
@@ -270,8 +272,7 @@ impl Segment {
             return Ok(Lookup::Absent);
         }
         let Some(idx) = self.idx.get() else { return Ok(Lookup::WouldBlock) };
-        // Where `.ids` is damaged there the table has to be rebuilt.
-        Ok(self.find_by(ids, idx, hash, id)?.map_or(Lookup::WouldBlock, Lookup::from))
+        self.find_by(ids, idx, hash, id)
     }
 
     /// `.ids`, opened at the first call; `None` if it is absent, damaged or of another point.
@@ -348,7 +349,7 @@ impl Segment {
         if let Some(index) = self.rebuilt.get() {
             return Ok(index);
         }
-        let _turn = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = unpoisoned(self.rebuilding.lock());
         if let Some(index) = self.rebuilt.get() {
             return Ok(index);
         }
@@ -463,7 +464,7 @@ impl Segment {
     /// Bytes of log that the first `rows` rows need: their puts, and what a COMMIT says of each. Reads each length once.
     pub(crate) fn puts_len(&self, rows: u64) -> Result<u64> {
         let in_commit = record::bytes_of_row(self.files().jsonl.is_some());
-        let mut known = self.puts_len.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = unpoisoned(self.puts_len.lock());
         for row in known.0..rows {
             let id = self.lengths(row)?.0;
             *known = (row + 1, known.1 + (record::FRAME_BYTES + id) as u64);

@@ -12,7 +12,7 @@ use crate::open::lock::Lock;
 use crate::open::reader::Reader;
 use crate::open::unfinished::Call;
 use crate::open::{directory, unfinished};
-use crate::pair::files::random;
+use crate::pair::files::{new_identity, random};
 use crate::query::snapshot::Snapshot;
 use crate::sys::disk::{Disk, OsDisk};
 use crate::sys::sync::caught;
@@ -81,7 +81,7 @@ impl VectorStore {
         metric: Metric,
         options: &OpenOptions,
     ) -> Result<VectorStore> {
-        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let identity = new_identity(random()?, 1)?;
         Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
     }
 
@@ -93,7 +93,7 @@ impl VectorStore {
     /// As [`create`](Self::create).
     pub fn create_unfinished(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
         check_dim(dim)?;
-        let identity = Identity { uuid: random()?, segment: 1, salt: random()? };
+        let identity = new_identity(random()?, 1)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
         let (dir, lock) = unfinished::begin(&disk, path.as_ref(), Call::Migration, identity.uuid)?;
         let options = OpenOptions::default();

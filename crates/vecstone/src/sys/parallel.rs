@@ -4,6 +4,8 @@
 //! those that are at work there is only a count, which belongs to one process: after a fork it starts anew.
 
 use crate::sys::disk::fork;
+use crate::sys::sync::unpoisoned;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
@@ -63,8 +65,33 @@ pub(crate) fn limit(asked: usize) -> usize {
     default
 }
 
-/// Does `work` here, and at the same time on up to `wanted - 1` more threads, as far as `limit` has room for them.
-/// Returns what each returned.
+/// Hands out pieces in their order, to the caller's thread and to up to `wanted - 1` more, as far as `limit` has room for
+/// them. Each thread begins with a state of its own; returns the states. After an error no further piece is begun, and of
+/// several errors that of the earliest piece counts.
+pub(crate) fn for_each_piece<P, S: Send, E: Send>(
+    pieces: impl Iterator<Item = P> + Send,
+    wanted: u64,
+    limit: usize,
+    begin: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, P) -> Result<(), E> + Sync,
+) -> Result<Vec<S>, E> {
+    let pieces = Mutex::new(Some(pieces.enumerate()));
+    let next = || unpoisoned(pieces.lock()).as_mut().and_then(Iterator::next);
+    let mut done = run(wanted, limit, || {
+        let mut state = begin();
+        while let Some((at, piece)) = next() {
+            if let Err(error) = work(&mut state, piece) {
+                *unpoisoned(pieces.lock()) = None;
+                return Err((at, error));
+            }
+        }
+        Ok(state)
+    });
+    done.sort_by_key(|done| done.as_ref().err().map_or(usize::MAX, |(at, _)| *at));
+    done.into_iter().map(|done| done.map_err(|(_, error)| error)).collect()
+}
+
+/// Does `work` here and on the other threads at the same time. Returns what each returned.
 pub(crate) fn run<T: Send>(wanted: u64, limit: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     let extra = ACTIVE.take(wanted.saturating_sub(1), limit.saturating_sub(1) as u64);
     thread::scope(|scope| {
@@ -126,12 +153,35 @@ mod tests {
     }
 
     #[test]
-    fn everybody_works() {
-        let next = AtomicUsize::new(0);
-        let work = || (0..).map(|_| next.fetch_add(1, Ordering::Relaxed)).take_while(|n| *n < 1000).count();
-        assert_eq!(run(3, 8, work).iter().sum::<usize>(), 1000);
-        assert_eq!(run(0, 0, || 1), [1]);
+    fn each_piece_is_done_once() {
+        let add = |sum: &mut u64, piece: u64| -> Result<(), ()> {
+            *sum += piece;
+            Ok(())
+        };
+        let sums = for_each_piece(0..1000, 3, 8, || 0, add).expect("no error");
+        assert_eq!(sums.iter().sum::<u64>(), 499_500);
+        assert_eq!(for_each_piece(0..0, 0, 0, || 1, add), Ok(vec![1]));
         assert_eq!(limit(3), 3);
         assert!(limit(0) > 0);
+    }
+
+    /// Both threads have a piece before either fails, and the later piece fails first.
+    #[test]
+    fn the_error_of_the_earliest_piece_counts_and_ends_it() {
+        let both = std::sync::Barrier::new(2);
+        let (failed, begun) = (AtomicU64::new(0), AtomicU64::new(0));
+        let fail = |(): &mut (), piece: u64| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            both.wait();
+            while failed.load(Ordering::Relaxed) < 1 - piece {
+                thread::yield_now();
+            }
+            failed.fetch_add(1, Ordering::Relaxed);
+            Err(piece)
+        };
+        assert_eq!(for_each_piece(0..2, 2, 1 << 20, || (), fail), Err(0));
+        let alone =
+            for_each_piece(0..9, 0, 1, || (), |(), piece| if piece < 4 { Ok(()) } else { Err(piece) });
+        assert_eq!((alone, begun.into_inner()), (Err(4), 2));
     }
 }

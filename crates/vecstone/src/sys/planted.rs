@@ -174,7 +174,7 @@ impl Hooks {
 
     #[cfg(test)]
     fn planted(&self) -> std::sync::MutexGuard<'_, Option<(&'static str, Happening)>> {
-        self.planted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        crate::sys::sync::unpoisoned(self.planted.lock())
     }
 }
 

@@ -15,10 +15,17 @@ pub(crate) use scheduled::*;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{LockResult, PoisonError};
 
 /// Runs `work`; a panic of it is returned instead of going on.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(work))
+}
+
+/// What a lock or a wait gives, also after a panic under the lock: that a panic stops writing is decided where the state
+/// is, in `engine/guards.rs`.
+pub(crate) fn unpoisoned<T>(taken: LockResult<T>) -> T {
+    taken.unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the scheduler of the tests knows, and what it does not: time, and values swapped without a lock.
@@ -27,10 +34,11 @@ mod scheduled {
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64};
     pub(crate) use shuttle::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+    use super::unpoisoned;
     use shuttle::rand::Rng;
     use std::cell::Cell;
     use std::ops::{Add, Deref, DerefMut};
-    use std::sync::{Arc, LockResult, PoisonError, TryLockError};
+    use std::sync::{Arc, LockResult, TryLockError};
     use std::time::Duration;
 
     /// A wait of so long does not end by itself: a wake-up that nobody sends is not hidden by a clock.
@@ -103,7 +111,7 @@ mod scheduled {
         }
 
         pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-            let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let guard = unpoisoned(self.0.lock());
             Ok(MutexGuard { guard, mutex: self })
         }
 
@@ -145,7 +153,7 @@ mod scheduled {
 
         pub(crate) fn wait<'a, T>(&self, held: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
             let MutexGuard { guard, mutex } = held;
-            let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            let guard = unpoisoned(self.0.wait(guard));
             Ok(MutexGuard { guard, mutex })
         }
 
@@ -156,7 +164,7 @@ mod scheduled {
             time: Duration,
         ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
             if time >= FOR_EVER {
-                let woken = self.wait(held).unwrap_or_else(PoisonError::into_inner);
+                let woken = unpoisoned(self.wait(held));
                 return Ok((woken, WaitTimeoutResult(false)));
             }
             let mutex = held.mutex;
@@ -164,7 +172,7 @@ mod scheduled {
             shuttle::thread::yield_now();
             let timed_out = shuttle::rand::thread_rng().gen_bool(0.5);
             pass(if timed_out { time } else { time / 4 });
-            let held = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            let held = unpoisoned(mutex.lock());
             Ok((held, WaitTimeoutResult(timed_out)))
         }
 

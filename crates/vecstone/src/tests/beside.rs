@@ -6,11 +6,12 @@ use crate::query::filter::Filter;
 use crate::sys::disk::fault::FaultDisk;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Disk, Open, open_file, write_all_at};
+use crate::sys::sync::unpoisoned;
 use crate::types::error::Result;
 use crate::{Metric, VectorStore};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Where another store waits to take the place of this one.
 const OTHER: &str = "/other";
@@ -245,7 +246,7 @@ const ENTRIES: [Entry; 6] = [
 ];
 
 fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
+    unpoisoned(world.lock())
 }
 
 /// Does a step before the `call`-th call of a reader; false if it makes fewer. `alone`: the writer is away at first.

@@ -15,6 +15,7 @@ mod cut;
 mod fault;
 mod few;
 mod forged;
+mod golden;
 mod held;
 mod hostile;
 mod kept;

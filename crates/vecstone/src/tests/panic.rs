@@ -9,7 +9,7 @@ use crate::buffer::batch::RowSource;
 use crate::engine::Engine;
 use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::SimDisk;
-use crate::sys::sync::caught;
+use crate::sys::sync::{caught, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::AsId;
 use crate::types::options::Durability::{Buffered, Sync};
@@ -328,12 +328,12 @@ fn goes_on(store: &Arc<VectorStore>) {
 fn a_panic_of_a_thread_of_a_search_is_its_callers() {
     let turn = Mutex::new(0);
     let work = || {
-        let mut turn = turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut turn = unpoisoned(turn.lock());
         *turn += 1;
         assert!(*turn < 2, "planted");
     };
     for _ in 0..50 {
-        *turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = 0;
+        *unpoisoned(turn.lock()) = 0;
         let done = caught(|| crate::sys::parallel::run(2, 1 << 20, work));
         assert!(done.is_err(), "nobody was told");
     }

@@ -8,6 +8,7 @@ use crate::engine::close::close;
 use crate::query::snapshot::Snapshot;
 use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::{Image, Lie, SimDisk};
+use crate::sys::sync::unpoisoned;
 use crate::types::error::{Error, Result};
 use crate::types::id::AsId;
 use crate::types::options::Durability::{Buffered, Sync};
@@ -19,7 +20,7 @@ use shuttle::thread::{self, JoinHandle};
 use shuttle::{Config, Runner};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn check(test: fn()) {
@@ -102,14 +103,14 @@ impl Shared {
     fn ack(&self, id: &str, outcome: Result<()>) -> Result<()> {
         if outcome.is_ok() {
             let image = self.durable();
-            self.acked.lock().unwrap_or_else(PoisonError::into_inner).push((id.to_owned(), image));
+            unpoisoned(self.acked.lock()).push((id.to_owned(), image));
         }
         outcome
     }
 
     /// Each acknowledged id is in what a power cut left then, and in what one leaves now.
     fn check_acked(&self) {
-        let acked = std::mem::take(&mut *self.acked.lock().unwrap_or_else(PoisonError::into_inner));
+        let acked = std::mem::take(&mut *unpoisoned(self.acked.lock()));
         let last = self.durable();
         for (id, then) in &acked {
             for image in [then, &last] {
@@ -351,7 +352,7 @@ fn a_store_that_moves_loses_nothing_that_was_acknowledged() {
         let stopped = shared.store.flush().expect_err("it is elsewhere");
         assert!(matches!(stopped, Error::StoreMoved { .. } | Error::Poisoned { .. }), "{stopped}");
         close(shared.store.engine().expect("writable")).expect_err("it is elsewhere");
-        let acked = std::mem::take(&mut *shared.acked.lock().unwrap_or_else(PoisonError::into_inner));
+        let acked = std::mem::take(&mut *unpoisoned(shared.acked.lock()));
         let last = shared.durable();
         for (id, then) in &acked {
             for image in [then, &last] {

@@ -1,12 +1,13 @@
 //! A disk whose n-th call fails, once or for ever: in front of any other disk.
 
 use super::{Disk, DiskDir, DiskFile, Mapping, Open, Stat};
+use crate::sys::sync::unpoisoned;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What a failing call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +91,12 @@ impl Counter {
             crate::sys::sync::switch();
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let due =
-            self.deed.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(call, _)| *call == number);
+        let due = unpoisoned(self.deed.lock()).take_if(|(call, _)| *call == number);
         if let Some((_, Deed(deed))) = due {
             deed();
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-        let plan = (*self.plan.lock().unwrap_or_else(PoisonError::into_inner))?;
+        unpoisoned(self.seen.lock()).push(call);
+        let plan = (*unpoisoned(self.plan.lock()))?;
         let (first, later) = match plan.fault {
             Fault::HalfThen(code) => (Fault::Half, Fault::Os(code)),
             fault => (fault, fault),
@@ -111,7 +111,7 @@ impl Counter {
 
     /// For a call that moves no bytes.
     fn check(&self, call: &'static str) -> io::Result<()> {
-        let named = *self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = *unpoisoned(self.named.lock());
         if let Some((_, code)) = named.filter(|(name, _)| *name == call) {
             return Err(io::Error::from_raw_os_error(code));
         }
@@ -158,12 +158,12 @@ impl FaultDisk {
     /// The call to fail, counted from now on.
     pub(crate) fn plan(&self, plan: Plan) {
         let call = plan.call + self.counter.calls.load(Ordering::Relaxed);
-        *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Plan { call, ..plan });
+        *unpoisoned(self.counter.plan.lock()) = Some(Plan { call, ..plan });
     }
 
     /// From now on each call of this name fails with this error.
     pub(crate) fn fail_calls_named(&self, call: &'static str, code: i32) {
-        *self.counter.named.lock().unwrap_or_else(PoisonError::into_inner) = Some((call, code));
+        *unpoisoned(self.counter.named.lock()) = Some((call, code));
     }
 
     /// From now on directories seem to be others than those that are open.
@@ -174,30 +174,30 @@ impl FaultDisk {
     /// What others do before the `call`-th call from now on.
     pub(crate) fn before(&self, call: usize, deed: impl FnOnce() + Send + 'static) {
         let call = call + self.counter.calls.load(Ordering::Relaxed);
-        let mut next = self.counter.deed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = unpoisoned(self.counter.deed.lock());
         *next = Some((call, Deed(Box::new(deed))));
     }
 
     /// Whether that was done; it is not done any more.
     pub(crate) fn was_done(&self) -> bool {
-        self.counter.deed.lock().unwrap_or_else(PoisonError::into_inner).take().is_none()
+        unpoisoned(self.counter.deed.lock()).take().is_none()
     }
 
     /// Whether the call to fail has come.
     pub(crate) fn was_hit(&self) -> bool {
-        let plan = *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = *unpoisoned(self.counter.plan.lock());
         plan.is_some_and(|plan| self.counter.calls.load(Ordering::Relaxed) > plan.call)
     }
 
     /// From now on everything works.
     pub(crate) fn heal(&self) {
-        *self.counter.named.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.counter.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *unpoisoned(self.counter.named.lock()) = None;
+        *unpoisoned(self.counter.plan.lock()) = None;
     }
 
     /// The calls so far, by name.
     pub(crate) fn seen(&self) -> Vec<&'static str> {
-        self.counter.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        unpoisoned(self.counter.seen.lock()).clone()
     }
 }
 

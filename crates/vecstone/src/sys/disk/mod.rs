@@ -137,14 +137,14 @@ pub(crate) fn is_no_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none()
 }
 
-/// Bytes copied at once.
-const COPY_BUFFER: usize = 1 << 20;
+/// How much is read, checked, copied or written at a time: it stays in the core's own cache.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
 /// Copies a range from one file to the same place in another, through memory.
 fn copy_range(from: &dyn DiskFile, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
-    let part = |at: u64| usize::try_from(range.end - at).unwrap_or(usize::MAX).min(COPY_BUFFER);
+    let part = |at: u64| usize::try_from(range.end - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
     let mut buffer = vec![0; if range.is_empty() { 0 } else { part(range.start) }];
-    for at in range.clone().step_by(COPY_BUFFER) {
+    for at in range.clone().step_by(PIECE_BYTES) {
         let bytes = &mut buffer[..part(at)];
         read_exact_at(from, bytes, at)?;
         write_all_at(to, bytes, at)?;
@@ -215,10 +215,10 @@ mod tests {
             sim::SimDisk::new(&sim::Image { dirs: [Path::new("/d").into()].into(), ..Default::default() });
         let dir = Dir::open(&(Arc::new(disk.clone()) as Arc<dyn Disk>), Path::new("/d")).expect("opened");
         let open = |name: &str| dir.open_file(&dir.join(name), Open::Create).expect("opened");
-        let len = COPY_BUFFER + 77;
+        let len = PIECE_BYTES + 77;
         let bytes: Vec<u8> = (0..len).map(|i| ((i * 31) >> 3).to_le_bytes()[0]).collect();
         write_all_at(&*open("from"), &bytes, 0).expect("written");
-        for part in [0, 1, COPY_BUFFER, len - 1, len] {
+        for part in [0, 1, PIECE_BYTES, len - 1, len] {
             let to = open(&part.to_string());
             open("from").copy_to(&*to, part as u64).expect("copied");
             assert_eq!(disk.image().files[&Path::new("/d").join(part.to_string())], bytes[..part]);

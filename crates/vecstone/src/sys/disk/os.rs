@@ -4,6 +4,7 @@
 
 use super::fork::{self, Guard};
 use super::{Disk, DiskDir, DiskFile, Mapping, Open, Stat};
+use crate::sys::sync::unpoisoned;
 use std::ffi::{OsStr, OsString};
 #[cfg(not(unix))]
 use std::fs;
@@ -72,7 +73,7 @@ impl Disk for OsDisk {
     }
 
     fn start_writeback(&self, file: &Arc<dyn DiskFile>, offset: u64, len: u64) {
-        let mut helper = self.helper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut helper = unpoisoned(self.helper.lock());
         if helper.is_none() {
             let (jobs, inbox) = channel::<Writeback>();
             let work = || inbox.into_iter().for_each(|job| job.file.start_writeback(job.offset, job.len));

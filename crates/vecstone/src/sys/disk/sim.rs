@@ -9,6 +9,7 @@
 mod lie;
 mod names;
 
+use crate::sys::sync::unpoisoned;
 pub(crate) use lie::Lie;
 use lie::Lost;
 use names::{NameChange, Names, ROOT, SimDir};
@@ -17,7 +18,7 @@ use super::{Disk, DiskDir, DiskFile, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Bytes that a crash keeps or loses together.
 const UNIT: usize = 64;
@@ -148,7 +149,7 @@ impl SimDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.0.lock())
     }
 
     /// The state, if the power is on.
@@ -283,7 +284,7 @@ impl DiskFile for SimFile {
         } else {
             *shared += 1
         }
-        *self.locked.lock().unwrap_or_else(PoisonError::into_inner) = Some(exclusive);
+        *unpoisoned(self.locked.lock()) = Some(exclusive);
         Ok(true)
     }
 
@@ -298,7 +299,7 @@ impl DiskFile for SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        let locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let locked = unpoisoned(self.locked.lock()).take();
         let mut state = self.disk.state();
         if let (Some(exclusive), Some((shared, held))) = (locked, state.locks.get_mut(&self.inode)) {
             if exclusive { *held = false } else { *shared -= 1 }
