@@ -122,7 +122,15 @@ bench-peers: installed-release ## All stores, in the versions of bench/requireme
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl
 	$(PEERS)/bin/python bench/run.py --peers; code=$$?; $(PEERS)/bin/python bench/run.py --render && exit $$code
 
-examples: installed ## The examples in Python, with a real model.
+RUST_EXAMPLES := $(basename $(notdir $(wildcard crates/vecstone/examples/*.rs)))
+
+.PHONY: examples-rust
+examples-rust: ## The examples in Rust (crates/vecstone/examples).
+	@for example in $(RUST_EXAMPLES); do \
+	  echo "example $$example"; $(CARGO) run --quiet --locked -p vecstone --example $$example || exit 1; \
+	done
+
+examples: examples-rust installed ## The examples, in Rust, and in Python with a real model.
 	$(PYTHON) -m venv $(EXAMPLES)
 	$(EXAMPLES)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r examples/requirements.txt
 	$(EXAMPLES)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl

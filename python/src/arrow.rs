@@ -159,9 +159,8 @@ pub(crate) fn unchanged<'py>(
         return Ok(PyArray1::from_vec(py, vec![false; ids.len()]));
     };
     let same = py.detach(|| {
-        let expected = snapshot.dim();
-        if dim != expected {
-            return Err(vecstone::Error::DimensionMismatch { expected, found: dim });
+        if dim != snapshot.dim() {
+            return Err(vecstone::Error::dimension_mismatch(snapshot.dim(), dim));
         }
         let mut stored = vec![0.0f32; dim];
         let mut one = |row: usize, id: IdRef<'_>, vector: &[f32]| -> vecstone::Result<bool> {

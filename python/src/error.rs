@@ -10,7 +10,7 @@ use pyo3::types::PyTuple;
 use pyo3::{Python, create_exception};
 use std::io;
 use std::path::Path;
-use vecstone::{Error as E, Id};
+use vecstone::{Error as E, ErrorKind, Id};
 
 create_exception!(vecstone, Error, PyException, "What Python has no word for; the base of the others here.");
 create_exception!(
@@ -61,30 +61,17 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub(crate) fn raised(error: &E) -> PyErr {
     let text = error.to_string();
     match error {
-        E::DimensionMismatch { .. }
-        | E::NonFinite { .. }
-        | E::InvalidId { .. }
-        | E::CountMismatch { .. }
-        | E::BatchTooLarge { .. }
-        | E::InvalidDim { .. }
-        | E::InvalidDocument { .. }
-        | E::NotAnObject { .. }
-        | E::InvalidAttributes { .. }
-        | E::AttributesTooLarge { .. }
-        | E::InvalidFilter { .. }
-        | E::InvalidRadius
-        | E::NoSuchRow { .. }
-        | E::InItself { .. }
-        | E::Closed => PyValueError::new_err(text),
         E::IdKindMismatch { .. } => PyTypeError::new_err(text),
-        E::UnknownIds { ids } => unknown(ids),
-        E::NotFound { path } => {
+        E::UnknownIds { ids, .. } => unknown(ids),
+        E::NotFound { path, .. } => {
             let text = "no store there; check the path, or create one";
             PyFileNotFoundError::new_err((ENOENT, text, path.clone()))
         }
-        E::AlreadyExists { path } => already_there(path, "already there; open it, or choose another path"),
+        E::AlreadyExists { path, .. } => {
+            already_there(path, "already there; open it, or choose another path")
+        }
         E::OutOfMemory { .. } => PyMemoryError::new_err(text),
-        E::WriteFailed { path, source, .. } | E::SyncFailed { path, source } => {
+        E::WriteFailed { path, source, .. } | E::SyncFailed { path, source, .. } => {
             of_the_system(path, source, text)
         }
         E::Io { path, kept, source, .. } | E::NoSpace { path, kept, source, .. } => {
@@ -97,22 +84,23 @@ pub(crate) fn raised(error: &E) -> PyErr {
             error.setattr("path", path)?;
             error.setattr("offset", *offset)
         }),
-        E::NotAStore { .. } | E::IncompleteCreate { .. } | E::Unfinished { .. } => {
-            NotAStoreError::new_err(text)
-        }
-        E::Unsupported { .. } => UnsupportedError::new_err(text),
-        E::ReadOnly => ReadOnlyError::new_err(text),
-        E::Forked => ForkedError::new_err(text),
-        E::StoreMoved { path } | E::LockRemoved { path } => {
+        E::StoreMoved { path, .. } | E::LockRemoved { path, .. } => {
             with_attributes(StoreMovedError::new_err(text), |error| error.setattr("path", path))
         }
-        E::Poisoned { .. } | E::Panicked { .. } => {
-            with_attributes(WritingStoppedError::new_err(text), |raised| {
+        E::Closed => PyValueError::new_err(text),
+        E::ReadOnly => ReadOnlyError::new_err(text),
+        E::Forked => ForkedError::new_err(text),
+        E::FloatingPointMode => Error::new_err(text),
+        _ => match error.kind() {
+            ErrorKind::InvalidInput => PyValueError::new_err(text),
+            ErrorKind::NotAStore => NotAStoreError::new_err(text),
+            ErrorKind::Unsupported => UnsupportedError::new_err(text),
+            ErrorKind::WritingStopped => with_attributes(WritingStoppedError::new_err(text), |raised| {
                 raised.setattr("errno", error.errno())
-            })
-        }
-        E::Cancelled => CancelledError::new_err(text),
-        _ => Error::new_err(text),
+            }),
+            ErrorKind::Cancelled => CancelledError::new_err(text),
+            _ => Error::new_err(text),
+        },
     }
 }
 

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use vecstone::{AsId, Document, Durability, Error, IdRef, Metric, Op, RowSource, VectorStore};
+use vecstone::{AsId, Document, Durability, Error, IdRef, Metric, Op, RowSource, VectorStore, WriteBatch};
 
 /// A handle of a store.
 #[pyclass(subclass, frozen, module = "vecstone._core")]
@@ -56,7 +56,7 @@ pub(crate) fn unknown(ids: &[IdRef<'_>]) -> vecstone::Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    Err(Error::UnknownIds { ids: ids.iter().map(IdRef::to_id).collect() })
+    Err(Error::unknown_ids(ids.iter().map(IdRef::to_id)))
 }
 
 /// Refuses documents that are not as many as their ids.
@@ -180,7 +180,10 @@ impl Store {
                 return Ok(());
             }
             let check = || VectorStore::check_rows(&[id.as_id()], &OneRow(row), row.len(), &[document]);
-            self.store_rows(py, Some(row.len()), check, |store| store.write(&[op], Some(durability)))
+            self.store_rows(py, Some(row.len()), check, |store| {
+                let mut batch = WriteBatch::new();
+                store.write(batch.put_with_document(id.as_id(), row, document).durability(durability))
+            })
         })
     }
 
@@ -200,10 +203,7 @@ impl Store {
             let Some(store) = store else { return self.check_writable().and_then(|()| unknown(&ids)) };
             all_of_kind(store.kind(), &ids)?;
             let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
-            match merges {
-                false => store.put_documents(&ids, &lines, durability),
-                true => store.update_documents(&ids, &lines, durability),
-            }
+            store.change_documents(&ids, &lines, merges, durability)
         };
         py.detach(|| self.use_store(change)).or_raise()
     }

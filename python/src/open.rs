@@ -1,6 +1,6 @@
 //! What the modes of `open` mean.
 
-use crate::error::{already_there, of_the_system, raised};
+use crate::error::{OrRaise, already_there, of_the_system, raised};
 use crate::pending::Pending;
 use crate::shared::{EngineOptions, Shared};
 use pyo3::exceptions::PyValueError;
@@ -63,18 +63,12 @@ impl Mode {
 
 /// The durability of that name.
 pub(crate) fn durability(text: &str) -> PyResult<Durability> {
-    match text {
-        "buffered" => Ok(Durability::Buffered),
-        "sync" => Ok(Durability::Sync),
-        _ => Err(PyValueError::new_err(format!("durability '{text}' is neither 'buffered' nor 'sync'"))),
-    }
+    text.parse().or_raise()
 }
 
 /// The metric of that name.
 pub(crate) fn metric(text: &str) -> PyResult<Metric> {
-    let named = |metric: &Metric| metric.name() == text;
-    let found = [Metric::L2, Metric::Ip, Metric::Cosine].into_iter().find(named);
-    found.ok_or_else(|| PyValueError::new_err(format!("metric '{text}' is none of 'l2', 'ip', 'cosine'")))
+    text.parse().or_raise()
 }
 
 /// A duration given in seconds.
@@ -187,7 +181,7 @@ fn open_pending(pending: Pending, request: &Request) -> Result<Arc<Shared>, Refu
         // The dimension is told, or another process may have made the store by now.
         shared.make(request.dim)?;
         match request.mode {
-            Mode::Write if shared.is_pending() => Err(Error::NotFound { path: shared.path() }.into()),
+            Mode::Write if shared.is_pending() => Err(Error::not_found(shared.path()).into()),
             _ => check(&shared, request),
         }
     });

@@ -29,12 +29,12 @@ impl Pending {
     /// there is none and `dim` is not known.
     pub(crate) fn open(&self, dim: Option<u32>) -> Result<Option<VectorStore>, Refused> {
         let store = match self.mode {
-            Mode::Read => match VectorStore::open_read_only_with(&self.path, &self.options) {
+            Mode::Read => match self.options.open_read_only(&self.path) {
                 Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => None,
                 opened => Some(opened?),
             },
             Mode::Exclusive => self.create(dim)?,
-            Mode::Write => Some(VectorStore::open_with(&self.path, &self.options)?),
+            Mode::Write => Some(self.options.open(&self.path)?),
             Mode::Append => self.open_or_create(dim)?,
         };
         if let Some(store) = &store
@@ -50,7 +50,7 @@ impl Pending {
     fn open_or_create(&self, dim: Option<u32>) -> Result<Option<VectorStore>, Refused> {
         let deadline = Instant::now() + self.lock_wait;
         loop {
-            match VectorStore::open_with(&self.path, &self.options) {
+            match self.options.open(&self.path) {
                 Err(Error::NotFound { .. } | Error::IncompleteCreate { .. }) => {}
                 opened => return Ok(Some(opened?)),
             }
@@ -66,14 +66,14 @@ impl Pending {
 
     fn create(&self, dim: Option<u32>) -> Result<Option<VectorStore>, Refused> {
         let Some(dim) = dim else { return self.check_path().map(|()| None) };
-        let create = || VectorStore::create_with(&self.path, dim, self.metric, &self.options);
+        let create = || self.options.create(&self.path, dim, self.metric);
         let created = match create() {
             // Its maker holds LOCK: the store is there now, or LOCK is free.
             Err(Error::Locked { .. }) if self.mode == Mode::Exclusive => create(),
             created => created,
         };
         match created {
-            Err(Error::AlreadyExists { path }) if self.mode == Mode::Exclusive => {
+            Err(Error::AlreadyExists { path, .. }) if self.mode == Mode::Exclusive => {
                 Err(Refused::AlreadyThere(path))
             }
             created => Ok(Some(created?)),

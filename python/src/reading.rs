@@ -13,9 +13,7 @@ use vecstone::{Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapsho
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
 pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
     match kind {
-        Some(expected) if expected != id.kind() => {
-            Err(vecstone::Error::IdKindMismatch { expected, found: id.kind() })
-        }
+        Some(expected) if expected != id.kind() => Err(vecstone::Error::id_kind(expected, id.kind())),
         _ => Ok(id),
     }
 }
@@ -59,7 +57,7 @@ impl PyFilter {
     pub(crate) fn in_store_of(&self, kind: Option<IdKind>) -> vecstone::Result<&Filter> {
         match (kind, self.kind) {
             (Some(expected), Some(found)) if expected != found => {
-                Err(vecstone::Error::IdKindMismatch { expected, found })
+                Err(vecstone::Error::id_kind(expected, found))
             }
             _ => Ok(&self.filter),
         }
@@ -113,17 +111,16 @@ pub(crate) fn hits<'py>(
         Ok(PyList::new(py, of.collect::<PyResult<Vec<_>>>()?)?.into_any())
     };
     let none = || -> PyResult<Bound<'py, PyAny>> { Ok(py.None().into_bound(py)) };
-    let ids = list(&mut found.hits.iter().map(|hit| ids::to_python(py, &hit.id)))?;
-    let distances = PyArray1::from_iter(py, found.hits.iter().map(|hit| hit.distance));
-    let (exact, rows_read) = (found.exact, found.rows_read);
+    let ids = list(&mut found.iter().map(|hit| ids::to_python(py, &hit.id)))?;
+    let distances = PyArray1::from_iter(py, found.iter().map(|hit| hit.distance));
+    let (exact, rows_read) = (found.is_exact(), found.rows_read());
     let documents = match documents {
-        true => list(&mut found.hits.iter().map(|hit| convert::from_json(py, hit.document.as_deref())))?,
+        true => list(&mut found.iter().map(|hit| convert::from_json(py, hit.document.as_deref())))?,
         false => none()?,
     };
     let vectors = match vectors {
         true => list(
             &mut found
-                .hits
                 .into_iter()
                 .map(|hit| Ok(PyArray1::from_vec(py, hit.vector.unwrap_or_default()).into_any())),
         )?,
@@ -162,12 +159,12 @@ fn fill<T: Element>(
     of: impl Fn(&Neighbor) -> PyResult<T>,
 ) -> PyResult<()> {
     // ndarray refuses the strides that numpy gives to lines of no cells.
-    if found.iter().all(|hits| hits.hits.is_empty()) {
+    if found.iter().all(Hits::is_empty) {
         return Ok(());
     }
     let mut cells = array.cast::<PyArray2<T>>()?.readwrite();
     for (mut line, hits) in cells.as_array_mut().rows_mut().into_iter().zip(found) {
-        for (cell, hit) in line.iter_mut().zip(&hits.hits) {
+        for (cell, hit) in line.iter_mut().zip(hits) {
             *cell = of(hit)?;
         }
     }
@@ -185,13 +182,6 @@ pub(crate) fn queries(object: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>, usize)> 
     })
 }
 
-/// What a search of a store that is still to be made finds.
-pub(crate) fn no_hits() -> Hits {
-    let mut hits = Hits::default();
-    hits.exact = true;
-    hits
-}
-
 /// Searches for each of `n` queries.
 pub(crate) fn search_many(
     snapshot: Option<&Snapshot>,
@@ -199,10 +189,10 @@ pub(crate) fn search_many(
     n: usize,
     options: &Options,
 ) -> vecstone::Result<Vec<Hits>> {
-    let Some(snapshot) = snapshot else { return Ok(vec![no_hits(); n]) };
+    let Some(snapshot) = snapshot else { return Ok(vec![Hits::default(); n]) };
     let (dim, wanted) = (snapshot.dim(), options.in_store_of(snapshot.kind())?);
     if n > 0 && queries.len() != n * dim {
-        return Err(vecstone::Error::DimensionMismatch { expected: dim, found: queries.len() / n });
+        return Err(vecstone::Error::dimension_mismatch(dim, queries.len() / n));
     }
     snapshot.search_many(queries, options.k, &wanted)
 }

@@ -133,9 +133,9 @@ impl Snapshot {
         let query = vectors::one(query)?;
         let found = self.read(py, |snapshot| {
             let wanted = options.in_store_of(snapshot.kind())?;
-            snapshot.search_with(&query, k, &wanted).map(Some)
+            snapshot.search_with(&query, k, &wanted)
         })?;
-        reading::hits(py, found.unwrap_or_else(reading::no_hits), &options)
+        reading::hits(py, found, &options)
     }
 
     fn _search_many<'py>(

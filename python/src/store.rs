@@ -154,7 +154,12 @@ impl Store {
             let Some(store) = store else {
                 return self.check_writable().and_then(|()| unknown(&[id.as_id()]));
             };
-            store.put_documents(&[of_kind(store.kind(), id.as_id())?], &[document.as_deref()], durability)
+            store.change_documents(
+                &[of_kind(store.kind(), id.as_id())?],
+                &[document.as_deref()],
+                false,
+                durability,
+            )
         };
         py.detach(|| self.use_store(change)).or_raise()
     }
@@ -225,7 +230,7 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<usize> {
         let (filter, durability) = (PyFilter::of(filter)?, self.durability_of(durability)?);
-        self.change(py, |store| store.delete_where(filter.in_store_of(store.kind())?, Some(durability)))
+        self.change(py, |store| store.delete_where_with(filter.in_store_of(store.kind())?, Some(durability)))
     }
 
     /// Deletes everything, durably and at once. `dim` and `metric` stay. Snapshots keep what they show.
@@ -354,7 +359,10 @@ impl Store {
     /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let filter = PyFilter::of(filter)?;
-        let ids = self.with(py, |store| store.ids_where(filter.in_store_of(store.kind())?))?;
+        let ids = self.with(py, |store| {
+            let snapshot = store.snapshot()?;
+            snapshot.ids_where(filter.in_store_of(snapshot.kind())?)
+        })?;
         reading::id_list(py, &ids)
     }
 
@@ -372,10 +380,11 @@ impl Store {
         let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
         let query = vectors::one(query)?;
         let found = self.with(py, |store| {
-            let wanted = options.in_store_of(store.kind())?;
-            store.search_with(&query, k, &wanted).map(Some)
+            let snapshot = store.snapshot()?;
+            let wanted = options.in_store_of(snapshot.kind())?;
+            snapshot.search_with(&query, k, &wanted)
         })?;
-        reading::hits(py, found.unwrap_or_else(reading::no_hits), &options)
+        reading::hits(py, found, &options)
     }
 
     fn _search_many<'py>(
@@ -452,7 +461,7 @@ impl Store {
     fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let backup = |store: Option<&VectorStore>| match store {
             Some(store) => store.backup(&path).map(|_| ()),
-            None => Err(Error::NotFound { path: self.path.clone() }),
+            None => Err(Error::not_found(self.path.clone())),
         };
         py.detach(|| self.use_store(backup)).or_raise()
     }

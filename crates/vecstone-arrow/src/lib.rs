@@ -11,7 +11,7 @@
 //! row, counted from 0 over the whole input, or the line; hostile files are errors as well, never a panic.
 //!
 //! ```
-//! use vecstone::{Metric, VectorStore};
+//! use vecstone::{Metric, VectorStore, WriteBatch};
 //! use vecstone_arrow::{Columns, RowReader, reader_of};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,9 +21,9 @@
 //! let store = VectorStore::create(&path, 2, Metric::Cosine)?;
 //! for rows in RowReader::open(&file, &Columns::default(), 1000)? {
 //!     let rows = rows?;
-//!     store.put_many_with(&rows.ids, &rows.vectors, &rows.document_refs(), None)?;
+//!     store.write(WriteBatch::new().put_many_with_documents(&rows.ids, &rows.vectors, &rows.document_refs()))?;
 //! }
-//! assert_eq!(store.get_document("north")?.as_deref(), Some(r#"{"title": "North"}"#));
+//! assert_eq!(store.snapshot()?.get_document("north")?.as_deref(), Some(r#"{"title": "North"}"#));
 //! for batch in reader_of(store.snapshot()?, 1000) {
 //!     assert_eq!(batch?.num_rows(), 1);
 //! }

@@ -8,7 +8,8 @@ use crate::columns::{Columns, Documents};
 use crate::error::{Error, Result};
 use crate::{ids, json, vectors};
 
-/// Rows on their way to a store: what [`put_many_with`](vecstone::VectorStore::put_many_with) takes.
+/// Rows on their way to a store: what [`put_many_with_documents`](vecstone::WriteBatch::put_many_with_documents)
+/// takes.
 #[derive(Debug, Clone)]
 pub struct Rows {
     /// Number of the first row, counted from 0 over the whole input.
@@ -27,8 +28,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The documents as [`put_many_with`](vecstone::VectorStore::put_many_with) takes them: one for each row, or none at
-    /// all.
+    /// The documents as [`put_many_with_documents`](vecstone::WriteBatch::put_many_with_documents) takes them: one for
+    /// each row, or none at all.
     pub fn document_refs(&self) -> Vec<Document<&str>> {
         self.documents.iter().flatten().map(|text| Document::given(text.as_deref())).collect()
     }

@@ -8,7 +8,7 @@ use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::DataType;
 use common::{files, row_of};
-use vecstone::{Id, IdKind, Metric, Snapshot, Uuid, VectorStore};
+use vecstone::{Id, IdKind, Metric, Snapshot, Uuid, VectorStore, WriteBatch};
 use vecstone_arrow::{Columns, RowReader, SnapshotReader, reader_of, rows_of};
 
 const ROWS: usize = 30;
@@ -70,7 +70,12 @@ fn every_kind_and_format() {
             let copy = VectorStore::create(dir.path().join(format!("copy-{n}")), 3, Metric::L2).unwrap();
             for rows in RowReader::open(&file, &Columns::default(), 1000).unwrap() {
                 let rows = rows.unwrap();
-                copy.put_many_with(&rows.ids, &rows.vectors, &rows.document_refs(), None).unwrap();
+                copy.write(WriteBatch::new().put_many_with_documents(
+                    &rows.ids,
+                    &rows.vectors,
+                    &rows.document_refs(),
+                ))
+                .unwrap();
             }
             assert_eq!(contents(&copy.snapshot().unwrap()), expected, "{}", file.display());
             assert_eq!(copy.kind(), Some(kind));

@@ -1,8 +1,11 @@
 //! What each command takes.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use vecstone::{IdKind, Metric};
 
 /// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
 #[derive(Debug, Parser)]
@@ -75,47 +78,26 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-/// How far two vectors are from each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Metric {
-    /// Sum of the squared differences.
-    L2,
-    /// One minus the inner product.
-    Ip,
-    /// One minus the cosine of the angle.
-    Cosine,
+/// A value that the library knows by name, with what help says of each.
+fn named<T>(names: &'static [(&'static str, &'static str)]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = vecstone::Error> + Clone + Send + Sync + 'static,
+{
+    let values = names.iter().map(|&(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(|name| name.parse())
 }
 
-impl From<Metric> for vecstone::Metric {
-    fn from(metric: Metric) -> vecstone::Metric {
-        match metric {
-            Metric::L2 => vecstone::Metric::L2,
-            Metric::Ip => vecstone::Metric::Ip,
-            Metric::Cosine => vecstone::Metric::Cosine,
-        }
-    }
-}
+const METRICS: &[(&str, &str)] = &[
+    ("l2", "Sum of the squared differences"),
+    ("ip", "One minus the inner product"),
+    ("cosine", "One minus the cosine of the angle"),
+];
 
-/// What rows are found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum IdKind {
-    /// UTF-8 text of up to 65,536 bytes.
-    String,
-    /// A whole number of 64 bits, in decimal.
-    U64,
-    /// A UUID, in hexadecimal.
-    Uuid,
-}
-
-impl From<IdKind> for vecstone::IdKind {
-    fn from(kind: IdKind) -> vecstone::IdKind {
-        match kind {
-            IdKind::String => vecstone::IdKind::String,
-            IdKind::U64 => vecstone::IdKind::U64,
-            IdKind::Uuid => vecstone::IdKind::Uuid,
-        }
-    }
-}
+const ID_KINDS: &[(&str, &str)] = &[
+    ("string", "UTF-8 text of up to 65,536 bytes"),
+    ("u64", "A whole number of 64 bits, in decimal"),
+    ("uuid", "A UUID, in hexadecimal"),
+];
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
@@ -125,7 +107,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "N")]
     pub(crate) dim: u32,
     /// How distance is measured.
-    #[arg(long, value_enum, default_value = "cosine")]
+    #[arg(long, value_parser = named::<Metric>(METRICS), default_value = "cosine")]
     pub(crate) metric: Metric,
     /// Print one JSON object.
     #[arg(long)]
@@ -157,7 +139,7 @@ pub(crate) struct Import {
     pub(crate) id_prefix: Option<String>,
     /// What the ids are; the first write to a store fixes it [default: the store's, string for a new one]. Without
     /// --ids, ids of kind u64 are the row numbers 0, 1, ...
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_parser = named::<IdKind>(ID_KINDS), value_name = "KIND")]
     pub(crate) id_kind: Option<IdKind>,
     /// Documents, one JSON value a line, as many as FILE has rows. null keeps the document that is stored.
     #[arg(long, value_name = "FILE.jsonl")]
@@ -166,7 +148,7 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) remove_documents: bool,
     /// How distance is measured, for a new store [default: cosine]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = named::<Metric>(METRICS))]
     pub(crate) metric: Option<Metric>,
     /// Write only what is missing: skip rows whose id already holds the same bytes and, if one is given, the same
     /// document.
@@ -328,7 +310,7 @@ pub(crate) struct Migrate {
     /// Directory of the new store; must not be there.
     pub(crate) store: PathBuf,
     /// How distance is measured.
-    #[arg(long, value_enum, default_value = "cosine")]
+    #[arg(long, value_parser = named::<Metric>(METRICS), default_value = "cosine")]
     pub(crate) metric: Metric,
     /// Print one JSON object.
     #[arg(long)]

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use vecstone::{Document, Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore};
+use vecstone::{
+    Document, Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore, WriteBatch,
+};
 
 use crate::failure::{Failure, Result};
 use crate::repeats::Repeats;
@@ -135,9 +137,13 @@ impl Importer<'_> {
             return Ok(());
         }
         let documents: Vec<_> = (0..batch.ids.len()).map(|at| self.document(batch, at)).collect();
-        let put = self.store.put_many_with(&batch.ids, &batch.vectors, &documents, None);
+        let put = self.store.write(WriteBatch::new().put_many_with_documents(
+            &batch.ids,
+            &batch.vectors,
+            &documents,
+        ));
         put.map_err(|error| match error {
-            Error::NonFinite { row, component } => {
+            Error::NonFinite { row, component, .. } => {
                 let row = batch.first + kept.get(row).copied().unwrap_or(row) as u64;
                 Stopped::Other(self.not_finite(row, component, batch.first))
             }

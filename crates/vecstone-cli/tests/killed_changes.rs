@@ -33,7 +33,7 @@ fn content(place: &Place) -> Content {
     let store = VectorStore::open(place.path("s")).unwrap();
     assert!(store.verify().unwrap().is_ok());
     let mut found = Content::new();
-    for item in store.iter().unwrap() {
+    for item in store.snapshot().unwrap().iter() {
         let (id, vector) = item.unwrap();
         let (number, version) = (vector[0] as usize, vector[1] as usize);
         assert_eq!(id.to_string(), name(number));

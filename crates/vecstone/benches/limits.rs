@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use vecstone::{Durability, Metric, OpenOptions, VectorStore};
+use vecstone::{Durability, Metric, OpenOptions, VectorStore, WriteBatch};
 
 const ROWS: usize = 100_000;
 const DIM: usize = 768;
@@ -181,7 +181,13 @@ fn sync(dir: &Path) -> bool {
         let raw = OPS as f64 / seconds(start);
         let start = Instant::now();
         for n in 0..OPS as u64 {
-            store.put_with(format!("one_{:07}", next + n), &vector, Some(Durability::Sync)).expect("stored");
+            store
+                .write(
+                    WriteBatch::new()
+                        .put(&format!("one_{:07}", next + n), &vector)
+                        .durability(Durability::Sync),
+                )
+                .expect("stored");
         }
         let single = OPS as f64 / seconds(start);
         next += OPS as u64;
@@ -192,7 +198,9 @@ fn sync(dir: &Path) -> bool {
                 scope.spawn(move || {
                     for n in 0..OPS as u64 {
                         let id = format!("t{thread}_{:07}", next + n);
-                        store.put_with(id, vector, Some(Durability::Sync)).expect("stored");
+                        store
+                            .write(WriteBatch::new().put(&id, vector).durability(Durability::Sync))
+                            .expect("stored");
                     }
                 });
             }
@@ -335,7 +343,7 @@ fn search(dir: &Path) -> bool {
         let name = format!("{metric:?}").to_lowercase();
         let path = dir.join(&name);
         let options = OpenOptions::new().threads(1);
-        let store = VectorStore::create_with(&path, DIM as u32, metric, &options).expect("made");
+        let store = options.create(&path, DIM as u32, metric).expect("made");
         store.put_many(&ids, &vectors).expect("stored");
         store.flush().expect("flushed");
         let rows: &[u8] = bytemuck::cast_slice(&vectors);
@@ -354,7 +362,10 @@ fn search(dir: &Path) -> bool {
         for turn in 0..=2 {
             let queries = &vectors[turn * 1000 * DIM..][..QUERIES * DIM];
             let start = Instant::now();
-            let found = store.search_many(queries, 10, &Default::default()).expect("found");
+            let found = store
+                .snapshot()
+                .and_then(|snapshot| snapshot.search_many(queries, 10, &Default::default()))
+                .expect("found");
             assert_eq!(found.len(), QUERIES);
             many.push(QUERIES as f64 / seconds(start));
         }
@@ -425,7 +436,7 @@ fn open(dir: &Path) -> bool {
 /// A million rows in batches of a thousand, the last 8 MiB not synced, and no close.
 fn leave_unclosed(path: &Path) -> ! {
     let options = OpenOptions::new().without_background().buffer_bytes(0);
-    let store = VectorStore::create_with(path, 8, Metric::L2, &options).expect("made");
+    let store = options.create(path, 8, Metric::L2).expect("made");
     let vectors = vectors(1000, 8);
     for first in (0..1_000_000).step_by(1000) {
         store.put_many(&ids(first..first + 1000), &vectors).expect("stored");
@@ -476,14 +487,14 @@ fn size(dir: &Path) -> bool {
     let pair = (bytes_of(&path, "dat") + bytes_of(&path, "idx")) / raw;
     let mut good = at_most(".dat + .idx of raw, dim 768, batches of 1,000", "x", 1.012, pair);
     good &= at_most(".ids of raw", "x", 0.007, bytes_of(&path, "ids") / raw);
-    let store = VectorStore::open_with(&path, &OpenOptions::new().compact_at(2.0)).expect("opens");
+    let store = OpenOptions::new().compact_at(2.0).open(&path).expect("opens");
     let dead: Vec<String> = (0..ROWS).step_by(3).map(|n| format!("vec_{n:07}")).collect();
     store.put_many(&dead, &vectors(dead.len(), DIM)).expect("stored");
     store.delete_many(&ids(0..1000)).expect("deleted");
     // A small limit seals what is there at the next write.
     drop(store);
     let options = OpenOptions::new().compact_at(2.0).segment_records(1000);
-    let store = VectorStore::open_with(&path, &options).expect("opens");
+    let store = options.open(&path).expect("opens");
     store.put("one more", &vectors(1, DIM)).expect("stored");
     store.flush().expect("flushed");
     good &= at_most(".del of raw, a third replaced in no order", "x", 0.001, bytes_of(&path, "del") / raw);

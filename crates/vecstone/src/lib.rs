@@ -24,7 +24,9 @@ mod types;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-pub use buffer::batch::{Op, RowSource};
+pub use buffer::batch::Op;
+#[doc(hidden)]
+pub use buffer::batch::RowSource;
 pub use engine::compact::{CompactProgress, CompactReport};
 pub use maintain::backup::BackupReport;
 pub use maintain::repair::{Dropped, RepairReport};
@@ -36,13 +38,13 @@ pub use query::distance::reference_distance;
 pub use query::filter::Filter;
 pub use query::search::{Hits, Neighbor, SearchOptions};
 pub use query::snapshot::{Iter, Snapshot};
-pub use store::{Flush, VectorStore};
+pub use store::{Flush, VectorStore, WriteBatch};
 pub use types::config::{
     MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric,
 };
 pub use types::document::Document;
 pub use types::element::Element;
-pub use types::error::{Error, Result};
+pub use types::error::{Error, ErrorKind, Result};
 pub use types::id::{AsId, Id, IdKind, IdRef, Uuid};
 pub use types::options::{Durability, OpenOptions};
 pub use types::recovery::RecoveryReport;

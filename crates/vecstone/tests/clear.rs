@@ -12,12 +12,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use vecstone::{Document, Durability, Error, Id, IdKind, Metric, OpenOptions, VectorStore};
+use vecstone::{Document, Durability, Error, Id, IdKind, Metric, OpenOptions, VectorStore, WriteBatch};
 
 const DIM: usize = 8;
 
 fn made(path: &Path, options: &OpenOptions) -> VectorStore {
-    VectorStore::create_with(path, DIM as u32, Metric::L2, options).expect("a new store")
+    options.create(path, DIM as u32, Metric::L2).expect("a new store")
 }
 
 fn fill(store: &VectorStore, ids: std::ops::Range<u64>) {
@@ -56,7 +56,11 @@ fn everything_before_is_gone_and_everything_after_stays() {
     store.put("a", &row(DIM, 1, 2)).expect("stored");
     assert!(matches!(store.put(1u64, &row(DIM, 1, 2)), Err(Error::IdKindMismatch { .. })));
     store
-        .put_many_with(&["b"], &row(DIM, 2, 2), &[Document::Json("1")], Some(Durability::Sync))
+        .write(
+            WriteBatch::new()
+                .put_many_with_documents(&["b"], &row(DIM, 2, 2), &[Document::Json("1")])
+                .durability(Durability::Sync),
+        )
         .expect("stored");
     // What was taken before is what it was.
     assert_eq!((before.len(), before.kind()), (38, Some(IdKind::U64)));
@@ -69,7 +73,7 @@ fn everything_before_is_gone_and_everything_after_stays() {
     assert!(reader.refresh().expect("refreshed"));
     assert_eq!((reader.len().expect("readable"), reader.kind()), (2, Some(IdKind::String)));
     store.close().expect("closed");
-    let store = VectorStore::open_with(&path, &OpenOptions::new().strict(true)).expect("opens");
+    let store = OpenOptions::new().strict(true).open(&path).expect("opens");
     assert_eq!((store.len().expect("readable"), store.kind()), (2, Some(IdKind::String)));
     assert!(store.verify().expect("readable").is_ok());
     assert_eq!(store.get_document("b").expect("readable").as_deref(), Some("1"));
@@ -124,8 +128,9 @@ fn many_threads_see_it_at_one_moment() {
                     break;
                 }
                 let before = clears.load(Ordering::SeqCst);
-                let durability = (id % 50 == 0).then_some(Durability::Sync);
-                store.put_with(id, &row(DIM, id, 1), durability).expect("stored");
+                let durability = if id % 50 == 0 { Durability::Sync } else { Durability::Buffered };
+                let vector = row(DIM, id, 1);
+                store.write(WriteBatch::new().put(id, &vector).durability(durability)).expect("stored");
                 let there = store.contains(id).expect("readable");
                 let quiet = before.is_multiple_of(2) && clears.load(Ordering::SeqCst) == before;
                 assert!(there || !quiet, "{id} is missing");
@@ -157,16 +162,22 @@ fn many_threads_see_it_at_one_moment() {
             clears.fetch_add(1, Ordering::SeqCst);
             store.clear().expect("cleared");
             clears.fetch_add(1, Ordering::SeqCst);
-            let oldest =
-                store.iter().expect("readable").next().map(|item| number(&item.expect("readable").0));
+            let oldest = store
+                .snapshot()
+                .expect("readable")
+                .iter()
+                .next()
+                .map(|item| number(&item.expect("readable").0));
             assert!(oldest.is_none_or(|id| id > last), "{oldest:?} after {last} was cleared");
         }
         done.store(true, Ordering::SeqCst);
     });
-    let ids: Vec<Id> = store.iter().expect("readable").map(|item| item.expect("readable").0).collect();
+    let ids: Vec<Id> =
+        store.snapshot().expect("readable").iter().map(|item| item.expect("readable").0).collect();
     store.close().expect("closed");
     let store = VectorStore::open(&path).expect("opens");
-    let again: Vec<Id> = store.iter().expect("readable").map(|item| item.expect("readable").0).collect();
+    let again: Vec<Id> =
+        store.snapshot().expect("readable").iter().map(|item| item.expect("readable").0).collect();
     assert_eq!(ids, again);
     assert!(store.verify().expect("readable").is_ok());
 }
@@ -208,8 +219,12 @@ fn the_kind_of_the_ids_is_free_for_one_at_a_time() {
         for _ in 0..100 {
             store.clear().expect("cleared");
             thread::sleep(std::time::Duration::from_millis(2));
-            let kinds: Vec<IdKind> =
-                store.iter().expect("readable").map(|item| item.expect("readable").0.kind()).collect();
+            let kinds: Vec<IdKind> = store
+                .snapshot()
+                .expect("readable")
+                .iter()
+                .map(|item| item.expect("readable").0.kind())
+                .collect();
             assert!(kinds.windows(2).all(|pair| pair[0] == pair[1]), "two kinds");
         }
         done.store(true, Ordering::SeqCst);

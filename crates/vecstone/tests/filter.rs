@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vecstone::{
     Document, Durability, Error, Filter, Hits, Id, MAX_BATCH_RECORDS, Metric, OpenOptions, SearchOptions,
-    Snapshot, VectorStore, reference_distance,
+    Snapshot, VectorStore, WriteBatch, reference_distance,
 };
 
 const DIM: usize = 5;
@@ -128,17 +128,17 @@ fn check(snapshot: &Snapshot, model: &Model, dice: &mut Dice) {
         let found = snapshot.search_with(&query, k, &options).expect("found");
         let nearest: Vec<u64> = expected.iter().take(k).map(|(id, _)| *id).collect();
         assert_eq!(ids(&found), nearest, "{filter:?}");
-        assert_eq!((found.exact, found.rows_read), (true, expected.len() as u64));
+        assert_eq!((found.is_exact(), found.rows_read()), (true, expected.len() as u64));
         let in_order = model.rows.values().filter(|(id, _, n)| matches(*id, *n)).map(|(id, ..)| *id);
         let there: Vec<u64> = snapshot.ids_where(&filter).expect("found").iter().map(number).collect();
         assert!(in_order.eq(there), "{filter:?}");
         // What a hit's distance says is what the radius compares.
-        if let Some(edge) = found.last() {
+        if let Some(edge) = found.as_slice().last() {
             let options = options.radius(edge.distance);
             let near = snapshot.search_with(&query, usize::MAX, &options).expect("found");
-            let inside = found.rows_read as usize;
+            let inside = found.rows_read() as usize;
             assert!(near.iter().all(|hit| hit.distance <= edge.distance) && near.len() <= inside);
-            assert_eq!(near[..found.len()], found[..]);
+            assert_eq!(near.as_slice()[..found.len()], found.as_slice()[..]);
             let expected = expected.iter().filter(|(_, distance)| *distance as f32 <= edge.distance);
             assert!(expected.map(|(id, _)| *id).eq(ids(&near)));
         }
@@ -151,7 +151,7 @@ fn full_k_with_dead_and_buffered_rows_in_many_segments() {
         let (_dir, path) = temp();
         let mut dice = Dice(seed);
         let options = OpenOptions::new().segment_records(60).without_background().threads(seed as usize);
-        let store = VectorStore::create_with(&path, DIM as u32, metric, &options).expect("a new store");
+        let store = options.create(&path, DIM as u32, metric).expect("a new store");
         let mut model = Model::default();
         for _ in 0..25 {
             write_some(&store, &mut model, &mut dice);
@@ -164,13 +164,13 @@ fn full_k_with_dead_and_buffered_rows_in_many_segments() {
                     .values()
                     .filter_map(|(id, _, m)| m.is_some_and(|m| (n..n + 200).contains(&m)).then_some(*id))
                     .collect();
-                assert_eq!(store.delete_where(&filter, None).expect("deleted"), gone.len());
+                assert_eq!(store.delete_where(&filter).expect("deleted"), gone.len());
                 assert!(gone.into_iter().all(|id| model.delete(id)));
                 check(&store.snapshot().expect("readable"), &model, &mut dice);
             }
         }
         store.close().expect("closed");
-        let reader = VectorStore::open_read_only_with(&path, &OpenOptions::new().threads(2)).expect("opens");
+        let reader = OpenOptions::new().threads(2).open_read_only(&path).expect("opens");
         check(&reader.snapshot().expect("readable"), &model, &mut dice);
     }
 }
@@ -180,7 +180,7 @@ fn full_k_with_dead_and_buffered_rows_in_many_segments() {
 fn many_rows_and_long_documents() {
     let (_dir, path) = temp();
     let options = OpenOptions::new().segment_records(25_000).threads(4);
-    let store = VectorStore::create_with(&path, 1, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 1, Metric::L2).expect("a new store");
     let long = "x".repeat(700_000);
     let documents: Vec<Option<String>> = (0..30_000u64)
         .map(|n| match n % 5_000 {
@@ -194,11 +194,19 @@ fn many_rows_and_long_documents() {
         let ids: Vec<u64> = (part as u64..part as u64 + 2_000).collect();
         let documents: Vec<_> =
             documents[part..part + 2_000].iter().map(|text| Document::given(text.as_deref())).collect();
-        store.put_many_with(&ids, &vectors[part..part + 2_000], &documents, None).expect("stored");
+        store
+            .write(WriteBatch::new().put_many_with_documents(&ids, &vectors[part..part + 2_000], &documents))
+            .expect("stored");
     }
     for round in 0..2 {
         let ids = |text: &str| {
-            store.ids_where(&filter(text)).expect("found").iter().map(number).collect::<Vec<_>>()
+            store
+                .snapshot()
+                .and_then(|snapshot| snapshot.ids_where(&filter(text)))
+                .expect("found")
+                .iter()
+                .map(number)
+                .collect::<Vec<_>>()
         };
         assert!(ids(r#"{"long": {"$exists": true}}"#).into_iter().eq((17..30_000).step_by(5_000)));
         assert!(
@@ -207,10 +215,17 @@ fn many_rows_and_long_documents() {
                 .eq((0..6).flat_map(|n| [n * 5_000 + 18, n * 5_000 + 19]))
         );
         let found = store
-            .search_with(&[0.0], 50, &SearchOptions::new().filter(filter(r#"{"n": {"$gt": 29000}}"#)))
+            .snapshot()
+            .and_then(|snapshot| {
+                snapshot.search_with(
+                    &[0.0],
+                    50,
+                    &SearchOptions::new().filter(filter(r#"{"n": {"$gt": 29000}}"#)),
+                )
+            })
             .expect("found");
         assert!(self::ids(&found).into_iter().eq(29_001..29_051));
-        assert_eq!(found.rows_read, 999);
+        assert_eq!(found.rows_read(), 999);
         if round == 0 {
             store.flush().expect("flushed");
         }
@@ -223,7 +238,7 @@ fn several_queries_are_as_many_searches() {
         let (_dir, path) = temp();
         let dim = 67;
         let options = OpenOptions::new().segment_records(700).threads(3);
-        let store = VectorStore::create_with(&path, dim as u32, metric, &options).expect("a new store");
+        let store = options.create(&path, dim as u32, metric).expect("a new store");
         let mut dice = Dice(5);
         let mut random =
             |n: usize| (0..n * dim).map(|_| dice.below(2000) as f32 / 99.0 - 10.0).collect::<Vec<f32>>();
@@ -231,7 +246,9 @@ fn several_queries_are_as_many_searches() {
             let ids: Vec<u64> = (n * 400..n * 400 + 800).collect();
             let documents: Vec<String> = ids.iter().map(|&id| document(id)).collect();
             let documents: Vec<_> = documents.iter().map(|text| Document::Json(text.as_str())).collect();
-            store.put_many_with(&ids, &random(800), &documents, None).expect("stored");
+            store
+                .write(WriteBatch::new().put_many_with_documents(&ids, &random(800), &documents))
+                .expect("stored");
         }
         let queries = random(40);
         for options in [
@@ -240,10 +257,18 @@ fn several_queries_are_as_many_searches() {
             SearchOptions::new().radius(if metric == Metric::L2 { 4000.0 } else { 0.9 }),
         ] {
             for k in [0, 1, 7, 5000] {
-                let many = store.search_many(&queries, k, &options).expect("found");
+                let many = store
+                    .snapshot()
+                    .and_then(|snapshot| snapshot.search_many(&queries, k, &options))
+                    .expect("found");
                 let single: Vec<Hits> = queries
                     .chunks_exact(dim)
-                    .map(|query| store.search_with(query, k, &options).expect("found"))
+                    .map(|query| {
+                        store
+                            .snapshot()
+                            .and_then(|snapshot| snapshot.search_with(query, k, &options))
+                            .expect("found")
+                    })
                     .collect();
                 assert_eq!(many, single);
                 let bits = |hits: &[Hits]| -> Vec<u32> {
@@ -252,13 +277,25 @@ fn several_queries_are_as_many_searches() {
                 assert_eq!(bits(&many), bits(&single));
             }
         }
-        assert_eq!(store.search_many(&[], 3, &SearchOptions::new()).expect("nothing asked"), []);
-        let error = store.search_many(&queries[1..], 3, &SearchOptions::new()).expect_err("cut");
-        assert!(matches!(error, Error::DimensionMismatch { expected: 67, found: 66 }), "{error}");
+        assert_eq!(
+            store
+                .snapshot()
+                .and_then(|snapshot| snapshot.search_many(&[], 3, &SearchOptions::new()))
+                .expect("nothing asked"),
+            []
+        );
+        let error = store
+            .snapshot()
+            .and_then(|snapshot| snapshot.search_many(&queries[1..], 3, &SearchOptions::new()))
+            .expect_err("cut");
+        assert!(matches!(error, Error::DimensionMismatch { expected: 67, found: 66, .. }), "{error}");
         let mut bad = queries.clone();
         bad[3 * dim + 5] = f32::NAN;
-        let error = store.search_many(&bad, 3, &SearchOptions::new()).expect_err("NaN");
-        assert!(matches!(error, Error::NonFinite { row: 3, component: 5 }), "{error}");
+        let error = store
+            .snapshot()
+            .and_then(|snapshot| snapshot.search_many(&bad, 3, &SearchOptions::new()))
+            .expect_err("NaN");
+        assert!(matches!(error, Error::NonFinite { row: 3, component: 5, .. }), "{error}");
     }
 }
 
@@ -268,7 +305,10 @@ fn a_radius_is_inclusive_and_a_number() {
     let store = VectorStore::create(&path, 1, Metric::Ip).expect("a new store");
     store.put_many(&[0u64, 1, 2, 3], &[0.0, 1.0, 2.0, 0.1]).expect("stored");
     let within = |radius: f32| {
-        ids(&store.search_with(&[1.0], 9, &SearchOptions::new().radius(radius)).expect("found"))
+        ids(&store
+            .snapshot()
+            .and_then(|snapshot| snapshot.search_with(&[1.0], 9, &SearchOptions::new().radius(radius)))
+            .expect("found"))
     };
     assert_eq!(within(0.0), [2, 1]);
     assert_eq!(within(0.0f32.next_down()), [2]);
@@ -279,7 +319,10 @@ fn a_radius_is_inclusive_and_a_number() {
     // As it is given back: 1 - 0.1f32 in f64 is not a float.
     let distance = store.search(&[1.0], 3).expect("found")[2].distance;
     assert_eq!((within(distance), within(distance.next_down())), (vec![2, 1, 3], vec![2, 1]));
-    let error = store.search_with(&[1.0], 9, &SearchOptions::new().radius(f32::NAN)).expect_err("NaN");
+    let error = store
+        .snapshot()
+        .and_then(|snapshot| snapshot.search_with(&[1.0], 9, &SearchOptions::new().radius(f32::NAN)))
+        .expect_err("NaN");
     assert!(matches!(error, Error::InvalidRadius), "{error}");
 }
 
@@ -296,29 +339,29 @@ fn deleting_what_a_filter_selects() {
     let (_dir, path) = temp();
     let store = made(&path);
     let left = |store: &VectorStore| -> Vec<u64> {
-        store.iter().expect("readable").map(|item| number(&item.expect("readable").0)).collect()
+        store.snapshot().expect("readable").iter().map(|item| number(&item.expect("readable").0)).collect()
     };
     let low = filter(r#"{"n": {"$lt": 3}}"#);
     let before = store.snapshot().expect("readable");
-    assert_eq!(store.delete_where(&low, Some(Durability::Sync)).expect("deleted"), 3);
+    assert_eq!(store.delete_where_with(&low, Some(Durability::Sync)).expect("deleted"), 3);
     assert_eq!((left(&store), before.len()), ((3..10).collect(), 10));
     store.flush().expect("flushed");
     let written = files(&path);
-    assert_eq!(store.delete_where(&low, Some(Durability::Sync)).expect("nothing to delete"), 0);
-    assert_eq!(store.delete_where(&Filter::ids([Id::from("x"), Id::from(2)]), None).expect("nothing"), 0);
+    assert_eq!(store.delete_where_with(&low, Some(Durability::Sync)).expect("nothing to delete"), 0);
+    assert_eq!(store.delete_where(&Filter::ids([Id::from("x"), Id::from(2)])).expect("nothing"), 0);
     assert_eq!(files(&path), written, "deleting nothing writes nothing");
     let some = Filter::ids([3, 4, 5].map(Id::from)).and(filter(r#"{"n": {"$gt": 3}}"#));
-    assert_eq!(store.delete_where(&some, None).expect("deleted"), 2);
-    assert_eq!(store.delete_where(&Filter::ids([Id::from(9)]), None).expect("deleted"), 1);
+    assert_eq!(store.delete_where(&some).expect("deleted"), 2);
+    assert_eq!(store.delete_where(&Filter::ids([Id::from(9)])).expect("deleted"), 1);
     store.close().expect("closed");
     let reader = VectorStore::open_read_only(&path).expect("opens");
     assert_eq!(left(&reader), [3, 6, 7, 8]);
-    assert!(matches!(reader.delete_where(&low, None), Err(Error::ReadOnly)));
+    assert!(matches!(reader.delete_where(&low), Err(Error::ReadOnly)));
     drop(reader);
     let store = VectorStore::open(&path).expect("opens");
-    assert_eq!(store.delete_where(&filter("{}"), None).expect("deleted"), 4);
+    assert_eq!(store.delete_where(&filter("{}")).expect("deleted"), 4);
     assert!(store.is_empty().expect("readable"));
-    assert_eq!(store.delete_where(&filter("{}"), None).expect("nothing"), 0);
+    assert_eq!(store.delete_where(&filter("{}")).expect("nothing"), 0);
 }
 
 /// More ids than one batch may hold become consecutive ones, and nothing is left.
@@ -326,7 +369,7 @@ fn deleting_what_a_filter_selects() {
 fn a_filter_may_select_more_than_a_batch_holds() {
     let (_dir, path) = temp();
     let options = OpenOptions::new().compact_at(2.0);
-    let store = VectorStore::create_with(&path, 1, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 1, Metric::L2).expect("a new store");
     let ids: Vec<u64> = (0..MAX_BATCH_RECORDS as u64 + 10).collect();
     for ids in ids.chunks(MAX_BATCH_RECORDS) {
         store.put_many(ids, &vec![1.0; ids.len()]).expect("stored");
@@ -334,10 +377,13 @@ fn a_filter_may_select_more_than_a_batch_holds() {
     store.put_with_document(5u64, &[1.0], "{}").expect("stored");
     store.put_with_document(6u64, &[1.0], r#"{"kept": true}"#).expect("stored");
     let gone = filter(r#"{"kept": {"$exists": false}}"#);
-    assert_eq!(store.delete_where(&gone, Some(Durability::Sync)).expect("deleted"), ids.len() - 1);
-    assert_eq!(store.ids_where(&filter("{}")).expect("readable"), [Id::from(6)]);
+    assert_eq!(store.delete_where_with(&gone, Some(Durability::Sync)).expect("deleted"), ids.len() - 1);
+    assert_eq!(
+        store.snapshot().and_then(|snapshot| snapshot.ids_where(&filter("{}"))).expect("readable"),
+        [Id::from(6)]
+    );
     drop(store);
-    let store = VectorStore::open_with(&path, &options).expect("opens");
+    let store = options.open(&path).expect("opens");
     assert_eq!(store.len().expect("readable"), 1);
     assert!(store.contains(6u64).expect("readable"));
 }
@@ -348,7 +394,7 @@ fn a_row_replaced_meanwhile_is_not_deleted_for_what_it_was() {
     let _deadline = deadline("delete_where beside writers");
     let (_dir, path) = temp();
     let options = OpenOptions::new().segment_records(300).buffer_bytes(64 << 10).compact_at(0.3);
-    let store = VectorStore::create_with(&path, 2, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 2, Metric::L2).expect("a new store");
     let (ended, deleted) = (AtomicBool::new(false), AtomicU64::new(0));
     let gone = filter(r#"{"keep": false}"#);
     let write = |thread: u64| {
@@ -363,9 +409,11 @@ fn a_row_replaced_meanwhile_is_not_deleted_for_what_it_was() {
             if dice.one_in(9) {
                 continue;
             }
-            let durability = dice.one_in(40).then_some(Durability::Sync);
+            let durability = if dice.one_in(40) { Durability::Sync } else { Durability::Buffered };
             let kept = document(true);
-            store.put_many_with(&[id], &[3.0, 4.0], &[Document::Json(&kept)], durability).expect("stored");
+            let mut batch = WriteBatch::new();
+            batch.put_with_document(id, &[3.0, 4.0], &kept).durability(durability);
+            store.write(&batch).expect("stored");
             for _ in 0..dice.below(6) {
                 let found = store.get_document(id).expect("readable");
                 assert_eq!(found.as_deref(), Some(kept.as_str()), "id {id} was to be kept");
@@ -375,7 +423,7 @@ fn a_row_replaced_meanwhile_is_not_deleted_for_what_it_was() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::SeqCst) {
-                let count = store.delete_where(&gone, None).expect("deleted");
+                let count = store.delete_where(&gone).expect("deleted");
                 deleted.fetch_add(count as u64, Ordering::SeqCst);
             }
         });
@@ -385,8 +433,11 @@ fn a_row_replaced_meanwhile_is_not_deleted_for_what_it_was() {
         results.into_iter().for_each(|result| result.expect("no writer failed"));
     });
     assert!(deleted.load(Ordering::SeqCst) > 0);
-    store.delete_where(&gone, None).expect("deleted");
-    let kept = store.ids_where(&filter(r#"{"keep": true}"#)).expect("found");
+    store.delete_where(&gone).expect("deleted");
+    let kept = store
+        .snapshot()
+        .and_then(|snapshot| snapshot.ids_where(&filter(r#"{"keep": true}"#)))
+        .expect("found");
     assert_eq!(kept.len(), store.len().expect("readable"));
     assert!(store.verify().expect("readable").is_ok());
 }
@@ -409,26 +460,44 @@ fn a_damaged_document_is_an_error_and_never_unmatched() {
             std::fs::write(&jsonl, &bad).expect("written");
             let store = VectorStore::open_read_only(&path).expect("opens");
             let all = filter(r#"{"n": {"$exists": true}}"#);
-            let found = store.search_with(&[0.0], 3, &SearchOptions::new().filter(all.clone()));
+            let found = store.snapshot().and_then(|snapshot| {
+                snapshot.search_with(&[0.0], 3, &SearchOptions::new().filter(all.clone()))
+            });
             match row {
-                5 => assert_eq!(found.expect("that row is dead").rows_read, 9),
+                5 => assert_eq!(found.expect("that row is dead").rows_read(), 9),
                 _ => {
                     let error = found.expect_err("damaged");
                     assert!(
                         matches!(&error, Error::Corrupt { path, offset, .. } if *path == jsonl && *offset == *from as u64),
                         "{error}"
                     );
-                    assert!(store.ids_where(&all).expect_err("damaged").is_corrupt());
+                    assert!(
+                        store
+                            .snapshot()
+                            .and_then(|snapshot| snapshot.ids_where(&all))
+                            .expect_err("damaged")
+                            .is_corrupt()
+                    );
                 }
             }
             // Ids need no document.
             let one = Filter::ids([Id::from(1)]);
-            assert_eq!(store.ids_where(&one).expect("found"), [Id::from(1)]);
+            assert_eq!(
+                store.snapshot().and_then(|snapshot| snapshot.ids_where(&one)).expect("found"),
+                [Id::from(1)]
+            );
         }
     }
     std::fs::write(&jsonl, &good[..good.len() - 1]).expect("written");
     let opened = VectorStore::open_read_only(&path);
-    assert!(opened.and_then(|store| store.ids_where(&filter(r#"{"n": 1}"#))).expect_err("cut").is_corrupt());
+    assert!(
+        opened
+            .and_then(|store| store
+                .snapshot()
+                .and_then(|snapshot| snapshot.ids_where(&filter(r#"{"n": 1}"#))))
+            .expect_err("cut")
+            .is_corrupt()
+    );
 }
 
 #[test]
@@ -436,9 +505,10 @@ fn an_empty_store_has_nothing_to_select() {
     let (_dir, path) = temp();
     let store = VectorStore::create(&path, 1, Metric::L2).expect("a new store");
     let all = filter("{}");
-    assert!(store.ids_where(&all).expect("found").is_empty());
-    assert_eq!(store.delete_where(&all, Some(Durability::Sync)).expect("nothing"), 0);
+    assert!(store.snapshot().and_then(|snapshot| snapshot.ids_where(&all)).expect("found").is_empty());
+    assert_eq!(store.delete_where_with(&all, Some(Durability::Sync)).expect("nothing"), 0);
     let options = SearchOptions::new().filter(all.and(Filter::ids([Id::from(1)])));
-    let found = store.search_with(&[0.0], 3, &options).expect("found");
-    assert_eq!((found.len(), found.exact, found.rows_read), (0, true, 0));
+    let found =
+        store.snapshot().and_then(|snapshot| snapshot.search_with(&[0.0], 3, &options)).expect("found");
+    assert_eq!((found.len(), found.is_exact(), found.rows_read()), (0, true, 0));
 }

@@ -24,7 +24,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use vecstone::{Durability, Error, Filter, IdKind, Metric, Op, OpenOptions, SearchOptions, VectorStore};
+use vecstone::{
+    Durability, Error, Filter, IdKind, Metric, OpenOptions, SearchOptions, VectorStore, WriteBatch,
+};
 
 const DIM: usize = 64;
 /// So many that a search uses several threads.
@@ -80,7 +82,7 @@ impl Leaked {
 
 /// `ROWS` rows and a document, flushed.
 fn filled(path: &Path, options: &OpenOptions) -> Leaked {
-    let store = VectorStore::create_with(path, DIM as u32, Metric::L2, options).expect("a new store");
+    let store = options.create(path, DIM as u32, Metric::L2).expect("a new store");
     for first in (0..ROWS).step_by(1000) {
         let ids: Vec<u64> = (first..first + 1000).collect();
         let rows: Vec<f32> = ids.iter().flat_map(|&id| row(DIM, id, 1)).collect();
@@ -99,18 +101,24 @@ fn check_rows(store: &VectorStore) {
     let first = &there[..ROWS as usize];
     assert!((0..).zip(first).all(|(n, &(id, version))| (id, version) == (n, if n == 5 { 2 } else { 1 })));
     assert_eq!(store.len().expect("readable"), there.len());
-    assert_eq!(store.iter().expect("readable").count(), there.len());
+    assert_eq!(store.snapshot().expect("readable").iter().count(), there.len());
     assert!(!store.is_empty().expect("readable"));
     assert_eq!(store.kind(), Some(IdKind::U64));
     for id in [0, 5, 4096, ROWS - 1] {
         let vector = store.get(id).expect("readable").expect("there");
         assert_eq!(version_in(&vector, id), if id == 5 { 2 } else { 1 });
-        let found = store.search_with(&vector, 3, &SearchOptions::new().with_vectors()).expect("found");
+        let found = store
+            .snapshot()
+            .and_then(|snapshot| snapshot.search_with(&vector, 3, &SearchOptions::new().with_vectors()))
+            .expect("found");
         assert_eq!(found[0].vector.as_ref(), Some(&vector));
         assert_eq!((found.len(), found[0].distance, &found[0].id), (3, 0.0, &id.into()));
     }
     assert!(store.contains(0u64).expect("readable") && !store.contains(ROWS + 5).expect("readable"));
-    assert_eq!(store.get_many(&[1u64, ROWS + 5]).expect("readable"), [Some(row(DIM, 1, 1)), None]);
+    assert_eq!(
+        store.snapshot().and_then(|snapshot| snapshot.get_many(&[1u64, ROWS + 5])).expect("readable"),
+        [Some(row(DIM, 1, 1)), None]
+    );
     assert_eq!(store.get_document(5u64).expect("readable").as_deref(), Some(DOCUMENT));
     assert!(store.stats().expect("known").live >= ROWS);
 }
@@ -120,15 +128,15 @@ fn check_refused(store: &VectorStore) {
     let vector = row(DIM, 1, 3);
     let forked = |outcome: Result<(), Error>| assert!(matches!(outcome, Err(Error::Forked)), "{outcome:?}");
     forked(store.put(1u64, &vector));
-    forked(store.put_with(1u64, &vector, Some(Durability::Sync)));
+    forked(store.write(WriteBatch::new().put(1u64, &vector).durability(Durability::Sync)));
     forked(store.put_with_document(1u64, &vector, "1"));
     forked(store.put_many(&[1u64], &vector));
-    forked(store.write(&[Op::put(&1u64, &vector)], None));
+    forked(store.write(WriteBatch::new().put(1u64, &vector).delete(2u64)));
     forked(store.delete(1u64).map(drop));
     forked(store.delete_many(&[1u64, 2]).map(drop));
     forked(store.flush());
     forked(store.clear());
-    forked(store.delete_where(&Filter::ids([1u64.into()]), None).map(drop));
+    forked(store.delete_where(&Filter::ids([1u64.into()])).map(drop));
     forked(store.backup(std::env::temp_dir().join("vecstone-never-made")).map(drop));
     forked(store.compact().map(drop));
     forked(store.compact_with(|_| ControlFlow::Break(())).map(drop));
@@ -139,7 +147,7 @@ fn check_refused(store: &VectorStore) {
 
 fn is_locked_by(path: &Path, pid: u32) {
     let options = OpenOptions::new().lock_wait(Duration::ZERO);
-    match VectorStore::open_with(path, &options) {
+    match options.open(path) {
         Err(Error::Locked { pid: found, .. }) => assert_eq!(found, Some(pid)),
         other => panic!("{other:?}"),
     }
@@ -213,8 +221,8 @@ fn busy(path: &Path) {
                 let ids: Vec<u64> = (0..1 + n % 40).map(|i| 20_000 + (n * 7 + i) % 500).collect();
                 let rows: Vec<f32> = ids.iter().flat_map(|&id| row(DIM, id, n)).collect();
                 // Now and then it waits, or the children would have more and more to read.
-                let durability = (n % 4 == 0).then_some(Durability::Sync);
-                store.put_many_with(&ids, &rows, &[], durability).expect("stored");
+                let durability = if n % 4 == 0 { Durability::Sync } else { Durability::Buffered };
+                store.write(WriteBatch::new().put_many(&ids, &rows).durability(durability)).expect("stored");
                 store.delete(20_000 + n % 500).expect("deleted");
             }
         });
@@ -224,7 +232,11 @@ fn busy(path: &Path) {
                 if done.load(Ordering::SeqCst) {
                     break;
                 }
-                store.put_with(30_000u64, &row(DIM, 30_000, n), Some(Durability::Sync)).expect("stored");
+                store
+                    .write(
+                        WriteBatch::new().put(30_000u64, &row(DIM, 30_000, n)).durability(Durability::Sync),
+                    )
+                    .expect("stored");
                 durable.store(n, Ordering::SeqCst);
             }
         });
@@ -279,7 +291,9 @@ fn dropped(path: &Path) {
                 }
                 let ids: Vec<u64> = (n * 10..n * 10 + 200).collect();
                 let rows: Vec<f32> = ids.iter().flat_map(|&id| row(DIM, id, 1)).collect();
-                store.put_many_with(&ids, &rows, &[], Some(Durability::Sync)).expect("stored");
+                store
+                    .write(WriteBatch::new().put_many(&ids, &rows).durability(Durability::Sync))
+                    .expect("stored");
             }
         });
         let _ends = Ends(done);
@@ -422,8 +436,7 @@ fn a_child_that_outlives_its_parent_holds_no_lock() {
             process.kill();
         }
         // The child lives, and is not in the way.
-        let store =
-            VectorStore::open_with(&path, &OpenOptions::new().lock_wait(Duration::ZERO)).expect("opens");
+        let store = OpenOptions::new().lock_wait(Duration::ZERO).open(&path).expect("opens");
         check_rows(&store);
         assert!(process.tell("go on"));
         process.expect("child");

@@ -144,7 +144,7 @@ fn a_golden_store_is_written_to() {
     for golden in golden() {
         let (dir, path) = copy(&golden);
         let clean = text(&golden).contains("recovery\tclean\n");
-        let strict = VectorStore::open_with(&path, &OpenOptions::new().strict(true));
+        let strict = OpenOptions::new().strict(true).open(&path);
         assert_eq!(strict.is_ok(), clean, "{}: {strict:?}", golden.display());
         drop(strict);
 

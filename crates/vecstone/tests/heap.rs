@@ -42,12 +42,11 @@ fn reported_heap_is_what_the_allocator_saw() {
     // Each write and flush in its place, and no other thread allocates.
     let options = OpenOptions::new().without_background().segment_records(50_000);
     // What a process allocates once is not a store's.
-    let other =
-        VectorStore::create_with(path.with_extension("other"), 8, Metric::L2, &options).expect("made");
+    let other = options.create(path.with_extension("other"), 8, Metric::L2).expect("made");
     other.put("a", &[0.0; 8]).and_then(|()| other.close()).expect("closed");
     alone();
     let before = held();
-    let store = VectorStore::create_with(&path, 8, Metric::L2, &options).expect("made");
+    let store = options.create(&path, 8, Metric::L2).expect("made");
     check("empty", before, &store);
     for batch in 0..120usize {
         let ids: Vec<String> = (0..1000).map(|n| format!("id-{}", batch * 1000 + n)).collect();
@@ -72,11 +71,7 @@ fn reported_heap_is_what_the_allocator_saw() {
     for read_only in [true, false] {
         alone();
         let before = held();
-        let store = if read_only {
-            VectorStore::open_read_only(&path)
-        } else {
-            VectorStore::open_with(&path, &options)
-        };
+        let store = if read_only { VectorStore::open_read_only(&path) } else { options.open(&path) };
         let store = store.expect("opens");
         check(if read_only { "opened to read" } else { "opened to write" }, before, &store);
         if !read_only {
@@ -88,7 +83,7 @@ fn reported_heap_is_what_the_allocator_saw() {
     alone();
     let before = held();
     let path = dir.path().join("documents");
-    let store = VectorStore::create_with(&path, 8, Metric::L2, &options).expect("made");
+    let store = options.create(&path, 8, Metric::L2).expect("made");
     let mut bytes_a_row = Vec::new();
     for (from, document) in [(0, None), (20_000, Some("7"))] {
         for id in from..from + 20_000u64 {

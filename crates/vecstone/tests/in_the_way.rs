@@ -32,7 +32,7 @@ fn options() -> OpenOptions {
 
 /// Three segments with documents, lists of dead rows and indexes.
 fn make(path: &Path) {
-    let store = VectorStore::create_with(path, 2, Metric::L2, &options()).expect("made");
+    let store = options().create(path, 2, Metric::L2).expect("made");
     for n in 0..10u8 {
         let id = format!("id{}", n % 7);
         store.put_with_document(&id, &[f32::from(n), 1.0], "{\"n\": 1}").expect("stored");
@@ -82,7 +82,7 @@ fn in_the_place_of_a_file_it_is_damage_of_that_file() {
                 }
                 Err(error) => assert!(!optional && error.to_string().contains(&name), "{what}: {error}"),
             }
-            match VectorStore::open_with(&dir, &options()) {
+            match options().open(&dir) {
                 Ok(writer) => {
                     assert!(name.ends_with("ids"), "{what} is opened for writing");
                     writer.put("new", &[1.0, 2.0]).expect("stored");
@@ -109,8 +109,7 @@ fn in_the_place_of_a_coming_file_it_is_passed_over() {
         make(&dir);
         let free = ["00000004.dat", "00000005.idx", "00000006.jsonl", "00000001.ids.new", "00000007.ids"];
         free.iter().for_each(|name| put_in_the_way(&dir.join(name), kind));
-        let store =
-            VectorStore::open_with(&dir, &options()).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let store = options().open(&dir).unwrap_or_else(|error| panic!("{kind}: {error}"));
         for n in 0..20u8 {
             store.put_with_document(format!("more{n}"), &[f32::from(n), 2.0], "1").expect("stored");
             store.flush().expect("flushed");
@@ -132,7 +131,7 @@ fn in_the_place_of_the_next_manifest_it_is_named() {
     let dir = place.path().join("s");
     make(&dir);
     put_in_the_way(&dir.join("MANIFEST.new"), "directory");
-    let store = VectorStore::open_with(&dir, &options());
+    let store = options().open(&dir);
     let failed = store.and_then(|store| {
         (0..9u8).try_for_each(|n| store.put(n.to_string(), &[1.0, 1.0]).and_then(|()| store.flush()))?;
         store.clear()
@@ -141,7 +140,7 @@ fn in_the_place_of_the_next_manifest_it_is_named() {
     assert!(error.contains("MANIFEST.new"), "{error}");
     assert!(dir.join("MANIFEST.new/mine").exists());
     fs::remove_dir_all(dir.join("MANIFEST.new")).expect("removed");
-    let store = VectorStore::open_with(&dir, &options()).expect("opens");
+    let store = options().open(&dir).expect("opens");
     assert!(store.len().expect("counted") >= 6);
 }
 

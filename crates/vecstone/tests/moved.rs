@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use vecstone::{Durability, Error, Metric, OpenOptions, VectorStore};
+use vecstone::{Durability, Error, Metric, OpenOptions, VectorStore, WriteBatch};
 
 const ROW: [f32; 2] = [1.0, 2.0];
 
@@ -14,7 +14,7 @@ fn create(path: &Path) -> VectorStore {
 }
 
 fn put(store: &VectorStore, id: &str) -> vecstone::Result<()> {
-    store.put_with(id, &ROW, Some(Durability::Sync))
+    store.write(WriteBatch::new().put(id, &ROW).durability(Durability::Sync))
 }
 
 fn ids(path: &Path) -> usize {
@@ -102,7 +102,7 @@ fn a_store_of_links_is_read_and_not_written() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let from = place.path().join("s");
     let options = OpenOptions::new().segment_records(2);
-    let store = VectorStore::create_with(&from, 2, Metric::L2, &options).expect("made");
+    let store = options.create(&from, 2, Metric::L2).expect("made");
     for id in ["a", "b", "c"] {
         store.put_with_document(id, &ROW, "{}").expect("stored");
     }
@@ -163,7 +163,7 @@ fn a_thousand_stores_are_open_at_once() {
     let stores: Vec<VectorStore> = (0..1024)
         .map(|n| {
             let path = place.path().join(n.to_string());
-            let store = VectorStore::create_with(&path, 2, Metric::L2, &options).expect("made");
+            let store = options.create(&path, 2, Metric::L2).expect("made");
             store.put("a", &ROW).expect("stored");
             store
         })

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-use vecstone::{Durability, Error, Metric, Op, OpenOptions, Snapshot, VectorStore};
+use vecstone::{Durability, Error, Metric, OpenOptions, Snapshot, VectorStore, WriteBatch};
 
 const DIM: usize = 16;
 /// Written in each epoch.
@@ -71,25 +71,27 @@ fn check(snapshot: &Snapshot) -> [u64; 3] {
 }
 
 fn writes(store: &VectorStore, epoch: u64) {
-    let durability = epoch.is_multiple_of(3).then_some(Durability::Sync);
+    let is_synced = epoch.is_multiple_of(3);
     let fixed: Vec<u64> = (0..FIXED).collect();
     let changed: Vec<u64> = (0..OTHERS).filter(|&place| touched(epoch, place)).collect();
     let ids: Vec<u64> = fixed.iter().copied().chain(changed.iter().map(|&place| other_id(place))).collect();
     let rows: Vec<Vec<f32>> = ids.iter().map(|&id| row(DIM, id, epoch)).collect();
-    let ops: Vec<Op<'_>> = ids
-        .iter()
-        .zip(&rows)
-        .map(
-            |(id, row)| {
-                if *id < FIXED || is_put(epoch, id - 1000) { Op::put(id, row) } else { Op::delete(id) }
-            },
-        )
-        .collect();
-    store.write(&ops, durability).expect("stored");
-    if durability.is_none() && epoch.is_multiple_of(2) {
+    let mut batch = WriteBatch::new();
+    for (&id, row) in ids.iter().zip(&rows) {
+        if id < FIXED || is_put(epoch, id - 1000) {
+            batch.put(id, row)
+        } else {
+            batch.delete(id)
+        };
+    }
+    if is_synced {
+        batch.durability(Durability::Sync);
+    }
+    store.write(&batch).expect("stored");
+    if !is_synced && epoch.is_multiple_of(2) {
         store.flush().expect("flushed");
     }
-    if durability.is_some() || epoch.is_multiple_of(2) {
+    if is_synced || epoch.is_multiple_of(2) {
         say(&format!("ack 0 {epoch}"));
     }
 }
@@ -102,7 +104,7 @@ fn writer(path: &Path, epochs: u64) {
         .flush_interval(Duration::from_millis(5))
         // Readers look at LOCK all the time.
         .lock_wait(Duration::from_secs(60));
-    let store = VectorStore::open_with(path, &options).expect("opens");
+    let store = options.open(path).expect("opens");
     let at = check(&store.snapshot().expect("readable"));
     say(&format!("open {} {} {}", at[0], at[1], at[2]));
     let last = if epochs == 0 { u64::MAX } else { at[0] + epochs };
@@ -116,7 +118,9 @@ fn writer(path: &Path, epochs: u64) {
                 while running() {
                     version += 1;
                     let id = SOLO[solo - 1];
-                    store.put_with(id, &row(DIM, id, version), Some(Durability::Sync)).expect("stored");
+                    store
+                        .write(WriteBatch::new().put(id, &row(DIM, id, version)).durability(Durability::Sync))
+                        .expect("stored");
                     say(&format!("ack {solo} {version}"));
                 }
             });
@@ -193,7 +197,7 @@ fn thief(path: &Path) {
         let options = OpenOptions::new().lock_wait(Duration::ZERO);
         let (mut refused, mut taken) = (0u64, 0u64);
         while over.load(Ordering::SeqCst) == 0 {
-            match VectorStore::open_with(path, &options) {
+            match options.open(path) {
                 Err(Error::Locked { .. }) => refused += 1,
                 Ok(store) => {
                     check(&store.snapshot().expect("readable"));
@@ -262,7 +266,7 @@ fn a_writer_is_killed_while_others_read() {
         if !orderly {
             // It lives until we kill it.
             let options = OpenOptions::new().lock_wait(Duration::ZERO);
-            match VectorStore::open_with(&path, &options) {
+            match options.open(&path) {
                 Err(Error::Locked { pid, .. }) => assert_eq!(pid, Some(writer.pid())),
                 other => panic!("{other:?}"),
             }
@@ -293,8 +297,7 @@ fn a_writer_is_killed_while_others_read() {
     assert!(refused > ROUNDS, "{refused} times refused, {taken} times let in");
     thief.end();
 
-    let store =
-        VectorStore::open_with(&path, &OpenOptions::new().lock_wait(Duration::from_secs(60))).expect("opens");
+    let store = OpenOptions::new().lock_wait(Duration::from_secs(60)).open(&path).expect("opens");
     let end = check(&store.snapshot().expect("readable"));
     assert!(end.iter().zip(acked).all(|(end, acked)| *end >= acked));
     assert!(store.verify().expect("readable").is_ok());
@@ -325,11 +328,11 @@ fn a_segment_that_is_sealed_meanwhile_is_read_as_manifest_says() {
     let _guard = deadline("a_segment_that_is_sealed_meanwhile_is_read_as_manifest_says");
     let (dir, path) = temp();
     let options = OpenOptions::new().segment_records(100);
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("a new store");
     let put = |ids: std::ops::Range<u64>, version: u64| {
         let ids: Vec<u64> = ids.collect();
         let rows: Vec<f32> = ids.iter().flat_map(|&id| row(DIM, id, version)).collect();
-        store.put_many_with(&ids, &rows, &[], Some(Durability::Sync)).expect("stored");
+        store.write(WriteBatch::new().put_many(&ids, &rows).durability(Durability::Sync)).expect("stored");
     };
     put(0..90, 1);
     // In the next segment, rows of both die.
@@ -389,7 +392,7 @@ mod unix {
                 store.put(id, &row(DIM, id, version)).expect("accepted");
             }
         };
-        let store = VectorStore::create_with(path, DIM as u32, Metric::L2, &never).expect("a new store");
+        let store = never.create(path, DIM as u32, Metric::L2).expect("a new store");
         put(&store, 0..100, 1);
         store.flush().expect("flushed");
         limit_files(16 << 10);
@@ -412,7 +415,7 @@ mod unix {
         // A background that meets the full disk says so at the next write, and goes on when there is room.
         store.close().expect("closed");
         let soon = OpenOptions::new().flush_interval(Duration::from_millis(1));
-        let store = VectorStore::open_with(path, &soon).expect("opens");
+        let store = soon.open(path).expect("opens");
         limit_files(16 << 10);
         let mut accepted = 0;
         let refused = loop {
@@ -431,7 +434,7 @@ mod unix {
         assert_eq!(versions(&store), expected);
         store.close().expect("closed");
         // Closing reports that what was accepted did not get there; what was flushed did.
-        let store = VectorStore::open_with(path, &never).expect("opens");
+        let store = never.open(path).expect("opens");
         limit_files(16 << 10);
         put(&store, 20_000..20_100, 1);
         let full = store.close().expect_err("no room");

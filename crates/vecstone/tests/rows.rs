@@ -48,7 +48,7 @@ fn rows_of_a_source_are_stored_small_and_large() {
     for (rows, documents) in [(0, false), (1, true), (100, false), (20_000, false), (20_000, true)] {
         let options = OpenOptions::new().buffer_bytes(1 << 20);
         let path = dir.path().join(format!("{rows}-{documents}"));
-        let store = VectorStore::create_with(&path, 64, Metric::L2, &options).unwrap();
+        let store = options.create(&path, 64, Metric::L2).unwrap();
         let (ids, text) = (ids(rows), r#"{"a": 1}"#);
         let documents: Vec<_> = (0..if documents { rows } else { 0 })
             .map(|n| Document::whole((n % 2 == 0).then_some(text)))
@@ -70,7 +70,7 @@ fn rows_of_a_source_are_stored_small_and_large() {
 fn a_source_that_changes_under_us_stores_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let options = OpenOptions::new().buffer_bytes(1 << 20);
-    let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
+    let store = options.create(dir.path().join("s"), 64, Metric::L2).unwrap();
     let ids = ids(20_000);
     // Found before anything is written, and only when it is copied to be written.
     for fault in [0, 19_999, 20_000, 35_000, 39_999] {
@@ -108,13 +108,13 @@ fn of_several_bad_rows_the_first_is_named() {
     for threads in [1, 2, 5] {
         let options = OpenOptions::new().buffer_bytes(1 << 20).threads(threads);
         let path = dir.path().join(format!("{threads}"));
-        let store = VectorStore::create_with(path, DIM_OF_STORE, Metric::L2, &options).unwrap();
+        let store = options.create(path, DIM_OF_STORE, Metric::L2).unwrap();
         for bad in [&[99_999][..], &[99_998, 50_000], &[4096, 4095, 4097, 0], &[8191, 70_000, 12_288]] {
             for _ in 0..5 {
                 let stored = store.put_rows(&refs(&ids), &Infinite(bad), DIM, &[], None);
                 let first = bad.iter().min().unwrap();
                 assert!(
-                    matches!(stored, Err(Error::NonFinite { row, component: 0 }) if row == *first),
+                    matches!(stored, Err(Error::NonFinite { row, component: 0, .. }) if row == *first),
                     "{bad:?}: {stored:?}"
                 );
                 assert_eq!(store.len().unwrap(), 0);
@@ -133,7 +133,10 @@ fn what_does_not_fit_is_refused() {
     let put = |ids: &[IdRef<'_>], dim, documents: &[Document<&str>]| {
         store.put_rows(ids, &Numbers::good(), dim, documents, None)
     };
-    assert!(matches!(put(&refs(&ids), 32, &[]), Err(Error::DimensionMismatch { expected: 64, found: 32 })));
+    assert!(matches!(
+        put(&refs(&ids), 32, &[]),
+        Err(Error::DimensionMismatch { expected: 64, found: 32, .. })
+    ));
     assert!(matches!(put(&refs(&ids), 64, &[Document::Keep]), Err(Error::CountMismatch { .. })));
     assert!(matches!(
         put(&refs(&ids), 64, &[Document::Keep, Document::Json("{"), Document::Keep]),
@@ -141,7 +144,7 @@ fn what_does_not_fit_is_refused() {
     ));
     let mixed = [7u64.as_id(), "a".as_id()];
     assert!(matches!(put(&mixed, 64, &[]), Err(Error::IdKindMismatch { .. })));
-    assert!(matches!(put(&["".as_id()], 64, &[]), Err(Error::InvalidId { row: 0, len: 0 })));
+    assert!(matches!(put(&["".as_id()], 64, &[]), Err(Error::InvalidId { row: 0, len: 0, .. })));
     assert_eq!(store.len().unwrap(), 0);
 }
 
@@ -149,7 +152,7 @@ fn what_does_not_fit_is_refused() {
 fn rows_where_they_lie() {
     let dir = tempfile::tempdir().unwrap();
     let options = OpenOptions::new().segment_records(1000);
-    let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
+    let store = options.create(dir.path().join("s"), 64, Metric::L2).unwrap();
     let ids = ids(2500);
     for first in (0..2500).step_by(500) {
         let vectors: Vec<f32> = (first..first + 500).flat_map(|n| [n as f32; DIM]).collect();
@@ -183,7 +186,7 @@ fn calls_that_do_not_wait() {
     use vecstone::Op;
     let dir = tempfile::tempdir().unwrap();
     let options = OpenOptions::new().buffer_bytes(4096).without_background();
-    let store = VectorStore::create_with(dir.path().join("s"), 64, Metric::L2, &options).unwrap();
+    let store = options.create(dir.path().join("s"), 64, Metric::L2).unwrap();
     let (vector, mut out) = ([1.5; DIM], [0.0; DIM]);
     let put = |id: &str| {
         store.try_write(&Op::Put { id: id.as_id(), vector: &vector, document: Document::Json("[1,\n2]") })
@@ -230,7 +233,7 @@ fn calls_that_do_not_wait_open_and_rebuild_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let options = OpenOptions::new().segment_records(100).without_background();
-    let store = VectorStore::create_with(&path, 64, Metric::L2, &options).unwrap();
+    let store = options.create(&path, 64, Metric::L2).unwrap();
     for n in 0..450u64 {
         store.put(n, &[n as f32; DIM]).unwrap();
         store.flush().unwrap();

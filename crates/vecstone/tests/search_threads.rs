@@ -76,7 +76,7 @@ fn searches_share_the_bound() {
     let rows: Vec<f32> = (0..40_000 * DIM).map(|n| (n % 1013) as f32).collect();
     let ids: Vec<u64> = (0..40_000).collect();
     let options = OpenOptions::new().threads(asked);
-    let store = VectorStore::create_with(&path, 64, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 64, Metric::L2).expect("a new store");
     store.put_many(&ids, &rows).and_then(|()| store.flush()).expect("stored");
     // A machine with much else to do may not let anybody look while somebody helps: then once more, up to the deadline.
     loop {

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use vecstone::{Document, Metric, OpenOptions, VectorStore};
+use vecstone::{Document, Metric, OpenOptions, VectorStore, WriteBatch};
 
 const DIM: usize = 768;
 const ROWS: usize = 8_000;
@@ -64,7 +64,7 @@ fn after_any_churn_and_a_quiet_moment_space_is_back() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("store");
     let options = OpenOptions::new().segment_records(5_000);
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("made");
     let held = {
         store.put("held", &vector(1, 1)).expect("stored");
         store.snapshot().expect("known")
@@ -138,7 +138,9 @@ fn a_log_of_deletes_is_short_again() {
     assert!(store.verify().expect("readable").is_ok());
     // Commits of single rows.
     for n in (0..ROWS).step_by(10) {
-        store.put_with(id(n), &vector(n, 2), Some(vecstone::Durability::Sync)).expect("stored");
+        store
+            .write(WriteBatch::new().put(&id(n), &vector(n, 2)).durability(vecstone::Durability::Sync))
+            .expect("stored");
     }
     store.compact().expect("compacted");
     assert!(idx() < least + 10_000, "{} of {least}: {:?}", idx(), store.stats());
@@ -166,7 +168,7 @@ fn bytes_are_those_of_the_file_system() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("store");
     let options = OpenOptions::new().segment_records(2_000).without_background();
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("made");
     churn(&store, 2);
     store.put_with_document("with", &vector(0, 0), "{\"a\": 1}").expect("stored");
     store.flush().expect("flushed");
@@ -198,7 +200,7 @@ fn resident_bytes_are_those_of_the_kernel() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("store");
     let options = OpenOptions::new().without_background();
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("made");
     let ids: Vec<String> = (0..3000).map(|id| format!("id-{id}")).collect();
     let rows: Vec<f32> = (0..3000).flat_map(|id| vector(id, 1)).collect();
     store.put_many(&ids, &rows).expect("stored");
@@ -237,7 +239,9 @@ fn a_batch_keeps_more_documents_than_a_call_may_give() {
     for ids in ids.chunks(10_000) {
         let texts: Vec<String> = ids.iter().map(|&id| json(id)).collect();
         let documents: Vec<_> = texts.iter().map(|text| Document::Json(text.as_str())).collect();
-        store.put_many_with(ids, &vec![1.0; 20_000], &documents, None).expect("stored");
+        store
+            .write(WriteBatch::new().put_many_with_documents(ids, &vec![1.0; 20_000], &documents))
+            .expect("stored");
     }
     store.put_many(&ids, &vec![2.0; 200_000]).expect("stored");
     store.flush().expect("flushed");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vecstone::{
     AsId, Document, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions,
-    SearchOptions, Uuid, VectorStorage, VectorStore, reference_distance,
+    SearchOptions, Uuid, VectorStorage, VectorStore, WriteBatch, reference_distance,
 };
 
 const DIM: usize = 12;
@@ -35,7 +35,7 @@ fn made(path: &Path) -> VectorStore {
 /// A store that does nothing unless a call does it.
 fn made_quiet(path: &Path) -> VectorStore {
     let options = OpenOptions::new().without_background();
-    VectorStore::create_with(path, DIM as u32, Metric::L2, &options).expect("a new store")
+    options.create(path, DIM as u32, Metric::L2).expect("a new store")
 }
 
 /// Number of ids.
@@ -73,7 +73,8 @@ fn put_get_replace_delete_and_reopen() {
 
     let store = VectorStore::open(&path).expect("opens");
     assert!(store.recovery().clean);
-    let all: Vec<_> = store.iter().expect("readable").map(|item| item.expect("readable")).collect();
+    let all: Vec<_> =
+        store.snapshot().expect("readable").iter().map(|item| item.expect("readable")).collect();
     assert_eq!(all, [(Id::from("a"), vector(4)), (Id::from("b"), vector(5))]);
     assert!(store.contains("a").expect("readable") && !store.contains("c").expect("readable"));
     let stats = store.stats().expect("known");
@@ -116,19 +117,19 @@ fn bad_input_is_named_and_nothing_of_the_batch_is_stored() {
     let mut bad = [vector(1), vector(2)].concat();
     bad[DIM + 5] = f32::NAN;
     let error = store.put_many(&["a", "b"], &bad).expect_err("NaN");
-    assert!(matches!(error, Error::NonFinite { row: 1, component: 5 }), "{error}");
+    assert!(matches!(error, Error::NonFinite { row: 1, component: 5, .. }), "{error}");
     let error = store.put("a", &[1.0]).expect_err("too short");
-    assert!(matches!(error, Error::DimensionMismatch { expected: DIM, found: 1 }), "{error}");
+    assert!(matches!(error, Error::DimensionMismatch { expected: DIM, found: 1, .. }), "{error}");
     let error = store.put_many(&["a", "b"], &vector(1)).expect_err("one vector for two ids");
-    assert!(matches!(error, Error::CountMismatch { ids: 2, components: DIM, dim: DIM }), "{error}");
+    assert!(matches!(error, Error::CountMismatch { ids: 2, components: DIM, dim: DIM, .. }), "{error}");
     let error = store.put_many(&["a", ""], &[vector(1), vector(2)].concat()).expect_err("empty id");
-    assert!(matches!(error, Error::InvalidId { row: 1, len: 0 }), "{error}");
+    assert!(matches!(error, Error::InvalidId { row: 1, len: 0, .. }), "{error}");
     let error = store.put("x".repeat(MAX_ID_BYTES + 1), &vector(1)).expect_err("long id");
     assert!(matches!(error, Error::InvalidId { row: 0, .. }), "{error}");
     let error = store.search(&[0.0; 3], 1).expect_err("dimension");
-    assert!(matches!(error, Error::DimensionMismatch { expected: DIM, found: 3 }), "{error}");
+    assert!(matches!(error, Error::DimensionMismatch { expected: DIM, found: 3, .. }), "{error}");
     let error = store.search(&[f32::INFINITY; DIM], 1).expect_err("infinity");
-    assert!(matches!(error, Error::NonFinite { row: 0, component: 0 }), "{error}");
+    assert!(matches!(error, Error::NonFinite { row: 0, component: 0, .. }), "{error}");
     store.flush().expect("nothing to flush");
     assert_eq!(files(&path), before);
     assert_eq!(len(&store), 1);
@@ -145,7 +146,7 @@ fn search_is_the_reference_order() {
         let (_dir, path) = temp();
         // Rows in several segments, and changes that are only in the buffer.
         let options = OpenOptions::new().without_background().segment_records(700);
-        let store = VectorStore::create_with(&path, DIM as u32, metric, &options).expect("a new store");
+        let store = options.create(&path, DIM as u32, metric).expect("a new store");
         let rows = 3000;
         let ids: Vec<String> = (0..rows).map(|n| format!("id{n}")).collect();
         // Every third vector repeats, so that ties have to be broken by age.
@@ -191,7 +192,7 @@ fn opening_and_closing_without_a_write_changes_nothing() {
     VectorStore::open(&path).expect("opens").close().expect("closed");
     drop(VectorStore::open(&path).expect("opens"));
     drop(VectorStore::open_read_only(&path).expect("opens"));
-    VectorStore::open_with(&path, &OpenOptions::new().strict(true)).expect("clean").close().expect("closed");
+    OpenOptions::new().strict(true).open(&path).expect("clean").close().expect("closed");
     assert_eq!(files(&path), before);
 }
 
@@ -249,7 +250,7 @@ fn strict_refuses_what_was_not_closed() {
         fs::write(copy.join(from.file_name().expect("a name")), bytes).expect("copied");
     }
     let before = files(&copy);
-    let error = VectorStore::open_with(&copy, &OpenOptions::new().strict(true)).expect_err("not closed");
+    let error = OpenOptions::new().strict(true).open(&copy).expect_err("not closed");
     assert!(
         matches!(&error, Error::UncleanShutdown { report, .. } if !report.clean && report.rows == 1),
         "{error}"
@@ -305,7 +306,7 @@ fn many_threads_write_read_and_flush_at_once() {
                 for neighbor in store.search(&vector(3), 5).expect("searched") {
                     assert!(neighbor.distance >= 0.0);
                 }
-                for item in store.iter().expect("readable") {
+                for item in store.snapshot().expect("readable").iter() {
                     item.expect("readable");
                 }
             }
@@ -344,7 +345,7 @@ fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, o
     assert_eq!(store.kind(), Some(kind));
     let refused = |error: Error| {
         assert!(
-            matches!(error, Error::IdKindMismatch { expected, found } if expected == kind && found != kind),
+            matches!(error, Error::IdKindMismatch { expected, found, .. } if expected == kind && found != kind),
             "{error}"
         );
     };
@@ -363,7 +364,8 @@ fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, o
     let store = VectorStore::open(&path).expect("opens");
     assert_eq!(store.stats().expect("known").kind, Some(kind));
     refused(store.put(other, &vector(3)).expect_err("another kind"));
-    let all: Vec<Id> = store.iter().expect("readable").map(|item| item.expect("readable").0).collect();
+    let all: Vec<Id> =
+        store.snapshot().expect("readable").iter().map(|item| item.expect("readable").0).collect();
     assert_eq!(all, [ids[1].clone().into(), ids[2].clone().into()]);
     assert_eq!(store.search(&vector(2), 1).expect("searched")[0].id, ids[2].clone().into());
 }
@@ -377,16 +379,23 @@ fn documents_go_with_their_rows() {
     store.put_with_document("b", &vector(1), " {\"n\":\n1} ").expect("stored");
     let documents = [Document::Json("[2]"), Document::None, Document::Json("null")];
     let vectors = [vector(2), vector(3), vector(4)].concat();
-    store.put_many_with(&["c", "d", "e"], &vectors, &documents, None).expect("stored");
+    store
+        .write(WriteBatch::new().put_many_with_documents(&["c", "d", "e"], &vectors, &documents))
+        .expect("stored");
     let check = |store: &VectorStore| {
         assert_eq!(document(store, "b").as_deref(), Some("{\"n\": 1}"));
         assert_eq!(document(store, "c").as_deref(), Some("[2]"));
         assert!(["a", "d", "e", "nobody"].iter().all(|id| document(store, id).is_none()));
         let options = SearchOptions::new().with_documents().with_vectors();
-        let found = store.search_with(&vector(2), 1, &options).expect("searched").hits.remove(0);
+        let found = store
+            .snapshot()
+            .and_then(|snapshot| snapshot.search_with(&vector(2), 1, &options))
+            .expect("searched")
+            .into_vec()
+            .remove(0);
         assert_eq!((found.id, found.document.as_deref()), (Id::from("c"), Some("[2]")));
         assert_eq!(found.vector, Some(vector(2)));
-        let found = store.search(&vector(2), 1).expect("searched").hits.remove(0);
+        let found = store.search(&vector(2), 1).expect("searched").into_vec().remove(0);
         assert_eq!((found.vector, found.document), (None, None));
     };
     check(&store);
@@ -394,8 +403,9 @@ fn documents_go_with_their_rows() {
         let error = store.put_with_document("b", &vector(5), text).expect_err("no JSON");
         assert!(matches!(error, Error::InvalidDocument { .. }), "{error}");
     }
-    let error =
-        store.put_many_with(&["b"], &vector(5), &[Document::Keep; 2], None).expect_err("one too many");
+    let error = store
+        .write(WriteBatch::new().put_many_with_documents(&["b"], &vector(5), &[Document::Keep; 2]))
+        .expect_err("one too many");
     assert!(matches!(error, Error::CountMismatch { .. }), "{error}");
     store.flush().expect("flushed");
     check(&store);
@@ -455,19 +465,19 @@ fn durable_when_it_was_asked_for() {
         |id: &str| VectorStore::open_read_only(&path).expect("opens").contains(id).expect("readable");
     store.put("buffered", &vector(0)).expect("accepted");
     assert!(!durable("buffered"));
-    store.put_with("sync", &vector(1), Some(Durability::Sync)).expect("durable");
+    store.write(WriteBatch::new().put("sync", &vector(1)).durability(Durability::Sync)).expect("durable");
     assert!(durable("sync") && durable("buffered"), "in the order of writing");
     store.put("later", &vector(2)).expect("accepted");
     assert_eq!(store.delete_many_with(&["sync", "later"], Some(Durability::Sync)).expect("durable"), 2);
     assert!(!durable("sync") && !durable("later"));
     let x = vector(3);
-    store.write(&[Op::put("x", &x), Op::delete("buffered")], None).expect("accepted");
+    store.write(WriteBatch::new().put("x", &x).delete("buffered")).expect("accepted");
     assert!(!durable("x") && durable("buffered"));
     store.flush().expect("flushed");
     assert!(durable("x") && !durable("buffered"));
     store.close().expect("closed");
     let options = OpenOptions::new().without_background().durability(Durability::Sync);
-    let store = VectorStore::open_with(&path, &options).expect("opens");
+    let store = options.open(&path).expect("opens");
     store.put("always", &vector(4)).expect("durable");
     assert!(durable("always"));
 }
@@ -477,7 +487,7 @@ fn a_flush_can_be_awaited() {
     let (_dir, path) = temp();
     // The future alone makes it durable: the interval is longer than any test.
     let options = OpenOptions::new().flush_interval(std::time::Duration::from_secs(1 << 20));
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("a new store");
     store.put("a", &vector(0)).expect("accepted");
     wait_for(store.flush_async()).expect("flushed");
     let reader = VectorStore::open_read_only(&path).expect("opens");
@@ -508,7 +518,7 @@ fn wait_for<F: Future + Unpin>(mut future: F) -> F::Output {
 fn compaction_drops_dead_rows_and_nothing_else() {
     let (_dir, path) = temp();
     let options = OpenOptions::new().without_background().segment_records(100);
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("a new store");
     for n in 0..1000u64 {
         store.put(n % 300, &vector(n as usize)).expect("stored");
         if n % 3 == 0 {
@@ -517,7 +527,7 @@ fn compaction_drops_dead_rows_and_nothing_else() {
     }
     store.delete_many(&(0..50u64).collect::<Vec<_>>()).expect("deleted");
     let content = |store: &VectorStore| {
-        store.iter().expect("readable").map(|item| item.expect("readable")).collect::<Vec<_>>()
+        store.snapshot().expect("readable").iter().map(|item| item.expect("readable")).collect::<Vec<_>>()
     };
     let (before, stats) = (content(&store), store.stats().expect("known"));
     assert_eq!(before.len(), 250);
@@ -551,7 +561,7 @@ fn compaction_drops_dead_rows_and_nothing_else() {
 fn verify_beside_compaction_finds_no_damage() {
     let (_dir, path) = temp();
     let options = OpenOptions::new().segment_records(40);
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("made");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("made");
     let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
     let (mut verified, mut compacted) = (0, 0);
     std::thread::scope(|scope| {
@@ -591,13 +601,13 @@ fn verify_beside_compaction_finds_no_damage() {
 fn a_backup_is_a_store_of_its_own() {
     let (_dir, path) = temp();
     let options = OpenOptions::new().without_background().segment_records(100);
-    let store = VectorStore::create_with(&path, DIM as u32, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, DIM as u32, Metric::L2).expect("a new store");
     for n in 0..250u64 {
         store.put_with_document(n, &vector(n as usize), &n.to_string()).expect("stored");
     }
     store.delete(7u64).expect("deleted");
     let content = |store: &VectorStore| {
-        store.iter().expect("readable").map(|item| item.expect("readable")).collect::<Vec<_>>()
+        store.snapshot().expect("readable").iter().map(|item| item.expect("readable")).collect::<Vec<_>>()
     };
     let before = content(&store);
     let (by_writer, by_reader) = (path.with_extension("writer"), path.with_extension("reader"));
@@ -649,7 +659,7 @@ fn a_pair_alone() {
     assert_eq!(pair.row(1).expect("mapped"), &b[..]);
     assert_eq!(pair.read_row(0).expect("checked"), a);
     assert_eq!(pair.id(2).expect("known"), "a");
-    assert!(matches!(pair.row(3), Err(Error::NoSuchRow { row: 3, rows: 3 })));
+    assert!(matches!(pair.row(3), Err(Error::NoSuchRow { row: 3, rows: 3, .. })));
     let log: Vec<_> = pair.log().map(|entry| entry.expect("readable")).collect();
     let put = |id: &str, row| LogEntry::Put { id: id.into(), row };
     assert_eq!(log, [put("a", 0), put("b", 1), LogEntry::Delete { id: "a".into() }, put("a", 2)]);
@@ -666,7 +676,7 @@ fn vectors_into_memory_of_the_caller() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("store");
     let options = OpenOptions::new().segment_records(300);
-    let store = VectorStore::create_with(&path, 3, Metric::L2, &options).expect("made");
+    let store = options.create(&path, 3, Metric::L2).expect("made");
     let row = |n: u64| [n as f32, 1.0, 2.0];
     for n in 0..1000 {
         store.put(n, &row(n)).expect("stored");
@@ -708,12 +718,12 @@ fn vectors_into_memory_of_the_caller() {
             assert_eq!(out, expected);
         }
         let short = get(0, &mut [0.0; 2]);
-        assert!(matches!(short, Err(Error::DimensionMismatch { expected: 3, found: 2 })), "{short:?}");
+        assert!(matches!(short, Err(Error::DimensionMismatch { expected: 3, found: 2, .. })), "{short:?}");
     };
     one(&|id, out| store.get_into(id, out));
     one(&|id, out| snapshot.get_into(id, out));
     let short = store.get_many_into(&[1u64, 2], &mut [0.0; 5], |_| ());
-    assert!(matches!(short, Err(Error::CountMismatch { ids: 2, components: 5, dim: 3 })), "{short:?}");
+    assert!(matches!(short, Err(Error::CountMismatch { ids: 2, components: 5, dim: 3, .. })), "{short:?}");
     store.get_many_into(&[] as &[u64], &mut [], |_| ()).expect("nothing to do");
     let mut missing = Vec::new();
     store.get_many_into(&["text"], &mut [0.0; 3], |n| missing.push(n)).expect("readable");

@@ -20,7 +20,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 use vecstone::{
-    Durability, Error, Id, Metric, Op, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance,
+    Durability, Error, Id, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, WriteBatch,
+    reference_distance,
 };
 
 const WRITERS: u64 = 8;
@@ -112,14 +113,17 @@ impl Model {
 
     /// One write, of one to `most` ids.
     fn write(&self, store: &VectorStore, dice: &mut Dice, most: u64) {
-        let durability = dice.one_in(4).then_some(Durability::Sync);
+        let durability = if dice.one_in(4) { Durability::Sync } else { Durability::Buffered };
+        let mut batch = WriteBatch::new();
+        batch.durability(durability);
         if dice.one_in(6) {
             let mut turn = self.family.turn.lock().expect("not poisoned");
             *turn += 1;
             self.family.begun.store(*turn, Ordering::SeqCst);
             let (ids, rows): (Vec<u64>, Vec<Vec<f32>>) =
                 FAMILY.map(|id| (id, row(self.dim, id, *turn))).unzip();
-            store.put_many_with(&ids, &rows.concat(), &[], durability).expect("stored");
+            let rows = rows.concat();
+            store.write(batch.put_many(&ids, &rows)).expect("stored");
             self.family.done.store(*turn, Ordering::SeqCst);
             return;
         }
@@ -139,23 +143,26 @@ impl Model {
             ids.iter().zip(&versions).map(|(&id, &version)| row(self.dim, id, version)).collect();
         let puts = versions.iter().filter(|version| !is_delete(**version)).count();
         match (ids.as_slice(), durability) {
-            ([id], None) if puts == 1 => store.put(*id, &rows[0]).expect("stored"),
+            ([id], Durability::Buffered) if puts == 1 => store.put(*id, &rows[0]).expect("stored"),
             // The version before a delete is a put: it is there.
-            ([id], None) => assert!(store.delete(*id).expect("deleted"), "{id} was there"),
-            ([id], _) if puts == 1 => store.put_with(*id, &rows[0], durability).expect("stored"),
+            ([id], Durability::Buffered) => assert!(store.delete(*id).expect("deleted"), "{id} was there"),
+            ([id], _) if puts == 1 => store.write(batch.put(*id, &rows[0])).expect("stored"),
             _ if puts == 0 => {
-                assert_eq!(store.delete_many_with(&ids, durability).expect("deleted"), ids.len());
+                assert_eq!(store.delete_many_with(&ids, Some(durability)).expect("deleted"), ids.len());
             }
             _ if puts == ids.len() => {
-                store.put_many_with(&ids, &rows.concat(), &[], durability).expect("stored");
+                let rows = rows.concat();
+                store.write(batch.put_many(&ids, &rows)).expect("stored");
             }
             _ => {
-                let change = |((id, row), version): ((_, _), &u64)| {
-                    if is_delete(*version) { Op::delete(id) } else { Op::put(id, row) }
-                };
-                let ops: Vec<Op<'_>> =
-                    ids.iter().zip(rows.iter().map(Vec::as_slice)).zip(&versions).map(change).collect();
-                store.write(&ops, durability).expect("stored");
+                for ((&id, row), &version) in ids.iter().zip(&rows).zip(&versions) {
+                    if is_delete(version) {
+                        batch.delete(id)
+                    } else {
+                        batch.put(id, row)
+                    };
+                }
+                store.write(&batch).expect("stored");
             }
         }
         for (&id, &version) in ids.iter().zip(&versions) {
@@ -178,7 +185,11 @@ impl Model {
             }
             2 => {
                 let options = SearchOptions::new().with_vectors();
-                for found in store.search_with(&row(self.dim, id, 1), 8, &options).expect("found") {
+                for found in store
+                    .snapshot()
+                    .and_then(|snapshot| snapshot.search_with(&row(self.dim, id, 1), 8, &options))
+                    .expect("found")
+                {
                     let (id, vector) = (number(&found.id), found.vector.expect("asked for"));
                     let version = version_in(&vector, id);
                     if id < IDS {
@@ -190,7 +201,10 @@ impl Model {
             }
             3 => {
                 let ids: Vec<u64> = (0..20).map(|_| dice.below(IDS)).collect();
-                for (&id, vector) in ids.iter().zip(store.get_many(&ids).expect("readable")) {
+                for (&id, vector) in ids
+                    .iter()
+                    .zip(store.snapshot().and_then(|snapshot| snapshot.get_many(&ids)).expect("readable"))
+                {
                     self.check(id, least[id as usize], vector.map(|vector| version_in(&vector, id)));
                 }
             }
@@ -235,7 +249,7 @@ fn at_work(
     rounds: u64,
     beside: impl Fn(&VectorStore, &AtomicBool) + Sync,
 ) {
-    let store = VectorStore::create_with(path, dim as u32, Metric::L2, options).expect("a new store");
+    let store = options.create(path, dim as u32, Metric::L2).expect("a new store");
     let (model, done, left) = (Model::new(dim), AtomicBool::new(false), AtomicU64::new(WRITERS));
     thread::scope(|scope| {
         let (store, model, done, left) = (&store, &model, &done, &left);
@@ -272,7 +286,7 @@ fn at_work(
     model.check_end(&reader);
     store.close().expect("closed");
     model.check_end(&reader);
-    let store = VectorStore::open_with(path, options).expect("opens");
+    let store = options.open(path).expect("opens");
     assert!(store.recovery().clean);
     model.check_end(&store);
     store.compact().expect("compacted");
@@ -303,7 +317,7 @@ fn writers_wait_for_room_that_only_a_full_buffer_makes() {
     let _guard = deadline("writers_wait_for_room_that_only_a_full_buffer_makes");
     let (_dir, path) = temp();
     let options = OpenOptions::new().buffer_bytes(64 << 10).flush_interval(NEVER);
-    let store = VectorStore::create_with(&path, 128, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 128, Metric::L2).expect("a new store");
     thread::scope(|scope| {
         for writer in 0..WRITERS {
             let store = &store;
@@ -328,7 +342,7 @@ fn a_batch_that_does_not_fit_begins_a_segment() {
         let (_dir, path) = temp();
         let options =
             OpenOptions::new().segment_records(500).buffer_bytes(buffer_bytes).flush_interval(NEVER);
-        let store = VectorStore::create_with(&path, 32, Metric::L2, &options).expect("a new store");
+        let store = options.create(&path, 32, Metric::L2).expect("a new store");
         for first in [0, 1000, 2000, 3000] {
             let ids: Vec<u64> = (first..first + 300).collect();
             let rows: Vec<f32> = ids.iter().flat_map(|&id| row(32, id, 1)).collect();
@@ -341,7 +355,7 @@ fn a_batch_that_does_not_fit_begins_a_segment() {
         // Larger than any segment is to be.
         let ids: Vec<u64> = (0..1300).collect();
         let rows: Vec<f32> = ids.iter().flat_map(|&id| row(32, id, 2)).collect();
-        store.put_many_with(&ids, &rows, &[], Some(Durability::Sync)).expect("stored");
+        store.write(WriteBatch::new().put_many(&ids, &rows).durability(Durability::Sync)).expect("stored");
         let there = content(&store.snapshot().expect("readable"));
         assert_eq!(there.len(), 600 + 1300);
         assert!(there.iter().all(|&(id, version)| version == if id < 1300 { 2 } else { 1 }));
@@ -355,15 +369,21 @@ fn small_batches_together_are_not_too_large_to_read() {
     let _guard = deadline("small_batches_together_are_not_too_large_to_read");
     let (_dir, path) = temp();
     let options = OpenOptions::new().buffer_bytes(1 << 30).segment_records(100_000_000).flush_interval(NEVER);
-    let store = VectorStore::create_with(&path, 1, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 1, Metric::L2).expect("a new store");
     store.put("before", &[1.0]).expect("stored");
-    let ops = vec![Op::delete("-"); vecstone::MAX_BATCH_RECORDS / 2 + 1];
-    store.write(&ops, None).expect("stored");
-    store.write(&ops, None).expect("stored");
+    let mut batch = WriteBatch::new();
+    for _ in 0..=vecstone::MAX_BATCH_RECORDS / 2 {
+        batch.delete("-");
+    }
+    store.write(&batch).expect("stored");
+    store.write(&batch).expect("stored");
     store.put("behind", &[1.0]).expect("stored");
     store.close().expect("closed");
     let store = VectorStore::open(&path).expect("opens");
-    assert_eq!(store.get_many(&["before", "behind"]).expect("readable"), [Some(vec![1.0]), Some(vec![1.0])]);
+    assert_eq!(
+        store.snapshot().and_then(|snapshot| snapshot.get_many(&["before", "behind"])).expect("readable"),
+        [Some(vec![1.0]), Some(vec![1.0])]
+    );
 }
 
 /// A snapshot with all that was in it when it was taken.
@@ -401,7 +421,7 @@ fn a_large_delete_comes_to_its_end_beside_writers() {
     let _guard = deadline("a_large_delete_comes_to_its_end_beside_writers");
     let (_dir, path) = temp();
     let options = OpenOptions::new().segment_records(100_000);
-    let store = VectorStore::create_with(&path, 8, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 8, Metric::L2).expect("a new store");
     let ids: Vec<u64> = (100..400_100).collect();
     let rows: Vec<f32> = ids.iter().flat_map(|&id| row(8, id, 1)).collect();
     store.put_many(&ids, &rows).expect("stored");
@@ -411,7 +431,9 @@ fn a_large_delete_comes_to_its_end_beside_writers() {
             let (store, done) = (&store, &done);
             scope.spawn(move || {
                 for version in 1.. {
-                    store.put_with(id, &row(8, id, version), Some(Durability::Sync)).expect("stored");
+                    store
+                        .write(WriteBatch::new().put(id, &row(8, id, version)).durability(Durability::Sync))
+                        .expect("stored");
                     if done.load(Ordering::SeqCst) {
                         break;
                     }
@@ -509,7 +531,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 
 fn never_flushed(path: &Path) -> VectorStore {
     let options = OpenOptions::new().flush_interval(NEVER);
-    VectorStore::create_with(path, 16, Metric::L2, &options).expect("a new store")
+    options.create(path, 16, Metric::L2).expect("a new store")
 }
 
 #[test]
@@ -574,7 +596,7 @@ fn a_flush_outlives_its_store() {
     let (_dir, path) = temp();
     never_flushed(&path).close().expect("closed");
     for version in 1..=200 {
-        let store = VectorStore::open_with(&path, &OpenOptions::new().flush_interval(NEVER)).expect("opens");
+        let store = OpenOptions::new().flush_interval(NEVER).open(&path).expect("opens");
         store.put(1u64, &row(16, 1, version)).expect("stored");
         let (flush, later) = (store.flush_async(), store.flush_async());
         let start = Arc::new(Barrier::new(2));
@@ -637,7 +659,7 @@ fn a_store_that_is_only_written_durably_is_tidied() {
     let _guard = deadline("a_store_that_is_only_written_durably_is_tidied");
     let (_dir, path) = temp();
     let options = OpenOptions::new().segment_records(1000).durability(Durability::Sync);
-    let store = VectorStore::create_with(&path, 128, Metric::L2, &options).expect("a new store");
+    let store = options.create(&path, 128, Metric::L2).expect("a new store");
     let ids: Vec<u64> = (0..1000).collect();
     for version in 1..=3 {
         let rows: Vec<f32> = ids.iter().flat_map(|&id| row(128, id, version)).collect();

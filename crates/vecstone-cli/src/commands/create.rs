@@ -8,7 +8,7 @@ use crate::failure::Result;
 use crate::output::Output;
 
 pub(crate) fn run(args: &Create, output: &mut Output) -> Result<u8> {
-    let store = VectorStore::create(&args.store, args.dim, args.metric.into())?;
+    let store = VectorStore::create(&args.store, args.dim, args.metric)?;
     let (path, metric) = (args.store.display().to_string(), store.metric().name());
     store.close()?;
     if args.json {

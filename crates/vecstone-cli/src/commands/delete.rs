@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
 
 fn delete_where(args: &Delete, filter: &Filter, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open(&args.store)?;
-    let deleted = store.delete_where(filter, None)?;
+    let deleted = store.delete_where(filter)?;
     let live = store.len()?;
     store.close()?;
     if args.json {

@@ -283,7 +283,7 @@ fn search(store: &VectorStore, voice: &mut Voice<'_>) -> Result<Vec<Search>> {
     let mut searches = Vec::new();
     for id in QUERIES {
         let Some(vector) = store.get(id)? else { continue };
-        let mut neighbors = store.search(&vector, NEIGHBORS + 1)?.hits;
+        let mut neighbors = store.search(&vector, NEIGHBORS + 1)?.into_vec();
         neighbors.retain(|neighbor| neighbor.id != id);
         neighbors.truncate(NEIGHBORS);
         let names: Vec<String> = neighbors.iter().map(|n| format!("{} ({:.3})", n.id, n.distance)).collect();

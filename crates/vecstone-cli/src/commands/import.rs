@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use serde_json::json;
-use vecstone::{Document, Error, IdKind, Metric, OpenOptions, VectorStore};
+use vecstone::{Document, Error, OpenOptions, VectorStore};
 
 use crate::args::Import;
 use crate::failure::{Failure, Result};
@@ -24,7 +24,7 @@ struct Counts {
 pub(crate) fn run(args: &Import, output: &mut Output) -> Result<u8> {
     let mut input = open_input(args)?;
     let existing = open_existing(args, input.dim())?;
-    let kind = existing.as_ref().and_then(VectorStore::kind).or(args.id_kind.map(IdKind::from));
+    let kind = existing.as_ref().and_then(VectorStore::kind).or(args.id_kind);
     input.check(kind)?;
     let created = existing.is_none();
     let store = match existing {
@@ -85,35 +85,34 @@ fn options() -> OpenOptions {
 
 /// Opens the store if it is there and fits the file.
 fn open_existing(args: &Import, dim: Option<usize>) -> Result<Option<VectorStore>> {
-    let store = match VectorStore::open_with(&args.store, &options()) {
+    let store = match options().open(&args.store) {
         Ok(store) => store,
         Err(Error::NotFound { .. }) => return Ok(None),
         Err(Error::IncompleteCreate { .. }) if args.resume => return Ok(None),
-        Err(Error::IncompleteCreate { path }) => {
+        Err(Error::IncompleteCreate { path, .. }) => {
             let what = "the creation of this store was interrupted and nothing is stored in it; add --resume to start over";
             return Err(Failure::file(&path, what));
         }
         Err(error) => return Err(error.into()),
     };
     if let Some(found) = dim.filter(|dim| *dim != store.dim()) {
-        let mismatch = Error::DimensionMismatch { expected: store.dim(), found };
+        let mismatch = Error::dimension_mismatch(store.dim(), found);
         return Err(Failure::file(&args.file, format!("{mismatch}; import it into another store")));
     }
-    if let Some(metric) = args.metric.map(Metric::from).filter(|metric| *metric != store.metric()) {
+    if let Some(metric) = args.metric.filter(|metric| *metric != store.metric()) {
         let what = format!(
             "the store's metric is {}, --metric says {}; leave --metric out, or import into another store",
-            store.metric().name(),
-            metric.name()
+            store.metric(),
+            metric
         );
         return Err(Failure::file(&args.store, what));
     }
-    if let (Some(stored), Some(asked)) = (store.kind(), args.id_kind.map(IdKind::from))
+    if let (Some(stored), Some(asked)) = (store.kind(), args.id_kind)
         && stored != asked
     {
         let what = format!(
             "the store's ids are of kind {}, --id-kind says {}; leave --id-kind out, or import into another store",
-            stored.name(),
-            asked.name()
+            stored, asked
         );
         return Err(Failure::file(&args.store, what));
     }
@@ -130,8 +129,8 @@ fn create(args: &Import, dim: Option<usize>) -> Result<VectorStore> {
     };
     // Whoever read it checked it: at most MAX_DIM.
     let dim = u32::try_from(dim).unwrap_or(u32::MAX);
-    let metric = args.metric.map(Metric::from).unwrap_or_default();
-    Ok(VectorStore::create_with(&args.store, dim, metric, &options())?)
+    let metric = args.metric.unwrap_or_default();
+    Ok(options().create(&args.store, dim, metric)?)
 }
 
 fn report(

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Migrate, output: &mut Output) -> Result<u8> {
     let idx = Idx::open(&idx)?;
     let named = Named::new(&dat)?;
     let dim = dat.dim;
-    let store = VectorStore::create_unfinished(&args.store, dim, args.metric.into())?;
+    let store = VectorStore::create_unfinished(&args.store, dim, args.metric)?;
     let progress = Progress::new(Some(dat.counted()), dat.components());
     if args.json {
         output.text("{\"not_taken\":[")?;

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Search, output: &mut Output) -> Result<u8> {
     } else if let Some(file) = &args.query.query {
         search_file(&store, args, &options, file, output)?;
     } else if let Some(text) = &args.query.vector {
-        print(args, None, &store.search_with(&parse_vector(text)?, args.k, &options)?, output)?;
+        print(args, None, store.search_with(&parse_vector(text)?, args.k, &options)?.as_slice(), output)?;
     }
     Ok(0)
 }
@@ -57,9 +57,9 @@ fn near_id(store: &Snapshot, args: &Search, options: &SearchOptions, id: &String
         return Err(Failure::not_found(format!("{}: {what}", args.store.display())));
     };
     if args.with_self {
-        return Ok(store.search_with(&vector, args.k, options)?.hits);
+        return Ok(store.search_with(&vector, args.k, options)?.into_vec());
     }
-    let mut neighbors = store.search_with(&vector, args.k.saturating_add(1), options)?.hits;
+    let mut neighbors = store.search_with(&vector, args.k.saturating_add(1), options)?.into_vec();
     neighbors.retain(|neighbor| !ids.contains(&neighbor.id));
     neighbors.truncate(args.k);
     Ok(neighbors)
@@ -74,8 +74,7 @@ fn search_file(
 ) -> Result<()> {
     let (file, layout) = npy::open(path, Shape::MatrixOrVector)?;
     if store.dim() != layout.dim {
-        let (expected, found) = (store.dim(), layout.dim);
-        return Err(Failure::file(path, Error::DimensionMismatch { expected, found }));
+        return Err(Failure::file(path, Error::dimension_mismatch(store.dim(), layout.dim)));
     }
     let several = layout.rows > 1;
     let at_once = (QUERY_BYTES / (layout.dim * 4)).clamp(1, QUERIES);
@@ -87,7 +86,7 @@ fn search_file(
         rows.read(count, &mut queries)?;
         let found = store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?;
         for neighbors in found {
-            print(args, several.then_some(number), &neighbors, output)?;
+            print(args, several.then_some(number), neighbors.as_slice(), output)?;
             number += 1;
         }
     }
@@ -97,7 +96,7 @@ fn search_file(
 /// `first`: the row of the first of the queries.
 fn name_row(path: &Path, first: u64, error: Error) -> Failure {
     match error {
-        Error::NonFinite { row, component } => {
+        Error::NonFinite { row, component, .. } => {
             let row = first + row as u64;
             Failure::file(path, format!("row {row}, column {component} is not a finite number; correct it"))
         }

@@ -5,11 +5,28 @@ use crate::query::filter::Filter;
 use crate::segment::version::{At, Version};
 use crate::types::id::Id;
 use std::cmp::Ordering;
-use std::ops::Deref;
+use std::ops::Index;
 use std::sync::Arc;
 
 /// Which rows a search is about, and what it gives back beside ids and distances.
+///
+/// ```
+/// # let dir = tempfile::tempdir().expect("a place");
+/// # let path = dir.path().join("store");
+/// # let store = vecstone::VectorStore::create(&path, 1, vecstone::Metric::L2)?;
+/// use vecstone::{Filter, SearchOptions};
+///
+/// store.put_with_document("old", &[1.0], r#"{"year": 1998}"#)?;
+/// store.put_with_document("new", &[2.0], r#"{"year": 2020}"#)?;
+/// let recent = Filter::parse(r#"{"year": {"$gte": 2000}}"#)?;
+/// let options = SearchOptions::new().filter(recent).radius(9.0).with_documents();
+/// let hits = store.snapshot()?.search_with(&[0.0], 5, &options)?;
+/// assert_eq!(hits.len(), 1);
+/// assert_eq!(hits[0].document.as_deref(), Some(r#"{"year": 2020}"#));
+/// # Ok::<(), vecstone::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
+#[must_use = "options do nothing until a search is made with them"]
 #[non_exhaustive]
 pub struct SearchOptions {
     /// The vectors.
@@ -54,23 +71,91 @@ impl SearchOptions {
     }
 }
 
-/// What a search found. Used like a slice of [`Neighbor`]s, nearest first.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[non_exhaustive]
+/// What a search found: [`Neighbor`]s, nearest first; of two at the same distance the older first.
+///
+/// ```
+/// # let dir = tempfile::tempdir().expect("a place");
+/// # let path = dir.path().join("store");
+/// # let store = vecstone::VectorStore::create(&path, 2, vecstone::Metric::L2)?;
+/// store.put_many(&["a", "b", "c"], &[0.0, 0.0, 3.0, 4.0, 1.0, 0.0])?;
+/// let hits = store.search(&[0.0, 0.0], 2)?;
+/// assert_eq!((hits.len(), hits.is_exact(), hits.rows_read()), (2, true, 3));
+/// assert_eq!(hits[0].id, "a");
+/// assert_eq!(hits.first().map(|hit| hit.distance), Some(0.0));
+/// for hit in &hits {
+///     println!("{} at {}", hit.id, hit.distance);
+/// }
+/// let ids: Vec<String> = hits.into_iter().map(|hit| hit.id.to_string()).collect();
+/// assert_eq!(ids, ["a", "c"]);
+/// # Ok::<(), vecstone::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
 pub struct Hits {
-    /// Nearest first; of two at the same distance the older first.
-    pub hits: Vec<Neighbor>,
-    /// Whether these are surely the nearest. Always true in this release.
-    pub exact: bool,
-    /// Rows whose vectors were read to measure their distance, buffered ones included.
-    pub rows_read: u64,
+    hits: Vec<Neighbor>,
+    exact: bool,
+    rows_read: u64,
 }
 
-impl Deref for Hits {
-    type Target = [Neighbor];
+impl Hits {
+    /// `rows_read`: rows whose distance was measured to find them.
+    pub(crate) fn exact(hits: Vec<Neighbor>, rows_read: u64) -> Hits {
+        Hits { hits, exact: true, rows_read }
+    }
 
-    fn deref(&self) -> &[Neighbor] {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+
+    /// The nearest one.
+    pub fn first(&self) -> Option<&Neighbor> {
+        self.hits.first()
+    }
+
+    /// All, nearest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Neighbor> {
+        self.hits.iter()
+    }
+
+    /// All, nearest first.
+    pub fn as_slice(&self) -> &[Neighbor] {
         &self.hits
+    }
+
+    /// All, nearest first.
+    pub fn into_vec(self) -> Vec<Neighbor> {
+        self.hits
+    }
+
+    /// Whether these are surely the nearest. Always true in this release.
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Rows whose vectors were read to measure their distance, buffered ones included.
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read
+    }
+}
+
+/// What a search of nothing finds: no neighbour, for certain.
+impl Default for Hits {
+    fn default() -> Hits {
+        Hits::exact(Vec::new(), 0)
+    }
+}
+
+/// By rank: 0 is the nearest.
+impl Index<usize> for Hits {
+    type Output = Neighbor;
+
+    fn index(&self, rank: usize) -> &Neighbor {
+        &self.hits[rank]
     }
 }
 

@@ -17,8 +17,9 @@ use crate::types::id::{AsId, Id, IdKind, IdRef};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// An unchanging state of a store. Later writes, compaction, and closing the store do not touch it; the files it reads
-/// are kept as long as it lives. Cloning it is cheap.
+/// An unchanging state of a store: all that reads. Later writes, compaction, and closing the store do not touch it;
+/// the files it reads are kept as long as it lives. Taking one costs what was buffered since the last one; cloning it
+/// is cheap.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     schema: Schema,
@@ -149,6 +150,14 @@ impl Snapshot {
 
     /// The vectors of several ids, in their order.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// assert_eq!(store.snapshot()?.get_many(&["b", "c"])?, [Some(vec![1.0, 0.0]), None]);
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
@@ -160,6 +169,18 @@ impl Snapshot {
     /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
     /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
     /// `out` holds nothing to rely on.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// let (ids, mut matrix) = (["b", "c", "a"], vec![0.0; 3 * 2]);
+    /// let mut missing = Vec::new();
+    /// store.snapshot()?.get_many_into(&ids, &mut matrix, |n| missing.push(ids[n]))?;
+    /// assert_eq!(matrix, [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    /// assert_eq!(missing, ["c"]);
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -197,6 +218,15 @@ impl Snapshot {
     }
 
     /// The vector of an id where it lies: `dim` components, neither copied nor checked; `None` if the id is not there.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// let snapshot = store.snapshot()?;
+    /// assert_eq!(snapshot.get_ref("a")?, Some(&[0.0f32, 1.0][..]));
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -236,6 +266,17 @@ impl Snapshot {
     }
 
     /// Ids and vectors in the order of writing.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// for row in store.snapshot()?.iter() {
+    ///     let (id, vector) = row?;
+    ///     println!("{id}: {vector:?}");
+    /// }
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     pub fn iter(&self) -> Iter {
         let buffered = self.puts().map(|(number, _, _)| number).collect::<Vec<_>>().into_iter();
         Iter { buffered, snapshot: self.clone(), segment: 0, row: 0 }
@@ -289,6 +330,18 @@ impl Snapshot {
 
     /// As [`search`](Self::search), with a filter, a radius, vectors or documents.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// use vecstone::SearchOptions;
+    ///
+    /// let options = SearchOptions::new().radius(0.5).with_vectors();
+    /// let hits = store.snapshot()?.search_with(&[0.0, 0.9], 10, &options)?;
+    /// assert_eq!((hits.len(), hits[0].vector.as_deref()), (1, Some(&[0.0, 1.0][..])));
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`search`](Self::search); [`Error::InvalidRadius`]; [`Error::Corrupt`] if a document that the filter looks at
@@ -303,6 +356,18 @@ impl Snapshot {
     /// The same as [`search_with`](Self::search_with) with each of several queries, in their order: `queries` holds *n*
     /// rows of `dim` components, one after the other. The filter is evaluated once and the rows are walked through once,
     /// so that it is faster than *n* searches. O(n * rows * dim) on all cores.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// use vecstone::SearchOptions;
+    ///
+    /// let queries = [0.1, 1.0, 1.0, 0.1, 0.0, 0.0]; // three of them
+    /// let hits = store.snapshot()?.search_many(&queries, 1, &SearchOptions::new())?;
+    /// assert_eq!((hits.len(), hits[1][0].id.as_str()), (3, Some("b")));
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -319,9 +384,8 @@ impl Snapshot {
         if options.radius.is_some_and(f32::is_nan) {
             return Err(Error::InvalidRadius);
         }
-        let none = Hits { exact: true, ..Hits::default() };
         if k == 0 || queries.is_empty() {
-            return Ok(vec![none; queries.len() / dim]);
+            return Ok(vec![Hits::default(); queries.len() / dim]);
         }
         let rows = self.select(options.filter.as_ref())?;
         let k = k.min(usize::try_from(rows.len()).unwrap_or(usize::MAX));
@@ -329,12 +393,23 @@ impl Snapshot {
         let found = nearest(&rows, &request, parallel::limit(self.threads))?;
         let hits = |found: Vec<Candidate>| {
             let hits = found.into_iter().map(|candidate| self.neighbor(candidate, options));
-            Ok(Hits { hits: hits.collect::<Result<_>>()?, rows_read: rows.len(), ..none })
+            Ok(Hits::exact(hits.collect::<Result<_>>()?, rows.len()))
         };
         found.into_iter().map(hits).collect()
     }
 
     /// The ids that a filter selects, in the order of writing. O(documents) on all cores, or O(ids).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// use vecstone::{Filter, Id};
+    ///
+    /// store.put_with_document("a", &[0.0, 1.0], r#"{"year": 1998}"#)?;
+    /// let old = Filter::parse(r#"{"year": {"$lt": 2000}}"#)?;
+    /// assert_eq!(store.snapshot()?.ids_where(&old)?, [Id::from("a")]);
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

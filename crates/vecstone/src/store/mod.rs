@@ -1,38 +1,39 @@
 //! A directory of vectors: what a user holds.
 
+use crate::engine::Engine;
 use crate::engine::close;
 use crate::engine::compact::{CompactProgress, CompactReport};
-use crate::engine::{Engine, OpenedEngine};
-use crate::format::Identity;
 use crate::format::manifest::Sections;
 use crate::maintain::backup::{self, BackupReport};
 use crate::maintain::repair::{self, RepairReport};
 use crate::maintain::verify::{self, VerifyReport, as_damage};
 use crate::open::lock::Lock;
 use crate::open::reader::Reader;
-use crate::open::unfinished::Call;
-use crate::open::{directory, unfinished};
-use crate::pair::files::{new_identity, random};
 use crate::query::snapshot::Snapshot;
 use crate::sys::disk::{Disk, OsDisk};
 use crate::sys::sync::caught;
-use crate::types::config::{MAX_ATTRIBUTES_BYTES, Metric, check_dim};
+use crate::types::config::MAX_ATTRIBUTES_BYTES;
 use crate::types::document;
 use crate::types::error::{Error, Result};
-use crate::types::options::OpenOptions;
 use crate::types::recovery::RecoveryReport;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+mod batch;
+mod internal;
+mod open;
 mod read;
-mod try_ops;
 mod write;
 
+pub use batch::WriteBatch;
 pub use write::Flush;
 
 /// An embedded vector store: a directory that one process writes and any number read.
+///
+/// Writing is the store's, with [`WriteBatch`] for changes that belong together; reading is a [`Snapshot`]'s, of which
+/// [`get`](Self::get), [`contains`](Self::contains) and [`search`](Self::search) are short forms.
 ///
 /// Every method takes `&self` and may be called from any thread. Ids are unique: a put of a stored id replaces its
 /// vector and its document. A write is visible to this handle when it returns; it is durable when it was made with
@@ -60,89 +61,8 @@ enum Role {
 }
 
 impl VectorStore {
-    /// Makes a store at `path` for vectors of `dim` components, durably. Starts over what an interrupted creation
-    /// left.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidDim`]; [`Error::AlreadyExists`] or [`Error::NotAStore`] if the directory holds anything else.
-    pub fn create(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
-        Self::create_with(path, dim, metric, &OpenOptions::default())
-    }
-
-    /// As [`create`](Self::create), with options.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create).
-    pub fn create_with(
-        path: impl AsRef<Path>,
-        dim: u32,
-        metric: Metric,
-        options: &OpenOptions,
-    ) -> Result<VectorStore> {
-        let identity = new_identity(random()?, 1)?;
-        Self::create_on(Arc::new(OsDisk::default()), path.as_ref(), dim, metric, identity, options)
-    }
-
-    /// Makes a store at `path` that is filled from another source in one go: it counts once [`finish`](Self::finish) has
-    /// returned `Ok`. Until then opening it is [`Error::Unfinished`]; the same call starts over.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create).
-    pub fn create_unfinished(path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
-        check_dim(dim)?;
-        let identity = new_identity(random()?, 1)?;
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::default());
-        let (dir, lock) = unfinished::begin(&disk, path.as_ref(), Call::Migration, identity.uuid)?;
-        let options = OpenOptions::default();
-        let opened = OpenedEngine::create(dir, lock, dim, metric, identity, &options)?;
-        Ok(Self::writer(opened, &options))
-    }
-
-    /// Opens a store for writing: takes its lock and recovers it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`], [`Error::IncompleteCreate`], [`Error::NotAStore`]; [`Error::Locked`] while another
-    /// process writes; [`Error::Corrupt`] if something durable is damaged (nothing is changed then).
-    pub fn open(path: impl AsRef<Path>) -> Result<VectorStore> {
-        Self::open_with(path, &OpenOptions::default())
-    }
-
-    /// Opens a store for writing, with options.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open), and [`Error::UncleanShutdown`] if that was asked for.
-    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
-        Self::open_on(Arc::new(OsDisk::default()), path.as_ref(), options)
-    }
-
-    /// Opens a store for reading: writes nothing, needs no write permission, and works beside a live writer, of which
-    /// it shows what is durable now. [`refresh`](Self::refresh) moves on.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open), without [`Error::Locked`].
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<VectorStore> {
-        Self::open_read_only_with(path, &OpenOptions::default())
-    }
-
-    /// As [`open_read_only`](Self::open_read_only), with options; those about writing are without effect.
-    ///
-    /// # Errors
-    ///
-    /// As [`open_read_only`](Self::open_read_only).
-    pub fn open_read_only_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<VectorStore> {
-        let mut store = Self::open_read_only_on(Arc::new(OsDisk::default()), path.as_ref())?;
-        store.threads = options.threads;
-        Ok(store)
-    }
-
-    /// Checks every byte of the store at `path`, even of one too damaged to open. Without MANIFEST the segments are found
-    /// by the names of their files.
+    /// Checks every byte of the store at `path`, even of one too damaged to open. Without MANIFEST the segments are
+    /// found by the names of their files.
     ///
     /// # Errors
     ///
@@ -156,9 +76,9 @@ impl VectorStore {
 
     /// Writes a new store at `to` (a new or empty directory) with everything of the store at `from` that checks out: for
     /// each id its newest row, if its bytes and its id are intact and nothing says that it was deleted. An older version
-    /// takes its place only where nothing that is left tells of the newer one. `from` is only read, and locked meanwhile;
-    /// dimension, metric and kind of the ids stay, the uuid is new. If this fails, or the process dies, what is at `to` is
-    /// no store ([`Error::Unfinished`]): repeated, the call starts over.
+    /// takes its place only where nothing that is left tells of the newer one. `from` is only read, and locked
+    /// meanwhile; dimension, metric and kind of the ids stay, the uuid is new. If this fails, or the process dies, what
+    /// is at `to` is no store ([`Error::Unfinished`]): repeated, the call starts over.
     ///
     /// # Errors
     ///
@@ -168,48 +88,6 @@ impl VectorStore {
     /// nothing is left that says what the store was; [`Error::Io`] and others if `to` cannot be written.
     pub fn repair(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<RepairReport> {
         repair::repair(&(Arc::new(OsDisk::default()) as Arc<dyn Disk>), from.as_ref(), to.as_ref())
-    }
-
-    pub(crate) fn create_on(
-        disk: Arc<dyn Disk>,
-        path: &Path,
-        dim: u32,
-        metric: Metric,
-        identity: Identity,
-        options: &OpenOptions,
-    ) -> Result<VectorStore> {
-        check_dim(dim)?;
-        let (dir, lock) = directory::make_directory(&disk, path)?;
-        let opened = OpenedEngine::create(dir, lock, dim, metric, identity, options)?;
-        Ok(Self::writer(opened, options))
-    }
-
-    pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
-        OpenedEngine::open(&disk, path, options).map(|opened| Self::writer(opened, options))
-    }
-
-    fn writer(opened: OpenedEngine, options: &OpenOptions) -> VectorStore {
-        let OpenedEngine { engine, lock, recovery } = opened;
-        VectorStore {
-            path: engine.dir.path().to_owned(),
-            role: Role::Writer(engine),
-            recovery,
-            threads: options.threads,
-            forked: OnceLock::new(),
-            _lock: Some(lock),
-        }
-    }
-
-    pub(crate) fn open_read_only_on(disk: Arc<dyn Disk>, path: &Path) -> Result<VectorStore> {
-        let (reader, recovery) = Reader::open(&disk, path)?;
-        Ok(VectorStore {
-            path: reader.published.load().dir.path().to_owned(),
-            role: Role::Reader(Box::new(reader)),
-            recovery,
-            threads: 0,
-            forked: OnceLock::new(),
-            _lock: None,
-        })
     }
 
     /// The engine of a handle that may write.
@@ -226,6 +104,18 @@ impl VectorStore {
     /// Rewrites all segments without their dead rows and merges small ones, while reads and writes go on. `progress` is
     /// called after each few megabytes and can break it off ([`Error::Cancelled`]): segments that were done by then stay
     /// compacted, the others are as before.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let report = store.compact_with(|step| {
+    ///     println!("{} of {} rows", step.rows, step.total);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -273,10 +163,18 @@ impl VectorStore {
         engine.clear().map_err(|error| engine.or_moved(error))
     }
 
-    /// Puts a JSON object in the place of the store's attributes, or removes them; any JSON that describes the store as a
-    /// whole, as the name of what made its vectors. One replacement of MANIFEST: when this returns the attributes are
+    /// Puts a JSON object in the place of the store's attributes, or removes them; any JSON that describes the store as
+    /// a whole, as the name of what made its vectors. One replacement of MANIFEST: when this returns the attributes are
     /// durable, and so is everything accepted before. They stay through compaction, [`clear`](Self::clear),
     /// [`backup`](Self::backup) and repair. O(length), two syncs or so.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.set_attributes(Some(r#"{"model": "all-MiniLM-L6-v2"}"#))?;
+    /// assert!(store.attributes()?.is_some());
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -306,6 +204,15 @@ impl VectorStore {
     /// segments, which never change, become hard links where the file system can; the rest is copied by the file system
     /// (as reflinks, where it has them) or through memory.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// let monday = dir.path().join("monday");
+    /// store.backup(&monday)?;
+    /// vecstone::VectorStore::open(&monday)?.close()?;
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::AlreadyExists`] or [`Error::NotAStore`] if `to` holds anything, [`Error::InItself`] if it lies in this
@@ -332,17 +239,6 @@ impl VectorStore {
     pub fn close(self) -> Result<()> {
         // Dropping `self` afterwards finds nothing left to do, or the same failure.
         self.close_in_place()
-    }
-
-    /// Closes a store that was made by [`create_unfinished`](Self::create_unfinished): from here on it is one.
-    ///
-    /// # Errors
-    ///
-    /// As [`close`](Self::close); [`Error::Io`] if the mark cannot be removed.
-    pub fn finish(self) -> Result<()> {
-        self.close_in_place()?;
-        // Under the lock, which goes with `self`.
-        self._lock.as_ref().map_or(Ok(()), |lock| unfinished::finish(lock.dir()))
     }
 
     fn close_in_place(&self) -> Result<()> {

@@ -5,23 +5,19 @@ use crate::buffer::{self, Chunk};
 use crate::engine::Buffered;
 use crate::maintain::stats::{self, Stats};
 use crate::maintain::verify::{self, VerifyReport};
-use crate::query::batch_get::{self, check_rows};
-use crate::query::filter::Filter;
-use crate::query::search::{Hits, SearchOptions};
-use crate::query::snapshot::{Iter, Snapshot};
-use crate::segment::version::{At, Version, VersionCell, check_len};
-use crate::sys::parallel;
+use crate::query::search::Hits;
+use crate::query::snapshot::Snapshot;
+use crate::segment::version::{At, Version, VersionCell};
 use crate::types::config::Metric;
-use crate::types::document::Document;
 use crate::types::error::Result;
-use crate::types::id::{AsId, Id, IdKind, IdRef};
+use crate::types::id::{AsId, IdKind, IdRef};
 use crate::types::recovery::RecoveryReport;
 use arc_swap::Guard;
 use std::path::Path;
 use std::sync::Arc;
 
 /// What a look at an id found.
-enum FoundIn<T> {
+pub(super) enum FoundIn<T> {
     /// What the buffer says; `None` if the id is not there, in the files neither.
     Buffer(Option<T>),
     /// A row of the files.
@@ -33,9 +29,20 @@ enum FoundIn<T> {
 impl VectorStore {
     /// The store as it is now, for as long as you keep it.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put("a", &[0.0, 1.0])?;
+    /// let before = store.snapshot()?;
+    /// store.delete("a")?;
+    /// assert!(before.contains("a")? && !store.contains("a")?);
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt) if the ids of buffered writes cannot be looked up.
+    /// [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt) if the ids of buffered writes cannot
+    /// be looked up.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let snapshot = match &self.role {
             Role::Writer(engine) if engine.is_forked() => self.forked_snapshot(&engine.published),
@@ -57,11 +64,24 @@ impl VectorStore {
         Ok(self.forked.get_or_init(|| snapshot).clone())
     }
 
-    /// Moves a read-only handle on to what is durable now; true if it shows anything else than before. Reads only what was
-    /// appended since, as long as it is the same store. Where another one stands at the path by now (made anew, moved
-    /// there, restored from a backup), it opens that one: dimension, metric and kind of the ids are that one's from then on,
-    /// all at one moment, and its state may be an older one. Snapshots stay as they are. A handle that writes is always up
-    /// to date.
+    /// Moves a read-only handle on to what is durable now; true if it shows anything else than before. Reads only what
+    /// was appended since, as long as it is the same store. Where another one stands at the path by now (made anew,
+    /// moved there, restored from a backup), it opens that one: dimension, metric and kind of the ids are that one's
+    /// from then on, all at one moment, and its state may be an older one. Snapshots stay as they are. A handle that
+    /// writes is always up to date.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// use vecstone::VectorStore;
+    ///
+    /// let reader = VectorStore::open_read_only(store.path())?; // in another process, mostly
+    /// store.put("a", &[0.0, 1.0])?;
+    /// store.flush()?;
+    /// assert!(!reader.contains("a")?);
+    /// assert!(reader.refresh()? && reader.contains("a")?);
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -85,9 +105,19 @@ impl VectorStore {
 
     /// The vector of an id, its checksum checked; `None` if the id is not there. O(segments), one system call.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put("a", &[0.0, 1.0])?;
+    /// assert_eq!(store.get("a")?, Some(vec![0.0, 1.0]));
+    /// assert_eq!(store.get("b")?, None);
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if the stored bytes are not what was written; [`Error::Io`](crate::Error::Io).
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the stored bytes are not what was written;
+    /// [`Error::Io`](crate::Error::Io).
     pub fn get(&self, id: impl AsId) -> Result<Option<Vec<f32>>> {
         let id = id.as_id();
         match self.look_up(id, |chunk, op| chunk.vector(op).map(<[f32]>::to_vec))? {
@@ -97,27 +127,8 @@ impl VectorStore {
         }
     }
 
-    /// As [`get`](Self::get), into memory of the caller: `out` has `dim` components. False, and `out` as it was, if the id
-    /// is not there; after an error `out` holds nothing to rely on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch) if `out` is not as long as a vector; else as [`get`](Self::get).
-    pub fn get_into(&self, id: impl AsId, out: &mut [f32]) -> Result<bool> {
-        if let Role::Reader(_) = &self.role {
-            return self.snapshot()?.get_into(id, out);
-        }
-        check_len(self.dim(), out)?;
-        let id = id.as_id();
-        match self.look_up(id, |chunk, op| chunk.vector(op).map(|vector| out.copy_from_slice(vector)))? {
-            FoundIn::Buffer(found) => Ok(found.is_some()),
-            FoundIn::Files(version, at) => version.read_into(at, out).map(|()| true),
-            FoundIn::Ask(snapshot) => snapshot.get_into(id, out),
-        }
-    }
-
     /// Looks an id up without a snapshot, which would take the whole buffer: in the buffer, else in the files.
-    fn look_up<T>(
+    pub(super) fn look_up<T>(
         &self,
         id: IdRef<'_>,
         in_buffer: impl FnOnce(&Chunk, &buffer::Op) -> Option<T>,
@@ -138,70 +149,6 @@ impl VectorStore {
             return Ok(FoundIn::Buffer(None));
         }
         Ok(version.find(hash, bytes)?.map_or(FoundIn::Buffer(None), |at| FoundIn::Files(version, at)))
-    }
-
-    /// The vectors of several ids, in their order; `None` for those that are not there.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
-        match &self.role {
-            // All of one moment, whoever refreshes meanwhile.
-            Role::Reader(_) => self.snapshot()?.get_many(ids),
-            Role::Writer(_) => ids.iter().map(|id| self.get(id)).collect(),
-        }
-    }
-
-    /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.
-    /// `missing` is told, in order, the place of each id that is not there; its row stays as it was. Rows are copied from
-    /// the mapping, not by read calls, and the copies are checked; on several cores where there are many. After an error
-    /// `out` holds nothing to rely on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::CountMismatch`](crate::Error::CountMismatch) if `out` is not as long as its rows; else as [`get`](Self::get).
-    pub fn get_many_into(
-        &self,
-        ids: &[impl AsId],
-        out: &mut [f32],
-        missing: impl FnMut(usize),
-    ) -> Result<()> {
-        let Role::Writer(engine) = &self.role else {
-            return self.snapshot()?.get_many_into(ids, out, missing);
-        };
-        if engine.is_forked() {
-            return self.snapshot()?.get_many_into(ids, out, missing);
-        }
-        let dim = self.dim();
-        let ids = &check_rows(ids, dim, out)?;
-        let limit = parallel::limit(self.threads);
-        batch_get::read(ids, dim, out, limit, |ids, out| engine.get_few(ids, out), missing)
-    }
-
-    /// The JSON document of an id, checked; `None` if the id or its document is not there.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub fn get_document(&self, id: impl AsId) -> Result<Option<String>> {
-        let id = id.as_id();
-        let engine = match &self.role {
-            Role::Writer(engine) if !engine.is_forked() => engine,
-            _ => return self.snapshot()?.get_document(id),
-        };
-        let (bytes, hash) = (id.as_bytes(), engine.schema.hasher().hash(id.as_bytes()));
-        match engine.document_in_buffer(hash, id) {
-            None | Some(Document::Keep) => {}
-            Some(document) => return Ok(document.json()),
-        }
-        // Loaded after the look at the buffer: what left it before is in here.
-        let version = engine.published.load();
-        if version.kind != Some(id.kind()) {
-            return Ok(None);
-        }
-        let Some(at) = version.find(hash, bytes)? else { return Ok(None) };
-        version.segments[at.segment].segment.document(at.row.into())
     }
 
     /// Whether an id is there. O(segments).
@@ -236,52 +183,24 @@ impl VectorStore {
         Ok(self.snapshot()?.is_empty())
     }
 
-    /// Ids and vectors in the order of writing, as they are now: later writes do not show.
+    /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance.
+    /// Exact. O(rows * dim) on all cores.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.put_many(&["a", "b"], &[0.0, 1.0, 1.0, 0.0])?;
+    /// let hits = store.search(&[0.0, 0.9], 1)?;
+    /// assert_eq!(hits[0].id, "a");
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`snapshot`](Self::snapshot); each item tells of its own.
-    pub fn iter(&self) -> Result<Iter> {
-        Ok(self.snapshot()?.iter())
-    }
-
-    /// The `k` ids nearest to `query` in the store's metric, nearest first; the older of two at the same distance. Exact.
-    /// O(rows * dim) on all cores.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch), [`Error::NonFinite`](crate::Error::NonFinite); [`Error::Corrupt`](crate::Error::Corrupt) if a result is not what was written.
+    /// [`Error::DimensionMismatch`](crate::Error::DimensionMismatch), [`Error::NonFinite`](crate::Error::NonFinite);
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if a result is not what was written.
     pub fn search(&self, query: &[f32], k: usize) -> Result<Hits> {
         self.snapshot()?.search(query, k)
-    }
-
-    /// As [`search`](Self::search), with a filter, a radius, vectors or documents.
-    ///
-    /// # Errors
-    ///
-    /// As [`Snapshot::search_with`].
-    pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
-        self.snapshot()?.search_with(query, k, options)
-    }
-
-    /// The same as [`search_with`](Self::search_with) with each of several queries, in their order, and faster: `queries`
-    /// holds *n* rows of `dim` components, one after the other. All see the store at one moment. See
-    /// [`Snapshot::search_many`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Snapshot::search_many`].
-    pub fn search_many(&self, queries: &[f32], k: usize, options: &SearchOptions) -> Result<Vec<Hits>> {
-        self.snapshot()?.search_many(queries, k, options)
-    }
-
-    /// The ids that a filter selects, in the order of writing. O(documents) on all cores, or O(ids).
-    ///
-    /// # Errors
-    ///
-    /// As [`Snapshot::ids_where`].
-    pub fn ids_where(&self, filter: &Filter) -> Result<Vec<Id>> {
-        self.snapshot()?.ids_where(filter)
     }
 
     /// Components of a vector.
@@ -331,8 +250,8 @@ impl VectorStore {
         stats::stats(&snapshot.files().dir, &snapshot, engine)
     }
 
-    /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of dead
-    /// rows, and the indexes beside them. O(bytes).
+    /// Checks every byte that counts: MANIFEST, the logs with their chains, every row, every document, every list of
+    /// dead rows, and the indexes beside them. O(bytes).
     ///
     /// # Errors
     ///

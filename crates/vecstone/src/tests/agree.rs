@@ -196,7 +196,7 @@ fn compare_content(image: &Image, what: &str) -> bool {
         return false;
     }
     let mut shown = Content::new();
-    for item in store.iter().expect("opened") {
+    for item in store.snapshot().expect("opened").iter() {
         let (id, vector) = item.expect("verified");
         let document = store.get_document(&id).expect("verified");
         shown.insert(id, (vector.iter().map(|x| x.to_bits()).collect(), document));

@@ -8,7 +8,7 @@ use crate::sys::disk::sim::SimDisk;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, Id, IdRef};
 use crate::types::options::Durability;
-use crate::{Filter, Metric, OpenOptions, VectorStore};
+use crate::{Filter, Metric, OpenOptions, VectorStore, WriteBatch};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn many(get: impl FnOnce(&mut usize) -> Result<()>) -> Result<bool> {
 pub(super) const GETS: [(&str, Get); 10] = [
     ("get", |store, id| store.get(id)),
     ("get_into", |store, id| into(store, |row| store.get_into(id, row))),
-    ("get_many", |store, id| Ok(store.get_many(&[id])?.remove(0))),
+    ("get_many", |store, id| Ok(store.snapshot().and_then(|snapshot| snapshot.get_many(&[id]))?.remove(0))),
     ("get_many_into", |store, id| {
         into(store, |row| many(|missing| store.get_many_into(&[id], row, |_| *missing += 1)))
     }),
@@ -70,7 +70,7 @@ pub(super) const GETS: [(&str, Get); 10] = [
 
 pub(super) const DELETES: [(&str, Delete); 4] = [
     ("delete_many", |store, ids, durability| store.delete_many_with(ids, durability)),
-    ("delete_where", |store, ids, durability| store.delete_where(&filter(ids)?, durability)),
+    ("delete_where", |store, ids, durability| store.delete_where_with(&filter(ids)?, durability)),
     ("delete_in_turn", |store, ids, durability| {
         let engine = store.engine()?;
         let different: BTreeSet<&[u8]> = ids.iter().map(IdRef::as_bytes).collect();
@@ -89,7 +89,13 @@ pub(super) const DELETES: [(&str, Delete); 4] = [
         let buffered = durability.is_none_or(|durability| durability == Durability::Buffered);
         match ops[..] {
             [op] if buffered && store.try_write(&op)?.is_some() => {}
-            _ => store.write(&ops, durability)?,
+            _ => {
+                let mut batch = WriteBatch::new();
+                for id in ids {
+                    batch.delete(*id);
+                }
+                store.write(batch.durability(durability.unwrap_or_default()))?;
+            }
         }
         Ok(there.len())
     }),
@@ -200,11 +206,14 @@ pub(super) fn nothing_found_is_waited_for() -> Outcome {
         ("delete_where", |store| delete(store, &["a"], 1, SYNC)),
         ("delete_in_turn", |store| delete(store, &["a"], 2, SYNC)),
         ("write", |store| delete(store, &["a"], 3, SYNC)),
-        ("delete_where of documents", |store| store.delete_where(&Filter::parse(r#"{"v": 1}"#)?, SYNC)),
+        ("delete_where of documents", |store| store.delete_where_with(&Filter::parse(r#"{"v": 1}"#)?, SYNC)),
         ("ids of another kind", |store| store.delete_many_with(&[7u64], SYNC)),
         ("no id", |store| store.delete_many_with(&[] as &[&str], SYNC)),
-        ("no change", |store| store.write(&[], SYNC).map(|()| 0)),
-        ("no row", |store| store.put_many_with(&[] as &[&str], &[], &[], SYNC).map(|()| 0)),
+        ("no change", |store| store.write(WriteBatch::new().durability(Durability::Sync)).map(|()| 0)),
+        ("no row", |store| {
+            let batch = &mut WriteBatch::new();
+            store.write(batch.put_many(&[] as &[&str], &[]).durability(Durability::Sync)).map(|()| 0)
+        }),
     ];
     for (name, again) in again {
         for full in [false, true] {
@@ -274,7 +283,8 @@ pub(super) fn a_filter_deletes_more_than_a_batch() -> Outcome {
                 put(&store, &[&format!("stays {n}")]);
             }
             let filter = Filter::parse(r#"{"v": 1}"#).expect("a filter");
-            let deleted = store.delete_where(&filter, Some(Durability::Sync)).map_err(|e| e.to_string())?;
+            let deleted =
+                store.delete_where_with(&filter, Some(Durability::Sync)).map_err(|e| e.to_string())?;
             let (_, content) =
                 look(&SimDisk::new(&sim.crash().image(&[])), true).expect("opens").expect("there");
             if (deleted, content.len()) != (rows, rows) || content.keys().any(|id| !id.starts_with("stays")) {

@@ -201,10 +201,11 @@ pub(super) fn everything(store: &VectorStore) -> Result<Content> {
     let with_documents = |shown: &Content| -> BTreeSet<String> {
         shown.iter().filter(|(_, row)| row.1.is_some()).map(|(id, _)| id.clone()).collect()
     };
-    let filtered = store.ids_where(&Filter::parse(r#"{"v": {"$gte": 0}}"#)?)?;
+    let filtered =
+        store.snapshot().and_then(|snapshot| snapshot.ids_where(&Filter::parse(r#"{"v": {"$gte": 0}}"#)?))?;
     assert_eq!(filtered.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), with_documents(&shown));
     let ids: Vec<_> = snapshot.ids().collect::<Result<_>>()?;
-    for (id, vector) in ids.iter().zip(store.get_many(&ids)?) {
+    for (id, vector) in ids.iter().zip(store.snapshot().and_then(|snapshot| snapshot.get_many(&ids))?) {
         assert_eq!(vector.map(|vector| row(&vector).0).as_ref(), Some(&shown[&id.to_string()].0));
     }
     assert_eq!(store.stats()?.live, shown.len() as u64);

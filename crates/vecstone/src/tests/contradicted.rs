@@ -8,7 +8,7 @@ use crate::format::record::{self, Control, Next, Record};
 use crate::fuzzing::fit_log;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
-use crate::{Document, Error, Metric, VectorStore};
+use crate::{Document, Error, Metric, VectorStore, WriteBatch};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,9 +51,9 @@ fn killed(documents: bool, numbers: bool) -> Image {
         let given = if documents { &document[..batch.len()] } else { &[] };
         let ids: Vec<u64> = batch.iter().map(|id| number(id.as_bytes()[0].into())).collect();
         let stored = if numbers {
-            store.put_many_with(&ids, &vectors, given, None)
+            store.write(WriteBatch::new().put_many_with_documents(&ids, &vectors, given))
         } else {
-            store.put_many_with(batch, &vectors, given, None)
+            store.write(WriteBatch::new().put_many_with_documents(batch, &vectors, given))
         };
         stored.expect("stored");
         if n == 1 && numbers {
@@ -68,8 +68,9 @@ fn killed(documents: bool, numbers: bool) -> Image {
 
 fn shown(store: &VectorStore) -> Shown {
     let mut shown: Shown = store
-        .iter()
+        .snapshot()
         .expect("opened")
+        .iter()
         .map(|item| {
             let (id, vector) = item.expect("intact");
             let document = store.get_document(&id).expect("intact");

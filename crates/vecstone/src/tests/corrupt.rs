@@ -353,7 +353,7 @@ pub(super) fn a_store_is_started_over(bug: Bug) -> bool {
 fn a_log_longer_than_any_is_read_to_the_length_of_the_longest() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("store");
-    let store = VectorStore::create_with(&path, DIM, Metric::L2, &options()).expect("made");
+    let store = options().create(&path, DIM, Metric::L2).expect("made");
     store.put("a", &[1.0; DIM as usize]).expect("stored");
     store.close().expect("closed");
     let name = path.join("00000001.idx");

@@ -116,8 +116,17 @@ fn told(store: &VectorStore, now: &Documents) -> Outcome<Vec<&'static str>> {
     let options = SearchOptions { documents: true, ..SearchOptions::default() };
     let filter = Filter::parse(r#"{"v": {"$gte": 0}}"#).expect("a filter");
     let asked = [
-        (store.search_with(&[0.0; DIM as usize], 9, &options).map(|hits| hits.len()), 9),
-        (store.ids_where(&filter).map(|ids| ids.len()), with_documents),
+        (
+            store
+                .snapshot()
+                .and_then(|snapshot| snapshot.search_with(&[0.0; DIM as usize], 9, &options))
+                .map(|hits| hits.len()),
+            9,
+        ),
+        (
+            store.snapshot().and_then(|snapshot| snapshot.ids_where(&filter)).map(|ids| ids.len()),
+            with_documents,
+        ),
     ];
     for (found, all) in asked {
         match found {

@@ -9,7 +9,7 @@ use crate::format::record::{self, Next, Record};
 use crate::open::directory;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
-use crate::{Document, Durability, Error, Metric, OpenOptions, VectorStore};
+use crate::{Document, Durability, Error, Metric, OpenOptions, VectorStore, WriteBatch};
 use forger::Forger;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,7 +51,13 @@ fn with_documents(closed: bool) -> Image {
         let vectors: Vec<f32> = batch.iter().flat_map(|id| vector(id)).collect();
         let texts: Vec<String> = batch.iter().map(|id| format!(r#"{{"id":"{id}"}}"#)).collect();
         let documents: Vec<_> = texts.iter().map(|text| Document::Json(text.as_str())).collect();
-        store.put_many_with(batch, &vectors, &documents, Some(Durability::Sync)).expect("stored");
+        store
+            .write(
+                WriteBatch::new()
+                    .put_many_with_documents(batch, &vectors, &documents)
+                    .durability(Durability::Sync),
+            )
+            .expect("stored");
         if closed && batch[0] == "g" {
             store.compact().expect("compacted");
         }
@@ -79,7 +85,7 @@ fn shown(store: &VectorStore) -> Result<(BTreeMap<&'static str, Shown>, Vec<Stri
         content.insert(id, row(store, id)?);
     }
     let mut listed = Vec::new();
-    for item in store.iter()? {
+    for item in store.snapshot()?.iter() {
         match item {
             Ok((id, _)) => listed.push(id.to_string()),
             Err(error) => named(&error).map(|()| listed.push("damaged".to_owned()))?,

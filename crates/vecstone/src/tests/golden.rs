@@ -13,7 +13,7 @@ use crate::format::{Identity, crc32c};
 use crate::pair::files::seed_random;
 use crate::query::distance::to_public;
 use crate::sys::disk::sim::{Image, SimDisk};
-use crate::{AsId, Document, Id, Metric, Op, OpenOptions, Uuid, VectorStore, reference_distance};
+use crate::{Document, Id, Metric, OpenOptions, Uuid, VectorStore, WriteBatch, reference_distance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -72,9 +72,11 @@ impl Golden {
         let dim = self.dim as usize;
         let vectors: Vec<_> = puts.iter().zip(self.puts..).map(|(_, n)| vector(dim, n)).collect();
         self.puts += u16::try_from(puts.len()).expect("few");
-        let op = |(&(id, document), vector)| Op::Put { id: AsId::as_id(id), vector, document };
-        let ops: Vec<_> = puts.iter().zip(vectors.iter().map(Vec::as_slice)).map(op).collect();
-        self.store().write(&ops, None).expect("stored");
+        let mut batch = WriteBatch::new();
+        for (&(id, document), vector) in puts.iter().zip(&vectors) {
+            batch.put_with_document(id, vector, document);
+        }
+        self.store().write(&batch).expect("stored");
         for ((id, document), vector) in puts.iter().zip(vectors) {
             let kept = self.rows.remove(*id).and_then(|(_, document)| document);
             let document = match document {
@@ -94,7 +96,7 @@ impl Golden {
     }
 
     fn delete(&mut self, ids: &[Id]) -> &mut Golden {
-        self.store().write(&ids.iter().map(Op::delete).collect::<Vec<_>>(), None).expect("deleted");
+        assert_eq!(self.store().delete_many(ids).expect("deleted"), ids.len());
         for id in ids {
             self.rows.remove(id).expect("there");
             self.gone.insert(id.clone());
@@ -337,7 +339,7 @@ fn interrupted() -> Golden {
         golden.put_plain(&text(["a", "b"])).flush().put_plain(&text(["b"])).flush();
         golden.disk.power_off_at(golden.disk.steps() + calls);
         let id = Id::from("c");
-        let sealed = golden.store().write(&[Op::put(&id, &[0.0; 4])], None);
+        let sealed = golden.store().put(&id, &[0.0; 4]);
         assert!(sealed.is_err(), "the power stayed on");
         golden.kill().disk.power_on();
         let files = golden.disk.image().files;

@@ -15,7 +15,7 @@ use crate::sys::disk::{Dir, Disk, Open, open_file};
 use crate::sys::planted::{Bug, with};
 use crate::types::element::Element;
 use crate::types::id::IdHasher;
-use crate::{Durability, Error, Metric, OpenOptions, VectorStore};
+use crate::{Durability, Error, Metric, OpenOptions, VectorStore, WriteBatch};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -215,7 +215,9 @@ fn numbers_at_their_limits_are_never_passed() {
             let names: Vec<String> = (0..9).map(|n| format!("{round}-{n}")).collect();
             let mut refused = 0;
             for id in &names {
-                match store.put_many_with(&[&**id], &vector(id), &[], Some(Durability::Sync)) {
+                match store
+                    .write(WriteBatch::new().put_many(&[&**id], &vector(id)).durability(Durability::Sync))
+                {
                     Ok(()) => ids.push(id.clone()),
                     Err(Error::NumbersUsedUp { what: found, .. }) if found == what => {
                         refused += 1;
@@ -333,8 +335,12 @@ fn what_only_ids_says_kills_nothing_now() -> Result<(), String> {
             store.close().expect("closed");
             let reader =
                 VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(DIR)).expect("opens");
-            let mut ids: Vec<String> =
-                reader.iter().expect("read").map(|row| format!("{:?}", row.expect("read").0)).collect();
+            let mut ids: Vec<String> = reader
+                .snapshot()
+                .expect("read")
+                .iter()
+                .map(|row| format!("{:?}", row.expect("read").0))
+                .collect();
             ids.sort();
             let twice = ids.windows(2).any(|pair| pair[0] == pair[1]);
             let lost = lost(&disk, &ALL);

@@ -6,6 +6,7 @@ use crate::sys::disk::sim::SimDisk;
 use crate::sys::planted::{Bug, with};
 use crate::{
     AsId, Document, Error, Filter, Metric, Op, OpenOptions, Result, SearchOptions, Snapshot, VectorStore,
+    WriteBatch,
 };
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,13 @@ fn every_order_of_changes() {
             let store = create(&disk, &buffered().segment_records([1_000_000, 2][n % 2]));
             let first = has_document.then_some("{\"v\":0}");
             let documents = [Document::whole(first), Document::Json("{\"v\":9}")];
-            store.put_many_with(&["a", "z"], &[ROW, ROW].concat(), &documents, None).expect("stored");
+            store
+                .write(WriteBatch::new().put_many_with_documents(
+                    &["a", "z"],
+                    &[ROW, ROW].concat(),
+                    &documents,
+                ))
+                .expect("stored");
             store.flush().expect("flushed");
             let texts = [1, 2, 3, 4].map(|v| format!("{{\"v\":{v}}}"));
             let mut ops = Vec::new();
@@ -113,7 +120,14 @@ fn every_order_of_changes() {
                 });
             }
             for batch in ops.chunks([4, 1, 2][n % 3]) {
-                store.write(batch, None).expect("stored");
+                let mut written = WriteBatch::new();
+                for op in batch {
+                    match *op {
+                        Op::Put { id, vector, document } => written.put_with_document(id, vector, document),
+                        Op::Delete { id } => written.delete(id),
+                    };
+                }
+                store.write(&written).expect("stored");
             }
             check(&disk, store, &[("a", left.as_deref()), ("z", Some("{\"v\":9}"))]);
         }
@@ -130,7 +144,9 @@ fn an_id_twice_in_one_batch() {
         let (json, rows) = ("{\"v\":2}", [ROW; 5].concat());
         let documents =
             [Document::Keep, Document::Json(json), Document::Keep, Document::Json(json), Document::None];
-        store.put_many_with(&["a", "b", "b", "c", "c"], &rows, &documents, None).expect("stored");
+        store
+            .write(WriteBatch::new().put_many_with_documents(&["a", "b", "b", "c", "c"], &rows, &documents))
+            .expect("stored");
         check(&disk, store, &[("a", Some("{\"v\":1}")), ("b", Some(json)), ("c", None)]);
     }
 }
@@ -157,7 +173,7 @@ fn what_comes_between_acceptance_and_writing() {
     compacted.expect("compacted");
     assert!(busy);
     store.put("c", &ROW).expect("stored");
-    let deleted = store.delete_where(&filter(r#"{"v": {"$gte": 3}}"#), None).expect("deleted");
+    let deleted = store.delete_where(&filter(r#"{"v": {"$gte": 3}}"#)).expect("deleted");
     assert_eq!(deleted, 1, "a put in the buffer has its document");
     store.put("c", &ROW).expect("stored");
     for (id, document) in [("a", Some("{\"v\":1}")), ("b", Some("{\"v\":2}")), ("c", None)] {
@@ -313,25 +329,23 @@ fn documents_change_without_vectors() {
     store.put("b", &other).expect("stored");
     store.put_document("a", Document::Json("{\"v\": 1}")).expect("changed");
     let both = [Document::Json("{\"w\":{\"x\":1}}"), Document::Json("{\"w\":{\"y\":2},\"v\":null}")];
-    store.update_documents(&["a", "a"], &both, None).expect("merged");
-    store.update_documents(&["b"], &both[1..], None).expect("merged");
+    store.update_documents(&["a", "a"], &both).expect("merged");
+    store.update_documents(&["b"], &both[1..]).expect("merged");
     let merged = Some("{\"w\":{\"x\":1,\"y\":2}}");
     assert_eq!(store.get_document("a").expect("readable").as_deref(), merged);
     assert_eq!(store.get_document("b").expect("readable").as_deref(), Some("{\"w\":{\"y\":2}}"));
     let before = seq(&store);
-    let error =
-        store.put_documents(&["x", "a", "y", "x"], &[Document::Json("1"); 4], None).expect_err("unknown");
+    let error = store.put_documents(&["x", "a", "y", "x"], &[Document::Json("1"); 4]).expect_err("unknown");
     let Error::UnknownIds { ids } = &error else { panic!("{error}") };
     assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["x", "y"]);
     assert!(error.to_string().contains("x, y"), "{error}");
-    store.put_documents(&["a", "b"], &[Document::Keep, Document::Json("null")], None).expect("nothing to do");
+    store.put_documents(&["a", "b"], &[Document::Keep, Document::Json("null")]).expect("nothing to do");
     assert_eq!(seq(&store), before, "nothing was written");
     store.put_document("b", Document::Json("[1]")).expect("changed");
-    let error =
-        store.update_documents(&["a", "b"], &[Document::Json("{\"v\":9}"); 2], None).expect_err("an array");
+    let error = store.update_documents(&["a", "b"], &[Document::Json("{\"v\":9}"); 2]).expect_err("an array");
     assert!(matches!(&error, Error::NotAnObject { id } if id.as_str() == Some("b")), "{error}");
-    store.update_documents(&["b"], &[Document::Json("[2]")], None).expect("replaced, as the RFC has it");
-    let error = store.put_documents(&["a"], &[Document::Json("{")], None).expect_err("no JSON");
+    store.update_documents(&["b"], &[Document::Json("[2]")]).expect("replaced, as the RFC has it");
+    let error = store.put_documents(&["a"], &[Document::Json("{")]).expect_err("no JSON");
     assert!(matches!(error, Error::InvalidDocument { row: 0, .. }));
     assert!(matches!(store.put_document(7u64, Document::None), Err(Error::IdKindMismatch { .. })));
     assert_eq!(store.get("b").expect("readable"), Some(other.to_vec()));
@@ -348,7 +362,7 @@ fn a_rotted_row_keeps_its_document_from_changing() {
     image.files.get_mut(&path).expect("rows")[256 + 16 + 3] ^= 1;
     let disk = SimDisk::new(&image);
     let store = VectorStore::open_on(Arc::new(disk), Path::new(DIR), &options()).expect("opened");
-    let error = store.put_documents(&["a", "b"], &[Document::Json("1"); 2], None).expect_err("rot");
+    let error = store.put_documents(&["a", "b"], &[Document::Json("1"); 2]).expect_err("rot");
     assert!(error.is_corrupt(), "{error}");
     assert_eq!(store.get_document("a").expect("readable"), None, "nothing of the batch was written");
     store.put_document("a", Document::Json("1")).expect("the other one");

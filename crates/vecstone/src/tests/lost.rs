@@ -9,7 +9,7 @@ use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::planted::{Bug, with};
 use crate::types::document::Document;
-use crate::{Id, Metric, OpenOptions, RepairReport, VectorStore, VerifyReport};
+use crate::{Id, Metric, OpenOptions, RepairReport, VectorStore, VerifyReport, WriteBatch};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -154,7 +154,13 @@ fn rows_and_documents_that_cannot_be_put_are_damage_and_cost_nothing_else() {
         let mut rows = [1.0; 4 * DIM as usize];
         (rows[5], rows[9]) = (f32::NAN, f32::INFINITY);
         let documents = [Document::Json("{\"a\": "), Document::Keep, Document::Keep, Document::Json("[1]")];
-        store.put_many_with(&["text", "nan", "infinite", "good"], &rows, &documents, None).expect("stored");
+        store
+            .write(WriteBatch::new().put_many_with_documents(
+                &["text", "nan", "infinite", "good"],
+                &rows,
+                &documents,
+            ))
+            .expect("stored");
         store.close().expect("closed");
     });
     let image = disk.image();

@@ -13,7 +13,7 @@ use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Dir, Disk, Open};
 use crate::sys::planted::{Bug, with};
 use crate::types::id::IdHasher;
-use crate::{Document, Id, Metric, VectorStore};
+use crate::{Document, Id, Metric, VectorStore, WriteBatch};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,11 @@ fn store() -> Image {
     let store = store.expect("made");
     for id in ["a", "b", "c", "d", "b", "e", "f", "a", "g", "h", "g"] {
         let text = format!("{{\"is\":\"{id}\"}}");
-        let put = store.put_many_with(&[id], &vector(id), &[Document::Json(&text)], None);
+        let put = store.write(WriteBatch::new().put_many_with_documents(
+            &[id],
+            &vector(id),
+            &[Document::Json(&text)],
+        ));
         put.and_then(|()| store.flush()).expect("stored");
     }
     store.engine().expect("a writer").index_sealed(false);
@@ -134,7 +138,11 @@ fn outcomes(image: &Image) -> Result<[(&'static str, Rows); 3], String> {
     let disk = SimDisk::new(image);
     let store = open(&disk, &options().segment_records(6)).map_err(|e| e.to_string())?;
     store.delete_many(&["b"]).and_then(|_| store.compact()).map_err(|e| e.to_string())?;
-    let put = store.put_many_with(&["b"], &vector("b"), &[Document::Json("{\"is\":\"b\"}")], None);
+    let put = store.write(WriteBatch::new().put_many_with_documents(
+        &["b"],
+        &vector("b"),
+        &[Document::Json("{\"is\":\"b\"}")],
+    ));
     put.and_then(|()| store.close()).map_err(|e| e.to_string())?;
     let read = |disk: &SimDisk, at: &str| {
         let reader = VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(at));

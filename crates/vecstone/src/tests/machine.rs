@@ -10,7 +10,8 @@ use crate::sys::disk::sim::SimDisk;
 use crate::types::error::{Error, Result};
 use crate::types::options::Durability;
 use crate::{
-    Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, reference_distance,
+    Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, WriteBatch,
+    reference_distance,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -297,7 +298,7 @@ fn check_filtered(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
             ids
         );
         let read = if k == 0 { 0 } else { matching.len() as u64 };
-        prop_assert_eq!((found.exact, found.rows_read), (true, read));
+        prop_assert_eq!((found.is_exact(), found.rows_read()), (true, read));
         let found: Vec<_> =
             found.into_iter().map(|n| (n.id.to_string(), n.distance, n.vector.unwrap_or_default())).collect();
         prop_assert_eq!(found, nearest(&matching, snapshot.metric(), query, k), "of those after {}", before);
@@ -446,7 +447,11 @@ impl Machine {
         self.model.states.push(content);
         let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
         let calls = self.door().calls();
-        let outcome = store.put_many_with(&names, &rows, &documents, wish);
+        let outcome = {
+            let mut batch = WriteBatch::new();
+            batch.put_many_with_documents(&names, &rows, &documents);
+            store.write(batch.durability(wish.unwrap_or_default()))
+        };
         self.finish_write("put", &outcome, calls, !ids.is_empty(), wish)
     }
 
@@ -476,9 +481,9 @@ impl Machine {
         let documents: Vec<_> = documents.iter().map(Document::as_deref).collect();
         let calls = self.door().calls();
         let outcome = if merge {
-            store.update_documents(&names, &documents, wish)
+            store.change_documents(&names, &documents, true, wish)
         } else {
-            store.put_documents(&names, &documents, wish)
+            store.change_documents(&names, &documents, false, wish)
         };
         if unknown {
             if matches!(outcome, Err(Error::UnknownIds { .. })) {
@@ -516,7 +521,7 @@ impl Machine {
         let there = self.last().len() - content.len();
         self.model.states.push(content);
         let calls = self.door().calls();
-        let outcome = store.delete_where(&filter, wish);
+        let outcome = store.delete_where_with(&filter, wish);
         if let Ok(deleted) = outcome {
             prop_assert_eq!(deleted, there, "deleted where {:?}", filter);
         }

@@ -5,7 +5,7 @@ use crate::format::Identity;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::types::error::{Error, Result};
-use crate::{Document, Metric, OpenOptions, Snapshot, VectorStore};
+use crate::{Document, Metric, OpenOptions, Snapshot, VectorStore, WriteBatch};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -208,7 +208,7 @@ impl Run {
         self.model.states.push(content);
         let documents: Vec<_> = documents.iter().map(|text| Document::given(text.as_deref())).collect();
         let documents = if with_documents { &documents[..] } else { &[] };
-        let put = self.store().put_many_with(ids, &rows, documents, None);
+        let put = self.store().write(WriteBatch::new().put_many_with_documents(ids, &rows, documents));
         self.finish_write(put)
     }
 
@@ -222,7 +222,7 @@ impl Run {
         }
         self.model.states.push(content);
         let document = if remove { Document::None } else { Document::Json(&*json) };
-        let changed = self.store().put_documents(ids, &vec![document; ids.len()], None);
+        let changed = self.store().put_documents(ids, &vec![document; ids.len()]);
         self.finish_write(changed)
     }
 
@@ -391,7 +391,7 @@ impl Run {
 /// Everything a store holds, read row by row with checks; `get`, `contains`, `len` and search have to agree.
 pub(super) fn content(store: &VectorStore) -> Result<Content> {
     let mut content = Content::new();
-    for item in store.iter()? {
+    for item in store.snapshot()?.iter() {
         let (id, vector) = item?;
         assert_eq!(ask::get_by_some(store, &id)?.as_ref(), Some(&vector), "get and iter differ for {id}");
         let document = store.get_document(&id)?;

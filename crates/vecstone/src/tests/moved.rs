@@ -7,7 +7,7 @@ use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Dir, Disk, Open, open_file};
 use crate::sys::planted::{Bug, with};
 use crate::types::error::{Error, Result};
-use crate::{Durability, Metric, VectorStore};
+use crate::{Durability, Metric, VectorStore, WriteBatch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ fn open(disk: &SimDisk, path: &str) -> Result<VectorStore> {
 fn ids(disk: &SimDisk, path: &str) -> Vec<String> {
     let store = VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(path)).expect("a store");
     let mut ids: Vec<String> =
-        store.iter().expect("read").map(|row| row.expect("read").0.to_string()).collect();
+        store.snapshot().expect("read").iter().map(|row| row.expect("read").0.to_string()).collect();
     ids.sort();
     ids
 }
@@ -96,7 +96,11 @@ fn has(ids: &[String], id: &str) -> bool {
 }
 
 const CALLS: [Call; 9] = [
-    ("a synced put", |store| store.put_with("new", &ROW, Some(Durability::Sync)), |ids| has(ids, "new")),
+    (
+        "a synced put",
+        |store| store.write(WriteBatch::new().put("new", &ROW).durability(Durability::Sync)),
+        |ids| has(ids, "new"),
+    ),
     (
         "flush",
         |store| {
@@ -122,7 +126,9 @@ const CALLS: [Call; 9] = [
     (
         "seal",
         |store| {
-            (0..9).try_for_each(|n| store.put_with(format!("new{n}").as_str(), &ROW, Some(Durability::Sync)))
+            (0..9).try_for_each(|n| {
+                store.write(WriteBatch::new().put(&format!("new{n}"), &ROW).durability(Durability::Sync))
+            })
         },
         |ids| ids.len() == 21,
     ),
@@ -316,7 +322,9 @@ fn a_removed_lock_stops_the_writer_and_lets_no_other_in() {
         }
         let second = open(&disk, DIR).expect_err("the directory is locked");
         assert!(matches!(second, Error::Locked { .. }), "{second}");
-        let error = store.put_with("new", &ROW, Some(Durability::Sync)).expect_err("another may have come");
+        let error = store
+            .write(WriteBatch::new().put("new", &ROW).durability(Durability::Sync))
+            .expect_err("another may have come");
         assert!(matches!(error, Error::LockRemoved { .. }), "{error}");
         drop(store);
         open(&disk, DIR).expect("nobody holds it").close().expect("closed");
@@ -350,7 +358,7 @@ fn inodes_that_change_are_no_move() {
     let faulty = FaultDisk::new(Arc::new(SimDisk::new(&root())), None);
     let store = create(faulty.clone(), DIR);
     faulty.change_inodes();
-    store.put_with("a", &ROW, Some(Durability::Sync)).expect("durable");
+    store.write(WriteBatch::new().put("a", &ROW).durability(Durability::Sync)).expect("durable");
     assert!(store.stats().expect("counted").unsteady_inodes);
     store.close().expect("closed");
 }
@@ -368,7 +376,9 @@ fn a_copy_in_its_place_is_a_move() {
         let file = open_file(disk.clone(), &copy, Open::CreateNew).expect("made");
         crate::sys::disk::write_all_at(&*file, &bytes, 0).expect("written");
     }
-    let error = store.put_with("new", &ROW, Some(Durability::Sync)).expect_err("it is another one");
+    let error = store
+        .write(WriteBatch::new().put("new", &ROW).durability(Durability::Sync))
+        .expect_err("it is another one");
     assert!(matches!(error, Error::StoreMoved { .. }), "{error}");
 }
 

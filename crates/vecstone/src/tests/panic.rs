@@ -13,7 +13,7 @@ use crate::sys::sync::{caught, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::AsId;
 use crate::types::options::Durability::{Buffered, Sync};
-use crate::{Metric, OpenOptions, VectorStore};
+use crate::{Metric, OpenOptions, VectorStore, WriteBatch};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ const CALLS: [Place; 12] = [
     ("accept", |store| store.put("x", &ROW)),
     ("write", write_and_flush),
     ("publish", write_and_flush),
-    ("sync", |store| store.put_with("x", &ROW, Some(Sync))),
+    ("sync", |store| store.write(WriteBatch::new().put("x", &ROW).durability(Sync))),
     ("durable", write_and_flush),
     ("seal", fill),
     ("replace", fill),
@@ -115,11 +115,11 @@ fn all_are_told(store: &Arc<VectorStore>, place: &'static str) {
     type Call = fn(&VectorStore) -> Result<()>;
     let calls: [(&str, Call); 12] = [
         ("put", |store| store.put("y", &ROW)),
-        ("put, Sync", |store| store.put_with("y", &ROW, Some(Sync))),
+        ("put, Sync", |store| store.write(WriteBatch::new().put("y", &ROW).durability(Sync))),
         ("put_many", |store| store.put_many(&["y", "z"], &[ROW, ROW].concat())),
-        ("nothing, Sync", |store| store.write(&[], Some(Sync))),
+        ("nothing, Sync", |store| store.write(WriteBatch::new().durability(Sync))),
         ("delete", |store| store.delete("b").map(drop)),
-        ("delete_where", |store| store.delete_where(&crate::Filter::parse("{}")?, None).map(drop)),
+        ("delete_where", |store| store.delete_where(&crate::Filter::parse("{}")?).map(drop)),
         ("flush", VectorStore::flush),
         ("flush_async", flush_async),
         ("compact", |store| store.compact().map(drop)),
@@ -149,7 +149,7 @@ fn waiters(store: &Arc<VectorStore>) -> Vec<std::thread::JoinHandle<Vec<String>>
         })
     };
     vec![
-        writer("sync", |store, id| store.put_with(id, &ROW, Some(Sync))),
+        writer("sync", |store, id| store.write(WriteBatch::new().put(id, &ROW).durability(Sync))),
         writer("future", |store, id| store.put(id, &ROW).and_then(|()| flush_async(store))),
         writer("flush", |store, id| store.put(id, &ROW).and_then(|()| store.flush())),
     ]
@@ -313,7 +313,7 @@ fn a_panic_of_a_waker_is_the_callers() {
 fn goes_on(store: &Arc<VectorStore>) {
     let other = store.clone();
     soon("going on", move || {
-        other.put_with("later", &ROW, Some(Sync))?;
+        other.write(WriteBatch::new().put("later", &ROW).durability(Sync))?;
         fill(&other)?;
         other.delete_many_with(&["later"], Some(Buffered))?;
         other.compact()?;

@@ -6,7 +6,7 @@ use crate::sys::disk::Disk;
 use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::types::error::{Error, Result};
-use crate::{AsId, Document, Id, Metric, OpenOptions, VectorStore};
+use crate::{AsId, Document, Id, Metric, OpenOptions, VectorStore, WriteBatch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Make {
             texts.push(text);
         }
         let texts: Vec<_> = texts.iter().map(|text| Document::whole(text.as_deref())).collect();
-        self.store.put_many_with(ids, &rows, &texts, None).expect("stored");
+        self.store.write(WriteBatch::new().put_many_with_documents(ids, &rows, &texts)).expect("stored");
         self.store.flush().expect("flushed");
         self
     }
@@ -141,7 +141,7 @@ pub(super) fn repaired(image: &Image) -> Result<(RepairReport, Content)> {
     let checked = store.verify().expect("readable");
     assert!(checked.is_ok(), "{checked:?}");
     let mut content = Content::new();
-    for item in store.iter()? {
+    for item in store.snapshot()?.iter() {
         let (id, vector) = item?;
         let document = store.get_document(&id)?;
         content.insert(id, (vector.iter().map(|x| x.to_bits()).collect(), document));
@@ -520,7 +520,7 @@ fn a_disk_that_cannot_read_costs_what_it_cannot_read() {
             Ok(report) => {
                 let store = VectorStore::open_read_only_on(inner, Path::new(TO)).expect("opens");
                 let mut left = made.now.len();
-                for item in store.iter().expect("opens") {
+                for item in store.snapshot().expect("opens").iter() {
                     let (id, vector) = item.expect("intact");
                     let bits: Vec<u32> = vector.iter().map(|x| x.to_bits()).collect();
                     assert_eq!(Some(&bits), made.now.get(&id).map(|value| &value.0), "call {call}: {id}");

@@ -115,7 +115,7 @@ pub(super) fn the_mark_at_the_end_counts() -> Outcome {
     case.store.compact().map_err(|e| e.to_string())?;
     let reader = read(&case.disk).map_err(|e| e.to_string())?;
     let ids: BTreeSet<String> =
-        reader.iter().expect("readable").map(|row| row.expect("readable").0.to_string()).collect();
+        reader.snapshot().expect("readable").iter().map(|row| row.expect("readable").0.to_string()).collect();
     if ids.len() != 3 || reader.get("a").expect("readable") != Some(vector("a")) {
         return Err(format!("a reader beside the writer sees {ids:?}"));
     }

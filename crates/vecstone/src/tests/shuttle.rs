@@ -12,7 +12,7 @@ use crate::sys::sync::unpoisoned;
 use crate::types::error::{Error, Result};
 use crate::types::id::AsId;
 use crate::types::options::Durability::{Buffered, Sync};
-use crate::{Document, Metric, OpenOptions, VectorStore};
+use crate::{Document, Metric, OpenOptions, VectorStore, WriteBatch};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -73,7 +73,7 @@ impl Shared {
     }
 
     fn put(&self, id: &str, version: u8, durability: crate::Durability) -> Result<()> {
-        self.store.put_with(id, &vector(version), Some(durability))
+        self.store.write(WriteBatch::new().put(id, &vector(version)).durability(durability))
     }
 
     /// The vector of an id, by any of the entry points.
@@ -385,7 +385,7 @@ fn a_panic_reaches_each_caller() {
             assert!(matches!(close(&engine), Err(Error::Poisoned { .. })));
         }
         shared.check_acked();
-        shared.store.iter().expect("iter").for_each(|row| _ = row.expect("reads"));
+        shared.store.snapshot().expect("iter").iter().for_each(|row| _ = row.expect("reads"));
     });
 }
 
@@ -409,7 +409,7 @@ fn a_failed_sync_reaches_each_caller() {
         }
         shared.check_acked();
         // Reads show what is durable, or more that was acknowledged.
-        shared.store.iter().expect("iter").for_each(|row| _ = row.expect("reads"));
+        shared.store.snapshot().expect("iter").iter().for_each(|row| _ = row.expect("reads"));
     });
 }
 

@@ -61,7 +61,7 @@ fn look(image: &Image) -> std::result::Result<Option<Content>, String> {
         return Err(format!("damaged: {:?}", report.damage));
     }
     let mut content = Content::new();
-    for item in store.iter().map_err(|e| e.to_string())? {
+    for item in store.snapshot().map_err(|e| e.to_string())?.iter() {
         let (id, vector) = item.map_err(|e| e.to_string())?;
         let document = store.get_document(&id).map_err(|e| e.to_string())?;
         content.insert(id, (vector.iter().map(|x| x.to_bits()).collect(), document));

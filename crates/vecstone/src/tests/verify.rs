@@ -5,7 +5,7 @@ use crate::maintain::verify::verify_directory;
 use crate::sys::disk::Disk;
 use crate::sys::disk::fault::FaultDisk;
 use crate::sys::disk::sim::{Image, SimDisk};
-use crate::{Damage, Document, Id, Metric, VectorStore, VerifyReport};
+use crate::{Damage, Document, Id, Metric, VectorStore, VerifyReport, WriteBatch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +30,9 @@ fn image() -> Image {
     };
     put(&["a", "b"]);
     let documents = [Document::Json("{\"n\":1}"), Document::Json("[2]")];
-    store.put_many_with(&["c", "d"], &rows(2), &documents, None).expect("stored");
+    store
+        .write(WriteBatch::new().put_many_with_documents(&["c", "d"], &rows(2), &documents))
+        .expect("stored");
     put(&["e", "f"]);
     put(&["g"]);
     put(&["h"]);
@@ -214,7 +216,7 @@ fn what_the_disk_cannot_read_is_damage() {
     let ids: Vec<String> = (0..600).map(|n| format!("id{n:03}")).collect();
     let documents: Vec<String> = (0..600).map(|n| format!("\"document {n:03}\"")).collect();
     let documents: Vec<_> = documents.iter().map(|text| Document::Json(&text[..])).collect();
-    store.put_many_with(&ids, &rows(600), &documents, None).expect("stored");
+    store.write(WriteBatch::new().put_many_with_documents(&ids, &rows(600), &documents)).expect("stored");
     store.close().expect("closed");
     let mut image = disk.image();
     // Row 590, behind all bad sectors.

@@ -3,6 +3,7 @@
 use crate::types::element::Element;
 use crate::types::error::{Error, Result};
 use crate::types::id::IdHasher;
+use crate::types::name::named;
 
 /// The largest dimension of a vector.
 pub const MAX_DIM: u32 = 65_536;
@@ -33,9 +34,13 @@ pub enum Metric {
     Cosine = 3,
 }
 
+named!(Metric, "metric");
+
 impl Metric {
+    pub(crate) const ALL: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
+
     pub(crate) fn from_byte(byte: u8) -> Option<Metric> {
-        [Metric::L2, Metric::Ip, Metric::Cosine].into_iter().find(|m| *m as u8 == byte)
+        Metric::ALL.into_iter().find(|m| *m as u8 == byte)
     }
 
     /// The name used on the command line and in `info`: `l2`, `ip` or `cosine`.

@@ -38,6 +38,20 @@ impl<T> Document<T> {
     }
 }
 
+/// JSON text.
+impl<'a> From<&'a str> for Document<&'a str> {
+    fn from(json: &'a str) -> Document<&'a str> {
+        Document::Json(json)
+    }
+}
+
+/// JSON text.
+impl<'a> From<&'a String> for Document<&'a str> {
+    fn from(json: &'a String) -> Document<&'a str> {
+        Document::Json(json)
+    }
+}
+
 impl<T: AsRef<str>> Document<T> {
     /// The same, borrowed.
     pub fn as_deref(&self) -> Document<&str> {

@@ -8,17 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod display;
+mod kind;
+
+pub use kind::ErrorKind;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, where, and what to do.
+/// What went wrong, where, and what to do. [`kind`](Self::kind) sorts errors by what a caller can do about them.
 ///
 /// Errors are cheap to clone: a store whose writing stopped hands out its first error again.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a call; nothing that was stored changed.
+    #[non_exhaustive]
     Io {
         /// The file or directory the call was about.
         path: PathBuf,
@@ -30,6 +34,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// A write ended in an unknown state (an I/O error, not a full disk). Writing stops until reopen.
+    #[non_exhaustive]
     WriteFailed {
         /// The file written to.
         path: PathBuf,
@@ -40,6 +45,7 @@ pub enum Error {
     },
     /// A sync failed: whether what it covered is on the disk is unknown. Writing stops until reopen, which
     /// finds each batch whole or absent.
+    #[non_exhaustive]
     SyncFailed {
         /// The file or directory synced.
         path: PathBuf,
@@ -48,6 +54,7 @@ pub enum Error {
     },
     /// The disk, a quota or the limit on the size of a file is reached. Nothing that was acknowledged is lost, and the
     /// store goes on once there is room.
+    #[non_exhaustive]
     NoSpace {
         /// The file or directory the call was about.
         path: PathBuf,
@@ -60,17 +67,20 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// An earlier write or sync failed, so writing stopped; what was durable can still be read. Reopen to go on.
+    #[non_exhaustive]
     Poisoned {
         /// The failure that stopped writing.
         first: Arc<Error>,
     },
     /// Code of this library panicked while it changed the store: a bug. Writing stops until reopen, which finds each batch
     /// whole or absent; what was durable can still be read.
+    #[non_exhaustive]
     Panicked {
         /// What the panic said.
         message: Arc<str>,
     },
     /// Another writer holds the store.
+    #[non_exhaustive]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -80,17 +90,20 @@ pub enum Error {
     /// The path of the store names another directory now, or none: it was moved, replaced or removed. Writing stops.
     /// What was accepted since the last acknowledgement is in the directory that was opened, if that still has a name,
     /// and nothing was done to what stands at the path.
+    #[non_exhaustive]
     StoreMoved {
         /// The path that the store was opened by.
         path: PathBuf,
     },
     /// LOCK was removed or replaced while the store was open for writing: another writer may have come. Writing stops.
+    #[non_exhaustive]
     LockRemoved {
         /// The lock file.
         path: PathBuf,
     },
     /// A file that a writer would change is a link: what it does would change, or leave behind, what others have under
     /// another name.
+    #[non_exhaustive]
     Linked {
         /// The file.
         path: PathBuf,
@@ -98,16 +111,19 @@ pub enum Error {
         what: &'static str,
     },
     /// No store at this path.
+    #[non_exhaustive]
     NotFound {
         /// The path given.
         path: PathBuf,
     },
     /// The path already holds a store, or files that are not ours.
+    #[non_exhaustive]
     AlreadyExists {
         /// The path given.
         path: PathBuf,
     },
     /// What is there is not a store (or pair) of this library.
+    #[non_exhaustive]
     NotAStore {
         /// The file or directory looked at.
         path: PathBuf,
@@ -115,11 +131,13 @@ pub enum Error {
         why: &'static str,
     },
     /// The creation of this store was interrupted before anything could be stored in it.
+    #[non_exhaustive]
     IncompleteCreate {
         /// The directory.
         path: PathBuf,
     },
     /// A repair, a backup or a migration into this directory did not finish, or is under way. Nothing in it counts.
+    #[non_exhaustive]
     Unfinished {
         /// The directory.
         path: PathBuf,
@@ -127,6 +145,7 @@ pub enum Error {
         call: &'static str,
     },
     /// A repair or backup of a store was to be made in the store itself. Nothing was made.
+    #[non_exhaustive]
     InItself {
         /// The place given.
         path: PathBuf,
@@ -134,6 +153,7 @@ pub enum Error {
         store: PathBuf,
     },
     /// Written by a newer release, or with a feature that this release does not know.
+    #[non_exhaustive]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -145,6 +165,7 @@ pub enum Error {
         supported: u64,
     },
     /// Stored bytes are not what was written. Nothing was changed or deleted.
+    #[non_exhaustive]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
@@ -154,6 +175,7 @@ pub enum Error {
         what: &'static str,
     },
     /// `open` with `strict` found that the last writer did not close the store, or that bytes would be dropped.
+    #[non_exhaustive]
     UncleanShutdown {
         /// The file whose end is not proven.
         path: PathBuf,
@@ -161,6 +183,7 @@ pub enum Error {
         report: RecoveryReport,
     },
     /// A vector, query or file has another dimension than the store.
+    #[non_exhaustive]
     DimensionMismatch {
         /// The store's dimension.
         expected: usize,
@@ -168,6 +191,7 @@ pub enum Error {
         found: usize,
     },
     /// A component is NaN or infinite. Nothing of the batch is stored.
+    #[non_exhaustive]
     NonFinite {
         /// Row of the batch, counted from 0.
         row: usize,
@@ -175,6 +199,7 @@ pub enum Error {
         component: usize,
     },
     /// An id is empty or longer than [`MAX_ID_BYTES`](crate::MAX_ID_BYTES). Nothing of the batch is stored.
+    #[non_exhaustive]
     InvalidId {
         /// Row of the batch, counted from 0.
         row: usize,
@@ -182,6 +207,7 @@ pub enum Error {
         len: usize,
     },
     /// Ids and vectors of a batch do not have the same number of rows. Nothing of the batch is stored.
+    #[non_exhaustive]
     CountMismatch {
         /// Number of ids.
         ids: usize,
@@ -191,6 +217,7 @@ pub enum Error {
         dim: usize,
     },
     /// One batch holds more than a batch may. Nothing of it is stored; split it.
+    #[non_exhaustive]
     BatchTooLarge {
         /// What there is too much of: "bytes of vectors", "bytes of ids" or "records".
         what: &'static str,
@@ -200,6 +227,7 @@ pub enum Error {
         max: u64,
     },
     /// The store has as many rows as row numbers.
+    #[non_exhaustive]
     TooManyRows {
         /// Rows that there would be.
         rows: u64,
@@ -207,11 +235,13 @@ pub enum Error {
         max: u64,
     },
     /// A dimension of 0, or above [`MAX_DIM`](crate::MAX_DIM).
+    #[non_exhaustive]
     InvalidDim {
         /// The dimension given.
         dim: u64,
     },
     /// A row number at or beyond the number of rows.
+    #[non_exhaustive]
     NoSuchRow {
         /// The row asked for.
         row: u64,
@@ -219,6 +249,7 @@ pub enum Error {
         rows: u64,
     },
     /// Memory for this many bytes could not be had.
+    #[non_exhaustive]
     OutOfMemory {
         /// Bytes asked for.
         bytes: u64,
@@ -226,6 +257,7 @@ pub enum Error {
     /// The handle was opened read-only.
     ReadOnly,
     /// An id of another kind than the store's; the first write fixed it. Nothing of the batch is stored.
+    #[non_exhaustive]
     IdKindMismatch {
         /// The store's kind.
         expected: crate::IdKind,
@@ -233,6 +265,7 @@ pub enum Error {
         found: crate::IdKind,
     },
     /// A document is not exactly one JSON value. Nothing of the batch is stored.
+    #[non_exhaustive]
     InvalidDocument {
         /// Row of the batch, counted from 0.
         row: usize,
@@ -240,21 +273,25 @@ pub enum Error {
         why: Arc<str>,
     },
     /// Documents of ids that are not there were to change. Nothing of the call is stored.
+    #[non_exhaustive]
     UnknownIds {
         /// All of them.
         ids: Arc<[crate::Id]>,
     },
     /// A document that is no JSON object was to be merged with another one. Nothing of the call is stored.
+    #[non_exhaustive]
     NotAnObject {
         /// Whose document it is.
         id: crate::Id,
     },
     /// Attributes are not exactly one JSON object. Nothing was changed.
+    #[non_exhaustive]
     InvalidAttributes {
         /// What is wrong with them.
         why: Arc<str>,
     },
     /// Attributes are longer than a store has room for. Nothing was changed.
+    #[non_exhaustive]
     AttributesTooLarge {
         /// Bytes of their JSON text.
         found: u64,
@@ -262,6 +299,7 @@ pub enum Error {
         max: u64,
     },
     /// A filter is not JSON, or asks for something that there is not.
+    #[non_exhaustive]
     InvalidFilter {
         /// What is wrong, with the key or the operator.
         why: Arc<str>,
@@ -272,17 +310,30 @@ pub enum Error {
     /// or takes denormal numbers for zero. Some libraries set that for speed (`-ffast-math`).
     FloatingPointMode,
     /// A store has as many segments as MANIFEST can name.
+    #[non_exhaustive]
     TooManySegments {
         /// The most that there may be.
         max: u64,
     },
     /// A number that counts what a store ever did, and is never used twice, has come to its end. Nothing was changed;
     /// copy the vectors to a new store.
+    #[non_exhaustive]
     NumbersUsedUp {
         /// What is counted: "segment numbers", "MANIFEST numbers" or "sequences of batches".
         what: &'static str,
         /// The last of them.
         max: u64,
+    },
+    /// A text names nothing of what it stands for: a [`Metric`](crate::Metric), an [`IdKind`](crate::IdKind), a
+    /// [`Durability`](crate::Durability).
+    #[non_exhaustive]
+    UnknownName {
+        /// What is named: "metric", "id kind" or "durability".
+        what: &'static str,
+        /// The text.
+        name: Arc<str>,
+        /// All names that there are, quoted, with commas between.
+        names: Arc<str>,
     },
     /// The handle is closed.
     Closed,
@@ -385,10 +436,7 @@ impl Error {
 
     /// True where writing stops until the store is opened again.
     pub(crate) fn stops_writing(&self) -> bool {
-        use Error::{LockRemoved, Panicked, Poisoned, StoreMoved, SyncFailed, WriteFailed};
-        let of_the_files = matches!(self, WriteFailed { .. } | SyncFailed { .. });
-        let of_the_place = matches!(self, StoreMoved { .. } | LockRemoved { .. });
-        of_the_files || of_the_place || matches!(self, Poisoned { .. } | Panicked { .. })
+        self.kind() == ErrorKind::WritingStopped
     }
 }
 

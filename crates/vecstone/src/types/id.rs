@@ -2,6 +2,7 @@
 
 use crate::types::config::MAX_ID_BYTES;
 use crate::types::error::{Error, Result};
+use crate::types::name::named;
 use siphasher::sip::SipHasher13;
 use std::fmt;
 use std::hash::Hasher;
@@ -20,10 +21,14 @@ pub enum IdKind {
     Uuid = 3,
 }
 
+named!(IdKind, "id kind");
+
 impl IdKind {
+    pub(crate) const ALL: [IdKind; 3] = [IdKind::String, IdKind::U64, IdKind::Uuid];
+
     /// The kind of that number in the files; `None` for 0 (no id yet) and for what this release does not know.
     pub(crate) fn from_byte(byte: u8) -> Option<IdKind> {
-        [IdKind::String, IdKind::U64, IdKind::Uuid].into_iter().find(|kind| *kind as u8 == byte)
+        IdKind::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 
     /// Bytes of an id of this kind, where they are always as many.
@@ -131,7 +136,8 @@ impl From<Uuid> for Id {
     }
 }
 
-/// A borrowed id: its kind and the bytes that are stored. Made by [`AsId`].
+/// A borrowed id: its kind and the bytes that are stored. Made by [`AsId`], or from a reference to what that takes, a `u64`
+/// or a [`Uuid`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct IdRef<'a>(Bytes<'a>);
 
@@ -226,6 +232,24 @@ impl AsId for IdRef<'_> {
 impl<T: AsId + ?Sized> AsId for &T {
     fn as_id(&self) -> IdRef<'_> {
         (**self).as_id()
+    }
+}
+
+impl<'a, T: AsId + ?Sized> From<&'a T> for IdRef<'a> {
+    fn from(id: &'a T) -> IdRef<'a> {
+        id.as_id()
+    }
+}
+
+impl From<u64> for IdRef<'_> {
+    fn from(number: u64) -> Self {
+        IdRef(Bytes::Number(number.to_le_bytes()))
+    }
+}
+
+impl From<Uuid> for IdRef<'_> {
+    fn from(uuid: Uuid) -> Self {
+        IdRef(Bytes::Uuid(*uuid.as_bytes()))
     }
 }
 

@@ -5,5 +5,6 @@ pub(crate) mod document;
 pub(crate) mod element;
 pub(crate) mod error;
 pub(crate) mod id;
+pub(crate) mod name;
 pub(crate) mod options;
 pub(crate) mod recovery;

@@ -1,6 +1,7 @@
 //! How a store is opened, and how it behaves while it is open.
 
 use crate::types::config::MAX_BATCH_RECORDS;
+use crate::types::name::named;
 use std::time::Duration;
 
 /// How long a writer tries by default: readers hold the locks for microseconds to see whether a writer lives.
@@ -16,8 +17,24 @@ pub enum Durability {
     Sync,
 }
 
-/// How a store is opened.
+named!(Durability, "durability");
+
+impl Durability {
+    pub(crate) const ALL: [Durability; 2] = [Durability::Buffered, Durability::Sync];
+
+    /// The name used in Python: `buffered` or `sync`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Buffered => "buffered",
+            Durability::Sync => "sync",
+        }
+    }
+}
+
+/// How a store is made or opened, and how it behaves while it is open: options, and one of [`create`](Self::create),
+/// [`open`](Self::open) and [`open_read_only`](Self::open_read_only) at their end.
 #[derive(Debug, Clone)]
+#[must_use = "options do nothing until a store is made or opened with them"]
 pub struct OpenOptions {
     pub(crate) strict: bool,
     pub(crate) lock_wait: Duration,

@@ -5,7 +5,7 @@ use crate::format::header::{HEADER_LEN, Header};
 use crate::format::record::{self, COMMIT_START, FILE_BYTES, Next, Record};
 use crate::pair::rows::NULL_LINE;
 use crate::sys::disk::sim::{Image, SimDisk};
-use crate::{Document, Error, Id, Metric, OpenOptions, VectorStore};
+use crate::{Document, Error, Id, Metric, OpenOptions, VectorStore, WriteBatch};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -118,7 +118,9 @@ fn store() -> &'static Image {
         let store = store.expect("made");
         let ids: Vec<u64> = (0..ROWS as u64).collect();
         let documents = vec![Document::Json("{}"); ROWS];
-        store.put_many_with(&ids, &[1.0; ROWS], &documents, None).expect("stored");
+        store
+            .write(WriteBatch::new().put_many_with_documents(&ids, &[1.0; ROWS], &documents))
+            .expect("stored");
         store.close().expect("closed");
         disk.image()
     })

@@ -59,7 +59,7 @@ fn use_it(store: &VectorStore) -> Vec<(Id, Option<Vec<u32>>)> {
     let report = store.verify().expect("the simulated disk reads");
     let mut found = Vec::new();
     let mut damaged = false;
-    for item in store.iter().expect("nothing is buffered") {
+    for item in store.snapshot().expect("nothing is buffered").iter() {
         match item {
             Ok((id, vector)) => {
                 assert_eq!(store.get(&id).expect("just read").as_ref(), Some(&vector));

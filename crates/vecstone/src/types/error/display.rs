@@ -185,6 +185,7 @@ impl Error {
                 "this thread rounds numbers otherwise than to the nearest, or takes denormal ones for zero, so distances \
                  would be other ones; reset its floating-point mode, or search on another thread"
             ),
+            Error::UnknownName { what, name, names } => write!(f, "{what} '{name}' is none of {names}"),
             _ => self.fmt_limit_or_state(f),
         }
     }
