@@ -4,7 +4,7 @@
 
 use crate::buffer::batch::Batch;
 use crate::engine::maintenance::state_of;
-use crate::engine::replace::{Replacement, check_room, files_of};
+use crate::engine::replace::{Replacement, check_room};
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
 use crate::format::manifest::{MAX_SEGMENTS, SegmentEntry, SegmentExtent};
 use crate::format::record::{COMMIT_BYTES, LEAST_LOG_OF_ROW};
@@ -13,6 +13,7 @@ use crate::pair::files::{new_identity, zeros};
 use crate::pair::{Effects, VectorStorage};
 use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
+use crate::segment::side::{self, Point};
 use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
@@ -63,17 +64,13 @@ const LEAST_DEAD_BYTES: u64 = 256 << 10;
 /// Bytes of log below which it is not worth one by `compact`: the segment that takes its place has some, too.
 const LEAST_LOG_BYTES: u64 = 8 << 10;
 
-/// Where the rows of an input went.
-struct Moved {
-    input: usize,
-    /// Output and row, by old row; `u32::MAX` for rows that were dead.
-    to: Vec<(u32, u32)>,
-}
-
 /// The live rows of a run, in new segments.
 struct Copies {
     outputs: Vec<Output>,
-    moved: Vec<Moved>,
+    /// Of each input, by old row: output and new row; `u32::MAX` for a row that was dead.
+    moved: Vec<Vec<(u32, u32)>>,
+    /// What side files knew of them.
+    carried: Vec<side::Pending>,
 }
 
 /// A new segment in the making.
@@ -84,6 +81,11 @@ struct Output {
 }
 
 impl Output {
+    fn target(&self) -> side::Output<'_> {
+        let point = Point::of(self.pair.header(), self.pair.written(), 0);
+        side::Output { segment: &self.segment, point }
+    }
+
     /// What one more batch may take.
     fn room(&self, limits: Space) -> Space {
         let position = self.pair.written();
@@ -181,7 +183,7 @@ impl Engine {
             };
             self.compact_run(&numbers, &mut tell, &mut report)?;
         }
-        self.index_sealed(true);
+        self.build_side_files(true);
         Ok(report)
     }
 
@@ -333,23 +335,27 @@ impl Engine {
         made: &mut Vec<PathBuf>,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
     ) -> Result<Copies> {
-        let parts = &version.segments[run.clone()];
+        let parts = &version.segments[run];
         let inputs = parts.iter().map(|part| part.segment.number()).collect();
         // A segment that has more rows than one may have now is not cut up for that.
         let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
         let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
         let mut copy = Copying { version, inputs, limits, outputs: Vec::new(), done: Copied::default() };
-        let copied = run.zip(parts).map(|(input, part)| {
-            let to = self.copy_segment(&mut copy, part, tell)?;
-            Ok(Moved { input, to })
-        });
-        let copied: Result<Vec<Moved>> = copied.collect();
+        let copied = parts.iter().map(|part| self.copy_segment(&mut copy, part, tell));
+        let copied: Result<Vec<_>> = copied.collect();
         let ended = copied.and_then(|moved| {
             copy.outputs.iter_mut().try_for_each(|output| output.pair.end_here())?;
             Ok(moved)
         });
-        made.extend(copy.outputs.iter().flat_map(|output| output.pair.made()));
-        Ok(Copies { outputs: copy.outputs, moved: ended? })
+        let (outputs, done) = (copy.outputs, copy.done);
+        made.extend(outputs.iter().flat_map(|output| output.pair.made()));
+        let moved = ended?;
+        let targets = outputs.iter().map(Output::target).collect();
+        let rows = side::Moved { version, inputs: parts, to: &moved, outputs: targets };
+        let more = |bytes| Copied { bytes: done.bytes + bytes, ..done };
+        let carried = side::carry(&self.dir, &rows, &mut |bytes| tell(more(bytes)));
+        made.extend(carried.iter().map(|file| file.path().to_owned()));
+        Ok(Copies { outputs, moved, carried })
     }
 
     /// Copies the live rows of a segment behind those that were copied before; returns where each went.
@@ -414,17 +420,17 @@ impl Engine {
         writer: &mut Writer,
         before: &Version,
         run: Range<usize>,
-        Copies { outputs, moved }: Copies,
-        made: Vec<PathBuf>,
+        Copies { outputs, moved, carried }: Copies,
+        mut made: Vec<PathBuf>,
     ) -> Result<u64> {
         let mut version = self.published.draft();
         let mut manifest = writer.manifest.clone();
         let number = before.segments[run.start].segment.number();
         let start = version.place_of(number).expect("the caller has seen it in the same pause");
         let mut masks: Vec<DeletionVector> = outputs.iter().map(|_| DeletionVector::default()).collect();
-        for Moved { input, to } in moved {
-            let now = &version.segments[start + input - run.start].deletions;
-            for row in now.newly_dead(&before.segments[input].deletions) {
+        let now = &version.segments[start..start + run.len()];
+        for ((now, before), to) in now.iter().zip(&before.segments[run.clone()]).zip(moved) {
+            for row in now.deletions.newly_dead(&before.deletions) {
                 let (output, row) = to[row as usize];
                 if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
                     masks[output as usize].delete_row(row);
@@ -443,7 +449,7 @@ impl Engine {
         }
         let places = start..start + run.len();
         for entry in manifest.segments.splice(places.clone(), entries) {
-            obsolete.extend(files_of(&self.dir, entry.number));
+            obsolete.extend(directory::files_of(&self.dir, entry.number));
             if let Some(sealed) = entry.sealed.filter(|sealed| sealed.del.0 != 0) {
                 obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
@@ -453,6 +459,8 @@ impl Engine {
         }
         version.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
+        // Only now: to a MANIFEST that does not name the outputs these files are obsolete.
+        made.extend(carried.into_iter().filter_map(|file| file.rename(&self.dir).ok()));
         self.replace(
             permit,
             writer,

@@ -28,7 +28,7 @@ impl Engine {
         if !planted::is(Bug::TrustIds) && !claim.ids_are_right(&mut recover::to_the_end)? {
             self.sync_log_end(permit, writer)?;
             self.rebuild(writer)?;
-            self.remove(&[claim.files().dat.path.with_extension("ids")]);
+            self.remove(&claim.side_files().map(|file| file.file().path.clone()).collect::<Vec<_>>());
             self.note_difference(&claim);
         }
         writer.claim = None;

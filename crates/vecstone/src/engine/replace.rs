@@ -9,7 +9,6 @@ use crate::pair::files::{StoreFile, new_identity, sync_dir};
 use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::version::{SegmentVersion, Version};
-use crate::sys::disk::Dir;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use std::collections::HashMap;
@@ -37,12 +36,6 @@ struct Next {
     pair: VectorStorage,
     entry: SegmentEntry,
     part: SegmentVersion,
-}
-
-/// All files that a segment can have but for the list of its dead rows and `.side` files.
-pub(crate) fn files_of(dir: &Dir, segment: u64) -> impl Iterator<Item = PathBuf> {
-    let path = directory::pair_path(dir, segment);
-    ["dat", "idx", "jsonl", "ids"].into_iter().map(move |suffix| path.with_extension(suffix))
 }
 
 impl Engine {
@@ -84,7 +77,7 @@ impl Engine {
             let Next { pair, entry, part } = self.next_segment(writer)?;
             let mut obsolete = Vec::new();
             for SegmentEntry { number, sealed, .. } in &writer.manifest.segments {
-                obsolete.extend(files_of(&self.dir, *number));
+                obsolete.extend(directory::files_of(&self.dir, *number));
                 if let Some(sealed) = sealed.as_ref().filter(|sealed| sealed.del.0 != 0) {
                     obsolete.push(directory::del_path(&self.dir, *number, sealed.del.0));
                 }
@@ -155,7 +148,7 @@ impl Engine {
         if planted::is(Bug::ForgetSections) {
             new.manifest.sections.forget_unknown();
         }
-        new.version.sections = new.manifest.sections.clone();
+        (new.version.sections, new.version.side) = (new.manifest.sections.clone(), Arc::default());
         new.manifest.number += 1;
         new.manifest.kind = new.version.kind.map_or(0, |kind| kind as u8);
         let prepared = self.write_dels(writer, &mut new).and_then(|in_del| {
@@ -207,7 +200,7 @@ impl Engine {
         }
         self.remove(&new.obsolete);
         if !new.obsolete.is_empty() {
-            self.remove(&directory::obsolete_side_files(&self.dir, &writer.manifest));
+            self.remove_obsolete_side_files(writer);
         }
         Ok(())
     }

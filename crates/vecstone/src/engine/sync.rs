@@ -2,6 +2,7 @@
 
 use super::group_commit::wake;
 use super::{Accepting, DurabilityTarget, Engine, SyncPermit, Writer};
+use crate::segment::side;
 use crate::segment::version::Version;
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
@@ -24,6 +25,9 @@ impl Engine {
         took: Duration,
     ) -> Result<()> {
         self.stop_if_moved(permit, writer)?;
+        if side::all().any(|kind| kind.is_due(&version)) {
+            self.maintenance.set_due();
+        }
         let mut state = self.buffer.lock();
         self.hooks.here("durable");
         // Under the state's lock, as whether an error of the background still counts depends on both.

@@ -130,13 +130,13 @@ fn flush(engine: &Engine) {
     }
 }
 
-/// Writes `.ids` for sealed segments and compacts those with too many dead rows.
+/// Builds side files that are missing, and compacts those with too many dead rows.
 fn tidy(engine: &Engine) {
     while engine.maintenance.wait_until_due(|| engine.take_damage_notice()) {
         engine.hooks.here("tidy thread");
         // What fails here is tried again later; `stats` and `compact` say why.
         engine.confirm_in_background();
-        engine.index_in_background();
+        engine.build_in_background();
         engine.compact_in_background();
         engine.maintenance.pause();
     }

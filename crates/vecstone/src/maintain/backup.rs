@@ -9,7 +9,8 @@ use crate::open::directory;
 use crate::open::unfinished::{self, Call};
 use crate::pair::files::{StoreFile, new_identity, sync_dir};
 use crate::query::snapshot::Snapshot;
-use crate::segment::version::SegmentVersion;
+use crate::segment::side::{self, SideFile};
+use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::disk::{Dir, Stat};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
@@ -59,7 +60,7 @@ pub(crate) fn backup(
     let mut backup = Backup { from, to: &to, report: BackupReport::default(), rest: Vec::new() };
     let mut copied = backup.copy_all(manifest, snapshot);
     if copied.is_ok() {
-        copied = unfinished::finish(&to).and(copied);
+        copied = unfinished::finish(&to).map(|()| backup.side_files(snapshot.files()));
     } else {
         // A full disk has room again. It stays marked.
         _ = unfinished::clear(&to, Some(manifest.uuid));
@@ -129,12 +130,21 @@ impl Backup<'_> {
         if let Some(jsonl) = files.jsonl.as_ref().filter(|_| end.jsonl_len > 0) {
             self.file(jsonl, end.jsonl_len, link)?;
         }
-        // The index of an unchanging segment fits the copy; without it the copy makes its own.
-        if let Some(ids) = part.segment.ids().filter(|ids| ids.point().rows == part.rows) {
-            let (file, len) = (ids.file().clone(), ids.len());
-            self.file(&file, len, link)?;
+        // Those of all rows fit the copy; without them the copy makes its own.
+        let of_all = |file: &&dyn SideFile| file.covers().iter().all(|rows| rows.point.rows == part.rows);
+        part.segment.side_files().filter(of_all).try_for_each(|file| self.file(file.file(), file.len(), link))
+    }
+
+    /// The side files that are of no single segment, when the copy is a store already. It builds what cannot be copied.
+    fn side_files(&mut self, version: &Version) -> BackupReport {
+        for file in version.side_files() {
+            if self.shared(file.file(), file.len(), true).is_ok_and(|shared| !shared)
+                && side::copy(&**file, self.to).is_ok()
+            {
+                self.count(file.len());
+            }
         }
-        Ok(())
+        self.report
     }
 
     /// Shares a file that never changes, or copies its first `len` bytes from the open file: its name may be gone.

@@ -120,7 +120,7 @@ pub(crate) fn repair(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> Result<Rep
             Ok(())
         })?;
     }
-    engine.index_sealed(false);
+    engine.build_side_files(false);
     close::close(engine)?;
     // Under the lock, which goes at the end.
     unfinished::finish(&dir)?;

@@ -204,7 +204,7 @@ impl Salvage<'_, '_> {
     fn emit_hidden(&mut self, bytes: Range<u64>, rows: Range<u64>) -> Result<()> {
         for row in rows.start..rows.end.min(self.part.rows_in_dat()) {
             let Ok(lost) = u32::try_from(row) else { break };
-            let known = self.part.ids.as_ref().and_then(|ids| ids.row(lost).ok());
+            let known = self.part.ids().and_then(|ids| ids.row(lost).ok());
             let at = known.map(|entry| u64::from(entry.idx_at)).filter(|at| bytes.contains(at));
             let put = match at {
                 Some(at) => match self.log.window.record(at, bytes.end)? {
@@ -222,7 +222,7 @@ impl Salvage<'_, '_> {
 /// The put of a row in a damaged batch, if `.ids` says that this id stands there.
 fn confirmed<'a>(part: &SalvagedSegment, row: u64, id: &'a [u8], at: u64) -> Option<LogEvent<'a>> {
     let row = u32::try_from(row).ok()?;
-    let RowEntry { idx_at, crc, hash, doc } = part.ids.as_ref()?.row(row).ok()?;
+    let RowEntry { idx_at, crc, hash, doc } = part.ids()?.row(row).ok()?;
     let same = half(IdHasher::new(&part.header.identity.uuid).hash(id)) == hash;
     (u64::from(idx_at) == at && same).then_some(LogEvent::Put { id, at, row, crc, doc })
 }

@@ -18,7 +18,8 @@ use crate::pair::VectorStorage;
 use crate::pair::files::StoreFile;
 use crate::query::snapshot::Snapshot;
 use crate::segment::deletion_vector::DeletionVector;
-use crate::segment::ids::Ids;
+use crate::segment::side::{self, Found, OpenFiles, SideFile, SideKind};
+use crate::segment::version::Version;
 use crate::sys::disk::{Dir, Disk, Open};
 use crate::types::error::{Error, Result};
 use crate::types::id::Id;
@@ -148,7 +149,7 @@ impl VectorStorage {
     /// cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
         let (end, mut report) = (self.written().sealed(self.header()), VerifyReport::default());
-        let part = SalvagedSegment::up_to(&end, self.files(), *self.header(), None)?;
+        let part = SalvagedSegment::up_to(&end, self.files(), *self.header(), Vec::new())?;
         segment::check_whole(&part, &end, &DeletionVector::default(), self.kind(), None, &mut report)?;
         Ok(report)
     }
@@ -160,9 +161,8 @@ pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport
     for (place, part) in (0..).zip(&snapshot.files().segments) {
         live.place = place;
         let (segment, files) = (&part.segment, part.segment.files());
-        let path = files.dat.path.with_extension("ids");
-        let ids = check_ids(dir, path, &segment.header().identity, &mut report)?;
-        let mut found = SalvagedSegment::up_to(&part.end, &files, *segment.header(), ids)?;
+        let side = check_side_files(dir, &segment.header().identity, &mut report)?;
+        let mut found = SalvagedSegment::up_to(&part.end, &files, *segment.header(), side)?;
         found.may_follow(before.replace(&part.end));
         segment::check_whole(
             &found,
@@ -174,6 +174,7 @@ pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport
         )?;
     }
     check_live(snapshot, &mut live, &mut report);
+    check_side_files_of_store(dir, snapshot.files(), &mut report)?;
     check_lists(dir, &mut report)?;
     Ok(report)
 }
@@ -237,35 +238,64 @@ fn is_of_another(dir: &Dir, identity: &Identity) -> bool {
     })
 }
 
-/// Checks the `.ids` of a segment, if there is one. Gives it back if it can be used: all of it is readable.
-fn check_ids(
-    dir: &Dir,
-    path: PathBuf,
-    identity: &Identity,
+/// Checks the side files of a segment. Gives back those that can be used: all of each is readable.
+fn check_side_files(dir: &Dir, identity: &Identity, report: &mut VerifyReport) -> Result<OpenFiles> {
+    let mut usable = Vec::new();
+    for kind in side::of_segments() {
+        let path = side::path(dir, identity.segment, kind);
+        let opened = match dir.open_file(&path, Open::Read) {
+            Ok(file) => kind.open(StoreFile { path: path.clone(), file }, identity),
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => Err(Error::io(&path, "open", e)),
+        };
+        if !matches!(opened, Ok(None)) || !is_of_another(dir, identity) {
+            usable.extend(check_side_file(kind, &path, opened, report)?);
+        }
+    }
+    Ok(usable)
+}
+
+/// Checks every byte of a side file. Gives it back if all of it is readable.
+fn check_side_file(
+    kind: &dyn SideKind,
+    path: &Path,
+    opened: Result<Option<Box<dyn SideFile>>>,
     report: &mut VerifyReport,
-) -> Result<Option<Ids>> {
-    let file = match dir.open_file(&path, Open::Read) {
-        Ok(file) => StoreFile { path: path.clone(), file },
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return report.add_error_as(Error::io(&path, "open", e), REBUILT).map(|()| None),
-    };
-    let ids = match Ids::open(file, identity) {
-        Ok(Some(ids)) => ids,
-        Ok(None) if is_of_another(dir, identity) => return Ok(None),
+) -> Result<Option<Box<dyn SideFile>>> {
+    let file = match opened {
+        Ok(Some(file)) => file,
         Ok(None) => {
-            report.add(&path, 0, "the index of ids is not one of this segment", REBUILT);
+            report.add(path, 0, kind.is_foreign(), REBUILT);
             return Ok(None);
         }
         Err(error) => return report.add_error_as(error, REBUILT).map(|()| None),
     };
-    report.bytes += ids.len();
+    report.bytes += file.len();
     let mut readable = true;
-    ids.damaged_pages(|at, unreadable| {
+    file.damaged_pages(&mut |at, unreadable| {
         readable &= !unreadable;
         let what = if unreadable { "a page cannot be read" } else { "a page does not match its checksum" };
-        report.add(&path, at, what, REBUILT);
+        report.add(path, at, what, REBUILT);
     })?;
-    Ok(Some(ids).filter(|_| readable))
+    Ok(Some(file).filter(|_| readable))
+}
+
+/// Checks the side files that are of no single segment.
+fn check_side_files_of_store(dir: &Dir, version: &Version, report: &mut VerifyReport) -> Result<()> {
+    let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
+    let files_of = |identity: &Identity| {
+        let mut segments = version.segments.iter().map(|part| &part.segment);
+        let segment = segments.find(|segment| segment.header().identity == *identity)?;
+        Some((segment.files(), *segment.header()))
+    };
+    let logs_hold = report.is_ok();
+    for Found { kind, path, opened, .. } in side::of_store(dir, &names, version.schema.uuid) {
+        let file = check_side_file(kind, &path, opened, report)?;
+        if let Some(file) = file.filter(|_| logs_hold) {
+            segment::compare(&*file, &files_of, report)?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks a store as it lies on the disk, segment by segment, even where it does not open.

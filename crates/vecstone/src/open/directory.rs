@@ -9,6 +9,7 @@ use crate::open::unfinished;
 use crate::pair::VectorStorage;
 use crate::pair::files::{Files, StoreFile, sync_dir};
 use crate::pair::recover::into_error;
+use crate::segment::side;
 use crate::sys::disk::{Dir, Disk, Open, is_no_file};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::Schema;
@@ -33,6 +34,13 @@ pub(crate) fn del_path(dir: &Dir, segment: u64, manifest: u64) -> PathBuf {
     dir.join(format!("{segment:08}.{manifest}.del"))
 }
 
+/// All files that a segment can have but for the list of its dead rows and what a later release adds.
+pub(crate) fn files_of(dir: &Dir, segment: u64) -> Vec<PathBuf> {
+    let (pair, side) = (pair_path(dir, segment), side::of_segments());
+    let paths = ["dat", "idx", "jsonl"].into_iter().map(|suffix| pair.with_extension(suffix));
+    paths.chain(side.map(|kind| side::path(dir, segment, kind))).collect()
+}
+
 /// How many numbers are looked at for one that nothing is in the way of.
 const MOST_TRIES: usize = 64;
 
@@ -42,8 +50,7 @@ pub(crate) fn free_number(dir: &Dir, mut next: impl FnMut() -> Result<u64>) -> R
         |path: &Path| dir.open_file(path, Open::Read).is_err_and(|e| e.kind() == ErrorKind::NotFound);
     let mut number = next()?;
     for _ in 1..MOST_TRIES {
-        let path = pair_path(dir, number);
-        if ["dat", "idx", "jsonl", "ids"].iter().all(|suffix| is_free(&path.with_extension(suffix))) {
+        if files_of(dir, number).iter().all(|path| is_free(path)) {
             break;
         }
         number = next()?;
@@ -51,24 +58,13 @@ pub(crate) fn free_number(dir: &Dir, mut next: impl FnMut() -> Result<u64>) -> R
     Ok(number)
 }
 
-/// Number and suffix of a segment's file by its name, as in `00000001.dat` or `00000001.7.del`.
+/// Number and suffix of a file by its name, as in `00000001.dat` or `00000001.7.del`; `None` if it is none of a segment
+/// and no side file. What has another name is not ours to remove.
 pub(crate) fn segment_file(name: &str) -> Option<(u64, &str)> {
-    let (stem, suffix) = name.split_once('.')?;
-    let number: u64 = stem.parse().ok()?;
-    let ours = match suffix.split_once('.') {
-        None => matches!(suffix, "dat" | "idx" | "jsonl" | "ids"),
+    side::numbered(name).filter(|(_, suffix)| match suffix.split_once('.') {
         Some((manifest, "del")) => manifest.parse::<u64>().is_ok_and(|number| number.to_string() == manifest),
-        Some(("ids", "new")) => true,
-        Some((kind, "side" | "side.new")) => is_side_kind(kind),
-        _ => false,
-    };
-    // As it is written here, and not otherwise: what has another name is not ours to remove.
-    (ours && format!("{number:08}") == stem).then_some((number, suffix))
-}
-
-/// Whether this names a kind of rebuildable files, of this release or a later one.
-fn is_side_kind(kind: &str) -> bool {
-    !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        _ => matches!(*suffix, "dat" | "idx" | "jsonl") || side::is_suffix(suffix),
+    })
 }
 
 /// What kind of a store's files has this name: its last suffix, or "" of a file of the whole store; `None` if it is not
@@ -90,21 +86,23 @@ pub(crate) fn kind_of_file(name: &OsStr) -> Option<&str> {
 /// not name is not for us to remove.
 pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
-    let mut found = Vec::new();
+    let (mut found, obsolete) = (Vec::new(), side::obsolete(dir, &names, manifest));
     for name in names.iter().filter_map(|name| name.to_str()) {
+        let path = dir.join(name);
         let keep = match segment_file(name) {
             None => name != MANIFEST_NEW,
+            Some((_, suffix)) if side::is_suffix(suffix) => {
+                !suffix.ends_with(".new") && !obsolete.contains(&path)
+            }
             Some((number, suffix)) => {
                 let listed = manifest.segments.iter().find(|segment| segment.number == number);
-                listed.is_some_and(|segment| match suffix.split_once('.') {
-                    None | Some((_, "side")) => true,
-                    Some((digits, _)) => {
-                        segment.sealed.as_ref().is_some_and(|sealed| digits.parse() == Ok(sealed.del.0))
-                    }
+                listed.is_some_and(|segment| match (suffix.split_once('.'), &segment.sealed) {
+                    (None, _) => true,
+                    (Some((digits, _)), Some(sealed)) => digits.parse() == Ok(sealed.del.0),
+                    (Some(_), None) => false,
                 })
             }
         };
-        let path = dir.join(name);
         // A directory, say, was not made by us.
         if !keep && !dir.open_file(&path, Open::Read).is_err_and(|e| is_no_file(&e)) {
             found.push(path);
@@ -121,17 +119,6 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-/// Rebuildable files of segments that MANIFEST does not name. None where the directory cannot be listed: the next opening
-/// removes them.
-pub(crate) fn obsolete_side_files(dir: &Dir, manifest: &Manifest) -> Vec<PathBuf> {
-    let is_named = |number: u64| manifest.segments.iter().any(|segment| segment.number == number);
-    let is_obsolete = |name: &&str| {
-        segment_file(name).is_some_and(|(number, suffix)| suffix.ends_with(".side") && !is_named(number))
-    };
-    let names = dir.list().unwrap_or_default();
-    names.iter().filter_map(|name| name.to_str()).filter(is_obsolete).map(|name| dir.join(name)).collect()
 }
 
 /// What it means that no segment has MANIFEST's uuid.

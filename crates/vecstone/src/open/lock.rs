@@ -4,6 +4,7 @@
 //! the writer lives, so that no other file gets their inodes.
 
 use crate::pair::files::random;
+use crate::segment::side;
 use crate::sys::disk::{Dir, DiskFile, Open, is_no_file, write_all_at};
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
@@ -213,9 +214,8 @@ pub(crate) fn refuse_links(dir: &Dir, active: Option<u64>) -> Result<()> {
             Err(e) => return Err(Error::io(&path, "look at", e)),
         };
         let of_active = || {
-            let name = name.to_str().unwrap_or_default();
-            let rebuildable = name.ends_with(".ids") || name.ends_with(".side");
-            active.is_some_and(|number| name.starts_with(&format!("{number:08}.")) && !rebuildable)
+            let of_a_segment = name.to_str().and_then(side::numbered);
+            of_a_segment.is_some_and(|(number, suffix)| active == Some(number) && !side::is_suffix(suffix))
         };
         let what = if found.symlink {
             "a symbolic link"

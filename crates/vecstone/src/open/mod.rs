@@ -5,11 +5,9 @@ use crate::format::manifest::{self, Manifest, SegmentEntry, SegmentExtent};
 use crate::format::{Identity, crc32c};
 use crate::pair::files::{Files, StoreFile};
 use crate::pair::recover::{self, LogPosition, Recovered};
+use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
-use crate::segment::ids::Ids;
-use crate::segment::in_log;
 use crate::segment::version::{SegmentVersion, Version};
-use crate::segment::{Segment, open_ids};
 use crate::sys::disk::Dir;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
@@ -83,7 +81,7 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, mode: OpenMode<'_>) -
     }
     let (files, header) = open_pair(dir, &manifest, last, mode.writable)?;
     order.check(&files.idx, None)?;
-    let (segment, mut deletions, mut active) = open_active(dir, &files, header, &manifest, mode.by_ids)?;
+    let (segment, mut deletions, mut active) = Segment::growing(dir, &files, header, &manifest, mode.by_ids)?;
     if active.manifest > manifest.number && !planted::is(Bug::TakeNewerLog) {
         let what = "the log knows a newer MANIFEST: this one is an old copy";
         return Err(Error::corrupt(&directory::manifest_path(dir), 0, what));
@@ -99,7 +97,7 @@ pub(crate) fn open_segments(dir: &Dir, manifest: Manifest, mode: OpenMode<'_>) -
     segments.push(SegmentVersion { segment, rows: active.position.rows, deletions, dat_map, end });
     let kind = kind_of(dir, &manifest, &active.position)?;
     let (schema, sections, seq) = (manifest.schema(), manifest.sections.clone(), active.position.seq);
-    let mut version = Version { schema, dir: dir.clone(), segments, kind, seq, sections };
+    let mut version = Version { segments, kind, seq, sections, ..Version::empty(schema, dir.clone()) };
     apply_cross_deletes(&mut version, &active, &files)?;
     Ok(Opened { manifest, version, files, active, in_del, claim })
 }
@@ -236,83 +234,6 @@ pub(crate) fn read_del(dir: &Dir, number: u64, sealed: &SegmentExtent) -> Result
         if crc32c(&bytes) == crc { DeletionVector::from_roaring(&bytes, sealed.rows) } else { None };
     deletions
         .ok_or_else(|| Error::corrupt(&path, 0, "the list of dead rows is not the one that MANIFEST names"))
-}
-
-/// The active segment: from the point of its `.ids` on if that fits the log, else from the start.
-fn open_active(
-    dir: &Dir,
-    files: &Files,
-    header: Header,
-    manifest: &Manifest,
-    by_ids: bool,
-) -> Result<(Segment, DeletionVector, Recovered)> {
-    let ids = open_ids(dir, files, &header);
-    // Written only when everything up to there was durable.
-    let proven = ids.as_ref().map_or(0, |ids| ids.point().seq);
-    let mut damaged = false;
-    let usable = ids.filter(|_| by_ids).and_then(|ids| {
-        let start = start_at(&ids, files, &header, manifest);
-        damaged = ids.is_damaged();
-        Some((ids, start?))
-    });
-    // Documents that no COMMIT names are none.
-    let shown = |found: &Recovered| {
-        let jsonl = files.jsonl.clone().filter(|_| found.position.docs_end > 0);
-        Files { jsonl, ..files.clone() }
-    };
-    let Some((ids, (position, deletions, cross_deletes))) = usable else {
-        let found = recover::recover(files, None, manifest.number)?;
-        if found.position.seq < proven && !planted::is(Bug::ForgetPoint) {
-            let what = "the log ends before a batch that was durable when .ids was written";
-            return Err(Error::corrupt(&files.idx.path, found.position.idx_end, what));
-        }
-        let segment = Segment::active(dir, shown(&found), header, None)?;
-        if damaged {
-            segment.mark_index_damaged();
-        }
-        return Ok((segment, DeletionVector::default(), found));
-    };
-    let mut found = recover::recover(files, Some(&position), manifest.number)?;
-    let kill = |&(segment, row): &(u32, u32)| recover::CrossSegmentDelete { seq: position.seq, segment, row };
-    found.cross_deletes.splice(0..0, cross_deletes.iter().map(kill));
-    Ok((Segment::active(dir, shown(&found), header, Some(ids))?, deletions, found))
-}
-
-/// Where `.ids` lets recovery begin, with the dead rows and cross-segment deletes up to there; `None` if it does not fit.
-#[expect(clippy::type_complexity, reason = "used once, above")]
-fn start_at(
-    ids: &Ids,
-    files: &Files,
-    header: &Header,
-    manifest: &Manifest,
-) -> Option<(LogPosition, DeletionVector, Vec<(u32, u32)>)> {
-    let point = *ids.point();
-    // That of a sealed segment (0) says nothing of dead rows and cross-segment deletes: MANIFEST has been replaced
-    // since it was read.
-    if point.manifest == 0 || point.manifest > manifest.number || point.rows == 0 {
-        return None;
-    }
-    let position = in_log::position_at(&point);
-    position.kind?;
-    if !recover::ends_a_batch(files, header, &position).ok()? {
-        return None;
-    }
-    let deletions = DeletionVector::from_roaring(&ids.dead().ok()?, point.rows);
-    let cross_deletes =
-        if point.manifest == manifest.number { ids.cross_deletes().ok()? } else { Vec::new() };
-    let is_there = |&(number, row): &(u32, u32)| {
-        let entry = manifest.segments.iter().find(|segment| segment.number == u64::from(number));
-        let sealed = entry.and_then(|segment| segment.sealed.as_ref());
-        sealed.is_some_and(|sealed| u64::from(row) < sealed.rows)
-    };
-    let deletions = deletions.filter(|deletions| {
-        point.rows - deletions.dead() <= ids.count() && cross_deletes.iter().all(is_there)
-    });
-    if deletions.is_none() {
-        // Its checksums are right and it makes no sense: the log is read, and it is written anew.
-        ids.note_damage();
-    }
-    Some((position, deletions?, cross_deletes))
 }
 
 fn kind_of(dir: &Dir, manifest: &Manifest, position: &LogPosition) -> Result<Option<IdKind>> {

@@ -163,7 +163,7 @@ impl Reader {
         }
         part.segment.clone().replay(&mut found, &mut part.deletions)?;
         part.move_to(&found.position);
-        (version.kind, version.seq) = (found.position.kind, found.position.seq);
+        (version.kind, version.seq, version.side) = (found.position.kind, found.position.seq, Arc::default());
         log.position = found.position;
         self.published.publish(Arc::new(version));
         Ok(Some(true))

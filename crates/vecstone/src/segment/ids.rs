@@ -12,10 +12,11 @@ pub(crate) use write::write;
 
 use crate::format::deletions;
 use crate::format::record::{FRAME_BYTES, MAX_LOG_BYTES};
-use crate::format::{Chain, Fields, Identity};
+use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
 use crate::pair::window::Window;
+use crate::segment::side::Point;
 use crate::sys::disk::Mapping;
 use crate::types::config::MAX_ROWS;
 use crate::types::error::Result;
@@ -45,27 +46,6 @@ const TABLE_MIX: u64 = 0xD6E8_FEB8_6659_FD93;
 const ROW_BYTES: usize = 12;
 const DOC_BYTES: usize = 16;
 const KILL_BYTES: usize = 8;
-
-/// What an `.ids` file matches: a point of the log of one pair, between two batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Point {
-    pub(crate) identity: Identity,
-    /// Sequence of the last batch.
-    pub(crate) seq: u64,
-    pub(crate) chain: Chain,
-    pub(crate) epoch: u32,
-    /// Kind of the ids.
-    pub(crate) kind: u8,
-    /// Where the last COMMIT record starts in `.idx`.
-    pub(crate) commit_at: u64,
-    /// Where it ends.
-    pub(crate) idx_end: u64,
-    pub(crate) rows: u64,
-    /// Length of `.jsonl`.
-    pub(crate) docs_end: u64,
-    /// The MANIFEST number that the cross-segment deletes belong to.
-    pub(crate) manifest: u64,
-}
 
 /// Everything that goes into a file.
 pub(crate) struct Content<'a> {

@@ -2,33 +2,18 @@
 
 use crate::format::header::Header;
 use crate::pair::files::{Files, IdxMap};
-use crate::pair::recover::{self, LogPosition};
+use crate::pair::recover;
 use crate::segment::deletion_vector::DeletionVector;
-use crate::segment::ids::{Damaged, Ids, Point};
+use crate::segment::ids::{Damaged, Ids};
 use crate::segment::index::HeapIndex;
 use crate::types::error::{Error, Result};
-use crate::types::id::{IdHasher, IdKind};
+use crate::types::id::IdHasher;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What differs where an `.ids` with right checksums is not that of its log.
 pub(crate) const DIFFERS: &str =
     "the index of ids says something else than the log; it is not used, and what the logs say counts";
-
-/// The end of the log that an `.ids` was made of, as it says.
-pub(crate) fn position_at(point: &Point) -> LogPosition {
-    LogPosition {
-        seq: point.seq,
-        chain: point.chain,
-        since_commit: Vec::new(),
-        commit_at: point.commit_at,
-        idx_end: point.idx_end,
-        rows: point.rows,
-        docs_end: point.docs_end,
-        epoch: point.epoch,
-        kind: IdKind::from_byte(point.kind),
-    }
-}
 
 /// Whether the log says the same as an `.ids` up to its point: each row, each id, and, of an active segment, each dead
 /// row and kill. A damaged page is no difference: it is known by its checksum, and not used. Nothing below the point
@@ -46,7 +31,7 @@ pub(crate) fn says_the_same(
     go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<bool> {
     let point = ids.point();
-    let mut found = recover::read_part(files, &position_at(point).sealed(header), point.manifest, go_on)?;
+    let mut found = recover::read_part(files, &point.position().sealed(header), point.manifest, go_on)?;
     let end = ids.point().idx_end;
     let map = Arc::new(files.idx.map(end)?);
     let mut index = HeapIndex::from_row(0, IdxMap { map, end });

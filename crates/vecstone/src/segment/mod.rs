@@ -7,8 +7,9 @@ use crate::pair::files::{Files, IdxMap, StoreFile};
 use crate::pair::recover::{self, Deleted, Recovered};
 use crate::pair::rows::{RowEntry, RowTable};
 use crate::segment::deletion_vector::DeletionVector;
-use crate::segment::ids::{Damaged, Ids, Point};
+use crate::segment::ids::{Damaged, Ids};
 use crate::segment::index::{HeapIndex, ROWS_AT_ONCE};
+use crate::segment::side::{Point, SideFile};
 use crate::sys::disk::{Dir, Mapping, Open};
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, unpoisoned};
@@ -20,10 +21,12 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) mod deletion_vector;
 mod documents;
+mod growing;
 pub(crate) mod ids;
 pub(crate) mod in_log;
 pub(crate) mod index;
 mod lookup;
+pub(crate) mod side;
 pub(crate) mod version;
 
 pub(crate) use lookup::{Lookup, PREFETCH_WIDTH};
@@ -63,9 +66,8 @@ impl Segment {
 
     /// A segment that grows behind the rows of `.ids`, if it has one.
     pub(crate) fn active(dir: &Dir, files: Files, header: Header, ids: Option<Ids>) -> Result<Segment> {
-        let base = ids
-            .as_ref()
-            .map_or_else(SegmentExtent::default, |ids| in_log::position_at(ids.point()).sealed(&header));
+        let base =
+            ids.as_ref().map_or_else(SegmentExtent::default, |ids| ids.point().position().sealed(&header));
         let known = OnceLock::new();
         if ids.is_some() {
             _ = known.set(ids);
@@ -329,9 +331,18 @@ impl Segment {
         Ok(right)
     }
 
-    /// `.ids` was just made of the log.
-    pub(crate) fn note_ids_are_right(&self) {
-        self.confirmed.store(true, Ordering::Relaxed);
+    /// The same segment, sealed at that end, opened anew to use the `.ids` that was just made of its log; `None` if that
+    /// cannot be used.
+    pub(crate) fn renewed(&self, end: &SegmentExtent) -> Option<Segment> {
+        let renewed = Segment::sealed(&self.dir, self.files(), self.header, end.clone()).ok()?;
+        renewed.ids()?;
+        renewed.confirmed.store(true, Ordering::Relaxed);
+        Some(renewed)
+    }
+
+    /// The side files of its own that can be used.
+    pub(crate) fn side_files(&self) -> impl Iterator<Item = &dyn SideFile> {
+        self.ids().into_iter().map(|ids| ids as &dyn SideFile)
     }
 
     /// Uses the log in the place of `.ids` from here on. O(length of `.idx`).
@@ -532,7 +543,7 @@ impl Segment {
 }
 
 /// Opens `.ids` beside a pair; `None` if there is none that can be used.
-pub(crate) fn open_ids(dir: &Dir, files: &Files, header: &Header) -> Option<Ids> {
+fn open_ids(dir: &Dir, files: &Files, header: &Header) -> Option<Ids> {
     let path = files.dat.path.with_extension("ids");
     let file = dir.open_file(&path, Open::Read).ok()?;
     Ids::open(StoreFile { path, file }, &header.identity).ok().flatten()

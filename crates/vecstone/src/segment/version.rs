@@ -3,6 +3,7 @@
 use crate::format::manifest::{Sections, SegmentExtent};
 use crate::pair::recover::LogPosition;
 use crate::segment::deletion_vector::DeletionVector;
+use crate::segment::side::{SideFile, SideFiles};
 use crate::segment::{Lookup, Segment};
 use crate::sys::disk::{Dir, Mapping};
 use crate::sys::sync::ArcSwap;
@@ -63,6 +64,8 @@ pub(crate) struct Version {
     pub(crate) seq: u64,
     /// Those of MANIFEST.
     pub(crate) sections: Sections,
+    /// See [`side_files`](Self::side_files).
+    pub(crate) side: Arc<SideFiles>,
 }
 
 /// The version that readers see. It is replaced as a whole and never changed; a reader that has one keeps it.
@@ -106,7 +109,13 @@ pub(crate) struct At {
 impl Version {
     /// A version of no rows and no segments.
     pub(crate) fn empty(schema: Schema, dir: Dir) -> Version {
-        Version { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections: Sections::default() }
+        let (sections, side) = (Sections::default(), Arc::default());
+        Version { schema, dir, segments: Vec::new(), kind: None, seq: 0, sections, side }
+    }
+
+    /// The side files that are of no single segment, opened at the first call. Each says itself which rows it holds for.
+    pub(crate) fn side_files(&self) -> &[Box<dyn SideFile>] {
+        self.side.of(self)
     }
 
     /// The live row of an id, newest segment first.

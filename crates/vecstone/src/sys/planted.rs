@@ -128,6 +128,8 @@ pub(crate) enum Bug {
     KeepOldLists,
     /// A MANIFEST that takes the place of another has no section that this release does not know.
     ForgetSections,
+    /// A side file gets its name before its bytes are synced.
+    UnsyncedSideFile,
 }
 
 /// Places of the engine at which a test has something happen, whatever thread comes there.

@@ -306,7 +306,7 @@ fn the_background_copies_no_faster_than_it_may() {
     assert_eq!((stats.dead, stats.compaction_error), (0, None));
     // And `.ids` of what it made: that and the log that it is made from.
     let start = Instant::now();
-    engine.index_in_background();
+    engine.build_in_background();
     let bytes = store.stats().expect("known").bytes;
     let least = Duration::from_millis(bytes.ids * 1000 / speed);
     assert!(bytes.ids > 0 && start.elapsed() >= least, "{:?} of {least:?}", start.elapsed());

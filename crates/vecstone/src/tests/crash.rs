@@ -1,6 +1,7 @@
 //! Every crash state of small workloads: the store opens, and shows what was promised.
 
 use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
+use super::side::{SIDE, unmarked, with_kinds_of, without_kinds};
 use crate::sys::disk::sim::{Crash, Image, SimDisk};
 use crate::types::error::Result;
 use crate::{Metric, VectorStore};
@@ -539,7 +540,7 @@ pub(super) const SEGMENTS: [Workload; 35] = [
 
 /// All of them.
 pub(super) fn workloads() -> impl Iterator<Item = Workload> {
-    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS)
+    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE)
 }
 
 /// How thoroughly to look.
@@ -588,6 +589,10 @@ fn run_until(workload: Workload, reverse: bool, steps: usize) -> (SimDisk, Model
 impl Explorer {
     /// Crashes a workload before each of its changing calls, in every way.
     pub(super) fn explore(&mut self, workload: Workload, effort: Effort) -> std::result::Result<(), Failure> {
+        with_kinds_of(workload.0, || self.each_step(workload, effort))
+    }
+
+    fn each_step(&mut self, workload: Workload, effort: Effort) -> std::result::Result<(), Failure> {
         for reverse in [false, true] {
             let (disk, _) = run_until(workload, reverse, usize::MAX);
             for steps in 0..=disk.steps() {
@@ -621,6 +626,7 @@ impl Explorer {
             return Ok(());
         }
         let at = check_image(image, model)?;
+        without_kinds(|| check_image(image, model))?;
         if random.below(effort.nested_one_in) == 0 {
             self.crash_in_recovery(image, model, at, random, 2)?;
         }
@@ -678,6 +684,7 @@ pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<O
     };
     let at =
         model.place(&content).ok_or_else(|| format!("a reader sees {content:?}, never a promised state"))?;
+    unmarked(&reader)?;
     let report = reader.verify().map_err(|e| fail("verify", e))?;
     if !report.is_ok() {
         return Err(format!("verify after a mere crash: {:?}", report.damage));
@@ -812,7 +819,7 @@ fn every_crash_state_opens_to_a_promised_state() {
             move || {
                 let mut explorer = Explorer::default();
                 let all = WORKLOADS.map(|workload| (workload, FULL)).into_iter();
-                let all = all.chain(FIRST_ROWS.into_iter().chain(SEGMENTS).map(|workload| (workload, SOME)));
+                let all = all.chain(workloads().skip(WORKLOADS.len()).map(|workload| (workload, SOME)));
                 for (workload, effort) in all.skip(n).step_by(2) {
                     explorer.explore(workload, effort).unwrap_or_else(|failure| panic!("{failure}"));
                 }
@@ -964,7 +971,11 @@ fn replay_a_crash() {
     let [name, reverse, steps, choice] = parts[..] else { panic!("name/reverse/steps/choice") };
     let workload = workloads().find(|workload| workload.0 == name).expect("a workload");
     let steps = steps.parse().expect("a number of steps");
-    let (disk, model) = run_until(workload, reverse == "true", steps);
+    with_kinds_of(name, || replay(workload, reverse == "true", steps, choice));
+}
+
+fn replay(workload: Workload, reverse: bool, steps: usize, choice: &str) {
+    let (disk, model) = run_until(workload, reverse, steps);
     let crash: Crash = disk.crash();
     let choice: Vec<usize> = choice.split(',').filter_map(|n| n.parse().ok()).collect();
     let image = crash.image(&choice);
@@ -978,9 +989,11 @@ fn replay_a_crash() {
 #[test]
 fn workloads_run_to_their_end() {
     for workload in workloads() {
-        let mut run = Run::new(SimDisk::new(&root()));
-        (workload.1)(&mut run).unwrap_or_else(|error| panic!("{}: {error}", workload.0));
-        run.disk.kill(run.store.take());
-        check_image(&run.disk.image(), &run.model).unwrap_or_else(|why| panic!("{}: {why}", workload.0));
+        with_kinds_of(workload.0, || {
+            let mut run = Run::new(SimDisk::new(&root()));
+            (workload.1)(&mut run).unwrap_or_else(|error| panic!("{}: {error}", workload.0));
+            run.disk.kill(run.store.take());
+            check_image(&run.disk.image(), &run.model).unwrap_or_else(|why| panic!("{}: {why}", workload.0));
+        });
     }
 }

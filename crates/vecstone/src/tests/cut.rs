@@ -53,7 +53,7 @@ fn closed() -> Image {
     ["b", "c", "d", "e"].iter().for_each(|id| put(id, document(id)));
     ["a", "i", "f"].iter().for_each(|id| put(id, Some("{\"v\":1}")));
     ACTIVE[1..].iter().for_each(|id| put(id, document(id)));
-    store.engine().expect("a writer").index_sealed(false);
+    store.engine().expect("a writer").build_side_files(false);
     store.close().expect("closed");
     let image = disk.image();
     assert_eq!(names(&image, ".ids"), ["00000001.ids", "00000002.ids"]);

@@ -4,6 +4,7 @@
 use super::ask;
 use super::crash::{self, FIRST_ROWS, WORKLOADS, Workload, check_image};
 use super::model::{Model, Run, look, root};
+use super::side::with_kinds_of;
 use crate::sys::disk::Disk;
 use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::{Lie, SimDisk};
@@ -44,6 +45,10 @@ fn run(workload: Workload, plan: Option<Plan>) -> (SimDisk, FaultDisk, Run, Resu
 
 /// A batch whose fate is unknown stays in the model; everything else was settled by it.
 pub(super) fn fail_each_call(workload: Workload, seen: &mut BTreeSet<&'static str>) -> Result<usize, String> {
+    with_kinds_of(workload.0, || fail_each(workload, seen))
+}
+
+fn fail_each(workload: Workload, seen: &mut BTreeSet<&'static str>) -> Result<usize, String> {
     let (_, faulty, _, outcome) = run(workload, None);
     outcome.map_err(|e| format!("without a fault: {e}"))?;
     seen.extend(faulty.seen());
@@ -316,12 +321,12 @@ fn after_a_failed_sync_reads_show_the_durable_state_and_writes_say_why() {
 pub(super) fn lie_at_each_sync() -> Result<usize, String> {
     let mut cases = 0;
     for workload in workloads() {
-        let (sim, _, _, outcome) = run(workload, None);
+        let (sim, _, _, outcome) = with_kinds_of(workload.0, || run(workload, None));
         outcome.map_err(|error| format!("{}: {error}", workload.0))?;
         for nth in 0..sim.syncs() {
             for lie in [Lie::Kept, Lie::Dropped, Lie::Reverted] {
                 cases += 1;
-                one_lie(workload, nth, lie)
+                with_kinds_of(workload.0, || one_lie(workload, nth, lie))
                     .map_err(|why| format!("{}, sync {nth}, {lie:?}: {why}", workload.0))?;
             }
         }

@@ -45,7 +45,7 @@ fn store() -> Image {
         ));
         put.and_then(|()| store.flush()).expect("stored");
     }
-    store.engine().expect("a writer").index_sealed(false);
+    store.engine().expect("a writer").build_side_files(false);
     store.close().expect("closed");
     disk.image()
 }

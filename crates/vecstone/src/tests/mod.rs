@@ -33,5 +33,6 @@ mod repair;
 mod second;
 #[cfg(feature = "shuttle")]
 mod shuttle;
+mod side;
 mod unfinished;
 mod verify;

@@ -362,6 +362,12 @@ impl Run {
         Ok(())
     }
 
+    /// Builds the side files that are missing.
+    pub(super) fn build_side_files(&mut self) -> Result<()> {
+        self.store().engine()?.build_side_files(false);
+        Ok(())
+    }
+
     pub(super) fn close(&mut self) -> Result<()> {
         self.store.take().expect("open").close()?;
         self.model.acked = self.model.states.len() - 1;

@@ -2,6 +2,7 @@
 
 use super::crash::{BRIEF, CONTROL, Explorer, QUICK, SEGMENTS, WORKLOADS, Workload, workloads};
 use super::fault::fail_each_call;
+use super::side::SIDE;
 use crate::sys::planted::{Bug, with};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,11 @@ fn crashes_catch(bug: Bug) -> bool {
 /// Workloads of several segments.
 fn segments_catch(bug: Bug) -> bool {
     caught_in(bug, SEGMENTS.into_iter())
+}
+
+/// Workloads with side files.
+fn side_files_catch(bug: Bug) -> bool {
+    caught_in(bug, SIDE.into_iter())
 }
 
 fn clears_catch(bug: Bug) -> bool {
@@ -201,6 +207,7 @@ caught! {
     an_overlay_that_holds_old_files_is_caught: KeepOverlay by overlays_catch;
     an_overlay_that_comes_too_late_is_caught: LateOverlay by late_overlays_catch;
     an_old_list_that_stays_is_caught: KeepOldLists by lists_catch;
+    a_side_file_that_is_not_synced_is_caught: UnsyncedSideFile by side_files_catch;
     a_replacement_that_forgets_unknown_sections_is_caught: ForgetSections by super::later::sections_catch;
     attributes_shown_before_they_are_durable_are_caught: ShowRename by attributes_catch;
     a_read_without_its_checksum_is_caught: UncheckedRead by super::corrupt::rot_slips_through;

@@ -85,7 +85,7 @@ impl Make {
 
     /// `.ids` of the sealed segments.
     fn index(&mut self) -> &mut Make {
-        self.store.engine().expect("a writer").index_sealed(false);
+        self.store.engine().expect("a writer").build_side_files(false);
         self
     }
 

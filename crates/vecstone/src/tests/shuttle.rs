@@ -229,7 +229,7 @@ fn publish_and_read(options: &OpenOptions) {
             match below(4) {
                 0 => engine.drain().expect("drain"),
                 1 => engine.flush().expect("flush"),
-                2 => engine.index_sealed(false),
+                2 => engine.build_side_files(false),
                 _ => _ = shared.store.compact().expect("compact"),
             }
         }
@@ -487,7 +487,7 @@ fn what_is_held_stays_while_segments_are_replaced() {
             shared.spawn(reader),
             shared.spawn(|shared| _ = shared.store.compact().expect("compact")),
             shared.spawn(|shared| {
-                shared.store.engine().expect("writable").index_sealed(false);
+                shared.store.engine().expect("writable").build_side_files(false);
                 _ = shared.store.compact().expect("compact");
             }),
             shared.spawn(|shared| {

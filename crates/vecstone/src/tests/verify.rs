@@ -39,7 +39,7 @@ fn image() -> Image {
     store.delete_many(&["b"]).expect("deleted");
     put(&["c", "i", "j"]);
     put(&["k", "l", "m"]);
-    store.engine().expect("a writer").index_sealed(false);
+    store.engine().expect("a writer").build_side_files(false);
     store.close().expect("closed");
     disk.image()
 }

@@ -342,7 +342,7 @@ impl Source {
             self.notes.extend(learned.notes);
             part.lost_log = learned.lost_log;
             if learned.ids_differ {
-                part.ids = None;
+                part.side.clear();
             }
         }
         for part in &mut self.parts {
@@ -444,7 +444,7 @@ fn learn(part: &SalvagedSegment, kind: Option<IdKind>) -> Result<Learned> {
     })?;
     if learned.ids_differ {
         learned.notes.push(format!("{}: {DIFFERS}", part.path("ids").display()));
-    } else if let Some(ids) = part.ids.as_ref().filter(|_| learned.damaged > 0 || part.idx.is_none()) {
+    } else if let Some(ids) = part.ids().filter(|_| learned.damaged > 0 || part.idx.is_none()) {
         let number = part.header.identity.segment;
         let own = ids.dead().ok().and_then(|dead| DeletionVector::from_roaring(&dead, part.most_rows()));
         learned.dead.extend(own.iter().flat_map(DeletionVector::dead_rows).map(|row| (number, row)));

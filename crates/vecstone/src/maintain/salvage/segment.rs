@@ -9,6 +9,7 @@ use crate::pair::recover::{self, into_error};
 use crate::pair::rows::Doc;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::Ids;
+use crate::segment::side::{self, OpenFiles};
 use crate::sys::disk::{Dir, Open, is_no_file};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_ROWS;
@@ -27,7 +28,8 @@ pub(crate) struct SalvagedSegment {
     pub(crate) idx_len: u64,
     pub(crate) jsonl: Option<StoreFile>,
     pub(crate) jsonl_len: u64,
-    pub(crate) ids: Option<Ids>,
+    /// Those that can be used.
+    pub(crate) side: OpenFiles,
     /// What its FILE record says; if that is damaged, what it may have said.
     pub(crate) starts: Vec<FileRecord>,
     /// A batch that MANIFEST or `.ids` says was there; 0 if they say nothing.
@@ -71,30 +73,38 @@ impl SalvagedSegment {
     }
 
     pub(crate) fn of(dir: &Dir, probe: SegmentProbe, header: Header) -> Result<SalvagedSegment> {
-        let ids = open(dir, probe.stem.with_extension("ids"))?;
-        let ids = ids.and_then(|ids| Ids::open(ids, &header.identity).ok().flatten());
-        SalvagedSegment::with(dir, probe, header, ids)
+        let mut side = Vec::new();
+        for kind in side::of_segments() {
+            let file = open(dir, probe.stem.with_extension(kind.suffix()))?;
+            side.extend(file.and_then(|file| kind.open(file, &header.identity).ok().flatten()));
+        }
+        SalvagedSegment::with(dir, probe, header, side)
+    }
+
+    /// `.ids`, if it can be used.
+    pub(crate) fn ids(&self) -> Option<&Ids> {
+        side::of_type(&self.side).next()
     }
 
     /// Whether `.ids` says something else of a row that an intact batch tells of.
     pub(crate) fn contradicts(&self, hasher: IdHasher, id: &[u8], row: u32, crc: u32, doc: Doc) -> bool {
         // A damaged page, and a row behind those of the file, contradict nothing.
-        let said = self.ids.as_ref().and_then(|ids| ids.row(row).ok());
+        let said = self.ids().and_then(|ids| ids.row(row).ok());
         said.is_some_and(|said| {
             let line = |doc: Doc| (doc.len, doc.crc);
             said.hash != half(hasher.hash(id)) || said.crc != crc || line(said.doc) != line(doc)
         })
     }
 
-    /// As `of`, with an `.ids` that is open, or none.
+    /// As `of`, with side files that are open.
     pub(crate) fn with(
         dir: &Dir,
         probe: SegmentProbe,
         header: Header,
-        ids: Option<Ids>,
+        side: OpenFiles,
     ) -> Result<SalvagedSegment> {
         let jsonl = open(dir, probe.stem.with_extension("jsonl"))?;
-        SalvagedSegment::with_files(probe, jsonl, header, ids)
+        SalvagedSegment::with_files(probe, jsonl, header, side)
     }
 
     /// Of files that are open: each with their log up to an end of it.
@@ -102,7 +112,7 @@ impl SalvagedSegment {
         end: &SegmentExtent,
         files: &Files,
         header: Header,
-        ids: Option<Ids>,
+        side: OpenFiles,
     ) -> Result<SalvagedSegment> {
         let probe = SegmentProbe {
             stem: files.dat.path.with_extension(""),
@@ -111,7 +121,7 @@ impl SalvagedSegment {
             in_dat: None,
             in_idx: file_record(Some(&files.idx))?,
         };
-        let mut part = SalvagedSegment::with_files(probe, files.jsonl.clone(), header, ids)?;
+        let mut part = SalvagedSegment::with_files(probe, files.jsonl.clone(), header, side)?;
         part.end_at(end);
         Ok(part)
     }
@@ -139,7 +149,7 @@ impl SalvagedSegment {
         probe: SegmentProbe,
         jsonl: Option<StoreFile>,
         header: Header,
-        ids: Option<Ids>,
+        side: OpenFiles,
     ) -> Result<SalvagedSegment> {
         let SegmentProbe { stem, dat, idx, in_idx, .. } = probe;
         let len = |file: &Option<StoreFile>| file.as_ref().map_or(Ok(0), StoreFile::len);
@@ -148,7 +158,8 @@ impl SalvagedSegment {
         let (dat_len, jsonl_len) = (len(&dat)?, len(&jsonl)?);
         let intact = in_idx.filter(|file| file.header == header);
         let starts = intact.map_or_else(|| guessed_starts(idx.as_ref(), header), |file| vec![file]);
-        let point = ids.as_ref().filter(|_| !planted::is(Bug::RepairWithoutPoint)).map(Ids::point);
+        let ids = side::of_type::<Ids>(&side).next();
+        let point = ids.filter(|_| !planted::is(Bug::RepairWithoutPoint)).map(Ids::point);
         let last_seq = point.map_or(0, |point| point.seq);
         Ok(SalvagedSegment {
             header,
@@ -158,7 +169,7 @@ impl SalvagedSegment {
             idx_len,
             jsonl,
             jsonl_len,
-            ids,
+            side,
             starts,
             last_seq,
             dead: DeletionVector::default(),

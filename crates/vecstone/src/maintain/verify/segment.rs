@@ -1,6 +1,7 @@
 //! Every byte of one segment, also behind what is damaged.
 
 use super::{Damage, REBUILT, UNREADABLE, VerifyReport};
+use crate::format::Identity;
 use crate::format::header::{DecodeError, HEADER_LEN, Header};
 use crate::format::manifest::SegmentExtent;
 use crate::format::record::{FILE_BYTES, FileRecord};
@@ -11,7 +12,7 @@ use crate::pair::recover::{self, into_error};
 use crate::pair::rows::{Doc, NULL_LINE};
 use crate::pair::window::Window;
 use crate::segment::deletion_vector::DeletionVector;
-use crate::segment::in_log::{self, DIFFERS};
+use crate::segment::side::{FilesOf, SideFile};
 use crate::types::config::MAX_LINE_BYTES;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdHasher, IdKind};
@@ -63,19 +64,22 @@ pub(super) fn check_whole(
     } else if !position.is_end_of(end) || position.docs_end > end.jsonl_len {
         recover::ENDS_ELSEWHERE
     } else {
-        return compare_ids(part, report);
+        let files = part.files();
+        let files_of = |_: &Identity| Some((files.clone()?, part.header));
+        return part.side.iter().try_for_each(|file| compare(&**file, &files_of, report));
     };
     report.add(&part.path("idx"), position.idx_end, what, UNREADABLE);
     Ok(())
 }
 
-/// Whether `.ids` says what the log says, which holds.
-fn compare_ids(part: &SalvagedSegment, report: &mut VerifyReport) -> Result<()> {
-    let (Some(ids), Some(files)) = (&part.ids, part.files()) else { return Ok(()) };
-    match in_log::says_the_same(ids, &files, &part.header, &mut recover::to_the_end) {
+/// Whether a side file says what the files of its segments say, which hold.
+pub(super) fn compare(file: &dyn SideFile, files_of: FilesOf<'_>, report: &mut VerifyReport) -> Result<()> {
+    match file.is_right(files_of) {
         Ok(true) => {}
         // Its point is none of the log: that holds.
-        Ok(false) | Err(Error::Corrupt { .. }) => report.add(&part.path("ids"), 0, DIFFERS, REBUILT),
+        Ok(false) | Err(Error::Corrupt { .. }) => {
+            report.add(&file.file().path, 0, file.kind().differs(), REBUILT);
+        }
         Err(error) => return Err(error),
     }
     Ok(())

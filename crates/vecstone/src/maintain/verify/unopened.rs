@@ -1,6 +1,6 @@
 //! A store that does not open: all that is there of it.
 
-use super::{VerifyReport, check_ids, segment};
+use super::{VerifyReport, check_side_files, segment};
 use crate::format::Identity;
 use crate::format::deletions;
 use crate::format::header::Header;
@@ -136,10 +136,9 @@ fn open(
     header: Header,
     report: &mut VerifyReport,
 ) -> Result<SalvagedSegment> {
-    let ids = check_ids(dir, probe.stem.with_extension("ids"), &header.identity, report)?;
-    let last_seq = ids.as_ref().map_or(0, |ids| ids.point().seq);
-    let mut part = SalvagedSegment::with(dir, probe, header, ids)?;
-    part.last_seq = last_seq;
+    let side = check_side_files(dir, &header.identity, report)?;
+    let mut part = SalvagedSegment::with(dir, probe, header, side)?;
+    part.last_seq = part.ids().map_or(0, |ids| ids.point().seq);
     Ok(part)
 }
 

@@ -3,7 +3,8 @@
 use crate::format::Identity;
 use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
-use crate::segment::ids::{Content, Damaged, Ids, Point, reseal};
+use crate::segment::ids::{Content, Damaged, Ids, reseal};
+use crate::segment::side::Point;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Open, open_file};
 use std::collections::HashMap;

@@ -1,0 +1,304 @@
+//! Side files: what can be built again from the other files of a store, and saves time as long as it is there.
+//!
+//! Each kind of them is a line in [`LIST`]. Opening, sealing, closing, compaction, backup, verify and clean-up go by that
+//! list, so a new kind is a file in this folder and a line there. What holds for all of them:
+//!
+//! - Nothing in a side file is trusted. Damage in one, or its absence, costs time and never data.
+//! - A file is written under the name of one in the making, synced, and renamed: a crash leaves it whole, or not at all.
+//! - A file says itself for which state of which log it holds ([`Covered`]). Its user compares that with the log.
+
+use crate::format::header::Header;
+use crate::format::{Chain, Identity};
+use crate::pair::files::{Files, StoreFile};
+use crate::pair::recover::{self, LogPosition};
+use crate::segment::Segment;
+use crate::segment::deletion_vector::DeletionVector;
+use crate::segment::version::{SegmentVersion, Version};
+use crate::types::error::Result;
+use crate::types::id::IdKind;
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
+
+mod files;
+mod ids;
+
+pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
+
+/// All kinds of side files.
+const LIST: &[&dyn SideKind] = &[&ids::IdsFile];
+
+#[cfg(test)]
+thread_local! {
+    static OF_A_TEST: std::cell::Cell<&'static [&'static dyn SideKind]> = const { std::cell::Cell::new(&[]) };
+}
+
+/// All kinds of side files; in a test, with those that it brings.
+pub(crate) fn all() -> impl Iterator<Item = &'static dyn SideKind> {
+    #[cfg(test)]
+    let more = OF_A_TEST.get();
+    #[cfg(not(test))]
+    let more: &[&dyn SideKind] = &[];
+    LIST.iter().chain(more).copied()
+}
+
+/// The kinds of which each segment has a file of its own.
+pub(crate) fn of_segments() -> impl Iterator<Item = &'static dyn SideKind> {
+    all().filter(|kind| kind.scope() == Scope::Segment)
+}
+
+/// Runs a test with more kinds, in this thread.
+#[cfg(test)]
+pub(crate) fn with<T>(kinds: &'static [&'static dyn SideKind], test: impl FnOnce() -> T) -> T {
+    struct Restore(&'static [&'static dyn SideKind]);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OF_A_TEST.set(self.0);
+        }
+    }
+    let _restore = Restore(OF_A_TEST.replace(kinds));
+    test()
+}
+
+/// What a file describes. It decides where the file's number comes from, and when the file goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// One segment. Has its number, and goes with it.
+    Segment,
+    /// Ranges of rows. Has a number of its own, and goes when MANIFEST names none of their segments, or when a file that
+    /// it needs is gone.
+    Ranges,
+    #[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of the store"))]
+    /// The store. Has a number of its own. The newest one stays, an older one as long as a file needs it.
+    Store,
+}
+
+/// Hears how many bytes were read and written so far, sleeps if that was too fast, and may break off.
+pub(crate) type GoOn<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
+
+/// Writes what is known already to an empty file.
+pub(crate) type Write<'a> = Box<dyn FnOnce(&StoreFile, GoOn<'_>) -> Result<()> + 'a>;
+
+/// The files and the header of a segment by its identity; `None` if it is not there.
+pub(crate) type FilesOf<'a> = &'a dyn Fn(&Identity) -> Option<(Files, Header)>;
+
+/// One kind of side files.
+pub(crate) trait SideKind: Debug + Send + Sync {
+    /// The name of a file is a number, a dot and this: `KIND.side`. Only `ids` ends otherwise.
+    fn suffix(&self) -> &'static str;
+
+    /// What is wrong with a file of another segment or store, or with damage in its head.
+    fn is_foreign(&self) -> &'static str;
+
+    /// What is wrong with a file that says something else than the log.
+    fn differs(&self) -> &'static str;
+
+    fn scope(&self) -> Scope;
+
+    /// Opens a file. `None` if it is damaged, of another version, or not of this segment. If the scope is not a segment,
+    /// only the uuid of `identity` counts. Reads no more than the head.
+    fn open(&self, file: StoreFile, identity: &Identity) -> Result<Option<Box<dyn SideFile>>>;
+
+    /// Whether a file is to be built of these rows.
+    fn is_wanted(&self, rows: &Rows<'_>) -> bool;
+
+    /// Builds a file of rows, in memory that does not grow with their vectors.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::Error::Corrupt) if the segment is damaged, [`Cancelled`](crate::Error::Cancelled) if `go_on`
+    /// broke off.
+    fn build(&self, rows: &Rows<'_>, file: &StoreFile, go_on: GoOn<'_>) -> Result<()>;
+
+    /// Whether the background is to look at what is wanted. Asked after each sync, with locks held: reads nothing.
+    fn is_due(&self, _durable: &Version) -> bool {
+        false
+    }
+
+    /// Writes what is known of rows for the place to which a compaction moved them; `None` if they are built anew.
+    fn carry<'a>(&'a self, _moved: &'a Moved<'a>) -> Option<Write<'a>> {
+        None
+    }
+}
+
+/// A side file that is open. Whatever is in it, no call panics.
+pub(crate) trait SideFile: Any + Debug + Send + Sync {
+    fn kind(&self) -> &'static dyn SideKind;
+
+    fn file(&self) -> &StoreFile;
+
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// The rows that it describes; none if it describes the store.
+    fn covers(&self) -> Vec<Covered>;
+
+    /// Names of other side files without which it is of no use.
+    fn needs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Reads every byte, by read calls. Tells where what is damaged starts, and whether it cannot be read at all.
+    fn damaged_pages(&self, see: &mut dyn FnMut(u64, bool)) -> Result<()>;
+
+    /// Whether it says what the files of its segments say. A damaged page is no difference.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::Error::Corrupt) if the log of a segment does not hold up to the point of the file.
+    fn is_right(&self, files_of: FilesOf<'_>) -> Result<bool>;
+}
+
+/// Side files that are open.
+pub(crate) type OpenFiles = Vec<Box<dyn SideFile>>;
+
+/// A point of the log of one pair, between two batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) identity: Identity,
+    /// Sequence of the last batch.
+    pub(crate) seq: u64,
+    pub(crate) chain: Chain,
+    pub(crate) epoch: u32,
+    /// Kind of the ids.
+    pub(crate) kind: u8,
+    /// Where the last COMMIT record starts in `.idx`.
+    pub(crate) commit_at: u64,
+    /// Where it ends.
+    pub(crate) idx_end: u64,
+    pub(crate) rows: u64,
+    /// Length of `.jsonl`.
+    pub(crate) docs_end: u64,
+    /// The MANIFEST number that cross-segment deletes belong to; 0 if none are told of.
+    pub(crate) manifest: u64,
+}
+
+impl Point {
+    /// The last batch before `position`.
+    pub(crate) fn of(header: &Header, position: &LogPosition, manifest: u64) -> Point {
+        Point {
+            identity: header.identity,
+            seq: position.seq,
+            chain: position.chain,
+            epoch: position.epoch,
+            kind: position.kind.map_or(0, |kind| kind as u8),
+            commit_at: position.commit_at,
+            idx_end: position.idx_end - position.since_commit.len() as u64,
+            rows: position.rows,
+            docs_end: position.docs_end,
+            manifest,
+        }
+    }
+
+    /// The end of the log at this point.
+    pub(crate) fn position(&self) -> LogPosition {
+        LogPosition {
+            seq: self.seq,
+            chain: self.chain,
+            since_commit: Vec::new(),
+            commit_at: self.commit_at,
+            idx_end: self.idx_end,
+            rows: self.rows,
+            docs_end: self.docs_end,
+            epoch: self.epoch,
+            kind: IdKind::from_byte(self.kind),
+        }
+    }
+
+    /// Whether the log of a segment has this point. One read.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of ranges"))]
+    pub(crate) fn is_in(&self, files: &Files, header: &Header) -> Result<bool> {
+        Ok(self.identity == header.identity && recover::ends_a_batch(files, header, &self.position())?)
+    }
+}
+
+/// Rows of a segment that a side file describes, in the state that the log has at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// The first row; the last one is that before `point.rows`.
+    pub(crate) first: u64,
+    pub(crate) point: Point,
+}
+
+/// What a file may be built of: the rows of one segment of a version that is durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) version: &'a Version,
+    /// Place of the segment in it.
+    pub(crate) place: usize,
+    /// The store is being closed, and this is the active segment.
+    pub(crate) closing: Option<Closing<'a>>,
+}
+
+/// What is known when a store is closed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Closing<'a> {
+    /// Nothing was written since the log was closed last.
+    pub(crate) was_clean: bool,
+    /// Deletes in the active segment.
+    pub(crate) deletes: u64,
+    /// The option of that name.
+    pub(crate) ids_after: u64,
+    /// What the `.del` file of each sealed segment says.
+    pub(crate) in_del: &'a HashMap<u64, DeletionVector>,
+    /// The number of MANIFEST.
+    pub(crate) manifest: u64,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn part(&self) -> &'a SegmentVersion {
+        &self.version.segments[self.place]
+    }
+
+    /// Whether the segment may still grow.
+    pub(crate) fn is_active(&self) -> bool {
+        self.place + 1 == self.version.segments.len()
+    }
+}
+
+/// Where a compaction moved the live rows of some segments.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of ranges"))]
+pub(crate) struct Moved<'a> {
+    pub(crate) version: &'a Version,
+    pub(crate) inputs: &'a [SegmentVersion],
+    /// Of each input, by old row: output and new row; `u32::MAX` for a row that was dead.
+    pub(crate) to: &'a [Vec<(u32, u32)>],
+    pub(crate) outputs: Vec<Output<'a>>,
+}
+
+/// A segment that a compaction made. All its rows are synced.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of ranges"))]
+pub(crate) struct Output<'a> {
+    pub(crate) segment: &'a Segment,
+    /// Its end.
+    pub(crate) point: Point,
+}
+
+/// The files with numbers of their own that count in a version: opened at first use, and kept open with it.
+#[derive(Debug, Default)]
+pub(crate) struct SideFiles(OnceLock<OpenFiles>);
+
+impl SideFiles {
+    pub(crate) fn of(&self, version: &Version) -> &[Box<dyn SideFile>] {
+        self.0.get_or_init(|| {
+            let is_named = |identity: &Identity| {
+                version.segments.iter().any(|part| part.segment.header().identity == *identity)
+            };
+            let names = version.dir.list().unwrap_or_default();
+            let found = files::kept(of_store(&version.dir, &names, version.schema.uuid), &is_named);
+            found.into_iter().filter_map(|found| found.opened.ok()?).collect()
+        })
+    }
+}
+
+/// Those of a type.
+pub(crate) fn of_type<T: SideFile>(files: &[Box<dyn SideFile>]) -> impl Iterator<Item = &T> {
+    files.iter().filter_map(|file| {
+        let file: &dyn Any = &**file;
+        file.downcast_ref()
+    })
+}
