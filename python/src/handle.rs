@@ -94,6 +94,15 @@ impl Store {
         py.detach(|| self.use_store(|store| store.map_or_else(|| Ok(T::default()), call))).or_raise()
     }
 
+    /// As [`with`](Self::with), of a call that reads one moment.
+    pub(crate) fn read<T: Send + Default>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
+    ) -> PyResult<T> {
+        self.with(py, |store| call(&store.snapshot()?))
+    }
+
     /// As [`with`](Self::with), of a call that changes what is there.
     pub(crate) fn change<T: Send + Default>(
         &self,

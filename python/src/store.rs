@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use vecstone::{AsId, Document, Error, Stats, VectorStore};
+use vecstone::{AsId, Document, Error, IdKind, Stats, VectorStore};
 
 #[pymethods]
 impl Store {
@@ -50,8 +50,7 @@ impl Store {
             wishes: EngineOptions { flush_interval, buffer_bytes, threads },
         };
         let path = std::path::absolute(&path).unwrap_or(path);
-        let shared = open::open(py, &path, &request)?;
-        Ok(Store::new(shared, request.mode, path, durability))
+        open::open(py, &path, &request).map(|shared| Store::new(shared, request.mode, path, durability))
     }
 
     // ---- writing ----
@@ -359,10 +358,7 @@ impl Store {
     /// TypeError: the filter is a collection of ids of another kind than the store's.
     fn ids_where<'py>(&self, py: Python<'py>, filter: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let filter = PyFilter::of(filter)?;
-        let ids = self.with(py, |store| {
-            let snapshot = store.snapshot()?;
-            snapshot.ids_where(filter.in_store_of(snapshot.kind())?)
-        })?;
+        let ids = self.read(py, |snapshot| snapshot.ids_where(filter.in_store_of(snapshot.kind())?))?;
         reading::id_list(py, &ids)
     }
 
@@ -379,8 +375,7 @@ impl Store {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
         let query = vectors::one(query)?;
-        let found = self.with(py, |store| {
-            let snapshot = store.snapshot()?;
+        let found = self.read(py, |snapshot| {
             let wanted = options.in_store_of(snapshot.kind())?;
             snapshot.search_with(&query, k, &wanted)
         })?;
@@ -569,7 +564,7 @@ impl Store {
         self.path.clone()
     }
 
-    /// Whether the store is still to be made, by the first write.
+    /// Whether the first write still has to make the store.
     #[getter]
     fn _pending(&self, py: Python<'_>) -> bool {
         py.detach(|| self.shared.is_pending())
@@ -584,8 +579,7 @@ impl Store {
     /// Components of a vector; None before the first write to a store that is still to be made.
     #[getter]
     fn dim(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        let dim = self.with(py, |store| Ok(store.dim()))?;
-        Ok((dim > 0).then_some(dim))
+        self.with(py, |store| Ok(Some(store.dim()).filter(|dim| *dim > 0)))
     }
 
     /// "cosine", "l2" or "ip".
@@ -597,6 +591,6 @@ impl Store {
     /// "string", "u64" or "uuid"; None before the first write.
     #[getter]
     fn id_kind(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        self.with(py, |store| Ok(store.kind().map(vecstone::IdKind::name)))
+        self.with(py, |store| Ok(store.kind().map(IdKind::name)))
     }
 }

@@ -345,7 +345,7 @@ fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, o
     assert_eq!(store.kind(), Some(kind));
     let refused = |error: Error| {
         assert!(
-            matches!(error, Error::IdKindMismatch { expected, found, .. } if expected == kind && found != kind),
+            matches!(error, Error::IdKindMismatch { expected: e, found, .. } if e == kind && found != kind),
             "{error}"
         );
     };

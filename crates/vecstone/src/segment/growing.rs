@@ -64,7 +64,8 @@ fn start_at(
     manifest: &Manifest,
 ) -> Option<(LogPosition, DeletionVector, Vec<(u32, u32)>)> {
     let point = *ids.point();
-    // That of a sealed segment (0) says nothing of dead rows and cross-segment deletes: MANIFEST has been replaced since it was read.
+    // That of a sealed segment (0) says nothing of dead rows and cross-segment deletes: MANIFEST has been replaced
+    // since it was read.
     if point.manifest == 0 || point.manifest > manifest.number || point.rows == 0 {
         return None;
     }

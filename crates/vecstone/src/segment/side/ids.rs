@@ -52,8 +52,8 @@ impl SideKind for IdsFile {
         }
     }
 
-    /// Reads the log. Dead rows, and cross-segment deletes in other segments, are told of the active segment only: those of a sealed one
-    /// are in its `.del`.
+    /// Reads the log. Dead rows, and cross-segment deletes in other segments, are told of the active segment only:
+    /// those of a sealed one are in its `.del`.
     fn build(&self, rows: &Rows<'_>, file: &StoreFile, _: GoOn<'_>) -> Result<()> {
         let (part, none) = (rows.part(), DeletionVector::default());
         let (files, header, end) = (part.segment.files(), part.segment.header(), &part.end);
