@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // The nearest of those that match, not those of the nearest that match.
-    let wooden = Filter::parse(r#"{"year": {"$gte": 2000}, "tags": "wood"}"#)?;
+    let wooden = Filter::parse(r#"{"year": {"$gte": 2000}, "tags": {"$contains": "wood"}}"#)?;
     let snapshot = store.snapshot()?;
     let hits = snapshot.search_with(&[0.0, 0.0], 1, &SearchOptions::new().filter(wooden.clone()))?;
     assert_eq!(hits[0].id, "b");
