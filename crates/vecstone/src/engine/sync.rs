@@ -107,7 +107,7 @@ impl Engine {
 
     /// M1: everything written is synced, so that `.del` files hold the cross-segment deletes of durable batches only.
     pub(crate) fn sync_log_end(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
-        if planted::is(Bug::UnsyncedKills) {
+        if planted::is(Bug::UnsyncedCrossDeletes) {
             return Ok(());
         }
         let (version, ops) = (self.published.get(), writer.ops());

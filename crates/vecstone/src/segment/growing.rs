@@ -48,9 +48,9 @@ impl Segment {
             return Ok((segment, DeletionVector::default(), found));
         };
         let mut found = recover::recover(files, Some(&position), manifest.number)?;
-        let kill =
+        let named =
             |&(segment, row): &(u32, u32)| recover::CrossSegmentDelete { seq: position.seq, segment, row };
-        found.cross_deletes.splice(0..0, cross_deletes.iter().map(kill));
+        found.cross_deletes.splice(0..0, cross_deletes.iter().map(named));
         Ok((Segment::active(dir, shown(&found), header, Some(ids))?, deletions, found))
     }
 }

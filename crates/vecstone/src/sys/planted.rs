@@ -44,7 +44,7 @@ pub(crate) enum Bug {
     /// A MANIFEST that takes the place of another is not made durable before its segments are written to.
     AppendTooEarly,
     /// A list of dead rows has those of batches that are not durable.
-    UnsyncedKills,
+    UnsyncedCrossDeletes,
     /// Clearing a store leaves what is accepted and not yet written.
     ClearFilesOnly,
     /// A reader shows a cleared store, or other attributes, before their MANIFEST is durable.
@@ -82,7 +82,7 @@ pub(crate) enum Bug {
     KeepBehindDelete,
     /// Making a pair fails, and what was there under its names is removed.
     RemoveOthersFiles,
-    /// What `.ids` says of dead rows and kills is not compared with the log.
+    /// What `.ids` says of dead rows and cross-segment deletes is not compared with the log.
     TrustIds,
     /// Numbers in MANIFEST are not compared with each other.
     UncheckedManifest,

@@ -167,7 +167,7 @@ caught! {
     a_recovery_that_trusts_the_page_cache_is_caught: TrustPageCache by crashes_catch;
     files_removed_before_the_manifest_is_durable_are_caught: UnlinkTooEarly by segments_catch;
     an_append_before_the_manifest_is_durable_is_caught: AppendTooEarly by segments_catch;
-    a_cross_delete_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedKills by segments_catch;
+    a_cross_delete_of_an_unsynced_batch_in_a_list_is_caught: UnsyncedCrossDeletes by segments_catch;
     a_clear_that_leaves_the_buffer_is_caught: ClearFilesOnly by clears_catch;
     a_clear_shown_before_it_is_durable_is_caught: ShowRename by readers_catch;
     a_kill_target_found_when_accepted_is_caught: KillAtPut by segments_catch;
