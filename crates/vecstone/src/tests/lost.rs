@@ -2,8 +2,11 @@
 
 use super::model::{DIM, DIR, Random, identity, options, root};
 use super::repair::{
-    Content, Made, changed, check, deleted_in_del_only, file, names, plain, repaired, rich, without,
+    Content, Made, changed, check, deleted_from_a_compacted_segment, deleted_in_del_only, file, lists, names,
+    plain, repaired, replaced_by_the_last_batch, rich, without, without_ids,
 };
+use crate::format::header::Header;
+use crate::format::record;
 use crate::maintain::verify::verify_directory;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
@@ -97,6 +100,44 @@ fn every_missing_file_and_every_two_are_told_of() {
             }
         }
     }
+}
+
+/// What is left of a damaged batch is its COMMIT, which names the row of the sealed segment that died.
+#[test]
+fn the_commit_of_a_damaged_batch_still_says_what_it_replaced() {
+    let made = replaced_by_the_last_batch();
+    let idx = active(&made.image, ".idx");
+    let log = &made.image.files[&file(&idx)];
+    let put = [1, 0, 0, 0, b'a'];
+    let at = log.windows(put.len()).rposition(|bytes| bytes == put).expect("the put of `a`");
+    for byte in at..at + put.len() + 8 {
+        let image = without_ids(&changed(&made.image, &idx, |bytes| bytes[byte] ^= 1));
+        let (report, content) = check_truth(&made, &image, &format!("byte {byte}"));
+        assert!(!content.contains_key(&Id::from("a")), "byte {byte}: an old row came back: {report:?}");
+        assert_eq!(content.len(), made.now.len() - 1, "byte {byte}: {report:?}");
+    }
+}
+
+/// Without MANIFEST the order of writing is that of the numbers, but for what BASE says of a compacted segment. So a delete
+/// whose batch is damaged is met after the row that it may have deleted.
+#[test]
+fn base_says_where_a_compacted_segment_stands() {
+    let made = deleted_from_a_compacted_segment();
+    let idx = "00000004.idx";
+    let header = Header::decode(&made.image.files[&file("00000004.dat")]).expect("a header");
+    let log = &made.image.files[&file(idx)];
+    let is_commit = |at: &usize| {
+        let head = log[*at..].first_chunk();
+        head.is_some_and(|head| record::commit_at(head, &header.identity).is_some())
+    };
+    let commit = (0..log.len()).rev().find(is_commit).expect("the COMMIT of the delete");
+    // The row that it names is in no segment then.
+    let mut image =
+        without_ids(&changed(&made.image, idx, |bytes| bytes[commit + record::COMMIT_START + 3] ^= 1));
+    image.files.remove(&file("MANIFEST")).expect("there");
+    let (report, content) = check_truth(&made, &image, "a damaged delete");
+    assert!(!content.contains_key(&Id::from("f")) && lists(&report, "f"), "{report:?}");
+    assert_eq!(content.len(), made.now.len(), "{report:?}");
 }
 
 fn is_pair(path: &Path) -> bool {

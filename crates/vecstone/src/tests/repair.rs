@@ -317,6 +317,24 @@ pub(super) fn deleted_in_del_only() -> Made {
     made
 }
 
+/// `a` stands in a sealed segment, and the last batch puts it again.
+pub(super) fn replaced_by_the_last_batch() -> Made {
+    let mut make = Make::new();
+    make.put(&["a", "b", "c", "d"]).put(&["e"]).put(&["a"]);
+    make.close()
+}
+
+/// The same segments as of [`deleted_in_del_only`]; the last batch deletes `f` of the compacted one, whose number is above
+/// that of the active one.
+pub(super) fn deleted_from_a_compacted_segment() -> Made {
+    let mut make = Make::with(65_536, &small().compact_at(0.3));
+    make.put(&["a", "b", "c", "d"]).put(&["e", "f"]).delete(&["a"]).put(&["e"]);
+    make.put(&["g", "h", "i", "j"]).put(&["k"]);
+    make.store.engine().expect("a writer").compact_in_background();
+    make.delete(&["f"]);
+    make.close()
+}
+
 #[test]
 fn what_only_a_lost_list_knew_to_be_deleted_comes_back_and_is_named() {
     let made = deleted_in_del_only();

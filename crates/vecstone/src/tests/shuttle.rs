@@ -12,7 +12,7 @@ use crate::sys::sync::unpoisoned;
 use crate::types::error::{Error, Result};
 use crate::types::id::AsId;
 use crate::types::options::Durability::{Buffered, Sync};
-use crate::{Document, Metric, OpenOptions, VectorStore, WriteBatch};
+use crate::{Metric, OpenOptions, VectorStore, WriteBatch};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -524,7 +524,7 @@ fn a_kept_document_is_always_the_newest() {
                 let text = format!("{{\"v\":{n}}}");
                 match below(2) {
                     0 => shared.store.put_with_document("a", &vector(n), &text).expect("put"),
-                    _ => shared.store.put_document("a", Document::Json(&text)).expect("changed"),
+                    _ => shared.store.put_document("a", &text).expect("changed"),
                 }
                 let now = number(shared.store.get_document("a").expect("get"));
                 assert_eq!(now, n, "own documents are read");
