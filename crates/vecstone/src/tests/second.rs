@@ -301,7 +301,11 @@ fn a_clean_close_is_said_and_is_enough_for_strict() {
         let store = strict.expect("opened");
         assert_eq!(store.len().expect("known"), 2);
         store.close().expect("closed");
-        assert_eq!(disk.image().files[&file(IDX)], image.files[&file(IDX)], "nothing is written for nothing");
+        let written = |image: &Image| {
+            let all = image.files.iter().filter(|(path, _)| !path.ends_with("LOCK"));
+            all.map(|(path, bytes)| (path.clone(), bytes.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(written(&disk.image()), written(image), "nothing is written for nothing");
     }
 }
 
