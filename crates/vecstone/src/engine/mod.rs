@@ -23,10 +23,10 @@ use crate::sys::planted::Hooks;
 #[cfg(test)]
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::{AtomicU64, Instant, Mutex, MutexGuard};
-use crate::types::config::Schema;
 use crate::types::error::{Error, Result};
 use crate::types::id::IdKind;
 use crate::types::options::{Durability, Settings};
+use crate::types::schema::Schema;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};

@@ -3,8 +3,9 @@
 use super::header::DecodeError;
 use super::{Chain, Fields, Identity, VERSION, crc32c};
 use crate::sys::planted::{self, Bug};
-use crate::types::config::{Metric, Schema};
+use crate::types::config::Metric;
 use crate::types::element::{ELEMENT_NEWEST, Element};
+use crate::types::schema::Schema;
 
 mod rules;
 mod sections;

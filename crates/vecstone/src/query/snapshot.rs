@@ -10,10 +10,11 @@ use crate::query::select::select;
 use crate::segment::PREFETCH_WIDTH;
 use crate::segment::version::{At, Version, check_len};
 use crate::sys::parallel;
-use crate::types::config::{Metric, Schema};
+use crate::types::config::Metric;
 use crate::types::document::Document;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, Id, IdKind, IdRef};
+use crate::types::schema::Schema;
 use std::borrow::Cow;
 use std::sync::Arc;
 

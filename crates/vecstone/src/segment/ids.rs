@@ -16,7 +16,7 @@ use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
 use crate::pair::window::Window;
-use crate::segment::side::Point;
+use crate::segment::point::Point;
 use crate::sys::disk::Mapping;
 use crate::types::config::MAX_ROWS;
 use crate::types::error::Result;

@@ -9,7 +9,8 @@ use crate::pair::rows::{RowEntry, RowTable};
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{Damaged, Ids};
 use crate::segment::index::{HeapIndex, ROWS_AT_ONCE};
-use crate::segment::side::{Point, SideFile};
+use crate::segment::point::Point;
+use crate::segment::side::SideFile;
 use crate::sys::disk::{Dir, Mapping, Open};
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::{AtomicBool, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, unpoisoned};
@@ -26,6 +27,7 @@ pub(crate) mod ids;
 pub(crate) mod in_log;
 pub(crate) mod index;
 mod lookup;
+pub(crate) mod point;
 pub(crate) mod side;
 pub(crate) mod version;
 

@@ -7,9 +7,9 @@ use crate::segment::side::{SideFile, SideFiles};
 use crate::segment::{Lookup, Segment};
 use crate::sys::disk::{Dir, Mapping};
 use crate::sys::sync::ArcSwap;
-use crate::types::config::Schema;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdKind};
+use crate::types::schema::Schema;
 use std::sync::Arc;
 
 /// One segment at one moment.

@@ -8,9 +8,8 @@ use crate::format::header::Header;
 use crate::format::{Fields, Identity, crc32c};
 use crate::pair::files::{Files, StoreFile};
 use crate::pair::recover;
-use crate::segment::side::{
-    self, Covered, FilesOf, GoOn, Moved, Point, Rows, Scope, SideFile, SideKind, Write,
-};
+use crate::segment::point::Point;
+use crate::segment::side::{self, Covered, FilesOf, GoOn, Moved, Rows, Scope, SideFile, SideKind, Write};
 use crate::segment::version::Version;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::types::error::{Error, Result};

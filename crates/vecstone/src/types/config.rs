@@ -1,8 +1,6 @@
 //! What a store is made with, and the limits that every part keeps to.
 
-use crate::types::element::Element;
 use crate::types::error::{Error, Result};
-use crate::types::id::IdHasher;
 use crate::types::name::named;
 
 /// The largest dimension of a vector.
@@ -50,26 +48,6 @@ impl Metric {
             Metric::Ip => "ip",
             Metric::Cosine => "cosine",
         }
-    }
-}
-
-/// What never changes in a store.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Schema {
-    pub(crate) uuid: [u8; 16],
-    pub(crate) dim: u32,
-    pub(crate) element: Element,
-    pub(crate) metric: Metric,
-}
-
-impl Schema {
-    pub(crate) fn hasher(&self) -> IdHasher {
-        IdHasher::new(&self.uuid)
-    }
-
-    /// Bytes of one row.
-    pub(crate) fn stride(&self) -> u64 {
-        self.element.stride(self.dim)
     }
 }
 

@@ -8,3 +8,4 @@ pub(crate) mod id;
 pub(crate) mod name;
 pub(crate) mod options;
 pub(crate) mod recovery;
+pub(crate) mod schema;

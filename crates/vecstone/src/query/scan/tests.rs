@@ -6,8 +6,8 @@ use crate::segment::version::Version;
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::disk::{Dir, Disk};
 use crate::tests::model::Random;
-use crate::types::config::Schema;
 use crate::types::element::Element;
+use crate::types::schema::Schema;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The index of ids as a side file: when it is written, and of what.
 
-use super::{Closing, Covered, FilesOf, GoOn, Point, Rows, Scope, SideFile, SideKind};
+use super::{Closing, Covered, FilesOf, GoOn, Rows, Scope, SideFile, SideKind};
 use crate::format::Identity;
 use crate::pair::files::{IdxMap, StoreFile};
 use crate::pair::recover;
@@ -9,6 +9,7 @@ use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::ids::{self, Content, Ids};
 use crate::segment::in_log;
 use crate::segment::index::HeapIndex;
+use crate::segment::point::Point;
 use crate::segment::version::Version;
 use crate::types::error::Result;
 use crate::types::id::IdHasher;

@@ -4,7 +4,7 @@ use crate::format::Identity;
 use crate::pair::files::StoreFile;
 use crate::pair::rows::{Doc, RowEntry};
 use crate::segment::ids::{Content, Damaged, Ids, reseal};
-use crate::segment::side::Point;
+use crate::segment::point::Point;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::disk::{Open, open_file};
 use std::collections::HashMap;
