@@ -60,7 +60,7 @@ fn keys_of_every_command() {
         &info["bytes"],
         &["dat", "idx", "ids", "del", "jsonl", "side", "other", "total", "allocated"],
     );
-    assert_keys(&info["memory"], &["heap", "buffer", "index", "masks", "other", "mapped", "resident"]);
+    assert_keys(&info["memory"], &["heap", "buffer", "index", "deletions", "other", "mapped", "resident"]);
     let overhead = info["bytes"]["total"].as_f64().unwrap() / (19.0 * 3.0 * 4.0);
     assert!((info["overhead"].as_f64().unwrap() - overhead).abs() < 1e-9);
     assert_eq!(info["clean"], true);

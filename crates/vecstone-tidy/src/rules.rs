@@ -34,12 +34,8 @@ pub(crate) const WIDE_CODE: &[(&str, usize)] = &[
 ];
 
 /// Files with lines of text that are too wide, and how many.
-pub(crate) const WIDE_TEXT: &[(&str, usize)] = &[
-    ("crates/vecstone/src/open/directory.rs", 1),
-    ("docs/python-migration.md", 3),
-    ("docs/python.md", 3),
-    ("python/src/store.rs", 3),
-];
+pub(crate) const WIDE_TEXT: &[(&str, usize)] =
+    &[("docs/python-migration.md", 3), ("docs/python.md", 3), ("python/src/store.rs", 3)];
 
 /// Functions that are too long: file and name.
 pub(crate) const LONG_FUNCTIONS: &[(&str, usize)] = &[];

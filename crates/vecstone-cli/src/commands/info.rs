@@ -87,7 +87,7 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
             "heap": memory.heap,
             "buffer": memory.buffer,
             "index": memory.index,
-            "masks": memory.masks,
+            "deletions": memory.deletions,
             "other": memory.other,
             "mapped": memory.mapped,
             "resident": memory.resident,
@@ -171,7 +171,7 @@ fn heap(memory: &Memory) -> String {
     let parts = [
         ("buffer", memory.buffer),
         ("index", memory.index),
-        ("masks", memory.masks),
+        ("deletions", memory.deletions),
         ("other", memory.other),
     ];
     let parts: Vec<String> = parts.map(|(name, bytes)| format!("{name} {}", human_bytes(bytes))).into();

@@ -97,7 +97,12 @@ impl Engine {
         for (kind, place) in side::all().flat_map(|kind| (0..segments).map(move |place| (kind, place))) {
             let (rows, segment) =
                 (Rows { version: &version, place, closing: None }, &version.segments[place].segment);
-            if damaged.contains(&segment.number()) || !kind.is_wanted(&rows) {
+            // A sync under way may show durable what was so before a file was built.
+            let shown = self.published.get();
+            let in_shown =
+                shown.place_of(segment.number()).map(|place| Rows { version: &shown, place, closing: None });
+            let is_wanted = kind.is_wanted(&rows) && in_shown.is_some_and(|rows| kind.is_wanted(&rows));
+            if damaged.contains(&segment.number()) || !is_wanted {
                 continue;
             }
             if go_on(bytes).is_break() {
@@ -110,6 +115,8 @@ impl Engine {
                 }
                 Err(Error::Cancelled) => break,
                 Err(error) => {
+                    // What was read for nothing is paced, too.
+                    bytes += rows.part().end.idx_len;
                     if error.is_corrupt() {
                         damaged.insert(segment.number());
                     }

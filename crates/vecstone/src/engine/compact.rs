@@ -428,19 +428,19 @@ impl Engine {
         let mut manifest = writer.manifest.clone();
         let number = before.segments[run.start].segment.number();
         let start = version.place_of(number).expect("the caller has seen it in the same pause");
-        let mut masks: Vec<DeletionVector> = outputs.iter().map(|_| DeletionVector::default()).collect();
+        let mut dead: Vec<DeletionVector> = outputs.iter().map(|_| DeletionVector::default()).collect();
         let now = &version.segments[start..start + run.len()];
         for ((now, before), to) in now.iter().zip(&before.segments[run.clone()]).zip(moved) {
             for row in now.deletions.newly_dead(&before.deletions) {
                 let (output, row) = to[row as usize];
                 if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
-                    masks[output as usize].delete_row(row);
+                    dead[output as usize].delete_row(row);
                 }
             }
         }
         let (mut parts, mut entries, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
-        for (output, deletions) in outputs.into_iter().zip(masks) {
+        for (output, deletions) in outputs.into_iter().zip(dead) {
             let Output { pair, segment, rows } = output;
             let end = pair.written().sealed(pair.header());
             bytes += bytes_of(&end);

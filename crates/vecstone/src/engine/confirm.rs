@@ -87,7 +87,7 @@ impl Engine {
         let part = version.active_mut();
         (part.segment, part.deletions) = (Arc::new(segment), deletions);
         apply_cross_deletes(&mut version, &found, &files)?;
-        kill_older(&mut version, &found)?;
+        delete_older(&mut version, &found)?;
         writer.deletes = found.deletes.len() as u64;
         self.publish(writer, version, Drain::Nothing);
         self.fall_back_to_published(writer);
@@ -110,7 +110,7 @@ fn without_ids(
 
 /// An id that the active log names has no live row in a sealed segment. A batch that was written while `.ids` hid such a row
 /// did not list it.
-fn kill_older(version: &mut Version, found: &recover::Recovered) -> Result<()> {
+fn delete_older(version: &mut Version, found: &recover::Recovered) -> Result<()> {
     let active = version.active().segment.clone();
     let heap = active.heap();
     let hasher = IdHasher::new(&active.header().identity.uuid);

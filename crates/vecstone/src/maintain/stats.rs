@@ -108,7 +108,7 @@ pub struct Memory {
     /// Tables of ids and rows.
     pub index: u64,
     /// Bitmaps of dead rows.
-    pub masks: u64,
+    pub deletions: u64,
     /// The rest.
     pub other: u64,
     /// Committed bytes of the mapped files.
@@ -145,7 +145,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
     let mut memory = Memory { other, ..Memory::default() };
     for part in &version.segments {
         memory.index += part.segment.heap_bytes();
-        memory.masks += part.deletions.heap();
+        memory.deletions += part.deletions.heap();
         memory.other += SEGMENT_HEAP;
         let (mut mapped, mut resident) = part.segment.mapped();
         if let Some(map) = &part.dat_map {
@@ -169,7 +169,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         compaction_error = failures.error(&engine.published.load()).map(ToString::to_string);
         lost = engine.lost().told();
     }
-    memory.heap = memory.buffer + memory.index + memory.masks + memory.other;
+    memory.heap = memory.buffer + memory.index + memory.deletions + memory.other;
     Ok(Stats {
         rows,
         live,

@@ -156,7 +156,7 @@ impl VectorStorage {
 }
 
 /// Checks everything that a snapshot reads, and MANIFEST.
-pub(crate) fn verify_view(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport> {
+pub(crate) fn verify_version(dir: &Dir, snapshot: &Snapshot) -> Result<VerifyReport> {
     let (mut report, mut before, mut live) = (VerifyReport::default(), None, LiveRows::default());
     for (place, part) in (0..).zip(&snapshot.files().segments) {
         live.place = place;
@@ -311,7 +311,7 @@ pub(crate) fn verify_directory(disk: &Arc<dyn Disk>, path: &Path) -> Result<Veri
                 let (manifest, snapshot) = reader.with_manifest()?;
                 let dir = &snapshot.files().dir;
                 if !is_foreign(&manifest, &candidates(dir)?) {
-                    return verify_view(dir, &snapshot);
+                    return verify_version(dir, &snapshot);
                 }
                 Error::corrupt(&directory::manifest_path(dir), 0, directory::FOREIGN)
             }

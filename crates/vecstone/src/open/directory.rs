@@ -124,9 +124,9 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
 /// What it means that no segment has MANIFEST's uuid.
 pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments beside it";
 
-/// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a store. A log
-/// in which something durable is damaged was: its number is not known, and taken for the largest. (A file of it that is
-/// gone is no damage: removing was interrupted.)
+/// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a
+/// store. A log in which something durable is damaged was: its number is not known, and taken for the largest. (A file of
+/// it that is gone is no damage: removing was interrupted.)
 fn newest_manifest(dir: &Dir, idx: &Path) -> Option<([u8; 16], u64)> {
     let files = Files::open(dir, &idx.with_extension(""), false).ok()?;
     let lens = (files.dat.len().ok()?, files.idx.len().ok()?);

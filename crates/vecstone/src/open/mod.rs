@@ -131,10 +131,10 @@ impl Order {
 /// Deletes the rows of sealed segments that the log names.
 pub(crate) fn apply_cross_deletes(version: &mut Version, found: &Recovered, files: &Files) -> Result<()> {
     let last = version.segments.len() - 1;
-    for kill in &found.cross_deletes {
-        let part = version.place_of(kill.segment.into()).filter(|&place| place < last);
+    for delete in &found.cross_deletes {
+        let part = version.place_of(delete.segment.into()).filter(|&place| place < last);
         match part.map(|place| &mut version.segments[place]) {
-            Some(part) if u64::from(kill.row) < part.rows => _ = part.deletions.delete_row(kill.row),
+            Some(part) if u64::from(delete.row) < part.rows => _ = part.deletions.delete_row(delete.row),
             _ => {
                 let what = "a batch replaces a row that MANIFEST does not know";
                 return Err(Error::corrupt(&files.idx.path, found.position.idx_end, what));

@@ -63,7 +63,7 @@ pub(crate) struct Recovered {
     pub(crate) proven: LogPosition,
     pub(crate) rows: RowTable,
     pub(crate) deletes: Vec<Deleted>,
-    /// Kills of the batches under the MANIFEST asked for.
+    /// Cross-segment deletes of the batches under the MANIFEST asked for.
     pub(crate) cross_deletes: Vec<CrossSegmentDelete>,
     /// The largest MANIFEST number that a COMMIT or CLOSE names.
     pub(crate) manifest: u64,

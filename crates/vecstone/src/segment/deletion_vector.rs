@@ -16,7 +16,7 @@ const CHUNK: u64 = WORD * WORDS as u64;
 
 type Chunk = [u64; WORDS];
 
-/// The dead rows of a segment. A row nobody killed is live, so appended rows need no write.
+/// The dead rows of a segment. A row that was never deleted is live, so appended rows need no write.
 ///
 /// A clone costs one reference count; the first [`delete_row`](Self::delete_row) after it copies the list of chunks
 /// and one chunk.

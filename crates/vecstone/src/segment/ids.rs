@@ -56,7 +56,7 @@ pub(crate) struct Content<'a> {
     pub(crate) live: Vec<(u64, u32)>,
     /// The dead rows; opaque here.
     pub(crate) dead: &'a [u8],
-    /// Segment and row of each kill in batches written under `point.manifest`.
+    /// Segment and row of each cross-segment delete in batches written under `point.manifest`.
     pub(crate) cross_deletes: &'a [(u32, u32)],
 }
 
@@ -401,7 +401,7 @@ impl Ids {
         Ok(dead)
     }
 
-    /// Segment and row of each kill, as they were given.
+    /// Segment and row of each cross-segment delete, as they were given.
     pub(crate) fn cross_deletes(&self) -> Result<Vec<(u32, u32)>, Damaged> {
         let mut cross_deletes = Vec::new();
         for n in 0..self.sizes.cross_deletes {

@@ -16,9 +16,9 @@ pub(crate) const DIFFERS: &str =
     "the index of ids says something else than the log; it is not used, and what the logs say counts";
 
 /// Whether the log says the same as an `.ids` up to its point: each row, each id, and, of an active segment, each dead
-/// row and kill. A damaged page is no difference: it is known by its checksum, and not used. Nothing below the point
-/// changes, so no lock is needed. O(length of `.idx`), with a table of all rows in memory. `go_on` hears how much of the
-/// log was read.
+/// row and cross-segment delete. A damaged page is no difference: it is known by its checksum, and not used. Nothing
+/// below the point changes, so no lock is needed. O(length of `.idx`), with a table of all rows in memory. `go_on`
+/// hears how much of the log was read.
 ///
 /// # Errors
 ///

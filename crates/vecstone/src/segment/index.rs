@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The rows of a segment from some row on, found by id.
 ///
 /// It only grows. A snapshot of fewer rows walks back along `previous` from the newest row of an id to the first that
-/// it has, and asks its own mask whether that one is live.
+/// it has, and asks its own deletion vector whether that one is live.
 #[derive(Debug)]
 pub(crate) struct HeapIndex {
     rows: RowTable,

@@ -134,8 +134,8 @@ impl Segment {
 
     // ---- growing ----
 
-    /// Adds rows and deletes behind the rows that are here, and deletes in `deletion vector` what they replace and
-    /// delete among those of the table. Not visible to any snapshot before its number of rows says so.
+    /// Adds rows and deletes behind the rows that are here, and deletes in `deletions` what they replace and delete
+    /// among those of the table. Not visible to any snapshot before its number of rows says so.
     pub(crate) fn grow(
         &self,
         rows: &RowTable,

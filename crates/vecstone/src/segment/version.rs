@@ -238,7 +238,7 @@ impl Version {
             Ok(SegmentVersion { segment, dat_map: None, ..part.clone() })
         };
         let segments = self.segments.iter().map(detach).collect::<Result<_>>()?;
-        Ok(Version { segments, ..self.clone() })
+        Ok(Version { segments, side: Arc::default(), ..self.clone() })
     }
 
     /// The id of a row.

@@ -259,6 +259,6 @@ impl VectorStore {
     /// not an error; so are bytes that the disk cannot read.
     pub fn verify(&self) -> Result<VerifyReport> {
         let snapshot = self.snapshot()?;
-        verify::verify_view(&snapshot.files().dir, &snapshot)
+        verify::verify_version(&snapshot.files().dir, &snapshot)
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Walk<'a> {
     pub(super) log: LogReader<'a>,
     found: Recovered,
     hasher: IdHasher,
-    /// Kills are kept of batches under this MANIFEST.
+    /// Cross-segment deletes are kept of batches under this MANIFEST.
     cross_deletes_of: u64,
     /// Points behind the batches that are not yet proven durable; the first is proven.
     unproven: VecDeque<LogPosition>,

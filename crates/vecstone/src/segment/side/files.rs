@@ -199,6 +199,7 @@ pub(crate) fn obsolete(dir: &Dir, names: &[OsString], manifest: &Manifest) -> Ve
         manifest.segments.iter().any(is_it)
     };
     let kept = kept(of_store(dir, names, manifest.uuid), &is_named);
+    let numbers: HashSet<u64> = manifest.segments.iter().map(|entry| entry.number).collect();
     let is_obsolete = |name: &str| {
         let Some((number, suffix)) = numbered(name).filter(|(_, suffix)| is_suffix(suffix)) else {
             return false;
@@ -208,7 +209,7 @@ pub(crate) fn obsolete(dir: &Dir, names: &[OsString], manifest: &Manifest) -> Ve
         }
         match of_own_number(suffix) {
             Some(_) => !kept.iter().any(|kept| kept.path == dir.join(name)),
-            None => !manifest.segments.iter().any(|entry| entry.number == number),
+            None => !numbers.contains(&number),
         }
     };
     let names = names.iter().filter_map(|name| name.to_str());

@@ -1,7 +1,8 @@
 //! Side files: what can be built again from the other files of a store, and saves time as long as it is there.
 //!
 //! Each kind of them is a line in [`LIST`]. Opening, sealing, closing, compaction, backup, verify and clean-up go by that
-//! list, so a new kind is a file in this folder and a line there. What holds for all of them:
+//! list, so a new kind is a file in this folder and a line there; one of scope [`Scope::Segment`], which look-ups use
+//! as they do `.ids`, has a field of [`Segment`] beside. What holds for all of them:
 //!
 //! - Nothing in a side file is trusted. Damage in one, or its absence, costs time and never data.
 //! - A file is written under the name of one in the making, synced, and renamed: a crash leaves it whole, or not at all.
