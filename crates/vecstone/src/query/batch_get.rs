@@ -12,15 +12,23 @@ const COMPONENTS_PER_THREAD: usize = 1 << 17;
 pub(crate) type Missing = u32;
 
 /// Fills `out`, a row of `dim` components for each id; `few` does it for at most [`PREFETCH_WIDTH`] of them, on up to
-/// `limit` threads. Tells, in order, which ids are not there.
+/// `threads` threads (0: as many as there are). Tells, in order, which ids are not there.
+///
+/// # Errors
+///
+/// [`Error::CountMismatch`] if `out` is not as long as its rows; what `few` says.
 pub(crate) fn read(
-    ids: &[IdRef<'_>],
+    ids: &[impl AsId],
     dim: usize,
     out: &mut [f32],
-    limit: usize,
+    threads: usize,
     few: impl Fn(&[IdRef<'_>], &mut [f32]) -> Result<Missing> + Sync,
     mut missing: impl FnMut(usize),
 ) -> Result<()> {
+    if ids.len().checked_mul(dim) != Some(out.len()) {
+        return Err(Error::CountMismatch { ids: ids.len(), components: out.len(), dim });
+    }
+    let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
     let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
     let pieces = ids.chunks(PREFETCH_WIDTH).zip(out.chunks_mut(PREFETCH_WIDTH * dim)).enumerate();
     let look_up = |absent: &mut Vec<(usize, Missing)>, (piece, (ids, out))| {
@@ -30,7 +38,8 @@ pub(crate) fn read(
         }
         Ok(())
     };
-    let mut absent = parallel::for_each_piece(pieces, wanted, limit, Vec::new, look_up)?.concat();
+    let mut absent =
+        parallel::for_each_piece(pieces, wanted, parallel::limit(threads), Vec::new, look_up)?.concat();
     absent.sort_unstable();
     for (piece, mut bits) in absent {
         while bits != 0 {
@@ -39,12 +48,4 @@ pub(crate) fn read(
         }
     }
     Ok(())
-}
-
-/// The ids, if `out` holds a row for each.
-pub(crate) fn check_rows<'a>(ids: &'a [impl AsId], dim: usize, out: &[f32]) -> Result<Vec<IdRef<'a>>> {
-    if ids.len().checked_mul(dim) != Some(out.len()) {
-        return Err(Error::CountMismatch { ids: ids.len(), components: out.len(), dim });
-    }
-    Ok(ids.iter().map(AsId::as_id).collect())
 }

@@ -1,7 +1,7 @@
 //! A store at one moment: everything that only reads.
 
 use crate::buffer;
-use crate::query::batch_get::{self, Missing, check_rows};
+use crate::query::batch_get::{self, Missing};
 use crate::query::distance::to_public;
 use crate::query::filter::Filter;
 use crate::query::scan::{SearchRequest, nearest};
@@ -192,10 +192,7 @@ impl Snapshot {
         out: &mut [f32],
         missing: impl FnMut(usize),
     ) -> Result<()> {
-        let dim = self.dim();
-        let ids = &check_rows(ids, dim, out)?;
-        let limit = parallel::limit(self.threads);
-        batch_get::read(ids, dim, out, limit, |ids, out| self.get_few(ids, out), missing)
+        batch_get::read(ids, self.dim(), out, self.threads, |ids, out| self.get_few(ids, out), missing)
     }
 
     fn get_few(&self, ids: &[IdRef<'_>], out: &mut [f32]) -> Result<Missing> {

@@ -7,7 +7,7 @@ use crate::buffer::batch::{self, Batch, Fenced, Op, RowSource, copy_in_pieces};
 use crate::engine::OpenedEngine;
 use crate::open::unfinished::{self, Call};
 use crate::pair::files::{new_identity, random};
-use crate::query::batch_get::{self, check_rows};
+use crate::query::batch_get;
 use crate::query::filter::Filter;
 use crate::segment::Lookup;
 use crate::segment::version::check_len;
@@ -236,16 +236,13 @@ impl VectorStore {
         out: &mut [f32],
         missing: impl FnMut(usize),
     ) -> Result<()> {
-        let Role::Writer(engine) = &self.role else {
-            return self.snapshot()?.get_many_into(ids, out, missing);
-        };
-        if engine.is_forked() {
-            return self.snapshot()?.get_many_into(ids, out, missing);
+        match &self.role {
+            Role::Writer(engine) if !engine.is_forked() => {
+                let few = |ids: &[IdRef<'_>], out: &mut [f32]| engine.get_few(ids, out);
+                batch_get::read(ids, self.dim(), out, self.threads, few, missing)
+            }
+            _ => self.snapshot()?.get_many_into(ids, out, missing),
         }
-        let dim = self.dim();
-        let ids = &check_rows(ids, dim, out)?;
-        let limit = parallel::limit(self.threads);
-        batch_get::read(ids, dim, out, limit, |ids, out| engine.get_few(ids, out), missing)
     }
 
     /// The JSON document of an id, checked; `None` if the id or its document is not there.
