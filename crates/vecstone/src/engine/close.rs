@@ -2,7 +2,7 @@
 
 use crate::engine::{Drain, Engine, Writer};
 use crate::segment::Segment;
-use crate::segment::side::{self, Closing, Rows, Scope};
+use crate::segment::side::{self, Closing, Optimize, Rows, Scope};
 use crate::segment::version::Version;
 use crate::sys::sync::Instant;
 use crate::types::error::{Error, Result};
@@ -62,7 +62,8 @@ fn rows_at_the_end<'a>(
 ) -> Rows<'a> {
     let (deletes, manifest, ids_after) = (writer.deletes, writer.manifest.number, engine.settings.ids_after);
     let closing = Closing { was_clean, deletes, ids_after, in_del: &writer.in_del, manifest };
-    Rows { version, place: version.segments.len() - 1, closing: Some(closing) }
+    let place = version.segments.len() - 1;
+    Rows { version, place, closing: Some(closing), optimize: Optimize::NOT_NOW }
 }
 
 impl Engine {
@@ -70,13 +71,16 @@ impl Engine {
     /// store closes, if asked to.
     pub(crate) fn build_side_files(&self, until_stopped: bool) {
         let stops = || until_stopped && self.maintenance.is_stopped();
-        self.build_while(&mut |_| if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+        let mut go_on = |_| if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        self.build_while(Optimize::NOT_NOW, &mut go_on);
     }
 
     /// The same, not faster than the background may; gives way to whoever compacts.
     pub(crate) fn build_in_background(&self) {
         let start = Instant::now();
-        let bytes = self.build_while(&mut |bytes| self.maintenance.pace(start, bytes));
+        let from_hot = self.published.load().optimize_from();
+        let optimize = Optimize { from_hot, ..Optimize::NOT_NOW };
+        let bytes = self.build_while(optimize, &mut |bytes| self.maintenance.pace(start, bytes));
         if bytes > 0 {
             _ = self.maintenance.pace(start, bytes);
         }
@@ -89,18 +93,19 @@ impl Engine {
     }
 
     /// Asks before each file whether to go on, with the bytes read and written so far, which it returns.
-    fn build_while(&self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
+    fn build_while(&self, optimize: Optimize, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
         let mut damaged = self.maintenance.indexing();
         let durable = self.with_writer_lock(|writer| Ok(Version::clone(&writer.durable_version)));
         let (Ok(mut version), mut bytes) = (durable, 0) else { return 0 };
         let segments = version.segments.len();
         for (kind, place) in side::all().flat_map(|kind| (0..segments).map(move |place| (kind, place))) {
-            let (rows, segment) =
-                (Rows { version: &version, place, closing: None }, &version.segments[place].segment);
+            let rows = Rows { version: &version, place, closing: None, optimize };
+            let segment = &version.segments[place].segment;
             // A sync under way may show durable what was so before a file was built.
             let shown = self.published.get();
-            let in_shown =
-                shown.place_of(segment.number()).map(|place| Rows { version: &shown, place, closing: None });
+            let in_shown = shown
+                .place_of(segment.number())
+                .map(|place| Rows { version: &shown, place, closing: None, optimize });
             let is_wanted = kind.is_wanted(&rows) && in_shown.is_some_and(|rows| kind.is_wanted(&rows));
             if damaged.contains(&segment.number()) || !is_wanted {
                 continue;

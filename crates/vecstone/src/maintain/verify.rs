@@ -289,11 +289,12 @@ fn check_side_files_of_store(dir: &Dir, version: &Version, report: &mut VerifyRe
         Some((segment.files(), *segment.header()))
     };
     let logs_hold = report.is_ok();
+    let mut readable = Vec::new();
     for Found { kind, path, opened, .. } in side::of_store(dir, &names, version.schema.uuid) {
-        let file = check_side_file(kind, &path, opened, report)?;
-        if let Some(file) = file.filter(|_| logs_hold) {
-            segment::compare(&*file, &files_of, report)?;
-        }
+        readable.extend(check_side_file(kind, &path, opened, report)?);
+    }
+    if logs_hold {
+        readable.iter().try_for_each(|file| segment::compare(&**file, &files_of, &readable, report))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Which rows a search may drop by the results of f32 kernels.
 
-use crate::query::kernel;
+use crate::sys::kernel;
 use crate::types::config::Metric;
 
 /// Drops the rows whose [`reference_distance`](crate::reference_distance) to one query is surely greater than a bar.

@@ -5,7 +5,6 @@ pub(crate) mod batch_get;
 pub(crate) mod bound;
 pub(crate) mod distance;
 pub(crate) mod filter;
-pub(crate) mod kernel;
 pub(crate) mod scan;
 pub(crate) mod search;
 pub(crate) mod select;

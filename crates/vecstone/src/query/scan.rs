@@ -6,7 +6,7 @@
 
 use crate::query::bound::Bound;
 use crate::query::distance::{DistanceComputer, bar_of_radius};
-use crate::query::kernel::{self, Kernels, QUERIES, ROWS};
+use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
 use crate::query::search::{BUFFER, Candidate, Rows};
 use crate::sys::parallel;
 use crate::types::config::Metric;

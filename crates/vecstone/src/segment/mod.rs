@@ -20,6 +20,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) mod codes;
 pub(crate) mod deletion_vector;
 mod documents;
 mod growing;

@@ -28,6 +28,27 @@ pub(crate) struct Point {
     pub(crate) manifest: u64,
 }
 
+/// Rows of a segment that a side file describes, in the state that the log has at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// The first row, and the one behind the last.
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    pub(crate) point: Point,
+}
+
+impl Covered {
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.end - self.first
+    }
+
+    /// Whether all of them are among those.
+    pub(crate) fn is_within(&self, other: &Covered) -> bool {
+        self.point.identity == other.point.identity && other.first <= self.first && self.end <= other.end
+    }
+}
+
 impl Point {
     /// The last batch before `position`.
     pub(crate) fn of(header: &Header, position: &LogPosition, manifest: u64) -> Point {
@@ -61,7 +82,6 @@ impl Point {
     }
 
     /// Whether the log of a segment has this point. One read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of ranges"))]
     pub(crate) fn is_in(&self, files: &Files, header: &Header) -> Result<bool> {
         Ok(self.identity == header.identity && recover::ends_a_batch(files, header, &self.position())?)
     }

@@ -10,6 +10,7 @@ use crate::sys::sync::ArcSwap;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdKind};
 use crate::types::schema::Schema;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One segment at one moment.
@@ -47,6 +48,11 @@ impl SegmentVersion {
         let header = self.segment.header();
         let start = header.row_start(row);
         map.get(start..start + header.stride()).ok_or(Error::NoSuchRow { row, rows: self.rows })
+    }
+
+    /// The components of a row in its mapping, not checked.
+    pub(crate) fn vector(&self, row: u64) -> Result<Cow<'_, [f32]>> {
+        Ok(self.segment.header().element.decode(self.row_in(self.dat_map()?, row)?))
     }
 }
 
@@ -159,6 +165,11 @@ impl Version {
         }
     }
 
+    /// How many rows without a code are worth a file of codes in the background; `None`: never any.
+    pub(crate) fn optimize_from(&self) -> Option<u64> {
+        Some(20_000)
+    }
+
     /// Whether a name of its files stands for another file by now: what is shown may then be of both.
     pub(crate) fn is_replaced(&self) -> Result<bool> {
         for part in &self.segments {
@@ -208,6 +219,11 @@ impl Version {
         let mut vector = vec![0f32; segment.header().dim as usize];
         segment.read_row(at.row.into(), &mut vector)?;
         Ok(vector)
+    }
+
+    /// The components of a row in its mapping, not checked.
+    pub(crate) fn vector(&self, at: At) -> Result<Cow<'_, [f32]>> {
+        self.segments[at.segment].vector(at.row.into())
     }
 
     /// The same, to memory for exactly one row.

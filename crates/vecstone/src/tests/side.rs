@@ -182,7 +182,7 @@ impl SideFile for Tally {
         see_damage(&self.file, see)
     }
 
-    fn is_right(&self, _: FilesOf<'_>) -> Result<bool> {
+    fn is_right(&self, _: FilesOf<'_>, _: &[Box<dyn SideFile>]) -> Result<bool> {
         Ok(true)
     }
 }
@@ -214,7 +214,7 @@ fn mark(vector: &[f32]) -> u32 {
 
 impl Range {
     fn encode(&self, out: &mut Vec<u8>) {
-        let Covered { first, point } = self.rows;
+        let Covered { first, point, .. } = self.rows;
         let Point { identity, seq, chain, epoch, kind, commit_at, idx_end, rows, docs_end, manifest } = point;
         out.extend(identity.salt);
         out.extend(chain);
@@ -233,7 +233,7 @@ impl Range {
         let (manifest, identity) = (fields.u64()?, Identity { uuid, segment, salt });
         let point = Point { identity, seq, chain, epoch, kind, commit_at, idx_end, rows, docs_end, manifest };
         let marks: Option<Vec<u32>> = (first..rows).map(|_| fields.u32()).collect();
-        Some(Range { rows: Covered { first, point }, marks: marks? })
+        Some(Range { rows: Covered { first, end: point.rows, point }, marks: marks? })
     }
 
     /// The marks with their rows.
@@ -322,7 +322,8 @@ impl SideKind for MarksKind {
             }
         }
         BUILT.set(BUILT.get() + marks.len() as u64);
-        let rows_covered = Covered { first, point: Point::of(header, &found.position, 0) };
+        let point = Point::of(header, &found.position, 0);
+        let rows_covered = Covered { first, end: point.rows, point };
         write_marks(file, header.identity.uuid, &tally, &[Range { rows: rows_covered, marks }])
     }
 
@@ -345,7 +346,8 @@ impl SideKind for MarksKind {
             moved.outputs.iter().zip(known).filter(|(output, known)| output.point.rows == known.len() as u64);
         let range = |(output, known): (&side::Output<'_>, BTreeMap<u64, u32>)| {
             assert_eq!(output.segment.header().identity, output.point.identity);
-            Range { rows: Covered { first: 0, point: output.point }, marks: known.into_values().collect() }
+            let point = output.point;
+            Range { rows: Covered { first: 0, end: point.rows, point }, marks: known.into_values().collect() }
         };
         let (ranges, tally): (Vec<Range>, _) = (whole.map(range).collect(), tally_of(moved.version)?);
         let write = move |file: &StoreFile, go_on: GoOn<'_>| {
@@ -383,7 +385,7 @@ impl SideFile for Marks {
         see_damage(&self.file, see)
     }
 
-    fn is_right(&self, files_of: FilesOf<'_>) -> Result<bool> {
+    fn is_right(&self, files_of: FilesOf<'_>, _: &[Box<dyn SideFile>]) -> Result<bool> {
         for range in &self.ranges {
             let Some((files, header)) = files_of(&range.rows.point.identity) else { continue };
             if !range.rows.point.is_in(&files, &header)? {

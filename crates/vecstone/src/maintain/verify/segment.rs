@@ -66,15 +66,20 @@ pub(super) fn check_whole(
     } else {
         let files = part.files();
         let files_of = |_: &Identity| Some((files.clone()?, part.header));
-        return part.side.iter().try_for_each(|file| compare(&**file, &files_of, report));
+        return part.side.iter().try_for_each(|file| compare(&**file, &files_of, &[], report));
     };
     report.add(&part.path("idx"), position.idx_end, what, UNREADABLE);
     Ok(())
 }
 
 /// Whether a side file says what the files of its segments say, which hold.
-pub(super) fn compare(file: &dyn SideFile, files_of: FilesOf<'_>, report: &mut VerifyReport) -> Result<()> {
-    match file.is_right(files_of) {
+pub(super) fn compare(
+    file: &dyn SideFile,
+    files_of: FilesOf<'_>,
+    others: &[Box<dyn SideFile>],
+    report: &mut VerifyReport,
+) -> Result<()> {
+    match file.is_right(files_of, others) {
         Ok(true) => {}
         // Its point is none of the log: that holds.
         Ok(false) | Err(Error::Corrupt { .. }) => {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::query::distance::reference_distance;
-use crate::query::kernel::Family;
+use crate::sys::kernel::Family;
 use crate::tests::model::Random;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];

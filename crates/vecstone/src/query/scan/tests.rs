@@ -1,7 +1,7 @@
 use super::*;
 use crate::buffer;
 use crate::query::distance::reference_distance;
-use crate::query::kernel::Family;
+use crate::sys::kernel::Family;
 use crate::segment::version::Version;
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::disk::{Dir, Disk};

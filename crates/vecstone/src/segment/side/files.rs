@@ -1,6 +1,6 @@
 //! Side files on the disk: their names, how one is made, which are there and which count.
 
-use super::{GoOn, Moved, Rows, Scope, SideFile, SideKind, all};
+use super::{Covered, GoOn, Moved, Rows, Scope, SideFile, SideKind, all};
 use crate::format::Identity;
 use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::pair::files::StoreFile;
@@ -28,6 +28,11 @@ pub(crate) fn is_suffix(suffix: &str) -> bool {
         !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     all().any(|kind| kind.suffix() == suffix) || suffix.strip_suffix(".side").is_some_and(is_word)
+}
+
+/// The number in the name of a file.
+pub(crate) fn number_of(path: &Path) -> Option<u64> {
+    numbered(path.file_name()?.to_str()?).map(|(number, _)| number)
 }
 
 /// The path of a side file.
@@ -177,7 +182,7 @@ pub(super) fn kept(found: Vec<Found>, is_named: &dyn Fn(&Identity) -> bool) -> V
         }
         opened => opened.is_err(),
     };
-    let of_ranges: Vec<Found> = of_ranges.into_iter().filter(counts).collect();
+    let of_ranges = without_replaced(of_ranges.into_iter().filter(counts).collect(), is_named);
     let files = of_ranges.iter().filter_map(|found| found.opened.as_ref().ok()?.as_ref());
     let needed: HashSet<String> = files.flat_map(|file| file.needs()).collect();
     let mut newest: HashMap<&str, u64> = HashMap::new();
@@ -190,6 +195,26 @@ pub(super) fn kept(found: Vec<Found>, is_named: &dyn Fn(&Identity) -> bool) -> V
         is_needed || newest.get(found.kind.suffix()) == Some(&found.number)
     });
     of_store.into_iter().chain(of_ranges).collect()
+}
+
+/// Without those all of whose rows a newer file of the kind has, too.
+fn without_replaced(mut found: Vec<Found>, is_named: &dyn Fn(&Identity) -> bool) -> Vec<Found> {
+    let covers = |found: &Found| -> Vec<Covered> {
+        let file = found.opened.as_ref().ok().and_then(Option::as_ref);
+        let all = file.map(|file| file.covers()).unwrap_or_default();
+        all.into_iter().filter(|rows| is_named(&rows.point.identity)).collect()
+    };
+    let all: Vec<_> = found.iter().map(|found| (found.kind.suffix(), found.number, covers(found))).collect();
+    found.retain(|found| {
+        let rows = covers(found);
+        let newer: Vec<&Covered> = all
+            .iter()
+            .filter(|(suffix, number, _)| *suffix == found.kind.suffix() && *number > found.number)
+            .flat_map(|(_, _, rows)| rows)
+            .collect();
+        rows.is_empty() || !rows.iter().all(|rows| newer.iter().any(|newer| rows.is_within(newer)))
+    });
+    found
 }
 
 /// Side files of a directory that count no more under a MANIFEST, but for those in the making.

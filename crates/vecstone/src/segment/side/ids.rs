@@ -104,14 +104,14 @@ impl SideFile for Ids {
     }
 
     fn covers(&self) -> Vec<Covered> {
-        vec![Covered { first: 0, point: *self.point() }]
+        vec![Covered { first: 0, end: self.point().rows, point: *self.point() }]
     }
 
     fn damaged_pages(&self, see: &mut dyn FnMut(u64, bool)) -> Result<()> {
         self.damaged_pages(see)
     }
 
-    fn is_right(&self, files_of: FilesOf<'_>) -> Result<bool> {
+    fn is_right(&self, files_of: FilesOf<'_>, _: &[Box<dyn SideFile>]) -> Result<bool> {
         let Some((files, header)) = files_of(&self.point().identity) else { return Ok(true) };
         in_log::says_the_same(self, &files, &header, &mut recover::to_the_end)
     }

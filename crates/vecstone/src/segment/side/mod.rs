@@ -21,14 +21,20 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
+mod centres;
+mod codes;
 mod files;
 mod ids;
 
+pub(crate) use crate::segment::point::Covered;
+pub(crate) use codes::{CodedFile, Coverage};
 pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
 
 /// All kinds of side files.
-const LIST: &[&dyn SideKind] = &[&ids::IdsFile];
+/// What a later one needs is before it.
+const LIST: &[&dyn SideKind] = &[&ids::IdsFile, &centres::CentresKind, &codes::CodesKind];
 
 #[cfg(test)]
 thread_local! {
@@ -70,7 +76,6 @@ pub(crate) enum Scope {
     /// Ranges of rows. Has a number of its own, and goes when MANIFEST names none of their segments, or when a file that
     /// it needs is gone.
     Ranges,
-    #[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of the store"))]
     /// The store. Has a number of its own. The newest one stays, an older one as long as a file needs it.
     Store,
 }
@@ -143,24 +148,17 @@ pub(crate) trait SideFile: Any + Debug + Send + Sync {
     /// Reads every byte, by read calls. Tells where what is damaged starts, and whether it cannot be read at all.
     fn damaged_pages(&self, see: &mut dyn FnMut(u64, bool)) -> Result<()>;
 
-    /// Whether it says what the files of its segments say. A damaged page is no difference.
+    /// Whether it says what the files of its segments say. A damaged page is no difference. `others`: files of the store
+    /// that it may need.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](crate::Error::Corrupt) if the log of a segment does not hold up to the point of the file.
-    fn is_right(&self, files_of: FilesOf<'_>) -> Result<bool>;
+    fn is_right(&self, files_of: FilesOf<'_>, others: &[Box<dyn SideFile>]) -> Result<bool>;
 }
 
 /// Side files that are open.
 pub(crate) type OpenFiles = Vec<Box<dyn SideFile>>;
-
-/// Rows of a segment that a side file describes, in the state that the log has at a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Covered {
-    /// The first row; the last one is that before `point.rows`.
-    pub(crate) first: u64,
-    pub(crate) point: Point,
-}
 
 /// What a file may be built of: the rows of one segment of a version that is durable.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +168,23 @@ pub(crate) struct Rows<'a> {
     pub(crate) place: usize,
     /// The store is being closed, and this is the active segment.
     pub(crate) closing: Option<Closing<'a>>,
+    /// What the search index is built for.
+    pub(crate) optimize: Optimize,
+}
+
+/// When the search index is built, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Optimize {
+    /// Rows without a code from which on they get one; `None`: not now.
+    pub(crate) from_hot: Option<u64>,
+    /// All is to be in one file.
+    pub(crate) merge: bool,
+    pub(crate) threads: usize,
+}
+
+impl Optimize {
+    /// Only what opening needs is built.
+    pub(crate) const NOT_NOW: Optimize = Optimize { from_hot: None, merge: false, threads: 1 };
 }
 
 /// What is known when a store is closed.
@@ -200,7 +215,6 @@ impl<'a> Rows<'a> {
 
 /// Where a compaction moved the live rows of some segments.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of ranges"))]
 pub(crate) struct Moved<'a> {
     pub(crate) version: &'a Version,
     pub(crate) inputs: &'a [SegmentVersion],
@@ -211,7 +225,6 @@ pub(crate) struct Moved<'a> {
 
 /// A segment that a compaction made. All its rows are synced.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "no kind of this release is of ranges"))]
 pub(crate) struct Output<'a> {
     pub(crate) segment: &'a Segment,
     /// Its end.
@@ -220,11 +233,15 @@ pub(crate) struct Output<'a> {
 
 /// The files with numbers of their own that count in a version: opened at first use, and kept open with it.
 #[derive(Debug, Default)]
-pub(crate) struct SideFiles(OnceLock<OpenFiles>);
+pub(crate) struct SideFiles {
+    files: OnceLock<OpenFiles>,
+    /// How many rows have a code, as far as was found out.
+    pub(crate) coded: AtomicU64,
+}
 
 impl SideFiles {
     pub(crate) fn of(&self, version: &Version) -> &[Box<dyn SideFile>] {
-        self.0.get_or_init(|| {
+        self.files.get_or_init(|| {
             let is_named = |identity: &Identity| {
                 version.segments.iter().any(|part| part.segment.header().identity == *identity)
             };

@@ -6,8 +6,10 @@
 //! returns the sum of *t* (1 + *θ*), plus *η*, with |*θ*| ≤ *γ* = [`rounding`] and |*η*| ≤ [`underflow`]; or, where a sum
 //! overflows, something that is not finite.
 
+use codes::{Correction, Corrections, Residual, Scoring, Scratch};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub(crate) mod codes;
 mod generic;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -33,6 +35,18 @@ pub(crate) struct Kernels {
     pub(crate) dots: BlockKernel,
     /// The sum of (q-x)² of each query with each row.
     pub(crate) l2s: BlockKernel,
+    /// See [`codes`]; so the four below.
+    pub(crate) hadamard: fn(&mut [f32]),
+    pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
+    pub(crate) code_dots: fn(&[i8], &[u8], &mut [i32]),
+    pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> bool,
+}
+
+impl Kernels {
+    /// Whether products of codes are so fast that they save time. Without vector instructions a plain scan is.
+    pub(crate) fn has_fast_codes(&self) -> bool {
+        self.family != Family::Portable
+    }
 }
 
 /// A family of processors, the best last.

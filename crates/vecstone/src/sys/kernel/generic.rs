@@ -1,7 +1,7 @@
 //! The kernels in plain Rust, which the compiler turns into the vector instructions of whatever family they are inlined
 //! into. A row is read once, so that they run at the speed of memory; see `docs/performance.md`.
 
-use super::{Block, Family, Kernels, QUERIES, ROWS};
+use super::{Block, Family, Kernels, QUERIES, ROWS, codes};
 
 /// Sums side by side: enough to keep the adders of every family busy.
 const LANES: usize = 32;
@@ -71,6 +71,10 @@ pub(super) static PORTABLE: Kernels = Kernels {
     l2: l2::<false>,
     dots: |queries, rows| block(queries, rows, |q, x| dot::<false>(q, x).0),
     l2s: |queries, rows| block(queries, rows, l2::<false>),
+    hadamard: codes::hadamard,
+    encode: codes::encode,
+    code_dots: codes::code_dots,
+    score: codes::score,
 };
 
 /// Every 64-bit ARM processor that Rust compiles for by default has these instructions.
@@ -81,4 +85,8 @@ pub(super) static NEON: Kernels = Kernels {
     l2: l2::<true>,
     dots: |queries, rows| block(queries, rows, |q, x| dot::<true>(q, x).0),
     l2s: |queries, rows| block(queries, rows, l2::<true>),
+    hadamard: codes::hadamard,
+    encode: codes::encode,
+    code_dots: codes::code_dots,
+    score: codes::score,
 };

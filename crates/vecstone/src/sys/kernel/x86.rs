@@ -2,6 +2,7 @@
 //! then do all sums stay in registers and each load serves three or four products.
 #![expect(unsafe_code, reason = "instructions that not every processor has, and loads from slices")]
 
+use super::codes::{self, Correction, Corrections, GROUP, Residual, Scoring, Scratch};
 use super::{Block, Family, Kernels, QUERIES, ROWS, generic};
 use std::arch::x86_64::*;
 
@@ -19,6 +20,14 @@ macro_rules! family {
             dots: |queries, rows| unsafe { $module::dots(queries, rows) },
             // SAFETY: as above.
             l2s: |queries, rows| unsafe { $module::l2s(queries, rows) },
+            // SAFETY: as above.
+            hadamard: |values| unsafe { $module::hadamard(values) },
+            // SAFETY: as above.
+            encode: |residual, scratch, out| unsafe { $module::encode(residual, scratch, out) },
+            // SAFETY: as above; every processor with AVX-512 has AVX2.
+            code_dots: |query, codes, out| unsafe { code_dots(query, codes, out) },
+            // SAFETY: as above.
+            score: |by, dots, of, estimates| unsafe { $module::score(by, dots, of, estimates) },
         };
 
         mod $module {
@@ -32,6 +41,30 @@ macro_rules! family {
             #[target_feature(enable = $features)]
             pub(super) fn l2(q: &[f32], x: &[f32]) -> f32 {
                 generic::l2::<true>(q, x)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn hadamard(values: &mut [f32]) {
+                codes::hadamard(values);
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn encode(
+                residual: &Residual<'_>,
+                scratch: &mut Scratch,
+                out: &mut [u8],
+            ) -> Correction {
+                codes::encode(residual, scratch, out)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn score(
+                by: &Scoring,
+                dots: &[i32],
+                of: Corrections<'_>,
+                estimates: &mut [f32],
+            ) -> bool {
+                codes::score(by, dots, of, estimates)
             }
 
             block!(
@@ -135,3 +168,59 @@ family!(
     _mm512_sub_ps,
     _mm512_fmadd_ps
 );
+
+/// Codes that are multiplied side by side: each load of the query serves all of them.
+const CODES: usize = 4;
+
+/// As the generic one. 32 bytes of codes are one vector.
+#[target_feature(enable = "avx2,fma")]
+fn code_dots(query: &[i8], codes: &[u8], out: &mut [i32]) {
+    let bytes = codes::check_codes(query, codes, out);
+    let (fours, rest) = out.as_chunks_mut::<CODES>();
+    let (many, few) = codes.split_at(fours.len() * CODES * bytes);
+    for (codes, out) in many.chunks_exact(CODES * bytes).zip(fours) {
+        *out = code_products(query, codes);
+    }
+    for (codes, out) in few.chunks_exact(bytes).zip(rest) {
+        [*out] = code_products(query, codes);
+    }
+}
+
+/// The products of `N` codes.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn code_products<const N: usize>(query: &[i8], codes: &[u8]) -> [i32; N] {
+    let (bytes, half) = (query.len() / 2, GROUP / 2);
+    assert!(codes.len() == N * bytes && query.len().is_multiple_of(GROUP), "whole groups");
+    let (low_half, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+    let mut totals = [_mm256_setzero_si256(); N];
+    let mut at = 0;
+    // A sum of two products is at most 2 x 15 x 127, and eight of them fit in 16 bits.
+    for part in query.chunks(GROUP * 4) {
+        let mut sums = [_mm256_setzero_si256(); N];
+        for group in part.as_chunks::<GROUP>().0 {
+            // SAFETY: a group has 64 bytes, two vectors.
+            let (low, high) = unsafe {
+                (_mm256_loadu_si256(group.as_ptr().cast()), _mm256_loadu_si256(group.as_ptr().add(half).cast()))
+            };
+            for (n, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `at + 32` is at most `bytes`, as there are 32 bytes for each group, and there are `N` codes.
+                let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().add(n * bytes + at).cast()) };
+                let lows = _mm256_maddubs_epi16(_mm256_and_si256(codes, low_half), low);
+                let highs = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_half);
+                let both = _mm256_add_epi16(lows, _mm256_maddubs_epi16(highs, high));
+                *sum = _mm256_add_epi16(*sum, both);
+            }
+            at += half;
+        }
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = _mm256_add_epi32(*total, _mm256_madd_epi16(sum, ones));
+        }
+    }
+    totals.map(|total| {
+        let mut lanes = [0i32; 8];
+        // SAFETY: the array has room for the whole vector.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), total) };
+        lanes.iter().sum()
+    })
+}

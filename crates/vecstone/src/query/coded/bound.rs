@@ -1,0 +1,244 @@
+//! Which rows a search may drop by their codes.
+//!
+//! # Why it holds
+//!
+//! Let v and y be the query and a row as they are coded: themselves, or for cosine divided by their norms. A frame takes
+//! them to V = R(v-m) + δ and Y = R(y-m) + δ', with R orthogonal and |δ| and |δ'| at most what [`Frame::error`] says. So
+//! with G the sum of both, | |V-Y| - |v-y| | ≤ G. V, Y and the centre k are vectors of f32, and what follows is of these
+//! numbers as they are.
+//!
+//! Let Y' = Y - k. The row's code has the levels l; the file has a, h and |e|, where e = Y' - a l. The query is coded once:
+//! V = s U + r with integers U, |r| = ρ. J = 2 U·l is an integer, and computed without error. Then
+//! (V-k)·Y' = a s J/2 - a k·l + a r·l + (V-k)·e.
+//!
+//! *l2 and cosine.* With C = |V-k|²/2 - (a s J/2 + h), where h = -a k·l - |Y'|²/2,
+//! |V-Y|²/2 = C - a r·l - (V-k)·e. And |a r·l| ≤ ρ|a l|; |(V-k)·e| ≤ |V-k||e|, or since (V-k)·e = (V-Y)·e + Y'·e, at most
+//! |V-Y||e| + τ with τ = |Y'·e|. Were a exact, e would be orthogonal to Y'; it is rounded to f32, so τ ≤ 2⁻²⁴|Y'|².
+//! Let a row be at most as far as the bar: |v-y| ≤ b, so |V-Y| ≤ B = b + G. Then
+//! C - ρ|a l| - |e| min(|V-k|, B) - τ ≤ |V-Y|²/2 ≤ B²/2. A row for which that is false is farther than the bar.
+//!
+//! - b for l2: the reference r is at least (1-g)|v-y|², so r ≤ bar gives b² = bar (1+2g).
+//! - b for cosine: |v-y|² = 2 - 2cos, and r is within 4g of 1 - cos: b² = 2 (bar + 4g).
+//!
+//! *ip.* q·x is within |δ||Y| + (|V|+|δ|)|δ'| =: G of V·Y, and with h = k·e and any t,
+//! V·Y = V·k + a s J/2 + t h + a r·l + (V - t k)·e. With C = -V·k - (a s J/2 + t h), a row with r ≤ bar has
+//! C - ρ|a l| - |e||V - t k| ≤ -V·Y ≤ bar - 1 + g(1 + |q||x|) + g(1 + |bar|) + G. The t that makes |V - t k| least is
+//! V·k/|k|².
+//!
+//! *Rounding.* C is computed in f32 from a, h and J: five roundings of terms that are at most |a l|(|V|+ρ), |h| and |e|M.
+//! |a l| ≤ 1.001|Y'|, as |a l|² + |e|² = |Y'|² but for the rounding of a. |h| ≤ |k||a l| + |Y'|²/2, or |k||e| t for ip. So
+//! all is below 8·2⁻²⁴ times their sum. Distances from a centre come from the f32 kernels, whose γ and η are allowed for.
+//! What is not a number keeps the row: every test asks whether a row is *less*, and e is infinite where no code says much.
+//!
+//! *Partitions.* |V-Y| ≥ ||V-k| - |Y'||, and V·Y ≤ V·k + |V||Y'|, so that the least and the greatest |Y'| of a partition
+//! exclude all of it.
+
+use crate::segment::codes::file::Partition;
+use crate::segment::codes::frame::{Frame, UNIT, norm};
+use crate::sys::kernel::codes::Scoring;
+use crate::sys::kernel::{self, Kernels};
+use crate::types::config::Metric;
+
+/// Bound of |a l| / |Y'|, and of |e| / |Y'|.
+const OF_RADIUS: f64 = 1.001;
+/// What sums in f64 here have lost.
+const SLACK: f64 = 1e-12;
+
+/// A query in a frame, and its code.
+#[derive(Debug)]
+pub(crate) struct CodedQuery {
+    metric: Metric,
+    pub(crate) place: Vec<f32>,
+    /// U.
+    pub(crate) levels: Vec<i8>,
+    /// s/2.
+    half_step: f32,
+    /// 15 times the sum of U: J is twice the sum of U times the codes, less this.
+    bias: i32,
+    /// ρ.
+    rest: f64,
+    norm: f64,
+    /// |δ|.
+    error: f64,
+    /// g.
+    reference: f64,
+}
+
+impl CodedQuery {
+    /// `None` if the query is not to be coded.
+    pub(crate) fn new(kernels: &Kernels, frame: &Frame, query: &[f32]) -> Option<CodedQuery> {
+        let mut place = vec![0f32; Frame::padded(frame.dim)];
+        if !frame.place(kernels, query, &mut place) {
+            return None;
+        }
+        let most = place.iter().fold(0f32, |most, x| most.max(x.abs()));
+        let step = (most / 127.0).max(f32::MIN_POSITIVE);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
+        let levels: Vec<i8> =
+            place.iter().map(|x| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8).collect();
+        let rest = place.iter().zip(&levels).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
+        let rest = rest.map(|r| r * r).sum::<f64>().sqrt() * (1.0 + 1e-9);
+        let norm = norm(&place) * (1.0 + 1e-9);
+        Some(CodedQuery {
+            metric: frame.metric,
+            half_step: step / 2.0,
+            bias: 15 * levels.iter().map(|&level| i32::from(level)).sum::<i32>(),
+            rest,
+            norm,
+            error: frame.error(norm),
+            reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
+            place,
+            levels,
+        })
+    }
+}
+
+/// What is known of a partition before its codes are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartitionBound {
+    /// |V-k|²/2 or -V·k, rounded down.
+    base: f64,
+    /// t, or 1.
+    share: f32,
+    /// Bounds of |V-k|; for ip |V - t k| is the second.
+    far: [f64; 2],
+    radii: [f64; 2],
+    /// ρ|a l| + τ.
+    lost: f64,
+    /// The sum of the terms of C that are rounded, but for |e|M.
+    terms: f64,
+    /// G.
+    error: f64,
+}
+
+impl PartitionBound {
+    /// O(dim).
+    pub(crate) fn new(
+        kernels: &Kernels,
+        frame: &Frame,
+        query: &CodedQuery,
+        centre: &[f32],
+        partition: &Partition,
+    ) -> PartitionBound {
+        let radii = partition.radii.map(f64::from);
+        let of_norm = f64::from(partition.norm);
+        let scale = radii[1] * OF_RADIUS;
+        let lost = query.rest * scale + 2.0 * UNIT * radii[1] * radii[1];
+        let bound = PartitionBound {
+            base: 0.0,
+            share: 1.0,
+            far: [0.0; 2],
+            radii,
+            lost,
+            terms: scale * (query.norm + query.rest),
+            error: query.error + frame.error(of_norm),
+        };
+        if query.metric == Metric::Ip {
+            return bound.of_ip(kernels, frame, query, centre, of_norm);
+        }
+        let (gamma, eta) = (kernel::rounding(centre.len()), kernel::underflow(centre.len()));
+        let square = f64::from((kernels.l2)(&query.place, centre));
+        let low = (square * (1.0 - gamma) - eta).max(0.0);
+        let far = [low.sqrt(), ((square + eta) * (1.0 + 2.0 * gamma)).sqrt()];
+        let of_centre = query.norm + far[1];
+        let terms = bound.terms + 2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0);
+        PartitionBound { base: low / 2.0, far, terms, ..bound }
+    }
+
+    fn of_ip(
+        self,
+        kernels: &Kernels,
+        frame: &Frame,
+        query: &CodedQuery,
+        centre: &[f32],
+        of_norm: f64,
+    ) -> PartitionBound {
+        let gamma = kernel::rounding(centre.len());
+        let eta = kernel::underflow(centre.len());
+        let (product, square) = (kernels.dot)(&query.place, centre);
+        let (product, square) = (f64::from(product), (f64::from(square) + eta) * (1.0 + 2.0 * gamma));
+        let of_centre = square.sqrt();
+        let lost = gamma * query.norm * of_centre + eta;
+        #[expect(clippy::cast_possible_truncation, reason = "any t will do")]
+        let share = if square > 0.0 { (product / square) as f32 } else { 0.0 };
+        let t = f64::from(share);
+        let part = query.norm * query.norm - 2.0 * t * product + t * t * square;
+        let slack = 2.0 * t.abs() * lost + 3.0 * gamma * t * t * square + SLACK * query.norm * query.norm;
+        let beside = (part.max(0.0) + slack).sqrt();
+        let reference = query.reference * (1.0 + query.norm * of_norm);
+        PartitionBound {
+            base: -product - lost,
+            share,
+            far: [0.0, beside],
+            terms: self.terms + 2.0 * (t.abs() * of_centre * self.radii[1] * OF_RADIUS),
+            error: query.error * of_norm + (query.norm + query.error) * frame.error(of_norm) + reference,
+            ..self
+        }
+    }
+
+    /// What orders partitions, the nearest first: |V-k|²/2 or -V·k.
+    pub(crate) fn order(&self) -> f64 {
+        self.base
+    }
+
+    /// The greatest C less what is lost that a row may have which is as near as the bar, and M.
+    fn limit(&self, query: &CodedQuery, bar: f64) -> (f64, f64) {
+        if query.metric == Metric::Ip {
+            let rounded = query.reference * (1.0 + bar.abs());
+            return (bar - 1.0 + rounded + self.error, self.far[1]);
+        }
+        let reach = self.reach(query, bar);
+        (reach * reach / 2.0 * (1.0 + SLACK), self.far[1].min(reach))
+    }
+
+    /// B.
+    fn reach(&self, query: &CodedQuery, bar: f64) -> f64 {
+        let square = match query.metric {
+            Metric::Cosine => 2.0 * (bar + 4.0 * query.reference),
+            _ => bar * (1.0 + 2.0 * query.reference),
+        };
+        square.max(0.0).sqrt() * (1.0 + SLACK) + self.error
+    }
+
+    fn constant(&self, margin: f64) -> f64 {
+        let terms = self.terms + self.radii[1] * OF_RADIUS * margin;
+        self.lost + 8.0 * UNIT * terms + 64.0 * f64::from(f32::MIN_POSITIVE)
+    }
+
+    /// Whether no row of the partition is as near as the bar.
+    pub(crate) fn excludes_all(&self, query: &CodedQuery, bar: f64) -> bool {
+        if query.metric == Metric::Ip {
+            let (limit, _) = self.limit(query, bar);
+            return self.base - query.norm * self.radii[1] * (1.0 + SLACK) > limit;
+        }
+        let reach = self.reach(query, bar);
+        self.far[0] - self.radii[1] > reach || self.radii[0] - self.far[1] > reach
+    }
+
+    /// What a kernel needs to tell which rows may be as near as the bar.
+    pub(crate) fn scoring(&self, query: &CodedQuery, bar: f64) -> Scoring {
+        let (limit, margin) = self.limit(query, bar);
+        let least = self.base - self.constant(margin) - limit;
+        #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
+        let (margin, least) = ((margin as f32).next_up(), (least as f32).next_down());
+        let share = if query.metric == Metric::Ip { self.share } else { 1.0 };
+        Scoring { half_step: query.half_step, bias: query.bias, share, margin, least }
+    }
+
+    /// C of an estimate, by which rows of all partitions are compared.
+    pub(crate) fn cost(&self, estimate: f32) -> f64 {
+        self.base - f64::from(estimate)
+    }
+
+    /// Whether a row of that C is by its estimate alone as near as the bar.
+    pub(crate) fn seems_near(&self, query: &CodedQuery, cost: f64, bar: f64) -> bool {
+        cost <= self.limit(query, bar).0
+    }
+
+    /// Whether a row of that C may be as near as the bar.
+    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number is kept")]
+    pub(crate) fn may_be_near(&self, query: &CodedQuery, cost: f64, e: f32, bar: f64) -> bool {
+        let (limit, margin) = self.limit(query, bar);
+        !(cost - f64::from(e) * margin - self.constant(margin) > limit)
+    }
+}

@@ -1,0 +1,403 @@
+//! How a file of codes is made: of rows that have none, and of files that are merged or carried.
+
+use crate::pair::files::{StoreFile, random};
+use crate::segment::codes::centres::CentresFile;
+use crate::segment::codes::cluster::{Centres, Finder, Matrix};
+use crate::segment::codes::file::{CodesFile, CodesWriter, Head, NewBlock};
+use crate::segment::codes::frame::{Frame, norm, scale_of, split_mix};
+use crate::segment::point::Covered;
+use crate::segment::version::{At, Version};
+use crate::sys::kernel::codes::{Residual, Scratch};
+use crate::sys::kernel::{self, Kernels};
+use crate::sys::parallel;
+use crate::types::config::Metric;
+use crate::types::error::{Error, Result};
+use std::borrow::Cow;
+use std::ops::{ControlFlow, Range};
+
+/// Rows that are placed and compared with centres by one thread at a time.
+const TILE: usize = 1024;
+/// Partitions that are in memory at once, by rows.
+const ROWS_AT_ONCE: u64 = 16 << 10;
+/// No centre: the row gets no code.
+const NONE: u32 = u32::MAX;
+/// Vectors in the sample for each centre, and bytes of it at most.
+const SAMPLE_PER_CENTRE: u64 = 40;
+const SAMPLE_BYTES: u64 = 256 << 20;
+/// Rows with a norm above so many times the middle one are not asked for the mean.
+const OUTLIER: f64 = 16.0;
+
+/// How much is to be done, and how much of it is.
+pub(crate) struct Work<'a> {
+    pub(crate) threads: usize,
+    pub(crate) done: u64,
+    /// Hears bytes of rows read; may break off.
+    pub(crate) go_on: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+}
+
+impl Work<'_> {
+    fn add(&mut self, bytes: u64) -> Result<()> {
+        self.done += bytes;
+        if (self.go_on)(self.done).is_break() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Rows of one segment of a version.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows {
+    pub(crate) place: usize,
+    pub(crate) rows: Range<u64>,
+}
+
+/// Rows without a code, each with its ordinal in the new file.
+pub(crate) struct Fresh<'a> {
+    pub(crate) version: &'a Version,
+    /// With the ordinal of the first row.
+    pub(crate) runs: Vec<(Rows, u32)>,
+}
+
+impl Fresh<'_> {
+    fn len(&self) -> usize {
+        self.runs.iter().map(|(run, _)| usize::try_from(run.rows.end - run.rows.start).unwrap_or(0)).sum()
+    }
+
+    /// The vector of a row, by its number among all fresh ones.
+    fn vector(&self, number: usize) -> Result<Cow<'_, [f32]>> {
+        let (place, row, _) = self.locate(number);
+        self.version.segments[place].vector(row)
+    }
+
+    fn ordinal(&self, number: usize) -> u32 {
+        self.locate(number).2
+    }
+
+    fn locate(&self, number: usize) -> (usize, u64, u32) {
+        let mut rest = number as u64;
+        for (run, ordinal) in &self.runs {
+            let len = run.rows.end - run.rows.start;
+            if rest < len {
+                let behind = u32::try_from(rest).unwrap_or(u32::MAX);
+                return (run.place, run.rows.start + rest, ordinal.saturating_add(behind));
+            }
+            rest -= len;
+        }
+        unreachable!("a number below the length")
+    }
+}
+
+/// Codes that are copied, and the new ordinal of each of their rows; `None` for those that are left out.
+pub(crate) struct Kept<'a> {
+    pub(crate) codes: &'a CodesFile,
+    pub(crate) to: Box<dyn Fn(u32) -> Option<u32> + Sync + 'a>,
+}
+
+/// What a new file is of.
+pub(crate) struct Content<'a> {
+    pub(crate) version: &'a Version,
+    /// Number of the file of centres, and the file.
+    pub(crate) centres: (u64, &'a CentresFile),
+    pub(crate) ranges: Vec<Covered>,
+    pub(crate) fresh: Fresh<'a>,
+    pub(crate) kept: Vec<Kept<'a>>,
+}
+
+/// The rows of one partition, before they are written.
+struct Members<'a> {
+    centre: u32,
+    /// Numbers of fresh rows.
+    fresh: &'a [u32],
+    /// Rows of kept files.
+    kept: u64,
+}
+
+/// Why no file was made.
+pub(crate) enum Failure {
+    /// A file that was to be kept, or the centres, are damaged: without it all goes well.
+    Side,
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Other(error)
+    }
+}
+
+/// Writes a file of codes, which is new and empty. Holds 8 bytes of memory for each fresh row, and some partitions.
+pub(crate) fn write(
+    file: &StoreFile,
+    content: &Content<'_>,
+    work: &mut Work<'_>,
+) -> std::result::Result<(), Failure> {
+    let centres = content.centres.1;
+    let (Some(frame), Some(loaded)) = (centres.frame(), centres.load()) else { return Err(Failure::Side) };
+    let assigned = assign(&content.fresh, frame, &loaded, work)?;
+    let (order, ends) = sort(&assigned, loaded.all().rows());
+    let mut kept = vec![0u64; loaded.all().rows()];
+    let mut plain: Vec<u32> = Vec::new();
+    for file in &content.kept {
+        let partitions = file.codes.partitions().ok_or(Failure::Side)?;
+        for partition in partitions {
+            let block = file.codes.block(partition).ok_or(Failure::Side)?;
+            let rows = (0..partition.rows as usize).filter(|&row| (file.to)(block.ordinal(row)).is_some());
+            *kept.get_mut(partition.centre as usize).ok_or(Failure::Side)? += rows.count() as u64;
+        }
+        plain.extend(file.codes.plain().ok_or(Failure::Side)?.filter_map(&file.to));
+    }
+    let without = assigned.iter().enumerate().filter(|(_, centre)| **centre == NONE);
+    plain.extend(without.map(|(number, _)| content.fresh.ordinal(number)));
+    plain.sort_unstable();
+    let members = |centre: usize| {
+        let start = if centre == 0 { 0 } else { ends[centre - 1] as usize };
+        let fresh = &order[start..ends[centre] as usize];
+        Members { centre: u32::try_from(centre).unwrap_or(NONE), fresh, kept: kept[centre] }
+    };
+    let all: Vec<Members<'_>> =
+        (0..kept.len()).map(members).filter(|of| of.fresh.len() as u64 + of.kept > 0).collect();
+    let coded = all.iter().map(|of| of.fresh.len() as u64 + of.kept).sum();
+    let head = Head {
+        uuid: content.version.schema.uuid,
+        id: random()?,
+        centres: (content.centres.0, centres.id()),
+        metric: content.version.schema.metric,
+        dim: content.version.schema.dim,
+        partitions: u32::try_from(all.len()).unwrap_or(u32::MAX),
+        plain: u32::try_from(plain.len()).unwrap_or(u32::MAX),
+        coded,
+        ranges: content.ranges.clone(),
+    };
+    let sizes = all.iter().map(|of| of.fresh.len() as u64 + of.kept);
+    let mut out = CodesWriter::new(file, &head, sizes);
+    let encoder = Encoder { content, frame, centres: loaded.all() };
+    let mut start = 0;
+    while start < all.len() {
+        let mut rows = 0;
+        let more = all[start..].iter().take_while(|of| {
+            rows += of.fresh.len() as u64 + of.kept;
+            rows <= ROWS_AT_ONCE
+        });
+        let end = start + more.count().max(1);
+        let read: u64 = all[start..end].iter().map(|of| of.fresh.len() as u64).sum();
+        encoder.blocks(&all[start..end], work.threads)?.iter().try_for_each(|block| out.add(block))?;
+        work.add(read * content.version.schema.stride())?;
+        start = end;
+    }
+    Ok(out.finish(&plain)?)
+}
+
+/// The centre of each fresh row.
+fn assign(fresh: &Fresh<'_>, frame: &Frame, centres: &Centres, work: &mut Work<'_>) -> Result<Vec<u32>> {
+    let (kernels, finder, width) = (kernel::kernels(), Finder::new(centres), centres.width);
+    let mut assigned = Vec::with_capacity(fresh.len());
+    let at_once = TILE * work.threads.max(1) * 4;
+    for start in (0..fresh.len()).step_by(at_once) {
+        let end = fresh.len().min(start + at_once);
+        let tiles = (start..end).step_by(TILE);
+        let place = |done: &mut Vec<(usize, Vec<u32>)>, first: usize| -> Result<()> {
+            let rows = first..end.min(first + TILE);
+            let mut values = vec![0f32; rows.len() * width];
+            let mut is_coded = Vec::with_capacity(rows.len());
+            for (number, out) in rows.zip(values.chunks_exact_mut(width)) {
+                is_coded.push(frame.place(kernels, &fresh.vector(number)?, out));
+            }
+            let mut nearest = finder.nearest(kernels, Matrix { values: &values, width });
+            nearest.iter_mut().zip(is_coded).filter(|(_, coded)| !coded).for_each(|(centre, _)| *centre = NONE);
+            done.push((first, nearest));
+            Ok(())
+        };
+        let done = parallel::for_each_piece(tiles, work.threads as u64, work.threads, Vec::new, place)?;
+        let mut done = done.concat();
+        done.sort_by_key(|(first, _)| *first);
+        assigned.extend(done.into_iter().flat_map(|(_, nearest)| nearest));
+        work.add((end - start) as u64 * fresh.version.schema.stride())?;
+    }
+    Ok(assigned)
+}
+
+/// The numbers of rows by their centre, and where those of each centre end.
+fn sort(assigned: &[u32], centres: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut ends = vec![0u32; centres];
+    assigned.iter().filter(|&&centre| centre != NONE).for_each(|&centre| ends[centre as usize] += 1);
+    let mut start = 0;
+    for end in &mut ends {
+        start += std::mem::replace(end, start);
+    }
+    let mut order = vec![0u32; start as usize];
+    for (number, &centre) in (0..).zip(assigned).filter(|(_, centre)| **centre != NONE) {
+        let at = &mut ends[centre as usize];
+        order[*at as usize] = number;
+        *at += 1;
+    }
+    (order, ends)
+}
+
+/// Makes blocks.
+struct Encoder<'a> {
+    content: &'a Content<'a>,
+    frame: &'a Frame,
+    centres: Matrix<'a>,
+}
+
+impl Encoder<'_> {
+    /// The blocks of some partitions, in order.
+    fn blocks(&self, of: &[Members<'_>], threads: usize) -> std::result::Result<Vec<NewBlock>, Failure> {
+        let kernels = kernel::kernels();
+        let begin = || (Vec::new(), Scratch::new(self.centres.width));
+        let encode = |(done, scratch): &mut (Vec<(usize, NewBlock)>, Scratch), (n, members): (usize, &Members<'_>)| {
+            done.push((n, self.block(kernels, members, scratch)?));
+            Ok::<(), Failure>(())
+        };
+        let pieces = of.iter().enumerate();
+        let done = parallel::for_each_piece(pieces, threads as u64, threads, begin, encode)?;
+        let mut done: Vec<(usize, NewBlock)> = done.into_iter().flat_map(|(done, _)| done).collect();
+        done.sort_by_key(|(n, _)| *n);
+        Ok(done.into_iter().map(|(_, block)| block).collect())
+    }
+
+    fn block(
+        &self,
+        kernels: &Kernels,
+        members: &Members<'_>,
+        scratch: &mut Scratch,
+    ) -> std::result::Result<NewBlock, Failure> {
+        let width = self.centres.width;
+        let mut block = NewBlock { centre: members.centre, radii: [f32::INFINITY, 0.0], ..NewBlock::default() };
+        for kept in &self.content.kept {
+            copy(kept, &mut block, width)?;
+        }
+        let centre = self.centres.row(members.centre as usize);
+        let (mut place, mut code) = (vec![0f32; width], vec![0u8; width / 2]);
+        for &number in members.fresh {
+            let vector = self.content.fresh.vector(number as usize)?;
+            // It was placed before, so that it can be.
+            self.frame.place(kernels, &vector, &mut place);
+            let residual = Residual { vector: &place, centre, inner: self.frame.metric == Metric::Ip };
+            let correction = (kernels.encode)(&residual, scratch, &mut code);
+            block.codes.extend_from_slice(&code);
+            block.a.push(correction.a);
+            block.h.push(correction.h);
+            block.e.push(correction.e);
+            block.ordinals.push(self.content.fresh.ordinal(number as usize));
+            let (radius, norm) = (distance(&place, centre), norm(&place));
+            let bounds = [outward(radius, false), outward(radius, true)];
+            block.radii = [block.radii[0].min(bounds[0]), block.radii[1].max(bounds[1])];
+            block.norm = block.norm.max(outward(norm, true));
+        }
+        Ok(block)
+    }
+}
+
+/// Copies what a file has of a partition.
+fn copy(kept: &Kept<'_>, block: &mut NewBlock, width: usize) -> std::result::Result<(), Failure> {
+    let partitions = kept.codes.partitions().ok_or(Failure::Side)?;
+    let Ok(at) = partitions.binary_search_by_key(&block.centre, |partition| partition.centre) else {
+        return Ok(());
+    };
+    let partition = &partitions[at];
+    let old = kept.codes.block(partition).ok_or(Failure::Side)?;
+    for (row, code) in old.codes.chunks_exact(width / 2).enumerate() {
+        let Some(ordinal) = (kept.to)(old.ordinal(row)) else { continue };
+        block.codes.extend_from_slice(code);
+        block.a.push(old.corrections.a[row]);
+        block.h.push(old.corrections.h[row]);
+        block.e.push(old.corrections.e[row]);
+        block.ordinals.push(ordinal);
+    }
+    block.radii = [block.radii[0].min(partition.radii[0]), block.radii[1].max(partition.radii[1])];
+    block.norm = block.norm.max(partition.norm);
+    Ok(())
+}
+
+/// The distance of two vectors, by sums in f64.
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0f64; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            let difference = f64::from(a[lane]) - f64::from(b[lane]);
+            sums[lane] += difference * difference;
+        }
+    }
+    sums.iter().sum::<f64>().sqrt()
+}
+
+/// A number of at least 0 as f32, rounded up or down, with what its sum has lost.
+fn outward(value: f64, up: bool) -> f32 {
+    let lost = if up { 1.0 + 1e-9 } else { 1.0 - 1e-9 };
+    #[expect(clippy::cast_possible_truncation, reason = "rounded outward")]
+    let rounded = (value * lost) as f32;
+    if up { rounded.next_up() } else { rounded.next_down().max(0.0) }
+}
+
+// ---- centres ----
+
+/// Finds centres for the live rows of a version. Returns the mean that they are relative to, too.
+pub(crate) fn train(
+    version: &Version,
+    id: [u8; 16],
+    count: usize,
+    work: &mut Work<'_>,
+) -> Result<(Vec<f32>, Centres)> {
+    let (schema, kernels) = (&version.schema, kernel::kernels());
+    let dim = schema.dim as usize;
+    let width = Frame::padded(dim);
+    let most = (count as u64 * SAMPLE_PER_CENTRE).min(SAMPLE_BYTES / (width as u64 * 4)).max(count as u64);
+    let rows = sample(version, most);
+    let mean = if schema.metric == Metric::Ip { vec![0.0; dim] } else { mean(version, &rows)? };
+    work.add(rows.len() as u64 * schema.stride())?;
+    let frame = Frame::new(schema.metric, mean, id);
+    let mut values = Vec::with_capacity(rows.len() * width);
+    let mut place = vec![0f32; width];
+    for at in &rows {
+        if frame.place(kernels, &version.vector(*at)?, &mut place) {
+            values.extend_from_slice(&place);
+        }
+    }
+    work.add(rows.len() as u64 * schema.stride())?;
+    if values.is_empty() {
+        values.resize(width, 0.0);
+    }
+    let sample = Matrix { values: &values, width };
+    let Work { threads, done, go_on } = work;
+    let centres = Centres::train(sample, count.min(sample.rows()), *threads, &mut || go_on(*done))?;
+    Ok((frame.mean, centres))
+}
+
+/// About so many live rows, spread over all of them.
+fn sample(version: &Version, most: u64) -> Vec<At> {
+    let live = version.live();
+    let mut random = 0;
+    let mut left = live;
+    let mut wanted = most.min(live);
+    // Of those that are left, each is as likely as any other (D. Knuth, algorithm S).
+    let take = |_: &At| {
+        let taken = split_mix(&mut random) % left.max(1) < wanted;
+        left = left.saturating_sub(1);
+        wanted -= u64::from(taken);
+        taken
+    };
+    version.live_rows().filter(take).collect()
+}
+
+/// The mean of some rows, as they are coded; those far larger than most are left out.
+fn mean(version: &Version, rows: &[At]) -> Result<Vec<f32>> {
+    let (dim, metric) = (version.schema.dim as usize, version.schema.metric);
+    let mut norms = Vec::with_capacity(rows.len());
+    for at in rows {
+        norms.push(norm(&version.vector(*at)?));
+    }
+    let middle = norms.len() / 2;
+    let limit = if norms.is_empty() { 0.0 } else { *norms.select_nth_unstable_by(middle, f64::total_cmp).1 * OUTLIER };
+    let (mut sums, mut count) = (vec![0f64; dim], 0u64);
+    for at in rows {
+        let vector = version.vector(*at)?;
+        let Some(scale) = scale_of(metric, &vector) else { continue };
+        if metric == Metric::L2 && norm(&vector) > limit {
+            continue;
+        }
+        count += 1;
+        sums.iter_mut().zip(&*vector).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(scale));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the mean is f32")]
+    let mean = sums.into_iter().map(|sum| (sum / count.max(1) as f64) as f32).collect();
+    Ok(mean)
+}

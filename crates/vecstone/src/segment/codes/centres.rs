@@ -1,0 +1,186 @@
+//! The file of centres.
+//!
+//! Fields: uuid of the store 16, id 16, metric u8, 3 zeros, dimension u32, groups u32, centres u32, live rows when they
+//! were found u64. The id is random; it is the seed of the checksums and of the rotation.
+//!
+//! Pages, each array at a multiple of 64 bytes: mean (dimension) f32; groups (groups x width) f32; the first centre of each
+//! group, and the number of centres, u32; centres (centres x width) f32. The width is the dimension rounded up to 64. Groups
+//! and centres are in the frame of the mean and the rotation.
+
+use crate::format::Fields;
+use crate::pair::files::StoreFile;
+use crate::segment::codes::cluster::{Centres, Matrix};
+use crate::segment::codes::frame::Frame;
+use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
+use crate::types::config::{Metric, check_dim};
+use crate::types::element::Element;
+use crate::types::error::Result;
+use crate::types::schema::Schema;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+const KIND: (Magic, u32) = (*b"VECSTCEN", 1);
+/// More than a store of the largest size is to have.
+const MAX_CENTRES: u32 = 1 << 24;
+
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    uuid: [u8; 16],
+    id: FileId,
+    metric: Metric,
+    dim: u32,
+    groups: u32,
+    centres: u32,
+    rows: u64,
+}
+
+/// Where each array is in the pages.
+#[derive(Debug, Clone)]
+struct Layout {
+    mean: Range<u64>,
+    groups: Range<u64>,
+    starts: Range<u64>,
+    centres: Range<u64>,
+}
+
+impl Head {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::from(self.uuid);
+        out.extend(self.id);
+        out.extend([self.metric as u8, 0, 0, 0]);
+        [self.dim, self.groups, self.centres].iter().for_each(|field| out.extend(field.to_le_bytes()));
+        out.extend(self.rows.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Head> {
+        let mut fields = Fields(bytes);
+        let (uuid, id) = (fields.array()?, fields.array()?);
+        let [metric, zeros @ ..] = fields.array::<4>()?;
+        let metric = Metric::from_byte(metric).filter(|_| zeros == [0; 3])?;
+        let (dim, groups, centres) = (fields.u32()?, fields.u32()?, fields.u32()?);
+        let head = Head { uuid, id, metric, dim, groups, centres, rows: fields.u64()? };
+        let is_possible = check_dim(dim).is_ok() && groups > 0 && groups <= centres && centres <= MAX_CENTRES;
+        (is_possible && fields.0.is_empty()).then_some(head)
+    }
+
+    fn width(&self) -> u64 {
+        Frame::padded(self.dim as usize) as u64
+    }
+
+    fn layout(&self) -> Layout {
+        let mut end = 0u64;
+        let mut array = |numbers: u64| {
+            let start = end.next_multiple_of(ALIGNMENT);
+            end = start + numbers * 4;
+            start..end
+        };
+        Layout {
+            mean: array(self.dim.into()),
+            groups: array(u64::from(self.groups) * self.width()),
+            starts: array(u64::from(self.groups) + 1),
+            centres: array(u64::from(self.centres) * self.width()),
+        }
+    }
+}
+
+/// Writes the file, which is new and empty. `rows`: live ones.
+pub(crate) fn write(
+    file: &StoreFile,
+    schema: &Schema,
+    (id, mean): (FileId, &[f32]),
+    centres: &Centres,
+    rows: u64,
+) -> Result<()> {
+    let count = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+    let head = Head {
+        uuid: schema.uuid,
+        id,
+        metric: schema.metric,
+        dim: schema.dim,
+        groups: count(centres.starts.len() - 1),
+        centres: count(centres.all().rows()),
+        rows,
+    };
+    let mut pages = Writer::new(file, KIND, head.encode(), id, head.layout().centres.end);
+    pages.add_floats(mean)?;
+    pages.align()?;
+    pages.add_floats(&centres.groups)?;
+    pages.align()?;
+    pages.add(&centres.starts.iter().flat_map(|start| start.to_le_bytes()).collect::<Vec<u8>>())?;
+    pages.align()?;
+    pages.add_floats(&centres.centres)?;
+    pages.finish()
+}
+
+/// An open file of centres.
+#[derive(Debug)]
+pub(crate) struct CentresFile {
+    pub(crate) pages: Paged,
+    head: Head,
+    layout: Layout,
+    frame: OnceLock<Option<Frame>>,
+}
+
+impl CentresFile {
+    /// `None` if it is damaged, or of another store.
+    pub(crate) fn open(file: StoreFile, uuid: [u8; 16]) -> Result<Option<CentresFile>> {
+        let mut found = None;
+        let pages = Paged::open(file, KIND, |fields| {
+            let head = Head::decode(fields).filter(|head| head.uuid == uuid)?;
+            found = Some(head);
+            Some(head.id)
+        })?;
+        let (Some(pages), Some(head)) = (pages, found) else { return Ok(None) };
+        let layout = head.layout();
+        let is_whole = layout.centres.end == pages.data_len();
+        Ok(is_whole.then(|| CentresFile { pages, head, layout, frame: OnceLock::new() }))
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        self.head.id
+    }
+
+    /// Live rows when they were found.
+    pub(crate) fn rows(&self) -> u64 {
+        self.head.rows
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.head.centres
+    }
+
+    /// Whether it is one of a store like this.
+    pub(crate) fn is_of(&self, schema: &Schema) -> bool {
+        (self.head.dim, self.head.metric) == (schema.dim, schema.metric) && schema.element == Element::F32
+    }
+
+    /// The frame; `None` if it is damaged.
+    pub(crate) fn frame(&self) -> Option<&Frame> {
+        let read = || {
+            let mean = self.pages.floats(self.layout.mean.clone())?;
+            Some(Frame::new(self.head.metric, mean.to_vec(), self.head.id))
+        };
+        self.frame.get_or_init(read).as_ref()
+    }
+
+    /// All centres; `None` if one is damaged.
+    pub(crate) fn centres(&self) -> Option<Matrix<'_>> {
+        let values = self.pages.floats(self.layout.centres.clone())?;
+        Some(Matrix { values, width: usize::try_from(self.head.width()).ok()? })
+    }
+
+    /// A copy to find the nearest with; `None` if a byte is damaged, or starts of groups are no such.
+    pub(crate) fn load(&self) -> Option<Centres> {
+        let starts = self.pages.get(self.layout.starts.clone())?.as_chunks::<4>().0;
+        let starts: Vec<u32> = starts.iter().map(|&start| u32::from_le_bytes(start)).collect();
+        let in_order = starts.is_sorted() && starts.first() == Some(&0);
+        if !in_order || starts.last() != Some(&self.head.centres) {
+            return None;
+        }
+        let groups = self.pages.floats(self.layout.groups.clone())?.to_vec();
+        let centres = self.centres()?;
+        Some(Centres { width: centres.width, groups, starts, centres: centres.values.to_vec() })
+    }
+}

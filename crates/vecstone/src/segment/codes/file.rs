@@ -1,0 +1,312 @@
+//! The file of codes.
+//!
+//! Fields: uuid of the store 16, id 16, number of the file of centres u64, its id 16, metric u8, 3 zeros, dimension u32,
+//! partitions u32, rows without a code u32, ranges u32, 4 zeros, rows with a code u64; then the ranges: first row u64, row
+//! behind the last u64, and the point: segment u64, salt 16, sequence u64, chain 16, epoch u32, kind u8, 3 zeros, start of
+//! COMMIT u64, its end u64, rows u64, end of documents u64. The id is random, and the seed of the checksums.
+//!
+//! Rows are numbered through all ranges: *ordinals*. Pages, each array at a multiple of 64 bytes:
+//!
+//! - For each partition a block: codes (rows x width / 2), then a, h, e (each rows x f32), then ordinals (rows x u32).
+//!   What they are: [`codes`](crate::sys::kernel::codes).
+//! - A table of the partitions that have rows, by centre: centre u32, rows u32, start of its block u64, least and greatest
+//!   distance of a row from the centre f32, greatest norm of a row f32, 4 zeros. Distances and norms are in the frame, and
+//!   rounded outwards.
+//! - The ordinals of rows without a code u32. These are measured at each search.
+
+use crate::format::{Fields, Identity};
+use crate::pair::files::StoreFile;
+use crate::segment::codes::frame::Frame;
+use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
+use crate::segment::point::{Covered, Point};
+use crate::sys::kernel::codes::Corrections;
+use crate::types::config::{MAX_ROWS, Metric, check_dim};
+use crate::types::element::Element;
+use crate::types::error::Result;
+use crate::types::schema::Schema;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+const KIND: (Magic, u32) = (*b"VECSTCOD", 1);
+/// Bytes of an entry of the table.
+const ENTRY_BYTES: u64 = 32;
+
+/// Bytes of a range.
+fn encode_range(range: &Covered, out: &mut Vec<u8>) {
+    let point = &range.point;
+    for field in [range.first, range.end, point.identity.segment] {
+        out.extend(field.to_le_bytes());
+    }
+    out.extend(point.identity.salt);
+    out.extend(point.seq.to_le_bytes());
+    out.extend(point.chain);
+    out.extend(point.epoch.to_le_bytes());
+    out.extend([point.kind, 0, 0, 0]);
+    for field in [point.commit_at, point.idx_end, point.rows, point.docs_end] {
+        out.extend(field.to_le_bytes());
+    }
+}
+
+fn decode_range(fields: &mut Fields<'_>, uuid: [u8; 16]) -> Option<Covered> {
+    let (first, end) = (fields.u64()?, fields.u64()?);
+    let identity = Identity { uuid, segment: fields.u64()?, salt: fields.array()? };
+    let (seq, chain, epoch) = (fields.u64()?, fields.array()?, fields.u32()?);
+    let [kind, zeros @ ..] = fields.array::<4>()?;
+    let (commit_at, idx_end) = (fields.u64()?, fields.u64()?);
+    let (rows, docs_end) = (fields.u64()?, fields.u64()?);
+    let point = Point { identity, seq, chain, epoch, kind, commit_at, idx_end, rows, docs_end, manifest: 0 };
+    let is_possible = zeros == [0; 3] && first < end && end <= rows && rows <= MAX_ROWS;
+    (is_possible && commit_at <= idx_end).then_some(Covered { first, end, point })
+}
+
+/// What the fields of a file say.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) uuid: [u8; 16],
+    pub(crate) id: FileId,
+    /// Number and id of the file of centres.
+    pub(crate) centres: (u64, FileId),
+    pub(crate) metric: Metric,
+    pub(crate) dim: u32,
+    /// Partitions that have rows.
+    pub(crate) partitions: u32,
+    /// Rows without a code.
+    pub(crate) plain: u32,
+    /// Rows with one.
+    pub(crate) coded: u64,
+    pub(crate) ranges: Vec<Covered>,
+}
+
+impl Head {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::from(self.uuid);
+        out.extend(self.id);
+        out.extend(self.centres.0.to_le_bytes());
+        out.extend(self.centres.1);
+        out.extend([self.metric as u8, 0, 0, 0]);
+        let ranges = u32::try_from(self.ranges.len()).unwrap_or(u32::MAX);
+        for field in [self.dim, self.partitions, self.plain, ranges, 0] {
+            out.extend(field.to_le_bytes());
+        }
+        out.extend(self.coded.to_le_bytes());
+        self.ranges.iter().for_each(|range| encode_range(range, &mut out));
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Head> {
+        let mut fields = Fields(bytes);
+        let (uuid, id) = (fields.array()?, fields.array()?);
+        let centres = (fields.u64()?, fields.array()?);
+        let [metric, zeros @ ..] = fields.array::<4>()?;
+        let metric = Metric::from_byte(metric).filter(|_| zeros == [0; 3])?;
+        let [dim, partitions, plain, count, zero] =
+            [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
+        let coded = fields.u64()?;
+        check_dim(dim).ok()?;
+        let mut ranges = Vec::new();
+        for _ in 0..count {
+            ranges.push(decode_range(&mut fields, uuid)?);
+        }
+        let rows = ranges.iter().try_fold(0u64, |rows, range| rows.checked_add(range.len()))?;
+        let is_possible = zero == 0 && rows <= MAX_ROWS && coded.checked_add(plain.into()) == Some(rows);
+        let head = Head { uuid, id, centres, metric, dim, partitions, plain, coded, ranges };
+        (is_possible && u64::from(partitions) <= coded && fields.0.is_empty()).then_some(head)
+    }
+
+    /// Components of a code.
+    pub(crate) fn width(&self) -> usize {
+        Frame::padded(self.dim as usize)
+    }
+
+    /// Bytes of the table, rounded up.
+    fn table_bytes(&self) -> u64 {
+        (u64::from(self.partitions) * ENTRY_BYTES).next_multiple_of(ALIGNMENT)
+    }
+
+    /// Bytes behind the blocks.
+    fn tail_bytes(&self) -> u64 {
+        self.table_bytes() + u64::from(self.plain) * 4
+    }
+}
+
+/// Bytes of the block of a partition.
+fn block_bytes(rows: u64, width: usize) -> u64 {
+    (rows * (width as u64 / 2 + 16)).next_multiple_of(ALIGNMENT)
+}
+
+/// A partition of a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Partition {
+    pub(crate) centre: u32,
+    pub(crate) rows: u32,
+    start: u64,
+    /// Least and greatest distance of a row from the centre.
+    pub(crate) radii: [f32; 2],
+    /// Greatest norm of a row.
+    pub(crate) norm: f32,
+}
+
+/// The rows of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block<'a> {
+    pub(crate) codes: &'a [u8],
+    pub(crate) corrections: Corrections<'a>,
+    ordinals: &'a [u8],
+}
+
+impl Block<'_> {
+    pub(crate) fn ordinal(&self, row: usize) -> u32 {
+        Fields(&self.ordinals[row * 4..]).u32().unwrap_or(u32::MAX)
+    }
+}
+
+/// A partition in the making.
+#[derive(Debug, Default)]
+pub(crate) struct NewBlock {
+    pub(crate) centre: u32,
+    pub(crate) codes: Vec<u8>,
+    pub(crate) a: Vec<f32>,
+    pub(crate) h: Vec<f32>,
+    pub(crate) e: Vec<f32>,
+    pub(crate) ordinals: Vec<u32>,
+    pub(crate) radii: [f32; 2],
+    pub(crate) norm: f32,
+}
+
+/// Writes a file, block by block in the order of their centres.
+#[derive(Debug)]
+pub(crate) struct CodesWriter<'a> {
+    pages: Writer<'a>,
+    table: Vec<u8>,
+    start: u64,
+    width: usize,
+}
+
+impl<'a> CodesWriter<'a> {
+    /// `sizes`: rows of each partition.
+    pub(crate) fn new(file: &'a StoreFile, head: &Head, sizes: impl Iterator<Item = u64>) -> CodesWriter<'a> {
+        let width = head.width();
+        let blocks: u64 = sizes.map(|rows| block_bytes(rows, width)).sum();
+        let pages = Writer::new(file, KIND, head.encode(), head.id, blocks + head.tail_bytes());
+        CodesWriter { pages, table: Vec::new(), start: 0, width }
+    }
+
+    pub(crate) fn add(&mut self, block: &NewBlock) -> Result<()> {
+        let rows = u32::try_from(block.ordinals.len()).unwrap_or(u32::MAX);
+        self.table.extend(block.centre.to_le_bytes());
+        self.table.extend(rows.to_le_bytes());
+        self.table.extend(self.start.to_le_bytes());
+        let bounds = [block.radii[0], block.radii[1], block.norm, 0.0];
+        bounds.iter().for_each(|bound| self.table.extend(bound.to_le_bytes()));
+        self.start += block_bytes(rows.into(), self.width);
+        self.pages.add(&block.codes)?;
+        [&block.a, &block.h, &block.e].into_iter().try_for_each(|array| self.pages.add_floats(array))?;
+        self.pages.add(&block.ordinals.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
+        self.pages.align()
+    }
+
+    /// `plain`: the ordinals without a code.
+    pub(crate) fn finish(mut self, plain: &[u32]) -> Result<()> {
+        self.pages.add(&self.table)?;
+        self.pages.align()?;
+        self.pages.add(&plain.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
+        self.pages.finish()
+    }
+}
+
+/// An open file of codes.
+#[derive(Debug)]
+pub(crate) struct CodesFile {
+    pub(crate) pages: Paged,
+    pub(crate) head: Head,
+    partitions: OnceLock<Option<Vec<Partition>>>,
+    /// Which ranges hold for the logs that are there: see [`side`](crate::segment::side).
+    pub(crate) valid: OnceLock<Vec<bool>>,
+}
+
+impl CodesFile {
+    /// `None` if it is damaged, or of another store.
+    pub(crate) fn open(file: StoreFile, uuid: [u8; 16]) -> Result<Option<CodesFile>> {
+        let mut found = None;
+        let pages = Paged::open(file, KIND, |fields| {
+            let head = Head::decode(fields).filter(|head| head.uuid == uuid)?;
+            let id = head.id;
+            found = Some(head);
+            Some(id)
+        })?;
+        let (Some(pages), Some(head)) = (pages, found) else { return Ok(None) };
+        let is_whole = head.tail_bytes() <= pages.data_len();
+        Ok(is_whole.then(|| CodesFile { pages, head, partitions: OnceLock::new(), valid: OnceLock::new() }))
+    }
+
+    /// Whether it is one of a store like this.
+    pub(crate) fn is_of(&self, schema: &Schema) -> bool {
+        (self.head.dim, self.head.metric) == (schema.dim, schema.metric) && schema.element == Element::F32
+    }
+
+    /// The partitions that have rows; `None` if the table is damaged, or no such table.
+    pub(crate) fn partitions(&self) -> Option<&[Partition]> {
+        let partitions = self.partitions.get_or_init(|| self.read_partitions());
+        if partitions.is_none() {
+            self.pages.note_damage();
+        }
+        partitions.as_deref()
+    }
+
+    fn blocks_len(&self) -> u64 {
+        self.pages.data_len() - self.head.tail_bytes()
+    }
+
+    fn read_partitions(&self) -> Option<Vec<Partition>> {
+        let blocks = self.blocks_len();
+        let bytes = self.pages.get(blocks..blocks + u64::from(self.head.partitions) * ENTRY_BYTES)?;
+        let (mut partitions, mut end, mut coded) = (Vec::new(), 0, 0);
+        let mut last = None;
+        for entry in bytes.as_chunks::<{ ENTRY_BYTES as usize }>().0 {
+            let mut fields = Fields(entry);
+            let (centre, rows, start) = (fields.u32()?, fields.u32()?, fields.u64()?);
+            let [least, greatest, norm, _] = [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
+            let radii = [least, greatest].map(f32::from_bits);
+            let in_order = last.is_none_or(|last| last < centre) && start == end && rows > 0;
+            if !in_order || !(radii[0] >= 0.0) {
+                return None;
+            }
+            last = Some(centre);
+            end += block_bytes(rows.into(), self.head.width());
+            coded += u64::from(rows);
+            partitions.push(Partition { centre, rows, start, radii, norm: f32::from_bits(norm) });
+        }
+        (end == blocks && coded == self.head.coded).then_some(partitions)
+    }
+
+    /// The rows of a partition; `None` if a byte is damaged.
+    pub(crate) fn block(&self, partition: &Partition) -> Option<Block<'_>> {
+        let (rows, width) = (u64::from(partition.rows), self.head.width());
+        let bytes = self.pages.get(partition.start..partition.start + block_bytes(rows, width))?;
+        let codes = usize::try_from(rows * width as u64 / 2).ok()?;
+        let (codes, rest) = bytes.split_at_checked(codes)?;
+        let array = usize::try_from(rows * 4).ok()?;
+        let floats = |n: usize| Element::F32.borrow(rest.get(n * array..(n + 1) * array)?);
+        let corrections = Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)? };
+        Some(Block { codes, corrections, ordinals: rest.get(3 * array..4 * array)? })
+    }
+
+    /// The ordinals of rows without a code; `None` if they are damaged.
+    pub(crate) fn plain(&self) -> Option<impl Iterator<Item = u32>> {
+        let start = self.blocks_len() + self.head.table_bytes();
+        let bytes = self.pages.get(start..start + u64::from(self.head.plain) * 4)?;
+        Some(bytes.as_chunks::<4>().0.iter().map(|&row| u32::from_le_bytes(row)))
+    }
+
+    /// The range that an ordinal is in, and the row of its segment.
+    pub(crate) fn locate(&self, ordinal: u32) -> Option<(usize, u64)> {
+        let mut rest = u64::from(ordinal);
+        for (place, range) in self.head.ranges.iter().enumerate() {
+            if rest < range.len() {
+                return Some((place, range.first + rest));
+            }
+            rest -= range.len();
+        }
+        None
+    }
+}

@@ -1,0 +1,196 @@
+//! The frame in which vectors are coded: less the mean of the store, and rotated.
+
+use crate::sys::kernel::Kernels;
+use crate::sys::kernel::codes::GROUP;
+use crate::types::config::Metric;
+
+/// Vectors with a norm outside of this range are not coded: their squares would leave f32.
+const NORMS: std::ops::RangeInclusive<f64> = SMALLEST_NORM..=LARGEST_NORM;
+const LARGEST_NORM: f64 = (1u64 << 60) as f64;
+const SMALLEST_NORM: f64 = 1.0 / LARGEST_NORM;
+/// Half the distance from 1 to the next number of f32: the largest relative error of one rounding.
+pub(crate) const UNIT: f64 = (f32::EPSILON / 2.0) as f64;
+/// Rounds of the rotation: after two, every component of a vector has come to every place.
+const ROUNDS: usize = 2;
+
+/// A rotation that spreads what is in few components over all: signs drawn at random, then Hadamard transforms of the
+/// first and of the last power of two of components, twice (as in N. Ailon and B. Chazelle, The Fast
+/// Johnson-Lindenstrauss Transform, 2009). O(components * log(components)).
+#[derive(Debug, Clone)]
+struct Rotation {
+    signs: [Vec<f32>; ROUNDS],
+    /// The largest power of two that is not above the number of components.
+    block: usize,
+    scale: f32,
+}
+
+impl Rotation {
+    fn new(components: usize, seed: [u8; 16]) -> Rotation {
+        let block = 1 << components.ilog2();
+        let (low, high) = seed.split_at(8);
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let mut state = word(low) ^ word(high).rotate_left(32);
+        let mut sign = || if split_mix(&mut state) >> 63 == 0 { 1.0 } else { -1.0 };
+        let signs = std::array::from_fn(|_| (0..components).map(|_| sign()).collect());
+        #[expect(clippy::cast_possible_truncation, reason = "the scale is f32")]
+        let scale = (1.0 / (block as f64).sqrt()) as f32;
+        Rotation { signs, block, scale }
+    }
+
+    fn rotate(&self, kernels: &Kernels, values: &mut [f32]) {
+        let last = values.len() - self.block;
+        for signs in &self.signs {
+            values.iter_mut().zip(signs).for_each(|(value, sign)| *value *= sign);
+            self.transform(kernels, &mut values[..self.block]);
+            if last > 0 {
+                self.transform(kernels, &mut values[last..]);
+            }
+        }
+    }
+
+    fn transform(&self, kernels: &Kernels, block: &mut [f32]) {
+        (kernels.hadamard)(block);
+        block.iter_mut().for_each(|value| *value *= self.scale);
+    }
+
+    /// The relative error of the result's norm-wise: a rounding for each stage of a transform, two for its scale, which is
+    /// rounded itself, and eight to spare for their products.
+    fn rounding(&self) -> f64 {
+        let of_block = f64::from(self.block.ilog2() + 2);
+        (ROUNDS as f64 * 2.0 * of_block + 8.0) * UNIT
+    }
+}
+
+/// The generator SplitMix64 (G. Steele, D. Lea and C. Flood, Fast Splittable Pseudorandom Number Generators, 2014).
+pub(crate) fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// What codes of one store have in common. A vector *y* (for cosine: x / |x|) is coded as R(y - m), with R the rotation and
+/// m the mean.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) metric: Metric,
+    pub(crate) dim: usize,
+    pub(crate) mean: Vec<f32>,
+    rotation: Rotation,
+}
+
+impl Frame {
+    /// Components of a coded vector: whole groups.
+    pub(crate) fn padded(dim: usize) -> usize {
+        dim.next_multiple_of(GROUP)
+    }
+
+    /// `mean` has `dim` components; for raw inner products they are zero.
+    pub(crate) fn new(metric: Metric, mean: Vec<f32>, seed: [u8; 16]) -> Frame {
+        let dim = mean.len();
+        Frame { metric, dim, mean, rotation: Rotation::new(Self::padded(dim), seed) }
+    }
+
+    /// Brings a vector into the frame; `out` has the padded number of components. False if it is not to be coded: its norm
+    /// is zero, not a number, too small or too large. (A vector of zeros is coded, but for cosine.)
+    pub(crate) fn place(&self, kernels: &Kernels, vector: &[f32], out: &mut [f32]) -> bool {
+        let Some(scale) = scale_of(self.metric, vector) else { return false };
+        for ((out, &x), &mean) in out.iter_mut().zip(vector).zip(&self.mean) {
+            *out = x * scale - mean;
+        }
+        out[self.dim..].fill(0.0);
+        self.rotation.rotate(kernels, out);
+        true
+    }
+
+    /// How far the place of a vector is at most from the right one, where the result has this norm: of each component a
+    /// rounding of the difference and those of the rotation, relative to that norm; for cosine two of the norm and one of
+    /// the product, relative to 1; and what is lost below the smallest numbers of f32.
+    pub(crate) fn error(&self, norm: f64) -> f64 {
+        let of_cosine = if self.metric == Metric::Cosine { 4.0 * UNIT } else { 0.0 };
+        let lost = Self::padded(self.dim) as f64 * f64::from(f32::MIN_POSITIVE);
+        (self.rotation.rounding() + 2.0 * UNIT) * norm + of_cosine + lost
+    }
+}
+
+/// What a vector is multiplied by before it is coded: 1, but for cosine. `None` if it is not coded.
+pub(crate) fn scale_of(metric: Metric, vector: &[f32]) -> Option<f32> {
+    let norm = norm(vector);
+    let is_coded = NORMS.contains(&norm) || (norm == 0.0 && metric != Metric::Cosine);
+    #[expect(clippy::cast_possible_truncation, reason = "the scale is f32")]
+    let scale = if metric == Metric::Cosine { (1.0 / norm) as f32 } else { 1.0 };
+    is_coded.then_some(scale)
+}
+
+/// The norm of a vector, by sums in f64.
+pub(crate) fn norm(vector: &[f32]) -> f64 {
+    let (parts, rest) = vector.as_chunks::<8>();
+    let mut sums = [0f64; 8];
+    for part in parts {
+        for (sum, &x) in sums.iter_mut().zip(part) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    (sums.iter().sum::<f64>() + rest).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::kernel::Family;
+    use crate::tests::model::Random;
+
+    fn vector(random: &mut Random, dim: usize) -> Vec<f32> {
+        (0..dim).map(|_| random.below(2_000_001) as f32 / 1e6 - 1.0).collect()
+    }
+
+    /// Distances stay as they are within the error that is promised, and what is in one component is in all of them.
+    #[test]
+    fn a_frame_keeps_distances_and_spreads() {
+        let mut random = Random(31);
+        for dim in [1, 3, 63, 64, 65, 100, 192, 384, 768, 1000] {
+            for metric in Metric::ALL {
+                let mean = if metric == Metric::Ip { vec![0.0; dim] } else { vector(&mut random, dim) };
+                let frame = Frame::new(metric, mean, [7; 16]);
+                let (a, b) = (vector(&mut random, dim), vector(&mut random, dim));
+                for kernels in Family::available() {
+                    let mut places = [vec![0.0; Frame::padded(dim)], vec![0.0; Frame::padded(dim)]];
+                    assert!(frame.place(kernels, &a, &mut places[0]) && frame.place(kernels, &b, &mut places[1]));
+                    let scale = |x: &[f32]| if metric == Metric::Cosine { 1.0 / norm(x) } else { 1.0 };
+                    let (of_a, of_b) = (scale(&a), scale(&b));
+                    let terms = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * of_a - f64::from(b) * of_b);
+                    let right = terms.map(|d| d * d).sum::<f64>().sqrt();
+                    let terms = places[0].iter().zip(&places[1]).map(|(&a, &b)| f64::from(a) - f64::from(b));
+                    let found = terms.map(|d| d * d).sum::<f64>().sqrt();
+                    let error = frame.error(norm(&places[0])) + frame.error(norm(&places[1]));
+                    assert!((right - found).abs() <= error, "{metric:?} {dim}: {right} {found} {error}");
+                }
+            }
+        }
+        let frame = Frame::new(Metric::L2, vec![0.0; 768], [9; 16]);
+        let mut one = vec![0.0; 768];
+        one[5] = 1.0;
+        let mut out = vec![0.0; 768];
+        assert!(frame.place(Family::available().next().expect("portable"), &one, &mut out));
+        assert!(out.iter().all(|x| x.abs() < 0.2), "no component has more than a fifth");
+    }
+
+    #[test]
+    fn vectors_of_extreme_norms_are_not_coded() {
+        for metric in Metric::ALL {
+            for (x, coded) in [
+                (0.0, metric != Metric::Cosine),
+                (1e-30, false),
+                (1e-15, true),
+                (1e15, true),
+                (1e30, false),
+                (f32::NAN, false),
+                (f32::INFINITY, false),
+            ] {
+                assert_eq!(scale_of(metric, &[x, 0.0]).is_some(), coded, "{metric:?} {x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Codes of 4 bits a component, in plain Rust: how a vector becomes one, and the products of a query with many of them.
+//!
+//! A component's code *n*, 0 to 15, stands for the level n - 7.5. A code of 64 components is 32 bytes: byte *j* holds
+//! component *j* in its low half and component *j* + 32 in its high half.
+
+/// Components whose codes stand together.
+pub(crate) const GROUP: usize = 64;
+/// Bytes of a group.
+const GROUP_BYTES: usize = GROUP / 2;
+/// The level of code 0 is minus this.
+const MIDDLE: f32 = 7.5;
+/// Steps between two levels that are tried, in units of the vector's standard deviation; 0.335 is the best one for
+/// sixteen levels of a normal distribution (J. Max, Quantizing for Minimum Distortion, 1960).
+const STEPS: [f32; 3] = [0.27, 0.335, 0.41];
+/// A code is of use where the cosine between it and the vector is at least this.
+const LEAST_COSINE: f64 = 0.25;
+/// Sums side by side.
+const LANES: usize = 32;
+
+/// What is stored beside the code of a vector *y*, relative to its centre *k*. With *l* the levels of the code, e is y - a l.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Correction {
+    /// The scale that makes e orthogonal to y: |y|² / (y·l).
+    pub(crate) a: f32,
+    /// -a k·l - |y|²/2; for raw inner products k·e.
+    pub(crate) h: f32,
+    /// |e|, rounded up.
+    pub(crate) e: f32,
+}
+
+/// A row of which nothing is known.
+const UNKNOWN: Correction = Correction { a: 0.0, h: 0.0, e: f32::INFINITY };
+
+/// What is encoded: a vector less its centre.
+#[derive(Debug)]
+pub(crate) struct Residual<'a> {
+    pub(crate) vector: &'a [f32],
+    pub(crate) centre: &'a [f32],
+    /// For raw inner products.
+    pub(crate) inner: bool,
+}
+
+/// Memory for one code in the making, of as many components.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    difference: Vec<f32>,
+    levels: Vec<f32>,
+}
+
+impl Scratch {
+    pub(crate) fn new(components: usize) -> Scratch {
+        Scratch { difference: vec![0.0; components], levels: vec![0.0; components] }
+    }
+}
+
+/// How codes are compared with one query, in one partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scoring {
+    /// Half the step of the query's code.
+    pub(crate) half_step: f32,
+    /// 15 times the sum of the query's code.
+    pub(crate) bias: i32,
+    /// What h counts.
+    pub(crate) share: f32,
+    /// What e counts.
+    pub(crate) margin: f32,
+    /// Rows whose estimate plus margin is less are dropped.
+    pub(crate) least: f32,
+}
+
+/// The arrays of some codes, one number for each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Corrections<'a> {
+    pub(crate) a: &'a [f32],
+    pub(crate) h: &'a [f32],
+    pub(crate) e: &'a [f32],
+}
+
+/// The Walsh-Hadamard transform of a power of two of numbers, unscaled: each sum is multiplied by 1 or -1 in 2^n ways.
+#[inline(always)]
+pub(super) fn hadamard(values: &mut [f32]) {
+    assert!(values.len().is_power_of_two(), "a power of two");
+    let mut half = values.len() / 2;
+    while half > 0 {
+        for pair in values.chunks_exact_mut(half * 2) {
+            let (low, high) = pair.split_at_mut(half);
+            for (low, high) in low.iter_mut().zip(high) {
+                (*low, *high) = (*low + *high, *low - *high);
+            }
+        }
+        half /= 2;
+    }
+}
+
+#[inline(always)]
+fn level(difference: f32, per_step: f32) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 15")]
+    let code = (difference * per_step + (MIDDLE + 0.5)).clamp(0.0, 15.5) as i32;
+    code as f32 - MIDDLE
+}
+
+/// The square of the cosine between a vector and its code, but for the vector's length.
+#[inline(always)]
+fn fit(difference: &[f32], per_step: f32) -> f32 {
+    let (mut dots, mut squares) = ([0f32; LANES], [0f32; LANES]);
+    for part in difference.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            let level = level(part[lane], per_step);
+            dots[lane] += part[lane] * level;
+            squares[lane] += level * level;
+        }
+    }
+    let (dot, square): (f32, f32) = (dots.iter().sum(), squares.iter().sum());
+    dot * dot.abs() / square
+}
+
+/// Sums of two numbers for each component, in f64.
+#[inline(always)]
+fn sums(residual: &Residual<'_>, levels: &[f32], term: impl Fn(f64, f64, f64) -> (f64, f64)) -> (f64, f64) {
+    const LANES: usize = 8;
+    let (mut first, mut second) = ([0f64; LANES], [0f64; LANES]);
+    let parts = residual.vector.as_chunks::<LANES>().0.iter().zip(residual.centre.as_chunks::<LANES>().0);
+    for ((vector, centre), levels) in parts.zip(levels.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            let (centre, level) = (f64::from(centre[lane]), f64::from(levels[lane]));
+            let (a, b) = term(f64::from(vector[lane]) - centre, centre, level);
+            first[lane] += a;
+            second[lane] += b;
+        }
+    }
+    (first.iter().sum(), second.iter().sum())
+}
+
+/// Codes a vector less its centre. Where no code says much of it, or a number is not finite, e is infinite: the row is
+/// always kept. `out` has half a byte for each component. O(components).
+#[inline(always)]
+pub(super) fn encode(residual: &Residual<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Correction {
+    let Scratch { difference, levels } = scratch;
+    let components = residual.vector.len();
+    assert!(components == residual.centre.len() && components == difference.len(), "vectors of one length");
+    assert!(components.is_multiple_of(GROUP) && out.len() == components / 2, "whole groups");
+    let (mut squares, mut most) = ([0f32; LANES], [0f32; LANES]);
+    let parts = residual.vector.as_chunks::<LANES>().0.iter().zip(residual.centre.as_chunks::<LANES>().0);
+    for ((vector, centre), out) in parts.zip(difference.as_chunks_mut::<LANES>().0) {
+        for lane in 0..LANES {
+            out[lane] = vector[lane] - centre[lane];
+            squares[lane] += out[lane] * out[lane];
+            most[lane] = most[lane].max(out[lane].abs());
+        }
+    }
+    let (square, most) = (squares.iter().sum::<f32>(), most.iter().fold(0f32, |a, &b| a.max(b)));
+    out.fill(0);
+    if most == 0.0 {
+        return Correction::default();
+    }
+    let deviation = (square / components as f32).sqrt();
+    let (mut best, mut per_step) = (f32::NEG_INFINITY, f32::NAN);
+    for step in STEPS.map(|step| step * deviation).into_iter().chain([most / MIDDLE]) {
+        let fit = fit(difference, 1.0 / step);
+        if fit > best {
+            (best, per_step) = (fit, 1.0 / step);
+        }
+    }
+    if !per_step.is_finite() {
+        return UNKNOWN;
+    }
+    for (level_of, &difference) in levels.iter_mut().zip(&*difference) {
+        *level_of = level(difference, per_step);
+    }
+    let groups = levels.as_chunks::<GROUP>().0.iter().zip(out.as_chunks_mut::<GROUP_BYTES>().0);
+    for (levels, out) in groups {
+        let (low, high) = levels.split_at(GROUP_BYTES);
+        for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 15")]
+            let code = |level: &f32| (level + MIDDLE) as u8;
+            *out = code(low) | code(high) << 4;
+        }
+    }
+    correction(residual, levels)
+}
+
+/// All in f64, of the numbers as they are stored, so that their bounds hold for what is read later.
+#[inline(always)]
+fn correction(residual: &Residual<'_>, levels: &[f32]) -> Correction {
+    let (product, square) = sums(residual, levels, |y, _, l| (y * l, y * y));
+    let (of_levels, of_centre) = sums(residual, levels, |_, k, l| (l * l, k * l));
+    let is_close = product >= LEAST_COSINE * (square * of_levels).sqrt();
+    #[expect(clippy::cast_possible_truncation, reason = "stored as f32; what follows is of what is stored")]
+    let a = (square / product) as f32;
+    let scale = f64::from(a);
+    let (error, centre_error) = sums(residual, levels, |y, k, l| {
+        let e = y - scale * l;
+        (e * e, k * e)
+    });
+    let h = if residual.inner { centre_error } else { -scale * of_centre - square / 2.0 };
+    #[expect(clippy::cast_possible_truncation, reason = "rounded up, and a bound is of the rounding")]
+    let (h, e) = (h as f32, ((error.sqrt() * (1.0 + 1e-9)) as f32).next_up());
+    let is_finite = a.is_finite() && h.is_finite() && e.is_finite();
+    if is_close && is_finite { Correction { a, h, e } } else { UNKNOWN }
+}
+
+/// For each of some codes the sum of the query's code times the row's, codes counted 0 to 15. Exact: it is at most
+/// 15 x 127 for each component.
+#[inline(always)]
+pub(super) fn code_dots(query: &[i8], codes: &[u8], out: &mut [i32]) {
+    let bytes = check_codes(query, codes, out);
+    for (codes, out) in codes.chunks_exact(bytes).zip(out) {
+        let mut sums = [0i32; GROUP_BYTES];
+        let groups = query.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks::<GROUP_BYTES>().0);
+        for (query, codes) in groups {
+            let (low, high) = query.split_at(GROUP_BYTES);
+            for lane in 0..GROUP_BYTES {
+                sums[lane] += i32::from(codes[lane] & 15) * i32::from(low[lane])
+                    + i32::from(codes[lane] >> 4) * i32::from(high[lane]);
+            }
+        }
+        *out = sums.iter().sum();
+    }
+}
+
+/// Bytes of one code.
+pub(super) fn check_codes(query: &[i8], codes: &[u8], out: &[i32]) -> usize {
+    let bytes = query.len() / 2;
+    assert!(bytes > 0 && query.len().is_multiple_of(GROUP), "whole groups");
+    assert!(codes.len() == bytes * out.len(), "a number for each code");
+    bytes
+}
+
+/// Turns the products of some codes into estimates; whether one of them, plus its margin, is not less than the least.
+#[inline(always)]
+pub(super) fn score(by: &Scoring, dots: &[i32], of: Corrections<'_>, estimates: &mut [f32]) -> bool {
+    let mut found = false;
+    let rows = dots.iter().zip(of.a).zip(of.h).zip(of.e).zip(estimates);
+    for ((((&dot, &a), &h), &e), estimate) in rows {
+        let product = (2 * dot - by.bias) as f32;
+        *estimate = a * (by.half_step * product) + by.share * h;
+        found |= is_kept(by, *estimate, e);
+    }
+    found
+}
+
+/// Whether a row may be near enough.
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number is kept")]
+#[inline(always)]
+pub(crate) fn is_kept(by: &Scoring, estimate: f32, e: f32) -> bool {
+    !(estimate + e * by.margin < by.least)
+}
