@@ -4,6 +4,7 @@ pub(crate) mod arrays;
 pub(crate) mod batch_get;
 pub(crate) mod bound;
 pub(crate) mod distance;
+pub(crate) mod explain;
 pub(crate) mod filter;
 pub(crate) mod kernel;
 pub(crate) mod scan;

@@ -27,6 +27,15 @@ pub(crate) struct SearchRequest<'a> {
     pub(crate) radius: Option<f32>,
 }
 
+/// What the search for one query found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// Nearest first.
+    pub(crate) rows: Vec<Candidate>,
+    /// How many rows were measured by the reference.
+    pub(crate) refined: u64,
+}
+
 /// Components for each thread, below which starting one costs more than it saves.
 const COMPONENTS_PER_THREAD: u64 = 1 << 19;
 
@@ -50,18 +59,14 @@ struct Morsel {
 /// # Errors
 ///
 /// [`Error::FloatingPointMode`] where the calling thread does not round as the distances are defined.
-pub(crate) fn nearest(
-    rows: &Rows<'_>,
-    request: &SearchRequest<'_>,
-    limit: usize,
-) -> Result<Vec<Vec<Candidate>>> {
+pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize) -> Result<Vec<Found>> {
     if !kernel::rounds_to_nearest() {
         return Err(Error::FloatingPointMode);
     }
     let searches = || request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let scan = |searches: &mut Vec<_>, morsel| scan(rows, &morsel, request, searches);
     let components = rows.len().saturating_mul(request.queries.len() as u64);
-    let mut found = vec![Vec::new(); searches().count()];
+    let mut found = vec![Found::default(); searches().count()];
     let done = parallel::for_each_piece(
         morsels(rows),
         components / COMPONENTS_PER_THREAD,
@@ -70,11 +75,14 @@ pub(crate) fn nearest(
         scan,
     );
     for searches in done? {
-        found.iter_mut().zip(searches).for_each(|(found, search)| found.extend(search.best));
+        for (found, search) in found.iter_mut().zip(searches) {
+            found.rows.extend(search.best);
+            found.refined += search.refined;
+        }
     }
     for found in &mut found {
-        found.sort_unstable();
-        found.truncate(request.k);
+        found.rows.sort_unstable();
+        found.rows.truncate(request.k);
     }
     Ok(found)
 }
@@ -173,6 +181,8 @@ struct Search<'q> {
     /// Rows farther than this are of no interest: the distance of the k-th best row so far, or of the radius.
     bar: f64,
     best: BinaryHeap<Candidate>,
+    /// Rows measured by the reference.
+    refined: u64,
 }
 
 impl<'q> Search<'q> {
@@ -181,7 +191,7 @@ impl<'q> Search<'q> {
         let mut bound = Bound::new(request.metric, query.len(), computer.query_norm_sq());
         let bar = request.radius.map_or(f64::INFINITY, |radius| bar_of_radius(request.metric, radius));
         bound.set_bar(bar);
-        Search { computer, bound, k: request.k, bar, best: BinaryHeap::new() }
+        Search { computer, bound, k: request.k, bar, best: BinaryHeap::new(), refined: 0 }
     }
 
     /// Measures a row, unless its bound is enough.
@@ -201,6 +211,7 @@ impl<'q> Search<'q> {
     /// Measures a row by the reference and keeps it if it is one of the k best.
     fn refine(&mut self, segment: usize, row: u64, vector: &[f32]) {
         let distance = self.computer.distance(vector);
+        self.refined += 1;
         // Of damaged rows, whose distance may be NaN, none is nearer than a bar. Behind no bar they are last.
         if self.bar < f64::INFINITY && (distance > self.bar || distance.is_nan()) {
             return;

@@ -9,6 +9,7 @@ use crate::sys::disk::{Dir, Mapping};
 use crate::sys::sync::ArcSwap;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdKind};
+use crate::types::options;
 use crate::types::schema::Schema;
 use std::sync::Arc;
 
@@ -116,6 +117,11 @@ impl Version {
     /// The side files that are of no single segment, opened at the first call. Each says itself which rows it holds for.
     pub(crate) fn side_files(&self) -> &[Box<dyn SideFile>] {
         self.side.of(self)
+    }
+
+    /// The option of the store of that name.
+    pub(crate) fn auto_optimize_rows(&self) -> u64 {
+        options::auto_optimize_rows(self.sections.auto_optimize_rows())
     }
 
     /// The live row of an id, newest segment first.

@@ -24,8 +24,11 @@ use std::sync::OnceLock;
 
 mod files;
 mod ids;
+mod stats;
 
 pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
+pub use stats::SideStats;
+pub(crate) use stats::stats;
 
 /// All kinds of side files.
 const LIST: &[&dyn SideKind] = &[&ids::IdsFile];
