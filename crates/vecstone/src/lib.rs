@@ -28,6 +28,7 @@ pub use buffer::batch::Op;
 #[doc(hidden)]
 pub use buffer::batch::RowSource;
 pub use engine::compact::{CompactProgress, CompactReport};
+pub use engine::optimize::{OptimizeProgress, OptimizeReport};
 pub use maintain::backup::BackupReport;
 pub use maintain::repair::{Dropped, RepairReport};
 pub use maintain::stats::{FileBytes, Memory, SegmentStats, Stats};
@@ -35,9 +36,11 @@ pub use maintain::verify::{Damage, VerifyReport};
 pub use pair::{LogEntry, VectorStorage};
 pub use query::arrays::{MappedRows, SegmentRows};
 pub use query::distance::reference_distance;
+pub use query::explain::{Explain, SearchPath};
 pub use query::filter::Filter;
 pub use query::search::{Hits, Neighbor, SearchOptions};
 pub use query::snapshot::{Iter, Snapshot};
+pub use segment::side::SideStats;
 pub use store::{Flush, VectorStore, WriteBatch};
 pub use types::config::{
     MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric,

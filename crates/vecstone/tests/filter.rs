@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use vecstone::{
     Document, Durability, Error, Filter, Hits, Id, MAX_BATCH_RECORDS, Metric, OpenOptions, SearchOptions,
-    Snapshot, VectorStore, WriteBatch, reference_distance,
+    SearchPath, Snapshot, VectorStore, WriteBatch, reference_distance,
 };
 
 const DIM: usize = 5;
@@ -297,6 +297,72 @@ fn several_queries_are_as_many_searches() {
             .expect_err("NaN");
         assert!(matches!(error, Error::NonFinite { row: 3, component: 5, .. }), "{error}");
     }
+}
+
+#[test]
+fn a_search_says_how_it_came_to_its_answer() {
+    let (_dir, path) = temp();
+    let store = OpenOptions::new().segment_records(8).create(&path, 2, Metric::L2).expect("a new store");
+    let vectors: Vec<f32> = (0..40).map(|n| n as f32).collect();
+    store.put_many(&(0u64..20).collect::<Vec<_>>(), &vectors).and_then(|()| store.flush()).expect("stored");
+    store.delete_many(&[0u64, 1]).expect("deleted");
+    store.put(99u64, &[1.0, 1.0]).expect("stored");
+    let snapshot = store.snapshot().expect("taken");
+    let few = SearchOptions::new().filter(Filter::ids([Id::from(3), Id::from(99), Id::from(1)]));
+    for (options, rows) in [(SearchOptions::new(), 19), (few, 2)] {
+        let hits = snapshot.search_with(&[0.0, 0.0], 2, &options).expect("found");
+        let explain = hits.explain();
+        assert_eq!((explain.path, explain.queries), (SearchPath::Scan, 1));
+        assert_eq!((explain.rows_scanned, hits.rows_read()), (rows, rows));
+        assert!((2..=rows).contains(&explain.rows_refined), "{explain:?}");
+        assert_eq!(
+            (explain.codes_scanned, explain.partitions_visited, explain.partitions_skipped),
+            (0, 0, 0)
+        );
+        assert!(explain.to_string().contains(&format!("{rows} read")), "{explain}");
+        let many = snapshot.search_many(&[0.0, 0.0, 50.0, 50.0], 2, &options).expect("found");
+        assert_eq!(many[0], hits, "the same answer, however it was found");
+        let shared = |hits: &Hits| (hits.explain().queries, hits.explain().scan, hits.explain().fetch);
+        assert_eq!(shared(&many[0]), shared(&many[1]));
+        assert_eq!(many[1].explain().queries, 2);
+        assert_eq!(many[1].explain().rows_scanned, rows);
+    }
+    let nothing = snapshot.search(&[0.0, 0.0], 0).expect("nothing asked");
+    assert_eq!((nothing.explain().queries, nothing.is_exact()), (0, true));
+}
+
+/// Until codes serve others, every search is exact and says so.
+#[test]
+fn a_search_is_exact_unless_it_is_told_otherwise() {
+    let (_dir, path) = temp();
+    for bad in [0.0, 1.5, f32::NAN] {
+        let options = OpenOptions::new().recall_target(bad);
+        for refused in
+            [options.create(&path, 1, Metric::L2), options.open(&path), options.open_read_only(&path)]
+        {
+            assert!(matches!(refused, Err(Error::InvalidRecallTarget { .. })), "{bad}: {refused:?}");
+        }
+        assert!(!path.exists(), "something was made");
+    }
+    let options = OpenOptions::new().recall_target(0.9).auto_optimize_rows(7);
+    let store = options.create(&path, 1, Metric::L2).expect("a new store");
+    store.put_many(&[0u64, 1, 2], &[0.0, 1.0, 2.0]).and_then(|()| store.flush()).expect("stored");
+    let reader = options.open_read_only(&path).expect("opens");
+    for snapshot in [store.snapshot(), reader.snapshot()].map(|snapshot| snapshot.expect("taken")) {
+        let new = SearchOptions::new;
+        for options in [new(), new().exact(true), new().exact(false), new().recall_target(0.5)] {
+            let hits = snapshot.search_with(&[0.0], 2, &options).expect("found");
+            assert!(hits.is_exact() && hits.len() == 2);
+        }
+        for (k, options) in [(0, new().recall_target(2.0)), (3, new().recall_target(f32::NAN))] {
+            let refused = snapshot.search_with(&[0.0], k, &options);
+            assert!(matches!(refused, Err(Error::InvalidRecallTarget { .. })), "{refused:?}");
+        }
+        let refused = snapshot.search_many(&[0.0], 3, &new().exact(true).recall_target(0.5));
+        assert!(matches!(refused, Err(Error::ExactWithRecallTarget { .. })), "{refused:?}");
+    }
+    let refused = OpenOptions::new().auto_optimize_rows(8).open_read_only(&path);
+    assert!(matches!(refused, Err(Error::OptionMismatch { expected: 7, found: 8, .. })), "{refused:?}");
 }
 
 #[test]

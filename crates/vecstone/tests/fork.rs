@@ -140,6 +140,7 @@ fn check_refused(store: &VectorStore) {
     forked(store.backup(std::env::temp_dir().join("vecstone-never-made")).map(drop));
     forked(store.compact().map(drop));
     forked(store.compact_with(|_| ControlFlow::Break(())).map(drop));
+    forked(store.optimize().map(drop));
     let flushed = pin!(store.flush_async()).poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(flushed, Poll::Ready(Err(Error::Forked))), "{flushed:?}");
     assert!(!store.refresh().expect("nothing to do"));

@@ -44,9 +44,15 @@ pub(crate) fn run(args: &Search, output: &mut Output) -> Result<u8> {
 
 fn options(args: &Search) -> Result<SearchOptions> {
     let mut options = SearchOptions::new();
-    options.documents = args.documents;
-    options.filter = args.filter.as_deref().map(Filter::parse).transpose()?;
-    options.radius = args.radius;
+    if args.documents {
+        options = options.with_documents();
+    }
+    if let Some(filter) = &args.filter {
+        options = options.filter(Filter::parse(filter)?);
+    }
+    if let Some(radius) = args.radius {
+        options = options.radius(radius);
+    }
     Ok(options)
 }
 

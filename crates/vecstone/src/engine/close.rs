@@ -66,13 +66,21 @@ fn rows_at_the_end<'a>(
     Rows { version, place, closing: Some(closing), optimize: Optimize::NOT_NOW }
 }
 
+/// Side files that were built: their rows, of each kind by itself, and the bytes that were read and written for them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Built {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
+
 impl Engine {
     /// Builds the side files that are missing or damaged, and lets go of what memory holds in their place. Stops when the
     /// store closes, if asked to.
     pub(crate) fn build_side_files(&self, until_stopped: bool) {
         let stops = || until_stopped && self.maintenance.is_stopped();
         let mut go_on = |_| if stops() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        self.build_while(Optimize::NOT_NOW, &mut go_on);
+        // What cannot be built is done without.
+        _ = self.build_while(Optimize::NOT_NOW, &mut go_on);
     }
 
     /// The same, not faster than the background may; gives way to whoever compacts.
@@ -80,9 +88,9 @@ impl Engine {
         let start = Instant::now();
         let from_hot = self.published.load().optimize_from();
         let optimize = Optimize { from_hot, ..Optimize::NOT_NOW };
-        let bytes = self.build_while(optimize, &mut |bytes| self.maintenance.pace(start, bytes));
-        if bytes > 0 {
-            _ = self.maintenance.pace(start, bytes);
+        let (built, _) = self.build_while(optimize, &mut |built| self.maintenance.pace(start, built.bytes));
+        if built.bytes > 0 {
+            _ = self.maintenance.pace(start, built.bytes);
         }
     }
 
@@ -92,39 +100,53 @@ impl Engine {
         version.segments[..version.segments.len() - 1].iter().any(|part| part.segment.take_damage_notice())
     }
 
-    /// Asks before each file whether to go on, with the bytes read and written so far, which it returns.
-    fn build_while(&self, optimize: Optimize, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> u64 {
+    /// Builds the side files that are wanted of the durable rows. Asks before each file, and within, whether to go on, with
+    /// what was built so far; returns all of that, and the first error: what else is wanted is built all the same.
+    pub(super) fn build_while(
+        &self,
+        optimize: Optimize,
+        go_on: &mut dyn FnMut(Built) -> ControlFlow<()>,
+    ) -> (Built, Result<()>) {
         let mut damaged = self.maintenance.indexing();
         let durable = self.with_writer_lock(|writer| Ok(Version::clone(&writer.durable_version)));
-        let (Ok(mut version), mut bytes) = (durable, 0) else { return 0 };
+        let (mut built, mut outcome) = (Built::default(), Ok(()));
+        let mut version = match durable {
+            Ok(version) => version,
+            Err(error) => return (built, Err(error)),
+        };
         let segments = version.segments.len();
         for (kind, place) in side::all().flat_map(|kind| (0..segments).map(move |place| (kind, place))) {
             let rows = Rows { version: &version, place, closing: None, optimize };
             let segment = &version.segments[place].segment;
             // A sync under way may show durable what was so before a file was built.
             let shown = self.published.get();
-            let in_shown = shown
-                .place_of(segment.number())
-                .map(|place| Rows { version: &shown, place, closing: None, optimize });
+            let in_shown = shown.place_of(segment.number()).map(|place| Rows {
+                version: &shown,
+                place,
+                closing: None,
+                optimize,
+            });
             let is_wanted = kind.is_wanted(&rows) && in_shown.is_some_and(|rows| kind.is_wanted(&rows));
             if damaged.contains(&segment.number()) || !is_wanted {
                 continue;
             }
-            if go_on(bytes).is_break() {
+            if go_on(built).is_break() {
                 break;
             }
-            let path = match side::build(kind, &self.dir, &rows, &mut |more| go_on(bytes + more)) {
+            let with = |more| Built { bytes: built.bytes + more, ..built };
+            let path = match side::build(kind, &self.dir, &rows, &mut |more| go_on(with(more))) {
                 Ok((path, more)) => {
-                    bytes += more;
+                    built = Built { rows: built.rows + rows.part().rows, ..with(more) };
                     path
                 }
                 Err(Error::Cancelled) => break,
                 Err(error) => {
                     // What was read for nothing is paced, too.
-                    bytes += rows.part().end.idx_len;
+                    built.bytes += rows.part().end.idx_len;
                     if error.is_corrupt() {
                         damaged.insert(segment.number());
                     }
+                    outcome = outcome.and(Err(error));
                     continue;
                 }
             };
@@ -139,12 +161,13 @@ impl Engine {
                 }
             };
             self.hooks.here("index");
-            if self.use_side_file(&path, renewed).is_err() {
+            if let Err(error) = self.use_side_file(&path, renewed) {
                 // Writing stopped; what is on the disk is right all the same.
+                outcome = outcome.and(Err(error));
                 break;
             }
         }
-        bytes
+        (built, outcome)
     }
 
     /// Has readers use a file that was just built: that of a sealed segment, with another handle of it, or one of no

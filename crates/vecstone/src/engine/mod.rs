@@ -42,6 +42,7 @@ mod group_commit;
 mod guards;
 pub(crate) mod maintenance;
 mod open;
+pub(crate) mod optimize;
 mod read;
 pub(crate) mod replace;
 mod resolve;

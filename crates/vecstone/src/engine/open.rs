@@ -45,7 +45,7 @@ impl OpenedEngine {
             kind: 0,
             next_segment: identity.segment + 1,
             segments: vec![SegmentEntry::new(identity, None)],
-            sections: Sections::default(),
+            sections: Sections::with_options(options.auto_optimize_rows),
         };
         let (schema, before) = (manifest.schema(), (0, [0; 16]));
         let pair = directory::create_segment(&dir, &schema, identity, before, manifest.number);
@@ -66,6 +66,7 @@ impl OpenedEngine {
         refuse_links(&dir, active)?;
         let lock = Lock::take(&dir, options.lock_wait)?;
         let manifest = directory::read_manifest_to_write(&dir)?;
+        options.check_store(manifest.sections.auto_optimize_rows())?;
         let opened = open_segments(&dir, manifest, OpenMode::WRITER)?;
         if options.strict && !opened.active.report.clean {
             let (path, report) = (opened.files.idx.path, opened.active.report);

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::open::directory;
 use crate::query::snapshot::Snapshot;
+use crate::segment::side::{self, SideStats};
 use crate::segment::version::SegmentVersion;
 use crate::sys::disk::{Dir, Open, is_no_file};
 use crate::sys::sync::unpoisoned;
@@ -36,6 +37,11 @@ pub struct Stats {
     pub segments: u64,
     /// Each of them, oldest first; the last one is active.
     pub per_segment: Vec<SegmentStats>,
+    /// Files that can be built again, by kind; each kind is listed, also where there are none.
+    pub side: Vec<SideStats>,
+    /// From how many rows without codes the background makes them; 0 never. See
+    /// [`OpenOptions::auto_optimize_rows`](crate::OpenOptions::auto_optimize_rows).
+    pub auto_optimize_rows: u64,
     /// Bytes on the disk.
     pub bytes: FileBytes,
     /// `bytes.total` divided by the bytes of the live vectors; 0 if there are none.
@@ -181,6 +187,8 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         element: schema.element,
         segments: version.segments.len() as u64,
         per_segment,
+        side: side::stats(version),
+        auto_optimize_rows: version.auto_optimize_rows(),
         overhead: ratio(bytes.total),
         overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.side),
         bytes,

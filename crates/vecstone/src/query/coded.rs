@@ -5,6 +5,7 @@
 //! exclude is measured by [`reference_distance`](crate::reference_distance), the most promising rows first. Where too much
 //! is left over, the search gives up, and a scan does it. Rows without a code are scanned afterwards.
 
+use crate::query::explain::SearchPath;
 use crate::query::scan::Search;
 use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::file::Partition;
@@ -14,6 +15,7 @@ use crate::segment::version::Version;
 use crate::sys::kernel::codes::is_kept;
 use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
+use crate::sys::sync::Instant;
 use crate::types::error::Result;
 use bound::{CodedQuery, PartitionBound};
 use std::ops::Range;
@@ -28,6 +30,8 @@ const NEAREST_PARTITIONS: usize = 512;
 const GIVE_UP_AT: u64 = 5;
 /// of at least one of so many rows.
 const AFTER: u64 = 50;
+/// and of no fewer than these.
+const LEAST_LEFT: u64 = 1000;
 /// Rows that are scored at once.
 const AT_ONCE: usize = 128;
 /// Bytes of codes for each thread, below which starting one costs more than it saves.
@@ -37,31 +41,23 @@ const PIECE: usize = 32;
 /// A search has to be for fewer than one of so many rows.
 const LEAST_SHARE: u64 = 16;
 
-/// What a search over codes did.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) visited: u64,
-    pub(crate) skipped: u64,
-    /// Rows whose code was read.
-    pub(crate) scored: u64,
-    /// Rows that it did not exclude.
-    pub(crate) left: u64,
-}
-
 /// Why a search over codes came to nothing.
-pub(crate) enum Stop {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
     /// Too many rows were left over.
     GaveUp,
+    /// The query has no code.
+    NotCoded,
     /// A file is damaged, and marked so.
     Damaged,
 }
 
 /// The files of codes of a version, ready for searches.
-pub(crate) struct Coded<'a> {
+struct Coded<'a> {
     version: &'a Version,
     files: Vec<Ready<'a>>,
     /// Rows without a code, by segment.
-    pub(crate) hot: Vec<Vec<Range<u64>>>,
+    hot: Vec<Vec<Range<u64>>>,
     rows: u64,
 }
 
@@ -85,9 +81,35 @@ struct Pending {
     row: u64,
 }
 
+/// Searches over codes. Those that found all there is among the rows with a code say so in their explanation; the others
+/// have found nothing. Returns the rows without a code, by segment; `None` if there is nothing to find over codes.
+pub(crate) fn search(
+    version: &Version,
+    searches: &mut [Search<'_>],
+    k: usize,
+    limit: usize,
+) -> Result<Option<Vec<Vec<Range<u64>>>>> {
+    loop {
+        let Some(coded) = Coded::of(version, k) else { return Ok(None) };
+        let outer = if searches.len() >= limit { limit } else { 1 };
+        let inner = if outer > 1 { 1 } else { limit };
+        let find = |stopped: &mut Vec<Stop>, search: &mut Search<'_>| {
+            stopped.extend(coded.search(search, inner)?.err());
+            Ok(())
+        };
+        let stopped =
+            parallel::for_each_piece(searches.iter_mut(), outer as u64, outer, Vec::new, find)?.concat();
+        if !stopped.contains(&Stop::Damaged) {
+            return Ok(Some(coded.hot));
+        }
+        // Once more, without the file that is damaged.
+        searches.iter_mut().for_each(Search::restart);
+    }
+}
+
 impl<'a> Coded<'a> {
     /// `None` if a scan is the better way: for want of codes, of instructions, or of rows to leave out.
-    pub(crate) fn of(version: &'a Version, k: usize) -> Option<Coded<'a>> {
+    fn of(version: &'a Version, k: usize) -> Option<Coded<'a>> {
         if !kernel::kernels().has_fast_codes() {
             return None;
         }
@@ -104,19 +126,34 @@ impl<'a> Coded<'a> {
         }
     }
 
-    /// Finds the rows nearest to the query of `search` among those with a code. `None` if the query has no code.
-    pub(crate) fn search(
-        &self,
-        search: &mut Search<'_>,
-        limit: usize,
-    ) -> Result<Option<std::result::Result<Counts, Stop>>> {
-        let kernels = kernel::kernels();
-        let Some(queries) = self.code(kernels, search.query()) else { return Ok(None) };
-        let mut walk = Walk { coded: self, kernels, queries: &queries, near: Vec::new() };
-        if walk.rank().is_none() {
-            return Ok(Some(Err(Stop::Damaged)));
+    /// Finds the rows nearest to the query of `search` among those with a code.
+    fn search(&self, search: &mut Search<'_>, limit: usize) -> Result<std::result::Result<(), Stop>> {
+        let (start, kernels) = (Instant::now(), kernel::kernels());
+        let Some(queries) = self.code(kernels, search.query()) else { return Ok(Err(Stop::NotCoded)) };
+        let near = self.rank(kernels, &queries);
+        let walk = Walk { coded: self, kernels, queries: &queries, near };
+        search.explain.rank += start.elapsed();
+        let outcome = walk.run(search, limit)?;
+        search.explain.path = match outcome {
+            Ok(()) => SearchPath::Codes,
+            Err(Stop::GaveUp) => SearchPath::CodesThenScan,
+            Err(_) => SearchPath::Scan,
+        };
+        Ok(outcome)
+    }
+
+    /// All partitions with their bounds. O(partitions * dim).
+    fn rank(&self, kernels: &Kernels, queries: &[CodedQuery]) -> Vec<Near> {
+        let mut near = Vec::new();
+        for (file, (ready, query)) in self.files.iter().zip(queries).enumerate() {
+            let bound = |partition: &Partition| {
+                let centre = ready.centres.row(partition.centre as usize);
+                PartitionBound::new(kernels, ready.frame, query, centre, partition)
+            };
+            let of_file = ready.partitions.iter().enumerate();
+            near.extend(of_file.map(|(at, partition)| Near { file, at, bound: bound(partition) }));
         }
-        walk.run(search, limit).map(Some)
+        near
     }
 
     /// The query in the frame of each file.
@@ -158,55 +195,45 @@ struct Walk<'w, 'a> {
 struct Found<'q> {
     search: Search<'q>,
     pending: Vec<Pending>,
-    counts: Counts,
+    /// Rows that their codes did not exclude.
+    left: u64,
     stop: Option<Stop>,
 }
 
-impl<'w> Walk<'w, '_> {
-    /// Looks at all centres. `None` if a page is damaged.
-    fn rank(&mut self) -> Option<()> {
-        for (file, (ready, query)) in self.coded.files.iter().zip(self.queries).enumerate() {
-            let bound = |partition: &Partition| {
-                let centre = ready.centres.row(partition.centre as usize);
-                PartitionBound::new(self.kernels, ready.frame, query, centre, partition)
-            };
-            let of_file = ready.partitions.iter().enumerate();
-            self.near.extend(of_file.map(|(at, partition)| Near { file, at, bound: bound(partition) }));
-        }
-        Some(())
-    }
-
-    fn run(
-        &self,
-        search: &mut Search<'_>,
-        limit: usize,
-    ) -> Result<std::result::Result<Counts, Stop>> {
-        let mut found = Found { search: search.fresh(), pending: Vec::new(), counts: Counts::default(), stop: None };
+impl Walk<'_, '_> {
+    fn run(&self, search: &mut Search<'_>, limit: usize) -> Result<std::result::Result<(), Stop>> {
+        let start = Instant::now();
+        let mut found = Found { search: search.fresh(), pending: Vec::new(), left: 0, stop: None };
         self.plain(&mut found.search)?;
         let visited = self.begin(&mut found)?;
-        if let Some(stop) = found.stop {
-            return Ok(Err(stop));
-        }
-        let first = std::mem::take(&mut found.counts);
         let rest: Vec<usize> = (0..self.near.len()).filter(|at| !visited[*at]).collect();
         let bytes = self.coded.rows * self.queries.first().map_or(0, |query| query.levels.len() as u64 / 2);
-        let wanted = bytes / BYTES_PER_THREAD;
-        let begin = || Found { search: found.search.fresh(), pending: Vec::new(), counts: first.none(), stop: None };
+        let begin = || Found { search: found.search.fresh(), pending: Vec::new(), left: 0, stop: found.stop };
         let pass = |state: &mut Found<'_>, piece: &[usize]| self.pass(state, piece);
-        let done = parallel::for_each_piece(rest.chunks(PIECE), wanted, limit, begin, pass)?;
+        let pieces = rest.chunks(PIECE);
+        let done = parallel::for_each_piece(pieces, bytes / BYTES_PER_THREAD, limit, begin, pass)?;
         for other in done {
-            if let Some(stop) = other.stop {
-                return Ok(Err(stop));
-            }
+            found.stop = found.stop.or(other.stop);
             found.search.take(other.search);
             found.pending.extend(other.pending);
-            found.counts.add(&other.counts);
         }
-        self.refine(&mut found)?;
-        search.take(found.search);
-        found.counts.add(&first);
+        found.search.explain.scan += start.elapsed();
+        let start = Instant::now();
+        if found.stop.is_none() {
+            self.refine(&mut found)?;
+        }
+        found.search.explain.refine += start.elapsed();
         let is_damaged = self.coded.files.iter().any(|ready| ready.file.is_damaged());
-        Ok(if is_damaged { Err(Stop::Damaged) } else { Ok(found.counts) })
+        match found.stop {
+            None if !is_damaged => {}
+            Some(Stop::GaveUp) if !is_damaged => {
+                search.explain.add(&found.search.explain);
+                return Ok(Err(Stop::GaveUp));
+            }
+            _ => return Ok(Err(Stop::Damaged)),
+        }
+        search.take(found.search);
+        Ok(Ok(()))
     }
 
     /// Measures the rows without a code.
@@ -214,6 +241,7 @@ impl<'w> Walk<'w, '_> {
         for ready in &self.coded.files {
             for ordinal in ready.file.codes.plain().into_iter().flatten() {
                 if let Some((segment, row)) = self.live(&ready.file, ordinal) {
+                    search.explain.rows_by_code += 1;
                     search.refine(segment, row, &self.coded.version.segments[segment].vector(row)?);
                 }
             }
@@ -232,12 +260,14 @@ impl<'w> Walk<'w, '_> {
         }
         order[..nearest].sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         for (_, at) in &order[..nearest] {
-            if found.counts.scored >= NEAREST_ROWS && found.search.is_full() || found.stop.is_some() {
+            if (found.search.explain.codes_scanned >= NEAREST_ROWS && found.search.is_full())
+                || found.stop.is_some()
+            {
                 break;
             }
             visited[*at as usize] = true;
             self.visit(found, *at as usize)?;
-            self.settle(found)?;
+            self.set_bar(found)?;
         }
         Ok(visited)
     }
@@ -249,8 +279,8 @@ impl<'w> Walk<'w, '_> {
                 break;
             }
             self.visit(found, at)?;
-            let Counts { scored, left, .. } = found.counts;
-            if scored >= self.coded.rows / AFTER && left > scored / GIVE_UP_AT && left > NEAREST_ROWS {
+            let (scored, left) = (found.search.explain.codes_scanned, found.left);
+            if scored >= self.coded.rows / AFTER && left > scored / GIVE_UP_AT && left > LEAST_LEFT {
                 found.stop = Some(Stop::GaveUp);
             }
         }
@@ -263,32 +293,38 @@ impl<'w> Walk<'w, '_> {
         let near = &self.near[at];
         let (ready, query) = (&self.coded.files[near.file], &self.queries[near.file]);
         if near.bound.excludes_all(query, found.search.bar()) {
-            found.counts.skipped += 1;
+            found.search.explain.partitions_skipped += 1;
             return Ok(());
         }
         let Some(block) = ready.file.codes.block(&ready.partitions[near.at]) else {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
-        found.counts.visited += 1;
+        found.search.explain.partitions_visited += 1;
         let (code, rows) = (query.levels.len() / 2, ready.partitions[near.at].rows as usize);
         let (mut dots, mut estimates) = ([0i32; AT_ONCE], [0f32; AT_ONCE]);
         for start in (0..rows).step_by(AT_ONCE) {
             let end = rows.min(start + AT_ONCE);
             let count = end - start;
             let scoring = near.bound.scoring(query, found.search.bar());
-            (self.kernels.code_dots)(&query.levels, &block.codes[start * code..end * code], &mut dots[..count]);
+            (self.kernels.code_dots)(
+                &query.levels,
+                &block.codes[start * code..end * code],
+                &mut dots[..count],
+            );
             let of = block.corrections.part(start..end);
             if !(self.kernels.score)(&scoring, &dots[..count], of, &mut estimates[..count]) {
                 continue;
             }
-            for row in 0..count {
-                if is_kept(&scoring, estimates[row], of.e[row]) {
-                    found.counts.left += 1;
-                    let Some((segment, number)) = self.live(&ready.file, block.ordinal(start + row)) else { continue };
+            for (row, (&estimate, &e)) in estimates.iter().zip(of.e).enumerate() {
+                if is_kept(&scoring, estimate, e) {
+                    found.left += 1;
+                    let Some((segment, number)) = self.live(&ready.file, block.ordinal(start + row)) else {
+                        continue;
+                    };
                     let pending = Pending {
-                        cost: near.bound.cost(estimates[row]),
-                        e: of.e[row],
+                        cost: near.bound.cost(estimate),
+                        e,
                         partition: u32::try_from(at).unwrap_or(u32::MAX),
                         segment,
                         row: number,
@@ -297,7 +333,7 @@ impl<'w> Walk<'w, '_> {
                 }
             }
         }
-        found.counts.scored += rows as u64;
+        found.search.explain.codes_scanned += rows as u64;
         Ok(())
     }
 
@@ -314,12 +350,13 @@ impl<'w> Walk<'w, '_> {
 
     fn measure(&self, found: &mut Found<'_>, pending: &Pending) -> Result<()> {
         let vector = self.coded.version.segments[pending.segment].vector(pending.row)?;
+        found.search.explain.rows_by_code += 1;
         found.search.refine(pending.segment, pending.row, &vector);
         Ok(())
     }
 
     /// As long as there is no bar: measures the most promising rows.
-    fn settle(&self, found: &mut Found<'_>) -> Result<()> {
+    fn set_bar(&self, found: &mut Found<'_>) -> Result<()> {
         if found.search.is_full() {
             return Ok(());
         }
@@ -360,18 +397,5 @@ impl<'w> Walk<'w, '_> {
         let part = &self.coded.version.segments[segment];
         let is_live = row < part.rows && part.deletions.is_live(u32::try_from(row).ok()?);
         is_live.then_some((segment, row))
-    }
-}
-
-impl Counts {
-    fn none(self) -> Counts {
-        Counts::default()
-    }
-
-    pub(crate) fn add(&mut self, other: &Counts) {
-        self.visited += other.visited;
-        self.skipped += other.skipped;
-        self.scored += other.scored;
-        self.left += other.left;
     }
 }

@@ -21,6 +21,7 @@ pub fn reference_distance(metric: Metric, query: &[f32], row: &[f32]) -> f64 {
 }
 
 /// [`reference_distance`] to one query, with what depends on the query alone computed once.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct DistanceComputer<'q> {
     metric: Metric,
     query: &'q [f32],

@@ -3,7 +3,9 @@
 pub(crate) mod arrays;
 pub(crate) mod batch_get;
 pub(crate) mod bound;
+pub(crate) mod coded;
 pub(crate) mod distance;
+pub(crate) mod explain;
 pub(crate) mod filter;
 pub(crate) mod scan;
 pub(crate) mod search;

@@ -5,10 +5,13 @@
 //! `reference_distance` alone, bit for bit, whatever the processor and the number of threads.
 
 use crate::query::bound::Bound;
+use crate::query::coded;
 use crate::query::distance::{DistanceComputer, bar_of_radius};
-use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
+use crate::query::explain::{Explain, SearchPath};
 use crate::query::search::{BUFFER, Candidate, Rows};
+use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
 use crate::sys::parallel;
+use crate::sys::sync::Instant;
 use crate::types::config::Metric;
 use crate::types::error::{Error, Result};
 use std::array;
@@ -25,6 +28,15 @@ pub(crate) struct SearchRequest<'a> {
     /// At most so many for each query.
     pub(crate) k: usize,
     pub(crate) radius: Option<f32>,
+}
+
+/// What the search for one query found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// Nearest first.
+    pub(crate) rows: Vec<Candidate>,
+    /// What was done for it.
+    pub(crate) explain: Explain,
 }
 
 /// Components for each thread, below which starting one costs more than it saves.
@@ -44,51 +56,69 @@ struct Morsel {
     rows: Range<u64>,
 }
 
-/// For each query the rows nearest to it, nearest first. The rows are walked through once. O(queries * rows * dim) on up
-/// to `limit` threads.
+/// For each query the rows nearest to it, nearest first: over codes, as far as there are any, and they help.
+/// O(queries * rows * dim) on up to `limit` threads.
 ///
 /// # Errors
 ///
 /// [`Error::FloatingPointMode`] where the calling thread does not round as the distances are defined.
-pub(crate) fn nearest(
-    rows: &Rows<'_>,
-    request: &SearchRequest<'_>,
-    limit: usize,
-) -> Result<Vec<Vec<Candidate>>> {
+pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize) -> Result<Vec<Found>> {
     if !kernel::rounds_to_nearest() {
         return Err(Error::FloatingPointMode);
     }
-    let searches = || request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
-    let scan = |searches: &mut Vec<_>, morsel| scan(rows, &morsel, request, searches);
-    let components = rows.len().saturating_mul(request.queries.len() as u64);
-    let mut found = vec![Vec::new(); searches().count()];
-    let done = parallel::for_each_piece(
-        morsels(rows),
-        components / COMPONENTS_PER_THREAD,
-        limit,
-        || searches().collect(),
-        scan,
-    );
-    for searches in done? {
-        found.iter_mut().zip(searches).for_each(|(found, search)| found.extend(search.best));
-    }
-    for found in &mut found {
-        found.sort_unstable();
-        found.truncate(request.k);
-    }
-    Ok(found)
+    let searches = request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
+    let mut searches: Vec<Search<'_>> = searches.collect();
+    let coded = coded::search(&rows.version, &mut searches, request.k, limit)?;
+    let (over_codes, over_rows): (Vec<_>, Vec<_>) =
+        searches.iter_mut().partition(|search| search.explain.path == SearchPath::Codes);
+    scan_all(rows, morsels(rows, coded.as_ref()), request, over_codes, limit)?;
+    scan_all(rows, morsels(rows, None), request, over_rows, limit)?;
+    Ok(searches.into_iter().map(Search::finish).collect())
 }
 
-/// All rows, in pieces for one thread each.
-fn morsels(rows: &Rows<'_>) -> impl Iterator<Item = Morsel> + Send {
+/// Measures rows against the queries of some searches. The rows are walked through once.
+fn scan_all<'q>(
+    rows: &Rows<'_>,
+    morsels: Vec<Morsel>,
+    request: &SearchRequest<'q>,
+    searches: Vec<&mut Search<'q>>,
+    limit: usize,
+) -> Result<()> {
+    if searches.is_empty() || morsels.is_empty() {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let count: u64 = morsels.iter().map(|morsel| morsel.rows.end - morsel.rows.start).sum();
+    let components = count.saturating_mul((request.dim * searches.len()) as u64);
+    let (wanted, begin) =
+        (components / COMPONENTS_PER_THREAD, || searches.iter().map(|search| search.fresh()).collect());
+    let scan = |searches: &mut Vec<Search<'q>>, morsel| scan(rows, &morsel, request, searches);
+    let done = parallel::for_each_piece(morsels.into_iter(), wanted, limit, begin, scan)?;
+    let mut searches = searches;
+    for others in done {
+        searches.iter_mut().zip(others).for_each(|(search, other)| search.take(other));
+    }
+    let elapsed = start.elapsed();
+    searches.iter_mut().for_each(|search| search.explain.scan += elapsed);
+    Ok(())
+}
+
+/// Rows in pieces for one thread each: all, or those without a code.
+fn morsels(rows: &Rows<'_>, coded: Option<&Vec<Vec<Range<u64>>>>) -> Vec<Morsel> {
     let at_once = (MORSEL_BYTES / rows.version.schema.stride()).max(1);
-    let segments = rows.version.segments.iter().enumerate().map(|(segment, part)| (segment, part.rows));
-    let all = segments.chain([(BUFFER, rows.puts.len() as u64)]);
-    let pieces = move |(segment, end)| {
-        let starts = (0..end).step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
-        starts.map(move |start| Morsel { segment, rows: start..end.min(start + at_once) })
+    let mut stretches = Vec::new();
+    for (segment, part) in rows.version.segments.iter().enumerate() {
+        match coded {
+            None => stretches.push((segment, 0..part.rows)),
+            Some(hot) => stretches.extend(hot[segment].iter().map(|rows| (segment, rows.clone()))),
+        }
+    }
+    stretches.push((BUFFER, 0..rows.puts.len() as u64));
+    let pieces = |(segment, all): (usize, Range<u64>)| {
+        let starts = all.clone().step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
+        starts.map(move |start| Morsel { segment, rows: start..all.end.min(start + at_once) })
     };
-    all.flat_map(pieces)
+    stretches.into_iter().flat_map(pieces).collect()
 }
 
 /// Measures the live rows of a morsel against all queries.
@@ -150,6 +180,7 @@ fn offer_tile(
     let norms: Vec<f64> = tile.iter().map(|(_, row)| norm(row)).collect();
     let measure = if l2 { kernels.l2s } else { kernels.dots };
     for searches in searches.chunks_mut(QUERIES) {
+        searches.iter_mut().for_each(|search| search.explain.rows_scanned += tile.len() as u64);
         // What is missing in the last block is measured twice.
         let queries = array::from_fn(|n| searches[n.min(searches.len() - 1)].computer.query());
         for (rows, norms) in tile.chunks(ROWS).zip(norms.chunks(ROWS)) {
@@ -166,13 +197,16 @@ fn offer_tile(
 }
 
 /// The search for the neighbours of one query.
-struct Search<'q> {
+pub(crate) struct Search<'q> {
     computer: DistanceComputer<'q>,
     bound: Bound,
     k: usize,
     /// Rows farther than this are of no interest: the distance of the k-th best row so far, or of the radius.
     bar: f64,
+    /// The bar of the radius.
+    radius: f64,
     best: BinaryHeap<Candidate>,
+    pub(crate) explain: Explain,
 }
 
 impl<'q> Search<'q> {
@@ -181,11 +215,54 @@ impl<'q> Search<'q> {
         let mut bound = Bound::new(request.metric, query.len(), computer.query_norm_sq());
         let bar = request.radius.map_or(f64::INFINITY, |radius| bar_of_radius(request.metric, radius));
         bound.set_bar(bar);
-        Search { computer, bound, k: request.k, bar, best: BinaryHeap::new() }
+        let explain = Explain { queries: 1, ..Explain::default() };
+        Search { computer, bound, k: request.k, bar, radius: bar, best: BinaryHeap::new(), explain }
+    }
+
+    /// Another one for the same query, with the same bar: what it finds is taken later.
+    pub(crate) fn fresh(&self) -> Search<'q> {
+        let Search { computer, bound, k, bar, radius, .. } = *self;
+        Search { computer, bound, k, bar, radius, best: BinaryHeap::new(), explain: Explain::default() }
+    }
+
+    /// Forgets what was found.
+    pub(crate) fn restart(&mut self) {
+        self.bar = self.radius;
+        self.bound.set_bar(self.bar);
+        self.best.clear();
+        self.explain.path = SearchPath::Scan;
+    }
+
+    /// Adds what another one found, and what it did.
+    pub(crate) fn take(&mut self, other: Search<'_>) {
+        other.best.into_iter().for_each(|candidate| self.keep(candidate));
+        self.explain.add(&other.explain);
+    }
+
+    pub(crate) fn query(&self) -> &'q [f32] {
+        self.computer.query()
+    }
+
+    pub(crate) fn bar(&self) -> f64 {
+        self.bar
+    }
+
+    /// Whether the bar is the distance of a row.
+    pub(crate) fn is_full(&self) -> bool {
+        self.best.len() == self.k
+    }
+
+    /// The nearest rows, each once, nearest first.
+    fn finish(self) -> Found {
+        let mut rows = self.best.into_sorted_vec();
+        // A file of codes that was made up may have a row twice.
+        rows.dedup_by_key(|candidate| (candidate.segment, candidate.row));
+        Found { rows, explain: self.explain }
     }
 
     /// Measures a row, unless its bound is enough.
     fn offer(&mut self, kernels: &Kernels, segment: usize, row: u64, vector: &[f32]) {
+        self.explain.rows_scanned += 1;
         let drops = self.bar < f64::INFINITY
             && if self.computer.metric() == Metric::L2 {
                 self.bound.drops((kernels.l2)(self.computer.query(), vector), 0.0)
@@ -199,13 +276,18 @@ impl<'q> Search<'q> {
     }
 
     /// Measures a row by the reference and keeps it if it is one of the k best.
-    fn refine(&mut self, segment: usize, row: u64, vector: &[f32]) {
+    pub(crate) fn refine(&mut self, segment: usize, row: u64, vector: &[f32]) {
+        self.explain.rows_refined += 1;
         let distance = self.computer.distance(vector);
+        self.keep(Candidate { distance, segment, row });
+    }
+
+    fn keep(&mut self, candidate: Candidate) {
+        let distance = candidate.distance;
         // Of damaged rows, whose distance may be NaN, none is nearer than a bar. Behind no bar they are last.
         if self.bar < f64::INFINITY && (distance > self.bar || distance.is_nan()) {
             return;
         }
-        let candidate = Candidate { distance, segment, row };
         if self.best.len() < self.k {
             self.best.push(candidate);
         } else if let Some(mut worst) = self.best.peek_mut()

@@ -1,12 +1,16 @@
 //! What a search is asked for, what it looks through and what it finds.
 
 use crate::buffer;
+use crate::query::explain::Explain;
 use crate::query::filter::Filter;
 use crate::segment::version::{At, Version};
+use crate::types::config::check_recall;
+use crate::types::error::{Error, Result};
 use crate::types::id::Id;
 use std::cmp::Ordering;
 use std::ops::Index;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which rows a search is about, and what it gives back beside ids and distances.
 ///
@@ -27,17 +31,17 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "options do nothing until a search is made with them"]
-#[non_exhaustive]
 pub struct SearchOptions {
-    /// The vectors.
-    pub vectors: bool,
-    /// The documents.
-    pub documents: bool,
-    /// Only rows that it selects.
-    pub filter: Option<Filter>,
-    /// Only rows at this distance or nearer.
-    pub radius: Option<f32>,
+    pub(crate) vectors: bool,
+    pub(crate) documents: bool,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) radius: Option<f32>,
+    exact: Option<bool>,
+    recall_target: Option<f32>,
 }
+
+/// The recall that a search has to reach which only says that it need not be exact.
+const DEFAULT_RECALL: f32 = 0.95;
 
 impl SearchOptions {
     /// Ids and distances only, of all rows.
@@ -69,9 +73,42 @@ impl SearchOptions {
         self.radius = Some(radius);
         self
     }
+
+    /// Whether the answer has to be exact: surely the nearest. So it is by default, at every size, unless the handle was
+    /// opened with a [`recall_target`](crate::OpenOptions::recall_target). False asks for the recall of the handle if
+    /// that is below 1, else for 0.95. True with a [`recall_target`](Self::recall_target) below 1 is
+    /// [`Error::ExactWithRecallTarget`].
+    ///
+    /// Until codes serve approximate search, such a search is exact, and says so.
+    pub fn exact(mut self, exact: bool) -> SearchOptions {
+        self.exact = Some(exact);
+        self
+    }
+
+    /// The share of the `k` nearest rows that the answer is to have on average, above 0 and at most 1; 1 is exact. Any
+    /// other number is [`Error::InvalidRecallTarget`]. [`Hits::is_exact`] says whether an answer turned out to be exact.
+    ///
+    /// Until codes serve approximate search, such a search is exact, and says so.
+    pub fn recall_target(mut self, target: f32) -> SearchOptions {
+        self.recall_target = Some(target);
+        self
+    }
+
+    /// The recall to reach; 1 is exact. `default`: that of the handle.
+    pub(crate) fn recall_or(&self, default: f32) -> Result<f32> {
+        self.recall_target.map_or(Ok(()), check_recall)?;
+        match (self.exact, self.recall_target) {
+            (Some(true), Some(target)) if target < 1.0 => Err(Error::ExactWithRecallTarget { target }),
+            (Some(true), _) => Ok(1.0),
+            (_, Some(target)) => Ok(target),
+            (Some(false), None) if default == 1.0 => Ok(DEFAULT_RECALL),
+            (_, None) => Ok(default),
+        }
+    }
 }
 
-/// What a search found: [`Neighbor`]s, nearest first; of two at the same distance the older first.
+/// What a search found: [`Neighbor`]s, nearest first; of two at the same distance the older first. By default it found
+/// nothing, for certain.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().expect("a place");
@@ -89,17 +126,28 @@ impl SearchOptions {
 /// assert_eq!(ids, ["a", "c"]);
 /// # Ok::<(), vecstone::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Hits {
     hits: Vec<Neighbor>,
-    exact: bool,
-    rows_read: u64,
+    is_approximate: bool,
+    explain: Explain,
+}
+
+/// Two are equal if they have the same neighbours and are equally certain of them, however they were found.
+impl PartialEq for Hits {
+    fn eq(&self, other: &Hits) -> bool {
+        (&self.hits, self.is_approximate) == (&other.hits, other.is_approximate)
+    }
 }
 
 impl Hits {
-    /// `rows_read`: rows whose distance was measured to find them.
-    pub(crate) fn exact(hits: Vec<Neighbor>, rows_read: u64) -> Hits {
-        Hits { hits, exact: true, rows_read }
+    pub(crate) fn exact(hits: Vec<Neighbor>, explain: Explain) -> Hits {
+        Hits { hits, is_approximate: false, explain }
+    }
+
+    /// How long it took to fetch the results of the call that these are of.
+    pub(crate) fn set_fetch(&mut self, fetch: Duration) {
+        self.explain.fetch = fetch;
     }
 
     /// How many there are.
@@ -134,19 +182,17 @@ impl Hits {
 
     /// Whether these are surely the nearest. Always true in this release.
     pub fn is_exact(&self) -> bool {
-        self.exact
+        !self.is_approximate
     }
 
     /// Rows whose vectors were read to measure their distance, buffered ones included.
     pub fn rows_read(&self) -> u64 {
-        self.rows_read
+        self.explain.rows_scanned + self.explain.rows_by_code
     }
-}
 
-/// What a search of nothing finds: no neighbour, for certain.
-impl Default for Hits {
-    fn default() -> Hits {
-        Hits::exact(Vec::new(), 0)
+    /// How they were found, and how long that took.
+    pub fn explain(&self) -> &Explain {
+        &self.explain
     }
 }
 
@@ -241,5 +287,38 @@ pub(crate) struct Rows<'a> {
 impl Rows<'_> {
     pub(crate) fn len(&self) -> u64 {
         self.version.live() + self.puts.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recall_to_reach() {
+        let new = SearchOptions::new;
+        let handle = [1.0, 0.8];
+        for (options, expected) in [
+            (new(), handle),
+            (new().exact(true), [1.0; 2]),
+            (new().exact(true).recall_target(1.0), [1.0; 2]),
+            (new().exact(false), [0.95, 0.8]),
+            (new().exact(false).recall_target(0.5), [0.5; 2]),
+            (new().exact(false).recall_target(1.0), [1.0; 2]),
+            (new().recall_target(0.5), [0.5; 2]),
+            (new().recall_target(f32::MIN_POSITIVE), [f32::MIN_POSITIVE; 2]),
+        ] {
+            let found = handle.map(|default| options.recall_or(default).expect("of use"));
+            assert_eq!(found.map(f32::to_bits), expected.map(f32::to_bits), "{options:?}");
+        }
+        for target in [0.0, -0.0, -0.5, 1.0f32.next_up(), 95.0, f32::NAN, f32::INFINITY] {
+            for options in [new(), new().exact(true), new().exact(false)] {
+                let refused = options.recall_target(target).recall_or(1.0).expect_err("of no use");
+                let Error::InvalidRecallTarget { target: found } = refused else { panic!("{refused:?}") };
+                assert_eq!(found.to_bits(), target.to_bits());
+            }
+        }
+        let refused = new().exact(true).recall_target(0.9).recall_or(1.0).expect_err("contradicts itself");
+        assert!(matches!(refused, Error::ExactWithRecallTarget { target: 0.9 }));
     }
 }

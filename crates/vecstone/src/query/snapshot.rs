@@ -3,13 +3,15 @@
 use crate::buffer;
 use crate::query::batch_get::{self, Missing};
 use crate::query::distance::to_public;
+use crate::query::explain::Explain;
 use crate::query::filter::Filter;
-use crate::query::scan::{SearchRequest, nearest};
+use crate::query::scan::{Found, SearchRequest, nearest};
 use crate::query::search::{Candidate, Hits, Neighbor, Rows, SearchOptions};
 use crate::query::select::select;
 use crate::segment::PREFETCH_WIDTH;
 use crate::segment::version::{At, Version, check_len};
 use crate::sys::parallel;
+use crate::sys::sync::Instant;
 use crate::types::config::Metric;
 use crate::types::document::Document;
 use crate::types::error::{Error, Result};
@@ -32,6 +34,8 @@ pub struct Snapshot {
     buffered: buffer::BufferSnapshot,
     /// As [`OpenOptions::threads`](crate::OpenOptions::threads) says.
     threads: usize,
+    /// As [`OpenOptions::recall_target`](crate::OpenOptions::recall_target) says; 1 is exact.
+    recall_target: f32,
 }
 
 /// Where a row of a snapshot is.
@@ -53,12 +57,13 @@ impl Snapshot {
         version: Arc<Version>,
         buffered: buffer::BufferSnapshot,
     ) -> Snapshot {
-        Snapshot { schema: version.schema, kind, version, base, buffered, threads: 0 }
+        Snapshot { schema: version.schema, kind, version, base, buffered, threads: 0, recall_target: 1.0 }
     }
 
-    /// With so many threads for each search; 0: as many as the process may have.
-    pub(crate) fn with_threads(self, threads: usize) -> Snapshot {
-        Snapshot { threads, ..self }
+    /// With so many threads for each search, 0: as many as the process may have; with the recall that one has to reach
+    /// which says nothing of it.
+    pub(crate) fn with_defaults(self, threads: usize, recall_target: f32) -> Snapshot {
+        Snapshot { threads, recall_target, ..self }
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -342,8 +347,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As [`search`](Self::search); [`Error::InvalidRadius`]; [`Error::Corrupt`] if a document that the filter looks at
-    /// is not what was written.
+    /// As [`search`](Self::search); [`Error::InvalidRadius`], [`Error::InvalidRecallTarget`],
+    /// [`Error::ExactWithRecallTarget`]; [`Error::Corrupt`] if a document that the filter looks at is not what was written.
     pub fn search_with(&self, query: &[f32], k: usize, options: &SearchOptions) -> Result<Hits> {
         if query.len() != self.dim() {
             return Err(Error::DimensionMismatch { expected: self.dim(), found: query.len() });
@@ -382,18 +387,28 @@ impl Snapshot {
         if options.radius.is_some_and(f32::is_nan) {
             return Err(Error::InvalidRadius);
         }
+        // Every search is exact until codes serve others.
+        options.recall_or(self.recall_target)?;
         if k == 0 || queries.is_empty() {
             return Ok(vec![Hits::default(); queries.len() / dim]);
         }
+        let start = Instant::now();
         let rows = self.select(options.filter.as_ref())?;
+        let select = start.elapsed();
         let k = k.min(usize::try_from(rows.len()).unwrap_or(usize::MAX));
         let request = SearchRequest { metric: self.metric(), dim, queries, k, radius: options.radius };
         let found = nearest(&rows, &request, parallel::limit(self.threads))?;
-        let hits = |found: Vec<Candidate>| {
-            let hits = found.into_iter().map(|candidate| self.neighbor(candidate, options));
-            Ok(Hits::exact(hits.collect::<Result<_>>()?, rows.len()))
+        let count = found.len() as u64;
+        let start = Instant::now();
+        let hits = |Found { rows: nearest, explain }: Found| {
+            let hits = nearest.into_iter().map(|candidate| self.neighbor(candidate, options));
+            let explain = Explain { queries: count, select, ..explain };
+            Ok(Hits::exact(hits.collect::<Result<_>>()?, explain))
         };
-        found.into_iter().map(hits).collect()
+        let mut all = found.into_iter().map(hits).collect::<Result<Vec<Hits>>>()?;
+        let fetch = start.elapsed();
+        all.iter_mut().for_each(|hits| hits.set_fetch(fetch));
+        Ok(all)
     }
 
     /// The ids that a filter selects, in the order of writing. O(documents) on all cores, or O(ids).

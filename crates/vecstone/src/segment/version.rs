@@ -9,6 +9,7 @@ use crate::sys::disk::{Dir, Mapping};
 use crate::sys::sync::ArcSwap;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdKind};
+use crate::types::options;
 use crate::types::schema::Schema;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -124,6 +125,11 @@ impl Version {
         self.side.of(self)
     }
 
+    /// The option of the store of that name.
+    pub(crate) fn auto_optimize_rows(&self) -> u64 {
+        options::auto_optimize_rows(self.sections.auto_optimize_rows())
+    }
+
     /// The live row of an id, newest segment first.
     pub(crate) fn find(&self, hash: u64, id: &[u8]) -> Result<Option<At>> {
         // The filters pay only where there are other segments to look into.
@@ -167,7 +173,7 @@ impl Version {
 
     /// How many rows without a code are worth a file of codes in the background; `None`: never any.
     pub(crate) fn optimize_from(&self) -> Option<u64> {
-        Some(20_000)
+        Some(self.auto_optimize_rows()).filter(|&rows| rows > 0)
     }
 
     /// Whether a name of its files stands for another file by now: what is shown may then be of both.

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::engine::close;
 use crate::engine::compact::{CompactProgress, CompactReport};
+use crate::engine::optimize::{OptimizeProgress, OptimizeReport};
 use crate::format::manifest::Sections;
 use crate::maintain::backup::{self, BackupReport};
 use crate::maintain::repair::{self, RepairReport};
@@ -48,6 +49,8 @@ pub struct VectorStore {
     recovery: RecoveryReport,
     /// Threads of a search; 0: not said.
     threads: usize,
+    /// The recall of a search that says nothing of it; 1 is exact.
+    recall_target: f32,
     /// What a forked child of the process that opened the store reads.
     forked: OnceLock<Snapshot>,
     /// Held as long as the store is open for writing.
@@ -124,10 +127,65 @@ impl VectorStore {
         &self,
         mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
+        self.maintain(&mut progress, |engine, progress| engine.compact(progress))
+    }
+
+    /// As [`compact_with`](Self::compact_with), without progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`compact_with`](Self::compact_with).
+    pub fn compact(&self) -> Result<CompactReport> {
+        self.compact_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// Builds every side file that makes the store faster, up to the rows that are durable now: it flushes first. Right
+    /// answers never need it, and the background builds the same later. It neither seals nor compacts. `progress` is called
+    /// before each file, now and then within, and at the end, and can break it off ([`Error::Cancelled`]): files that were
+    /// whole by then stay. O(rows that no side file covers).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let report = store.optimize_with(|step| {
+    ///     println!("{} of {} rows", step.rows, step.total);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if a segment is damaged, [`Error::NoSpace`]: the files of other segments were built all the same,
+    /// and the store goes on as before.
+    pub fn optimize_with(
+        &self,
+        mut progress: impl FnMut(OptimizeProgress) -> ControlFlow<()>,
+    ) -> Result<OptimizeReport> {
+        self.maintain(&mut progress, |engine, progress| engine.optimize(progress))
+    }
+
+    /// As [`optimize_with`](Self::optimize_with), without progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`optimize_with`](Self::optimize_with).
+    pub fn optimize(&self) -> Result<OptimizeReport> {
+        self.optimize_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// Long work with a progress that the caller hears, and may break off.
+    fn maintain<P, R>(
+        &self,
+        progress: &mut dyn FnMut(P) -> ControlFlow<()>,
+        work: impl FnOnce(&Engine, &mut dyn FnMut(P) -> ControlFlow<()>) -> Result<R>,
+    ) -> Result<R> {
         let engine = self.engine()?;
-        // A panic of the caller's ends the compaction as a break does, and goes on from here.
+        // A panic of the caller's ends the work as a break does, and goes on from here.
         let mut panicked = None;
-        let done = engine.compact(&mut |step| {
+        let done = work(engine, &mut |step| {
             caught(|| progress(step)).unwrap_or_else(|panic| {
                 panicked = Some(panic);
                 ControlFlow::Break(())
@@ -138,15 +196,6 @@ impl VectorStore {
         }
         let report = done.map_err(|error| engine.or_moved(error))?;
         engine.check_place().map(|()| report)
-    }
-
-    /// As [`compact_with`](Self::compact_with), without progress.
-    ///
-    /// # Errors
-    ///
-    /// As [`compact_with`](Self::compact_with).
-    pub fn compact(&self) -> Result<CompactReport> {
-        self.compact_with(|_| ControlFlow::Continue(()))
     }
 
     /// Empties the store, atomically and durably, in O(segments): everything accepted before is gone when this returns,

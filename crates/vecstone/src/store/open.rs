@@ -7,7 +7,7 @@ use crate::open::directory;
 use crate::open::reader::Reader;
 use crate::pair::files::{new_identity, random};
 use crate::sys::disk::{Disk, OsDisk};
-use crate::types::config::{Metric, check_dim};
+use crate::types::config::{Metric, check_dim, check_recall};
 use crate::types::error::Result;
 use crate::types::options::OpenOptions;
 use std::path::Path;
@@ -30,7 +30,9 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidDim`](crate::Error::InvalidDim); [`Error::AlreadyExists`](crate::Error::AlreadyExists) or
+    /// [`Error::InvalidDim`](crate::Error::InvalidDim),
+    /// [`Error::InvalidRecallTarget`](crate::Error::InvalidRecallTarget);
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) or
     /// [`Error::NotAStore`](crate::Error::NotAStore) if the directory holds anything else.
     pub fn create(&self, path: impl AsRef<Path>, dim: u32, metric: Metric) -> Result<VectorStore> {
         let identity = new_identity(random()?, 1)?;
@@ -56,7 +58,9 @@ impl OpenOptions {
     /// [`Error::NotAStore`](crate::Error::NotAStore); [`Error::Locked`](crate::Error::Locked) while another process
     /// writes; [`Error::Corrupt`](crate::Error::Corrupt) if something durable is damaged, and
     /// [`Error::UncleanShutdown`](crate::Error::UncleanShutdown) if [`strict`](Self::strict) asks for it (nothing is
-    /// changed then).
+    /// changed then); [`Error::OptionMismatch`](crate::Error::OptionMismatch) if the store was made with another
+    /// [`auto_optimize_rows`](Self::auto_optimize_rows);
+    /// [`Error::InvalidRecallTarget`](crate::Error::InvalidRecallTarget).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<VectorStore> {
         VectorStore::open_on(Arc::new(OsDisk::default()), path.as_ref(), self)
     }
@@ -68,8 +72,10 @@ impl OpenOptions {
     ///
     /// As [`open`](Self::open), without [`Error::Locked`](crate::Error::Locked).
     pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<VectorStore> {
+        check_recall(self.recall_target)?;
         let mut store = VectorStore::open_read_only_on(Arc::new(OsDisk::default()), path.as_ref())?;
-        store.threads = self.threads;
+        self.check_store(store.snapshot()?.files().sections.auto_optimize_rows())?;
+        (store.threads, store.recall_target) = (self.threads, self.recall_target);
         Ok(store)
     }
 }
@@ -111,12 +117,14 @@ impl VectorStore {
         options: &OpenOptions,
     ) -> Result<VectorStore> {
         check_dim(dim)?;
+        check_recall(options.recall_target)?;
         let (dir, lock) = directory::make_directory(&disk, path)?;
         let opened = OpenedEngine::create(dir, lock, dim, metric, identity, options)?;
         Ok(Self::writer(opened, options))
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, path: &Path, options: &OpenOptions) -> Result<VectorStore> {
+        check_recall(options.recall_target)?;
         OpenedEngine::open(&disk, path, options).map(|opened| Self::writer(opened, options))
     }
 
@@ -127,6 +135,7 @@ impl VectorStore {
             role: Role::Writer(engine),
             recovery,
             threads: options.threads,
+            recall_target: options.recall_target,
             forked: OnceLock::new(),
             _lock: Some(lock),
         }
@@ -139,6 +148,7 @@ impl VectorStore {
             role: Role::Reader(Box::new(reader)),
             recovery,
             threads: 0,
+            recall_target: 1.0,
             forked: OnceLock::new(),
             _lock: None,
         })

@@ -50,7 +50,7 @@ impl VectorStore {
             Role::Reader(reader) if reader.is_forked() => self.forked_snapshot(&reader.published),
             Role::Reader(reader) => Ok(reader.snapshot()),
         };
-        Ok(snapshot?.with_threads(self.threads))
+        Ok(snapshot?.with_defaults(self.threads, self.recall_target))
     }
 
     /// What was published before the fork, with tables of this process: those of the parent may be locked for ever.

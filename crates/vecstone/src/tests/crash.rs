@@ -491,7 +491,7 @@ pub(super) const SEGMENTS: [Workload; 35] = [
         run.set_attributes(true)
     }),
     ("attributes_of_several_segments", |run| {
-        run.segments_of(2).create()?;
+        run.segments_of(2).auto_optimize_rows(0).create()?;
         run.put_documents(&["a", "b"])?;
         run.set_attributes(false)?;
         run.put(&["a", "c"])?;
@@ -503,7 +503,7 @@ pub(super) const SEGMENTS: [Workload; 35] = [
         run.set_attributes(false)
     }),
     ("attributes_buffered_then_killed", |run| {
-        run.segments_of(2).buffered().create()?;
+        run.segments_of(2).auto_optimize_rows(7).buffered().create()?;
         run.put(&["a", "b"])?;
         run.put(&["a"])?;
         run.set_attributes(false)?;

@@ -113,7 +113,7 @@ fn told(store: &VectorStore, now: &Documents) -> Outcome<Vec<&'static str>> {
     }
     told.dedup();
     let with_documents = now.iter().filter(|(_, document)| document.is_some()).count();
-    let options = SearchOptions { documents: true, ..SearchOptions::default() };
+    let options = SearchOptions::new().with_documents();
     let filter = Filter::parse(r#"{"v": {"$gte": 0}}"#).expect("a filter");
     let asked = [
         (

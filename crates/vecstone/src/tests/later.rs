@@ -338,6 +338,24 @@ fn sections_that_contradict_themselves_are_damage() {
     }
 }
 
+/// An option that this release knows is what it has to be; others may be anything.
+#[test]
+fn an_option_that_makes_no_sense_is_damage() {
+    let known = store(&options());
+    let start = HEAD + 120 * manifest_of(&known).segments.len();
+    let with = |value: &str| {
+        let text = format!(r#"{{"other": [1], "auto_optimize_rows": {value}}}"#);
+        with_sections(&known, &[raw(1, 0, text.as_bytes())])
+    };
+    for value in ["-1", "1.5", "2e4", "null", "\"7\"", "[7]", "18446744073709551616"] {
+        assert_corrupt_at(&with(value), start);
+    }
+    for (value, rows) in [("0", 0), ("7", 7), ("18446744073709551615", u64::MAX)] {
+        let stats = reader(&SimDisk::new(&with(value))).and_then(|reader| reader.stats());
+        assert_eq!(stats.expect("opens").auto_optimize_rows, rows);
+    }
+}
+
 #[test]
 fn sections_have_a_mebibyte_together() {
     let known = store(&options());

@@ -25,6 +25,7 @@ mod lying;
 mod machine;
 pub(crate) mod model;
 mod moved;
+mod optimize;
 mod pair;
 mod panic;
 mod planted;

@@ -18,11 +18,12 @@ pub(super) const DIM: u32 = 4;
 /// The bits of a vector, and its document.
 pub(super) type Row = (Vec<u32>, Option<String>);
 
-/// Ids and what they hold, and the store's attributes.
+/// Ids and what they hold, the store's attributes, and what it keeps of its options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Content {
     rows: BTreeMap<String, Row>,
     pub(super) attributes: Option<String>,
+    pub(super) auto_optimize_rows: Option<u64>,
 }
 
 impl Content {
@@ -34,6 +35,7 @@ impl Content {
     pub(super) fn of(snapshot: &Snapshot) -> Result<Content> {
         let mut content = Content::new();
         content.attributes = snapshot.attributes().map(str::to_owned);
+        content.auto_optimize_rows = snapshot.files().sections.auto_optimize_rows();
         for item in snapshot.iter_with_documents() {
             let (id, vector, document) = item?;
             content.insert(id.to_string(), (row(&vector).0, document));
@@ -43,7 +45,7 @@ impl Content {
 
     /// What is left when the store is cleared.
     pub(super) fn cleared(&self) -> Content {
-        Content { attributes: self.attributes.clone(), ..Content::new() }
+        Content { rows: BTreeMap::new(), ..self.clone() }
     }
 }
 
@@ -173,6 +175,13 @@ impl Run {
     /// Compactions make segments of so many rows at most; a batch that is larger has one of its own.
     pub(super) fn rows_of(&mut self, rows: u64) -> &mut Run {
         self.options.settings.limits.dat = 256 + rows * u64::from(DIM) * 4;
+        self
+    }
+
+    /// The store is made with an option of its own.
+    pub(super) fn auto_optimize_rows(&mut self, rows: u64) -> &mut Run {
+        self.options = self.options.clone().auto_optimize_rows(rows);
+        self.model.states[0].auto_optimize_rows = Some(rows);
         self
     }
 
@@ -405,6 +414,7 @@ pub(super) fn content(store: &VectorStore) -> Result<Content> {
     }
     assert_eq!(content.len(), store.len()?);
     content.attributes = store.attributes()?;
+    content.auto_optimize_rows = store.snapshot()?.files().sections.auto_optimize_rows();
     Ok(content)
 }
 

@@ -95,7 +95,7 @@ fn has(ids: &[String], id: &str) -> bool {
     ids.iter().any(|found| found == id)
 }
 
-const CALLS: [Call; 9] = [
+const CALLS: [Call; 10] = [
     (
         "a synced put",
         |store| store.write(WriteBatch::new().put("new", &ROW).durability(Durability::Sync)),
@@ -140,6 +140,14 @@ const CALLS: [Call; 9] = [
             store.compact().map(drop)
         },
         |ids| ids.len() == 11 && !has(ids, "old2"),
+    ),
+    (
+        "optimize",
+        |store| {
+            store.put("new", &ROW)?;
+            store.optimize().map(drop)
+        },
+        |ids| has(ids, "new"),
     ),
     ("backup", |store| store.backup("/copy").map(drop), |ids| ids.len() == 12),
 ];

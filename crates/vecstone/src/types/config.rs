@@ -57,3 +57,8 @@ pub(crate) fn check_dim(dim: u32) -> Result<()> {
     }
     Ok(())
 }
+
+pub(crate) fn check_recall(target: f32) -> Result<()> {
+    // Not of NaN.
+    if target > 0.0 && target <= 1.0 { Ok(()) } else { Err(Error::InvalidRecallTarget { target }) }
+}

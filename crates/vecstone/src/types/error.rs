@@ -306,6 +306,28 @@ pub enum Error {
     },
     /// The radius of a search is NaN.
     InvalidRadius,
+    /// A recall to reach is not above 0 and at most 1.
+    #[non_exhaustive]
+    InvalidRecallTarget {
+        /// The number given.
+        target: f32,
+    },
+    /// A search was to be exact, and to reach a recall below 1.
+    #[non_exhaustive]
+    ExactWithRecallTarget {
+        /// The recall given.
+        target: f32,
+    },
+    /// A store was opened with another value of an option that is the store's own: it was fixed when the store was made.
+    #[non_exhaustive]
+    OptionMismatch {
+        /// The option.
+        option: &'static str,
+        /// Its value in the store.
+        expected: u64,
+        /// The value given.
+        found: u64,
+    },
     /// The calling thread does not compute as the distances are defined: it rounds otherwise than to the nearest number,
     /// or takes denormal numbers for zero. Some libraries set that for speed (`-ffast-math`).
     FloatingPointMode,

@@ -1,11 +1,15 @@
 //! How a store is opened, and how it behaves while it is open.
 
 use crate::types::config::MAX_BATCH_RECORDS;
+use crate::types::error::{Error, Result};
 use crate::types::name::named;
 use std::time::Duration;
 
 /// How long a writer tries by default: readers hold the locks for microseconds to see whether a writer lives.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
+
+/// Rows without codes from which the background makes codes, where the store says nothing of it.
+const AUTO_OPTIMIZE_ROWS: u64 = 20_000;
 
 /// When a write returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,6 +35,11 @@ impl Durability {
     }
 }
 
+/// The number that a store goes by. `stored`: what it says itself.
+pub(crate) fn auto_optimize_rows(stored: Option<u64>) -> u64 {
+    stored.unwrap_or(AUTO_OPTIMIZE_ROWS)
+}
+
 /// How a store is made or opened, and how it behaves while it is open: options, and one of [`create`](Self::create),
 /// [`open`](Self::open) and [`open_read_only`](Self::open_read_only) at their end.
 #[derive(Debug, Clone)]
@@ -40,6 +49,10 @@ pub struct OpenOptions {
     pub(crate) lock_wait: Duration,
     /// Threads of a search; 0: what the environment or the machine says.
     pub(crate) threads: usize,
+    /// The recall of a search that says nothing of it; 1 is exact.
+    pub(crate) recall_target: f32,
+    /// What the store is made with, or has to have.
+    pub(crate) auto_optimize_rows: Option<u64>,
     pub(crate) settings: Settings,
 }
 
@@ -90,7 +103,14 @@ impl Default for Settings {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { strict: false, lock_wait: LOCK_WAIT, threads: 0, settings: Settings::default() }
+        OpenOptions {
+            strict: false,
+            lock_wait: LOCK_WAIT,
+            threads: 0,
+            recall_target: 1.0,
+            auto_optimize_rows: None,
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -160,6 +180,34 @@ impl OpenOptions {
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
+    }
+
+    /// The share of the `k` nearest rows that a search of this handle is to find on average, where it says nothing of it
+    /// itself; above 0 and at most 1. As without this call: 1, every search is exact. See
+    /// [`SearchOptions::recall_target`](crate::SearchOptions::recall_target).
+    pub fn recall_target(mut self, target: f32) -> Self {
+        self.recall_target = target;
+        self
+    }
+
+    /// From how many rows without codes the background makes codes for them (20,000), which make search faster; 0 never
+    /// does, and leaves it to [`optimize`](crate::VectorStore::optimize). Kept in the store, so that all writers do the
+    /// same: given when the store is made. An opening with another number is
+    /// [`Error::OptionMismatch`](crate::Error::OptionMismatch); one without takes what is there.
+    pub fn auto_optimize_rows(mut self, rows: u64) -> Self {
+        self.auto_optimize_rows = Some(rows);
+        self
+    }
+
+    /// Refuses a store of which these options say something else. `stored`: its `auto_optimize_rows`, if it has one.
+    pub(crate) fn check_store(&self, stored: Option<u64>) -> Result<()> {
+        let expected = auto_optimize_rows(stored);
+        match self.auto_optimize_rows {
+            Some(found) if found != expected => {
+                Err(Error::OptionMismatch { option: "auto_optimize_rows", expected, found })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Without threads of its own: nothing is flushed, indexed or compacted unless a call does it.

@@ -3,6 +3,7 @@
 use super::{DecodeError, SECTIONS_AT};
 use crate::format::Fields;
 use crate::types::document::check_object;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The largest sections: all of them together, with their heads.
@@ -10,10 +11,13 @@ const MAX_SECTION_BYTES: u64 = 1 << 20;
 /// Tag, flags and length of a section.
 const HEAD_LEN: usize = 8;
 
-/// Of the options of the store: no option of this release is stored.
+/// Of the options of the store.
 const OPTIONS: u16 = 1;
 /// Of the attributes of the user.
 const ATTRIBUTES: u16 = 2;
+
+/// The one option of this release: a whole number.
+const AUTO_OPTIMIZE_ROWS: &str = "auto_optimize_rows";
 
 /// A release that does not know the tag must not open the store.
 const NEEDED_TO_READ: u16 = 1;
@@ -100,6 +104,10 @@ impl Sections {
             {
                 return Err(DecodeError::Damaged(start, "the section is not a JSON object"));
             }
+            if section.tag == OPTIONS && section.auto_optimize_rows().is_err() {
+                let what = "the option auto_optimize_rows is not a whole number below 2^64";
+                return Err(DecodeError::Damaged(start, what));
+            }
             (start, before) = (start + section.len(), section.tag);
         }
         if start - at > MAX_SECTION_BYTES {
@@ -119,6 +127,18 @@ impl Sections {
 
     fn get(&self, tag: u16) -> Option<&Section> {
         self.0.iter().find(|section| section.tag == tag)
+    }
+
+    /// Those of a new store with this option.
+    pub(crate) fn with_options(auto_optimize_rows: Option<u64>) -> Sections {
+        let text = auto_optimize_rows.map(|rows| format!("{{\"{AUTO_OPTIMIZE_ROWS}\":{rows}}}"));
+        let section = |text: String| Section { tag: OPTIONS, flags: 0, bytes: text.as_bytes().into() };
+        Sections(text.map(section).into_iter().collect())
+    }
+
+    /// The option of that name, if the store has it.
+    pub(crate) fn auto_optimize_rows(&self) -> Option<u64> {
+        self.get(OPTIONS)?.auto_optimize_rows().ok()?
     }
 
     /// The attributes of the user: a JSON object.
@@ -154,5 +174,15 @@ impl Section {
 
     fn len(&self) -> u64 {
         (HEAD_LEN + self.bytes.len()) as u64
+    }
+
+    /// Of the options: the one of that name, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// If it is no whole number.
+    fn auto_optimize_rows(&self) -> Result<Option<u64>, ()> {
+        let options: Map<String, Value> = serde_json::from_slice(&self.bytes).map_err(|_| ())?;
+        options.get(AUTO_OPTIMIZE_ROWS).map(|rows| rows.as_u64().ok_or(())).transpose()
     }
 }

@@ -76,7 +76,8 @@ impl CodedQuery {
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
         let levels: Vec<i8> =
             place.iter().map(|x| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8).collect();
-        let rest = place.iter().zip(&levels).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
+        let rest =
+            place.iter().zip(&levels).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
         let rest = rest.map(|r| r * r).sum::<f64>().sqrt() * (1.0 + 1e-9);
         let norm = norm(&place) * (1.0 + 1e-9);
         Some(CodedQuery {

@@ -1,10 +1,10 @@
 use super::*;
 use crate::buffer;
 use crate::query::distance::reference_distance;
-use crate::sys::kernel::Family;
 use crate::segment::version::Version;
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::disk::{Dir, Disk};
+use crate::sys::kernel::Family;
 use crate::tests::model::Random;
 use crate::types::element::Element;
 use crate::types::schema::Schema;
@@ -130,6 +130,21 @@ fn rows_of_every_kind_beside_each_other() {
     check(&rows, &queries, "damage");
 }
 
+/// Rows are refined until the heap is full, then those that their bound does not exclude.
+#[test]
+fn refined_rows_are_counted() {
+    let rows: Vec<Vec<f32>> = (0..100u8).map(|n| vec![f32::from(n), 0.0]).collect();
+    let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 2], k: 5, radius: None };
+    for kernels in Family::available() {
+        let mut search = Search::new(&request, request.queries);
+        (0..).zip(&rows).for_each(|(row, vector)| search.offer(kernels, 0, row, vector));
+        assert_eq!(search.refined, 5, "the nearest come first");
+        let mut search = Search::new(&request, request.queries);
+        (0..).zip(rows.iter().rev()).for_each(|(row, vector)| search.offer(kernels, 0, row, vector));
+        assert_eq!(search.refined, 100, "the nearest come last");
+    }
+}
+
 #[test]
 fn a_search_through_nothing_finds_nothing() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
@@ -138,5 +153,6 @@ fn a_search_through_nothing_finds_nothing() {
     let (version, buffered) = (Arc::new(nothing), buffer::BufferSnapshot::default());
     let rows = Rows { version, buffered: &buffered, puts: Vec::new() };
     let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None };
-    assert_eq!(nearest(&rows, &request, 4).expect("no row"), [vec![], vec![]]);
+    let found = nearest(&rows, &request, 4).expect("no row");
+    assert!(found.len() == 2 && found.iter().all(|found| found.rows.is_empty() && found.refined == 0));
 }

@@ -201,7 +201,11 @@ fn assign(fresh: &Fresh<'_>, frame: &Frame, centres: &Centres, work: &mut Work<'
                 is_coded.push(frame.place(kernels, &fresh.vector(number)?, out));
             }
             let mut nearest = finder.nearest(kernels, Matrix { values: &values, width });
-            nearest.iter_mut().zip(is_coded).filter(|(_, coded)| !coded).for_each(|(centre, _)| *centre = NONE);
+            nearest
+                .iter_mut()
+                .zip(is_coded)
+                .filter(|(_, coded)| !coded)
+                .for_each(|(centre, _)| *centre = NONE);
             done.push((first, nearest));
             Ok(())
         };
@@ -243,7 +247,8 @@ impl Encoder<'_> {
     fn blocks(&self, of: &[Members<'_>], threads: usize) -> std::result::Result<Vec<NewBlock>, Failure> {
         let kernels = kernel::kernels();
         let begin = || (Vec::new(), Scratch::new(self.centres.width));
-        let encode = |(done, scratch): &mut (Vec<(usize, NewBlock)>, Scratch), (n, members): (usize, &Members<'_>)| {
+        let encode = |(done, scratch): &mut (Vec<(usize, NewBlock)>, Scratch),
+                      (n, members): (usize, &Members<'_>)| {
             done.push((n, self.block(kernels, members, scratch)?));
             Ok::<(), Failure>(())
         };
@@ -261,7 +266,8 @@ impl Encoder<'_> {
         scratch: &mut Scratch,
     ) -> std::result::Result<NewBlock, Failure> {
         let width = self.centres.width;
-        let mut block = NewBlock { centre: members.centre, radii: [f32::INFINITY, 0.0], ..NewBlock::default() };
+        let mut block =
+            NewBlock { centre: members.centre, radii: [f32::INFINITY, 0.0], ..NewBlock::default() };
         for kept in &self.content.kept {
             copy(kept, &mut block, width)?;
         }
@@ -386,7 +392,11 @@ fn mean(version: &Version, rows: &[At]) -> Result<Vec<f32>> {
         norms.push(norm(&version.vector(*at)?));
     }
     let middle = norms.len() / 2;
-    let limit = if norms.is_empty() { 0.0 } else { *norms.select_nth_unstable_by(middle, f64::total_cmp).1 * OUTLIER };
+    let limit = if norms.is_empty() {
+        0.0
+    } else {
+        *norms.select_nth_unstable_by(middle, f64::total_cmp).1 * OUTLIER
+    };
     let (mut sums, mut count) = (vec![0f64; dim], 0u64);
     for at in rows {
         let vector = version.vector(*at)?;

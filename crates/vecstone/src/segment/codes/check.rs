@@ -84,7 +84,9 @@ impl Check<'_> {
             }
             let of = block.corrections;
             let stored = [of.a[row], of.h[row], of.e[row]].map(f64::from);
-            if !is_bound(self.frame.metric, &place, centre, code, stored) || !is_around(partition, &place, centre) {
+            if !is_bound(self.frame.metric, &place, centre, code, stored)
+                || !is_around(partition, &place, centre)
+            {
                 return Ok(false);
             }
         }

@@ -137,12 +137,18 @@ impl<'a> Finder<'a> {
         for (group, numbers) in of_group.iter().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
             let vectors: Vec<&[f32]> = numbers.iter().map(|&row| rows[row as usize]).collect();
             let (first, range) = (of.starts[group], of.range(group));
-            compare(kernels, &vectors, of.all().part(range.clone()), &self.halves[range], |n, centre, far| {
-                let best = &mut best[numbers[n] as usize];
-                if far < best.0 {
-                    *best = (far, first + u32::try_from(centre).unwrap_or(0));
-                }
-            });
+            compare(
+                kernels,
+                &vectors,
+                of.all().part(range.clone()),
+                &self.halves[range],
+                |n, centre, far| {
+                    let best = &mut best[numbers[n] as usize];
+                    if far < best.0 {
+                        *best = (far, first + u32::try_from(centre).unwrap_or(0));
+                    }
+                },
+            );
         }
         best
     }
@@ -192,7 +198,8 @@ impl Centres {
         ask(go_on)?;
         let shares = shares(&of_group, count);
         let pieces = of_group.iter().zip(&shares).enumerate();
-        let train = |done: &mut Vec<(usize, Vec<f32>)>, (group, (rows, &share)): (usize, (&Vec<u32>, &usize))| {
+        let train = |done: &mut Vec<(usize, Vec<f32>)>,
+                     (group, (rows, &share)): (usize, (&Vec<u32>, &usize))| {
             if share > 0 {
                 done.push((group, k_means(kernels, sample, rows, share, 1, group as u64 + 2)));
             }

@@ -24,12 +24,12 @@ use crate::types::config::{MAX_ROWS, Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
 use crate::types::schema::Schema;
-use std::ops::Range;
 use std::sync::OnceLock;
 
 const KIND: (Magic, u32) = (*b"VECSTCOD", 1);
 /// Bytes of an entry of the table.
-const ENTRY_BYTES: u64 = 32;
+const ENTRY: usize = 32;
+const ENTRY_BYTES: u64 = ENTRY as u64;
 
 /// Bytes of a range.
 fn encode_range(range: &Covered, out: &mut Vec<u8>) {
@@ -262,13 +262,13 @@ impl CodesFile {
         let bytes = self.pages.get(blocks..blocks + u64::from(self.head.partitions) * ENTRY_BYTES)?;
         let (mut partitions, mut end, mut coded) = (Vec::new(), 0, 0);
         let mut last = None;
-        for entry in bytes.as_chunks::<{ ENTRY_BYTES as usize }>().0 {
+        for entry in bytes.as_chunks::<ENTRY>().0 {
             let mut fields = Fields(entry);
             let (centre, rows, start) = (fields.u32()?, fields.u32()?, fields.u64()?);
             let [least, greatest, norm, _] = [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
             let radii = [least, greatest].map(f32::from_bits);
             let in_order = last.is_none_or(|last| last < centre) && start == end && rows > 0;
-            if !in_order || !(radii[0] >= 0.0) {
+            if !in_order || radii[0] < 0.0 {
                 return None;
             }
             last = Some(centre);

@@ -157,7 +157,9 @@ mod tests {
                 let (a, b) = (vector(&mut random, dim), vector(&mut random, dim));
                 for kernels in Family::available() {
                     let mut places = [vec![0.0; Frame::padded(dim)], vec![0.0; Frame::padded(dim)]];
-                    assert!(frame.place(kernels, &a, &mut places[0]) && frame.place(kernels, &b, &mut places[1]));
+                    assert!(
+                        frame.place(kernels, &a, &mut places[0]) && frame.place(kernels, &b, &mut places[1])
+                    );
                     let scale = |x: &[f32]| if metric == Metric::Cosine { 1.0 / norm(x) } else { 1.0 };
                     let (of_a, of_b) = (scale(&a), scale(&b));
                     let terms = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * of_a - f64::from(b) * of_b);

@@ -22,11 +22,13 @@ pub(crate) type Magic = [u8; 8];
 /// Random bytes that a file is known by.
 pub(crate) type FileId = [u8; 16];
 
-const PAGE: u64 = 16 << 10;
+const PAGE_BYTES: usize = 16 << 10;
+const PAGE: u64 = PAGE_BYTES as u64;
 /// Where arrays begin.
 pub(crate) const ALIGNMENT: u64 = 64;
 /// Before the fields.
-const FIXED: u64 = 16;
+const FIXED_BYTES: usize = 16;
+const FIXED: u64 = FIXED_BYTES as u64;
 /// More than any file of this release has; bounds what an opening allocates.
 const MAX_HEAD: u64 = 64 << 20;
 
@@ -71,7 +73,18 @@ impl<'a> Writer<'a> {
         data: u64,
     ) -> Writer<'a> {
         let start = start_of(fields.len() as u64, data);
-        Writer { file, magic, version, fields, id, start, data, written: 0, buf: Vec::new(), crcs: Vec::new() }
+        Writer {
+            file,
+            magic,
+            version,
+            fields,
+            id,
+            start,
+            data,
+            written: 0,
+            buf: Vec::new(),
+            crcs: Vec::new(),
+        }
     }
 
     /// Adds bytes.
@@ -93,7 +106,7 @@ impl<'a> Writer<'a> {
     }
 
     fn flush(&mut self, all: bool) -> Result<()> {
-        let page = PAGE as usize;
+        let page = PAGE_BYTES;
         let len = if all { self.buf.len() } else { self.buf.len() / page * page };
         for bytes in self.buf[..len].chunks(page) {
             self.crcs.push(page_crc(&self.id, self.crcs.len() as u64, bytes));
@@ -145,7 +158,7 @@ impl Paged {
         if len < FIXED {
             return Ok(None);
         }
-        let mut fixed = [0; FIXED as usize];
+        let mut fixed = [0; FIXED_BYTES];
         file.read(&mut fixed, 0)?;
         let mut fields = Fields(&fixed);
         let is_known = fields.array() == Some(magic) && fields.u32() == Some(version);
@@ -156,7 +169,9 @@ impl Paged {
         };
         let mut head = vec![0; usize::try_from(start).unwrap_or(0)];
         file.read(&mut head, 0)?;
-        let Some((fields, crcs)) = split(&head, fields, (len - start).div_ceil(PAGE)) else { return Ok(None) };
+        let Some((fields, crcs)) = split(&head, fields, (len - start).div_ceil(PAGE)) else {
+            return Ok(None);
+        };
         let Some(id) = id_of(fields) else { return Ok(None) };
         let map = file.map(len)?;
         let checked = (0..crcs.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
@@ -170,11 +185,6 @@ impl Paged {
     /// Bytes of all pages.
     pub(crate) fn data_len(&self) -> u64 {
         self.len - self.start
-    }
-
-    /// Bytes on the heap.
-    pub(crate) fn heap(&self) -> u64 {
-        (self.crcs.len() * 4 + self.checked.len() * 8) as u64
     }
 
     /// Bytes of the pages, checked; `None` if they are damaged, or there are not so many.
@@ -222,7 +232,7 @@ impl Paged {
 
     /// Reads every page, by read calls. Tells where one starts that is damaged, and whether it cannot be read at all.
     pub(crate) fn damaged_pages(&self, see: &mut dyn FnMut(u64, bool)) {
-        let mut buf = vec![0; PAGE as usize];
+        let mut buf = vec![0; PAGE_BYTES];
         for (page, &crc) in (0..).zip(&self.crcs) {
             let at = self.start + page * PAGE;
             let bytes = &mut buf[..usize::try_from((self.len - at).min(PAGE)).unwrap_or(0)];
@@ -249,7 +259,7 @@ fn start_in(fields: u64, len: u64) -> Option<u64> {
 /// The fields and the checksums of a head; `None` if it is damaged.
 fn split(head: &[u8], fields: u64, pages: u64) -> Option<(&[u8], Vec<u32>)> {
     let mut parts = Fields(head);
-    parts.bytes(FIXED as usize)?;
+    parts.bytes(FIXED_BYTES)?;
     let fields = parts.bytes(usize::try_from(fields).ok()?)?;
     let crcs = parts.bytes(usize::try_from(pages.checked_mul(4)?).ok()?)?;
     let checked = head.len() - parts.0.len();

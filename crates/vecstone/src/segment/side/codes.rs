@@ -1,7 +1,7 @@
 //! Codes as side files: which rows have one, which files are made of what, and what a compaction carries.
 
 use super::centres::{self, CentresKind};
-use super::files::{number_of, numbered};
+use super::files::number_of;
 use super::{Covered, FilesOf, GoOn, Moved, Rows, Scope, SideFile, SideKind, Write, of_type};
 use crate::format::Identity;
 use crate::pair::files::StoreFile;
@@ -64,7 +64,7 @@ pub(crate) struct Coverage<'a> {
 impl<'a> Coverage<'a> {
     /// O(files * ranges * segments), and one read for each range at the first call.
     pub(crate) fn of(version: &'a Version) -> Coverage<'a> {
-        let whole = |part: &SegmentVersion| (part.rows > 0).then(|| 0..part.rows);
+        let whole = |part: &SegmentVersion| (part.rows > 0).then_some(0..part.rows);
         let mut coverage = Coverage {
             files: Vec::new(),
             hot: version.segments.iter().map(|part| whole(part).into_iter().collect()).collect(),
@@ -79,7 +79,8 @@ impl<'a> Coverage<'a> {
     }
 
     fn add(&mut self, version: &'a Version, codes: &'a CodesFile) {
-        let of_id = |centres: &&CentresFile| centres.id() == codes.head.centres.1 && centres.is_of(&version.schema);
+        let of_id =
+            |centres: &&CentresFile| centres.id() == codes.head.centres.1 && centres.is_of(&version.schema);
         let centres = of_type::<CentresFile>(version.side_files()).find(of_id);
         let Some(centres) = centres.filter(|centres| !centres.pages.is_damaged()) else { return };
         if codes.pages.is_damaged() || !codes.is_of(&version.schema) {
@@ -88,7 +89,9 @@ impl<'a> Coverage<'a> {
         let file = CodedFile { codes, centres, places: places(version, codes) };
         let named = || codes.head.ranges.iter().zip(&file.places);
         let used: Vec<(usize, Range<u64>)> = named()
-            .filter_map(|(range, place)| Some(((*place)?, range.first..range.end.min(version.segments[(*place)?].rows))))
+            .filter_map(|(range, place)| {
+                Some(((*place)?, range.first..range.end.min(version.segments[(*place)?].rows)))
+            })
             .filter(|(_, rows)| !rows.is_empty())
             .collect();
         let is_hot = |(place, rows): &(usize, Range<u64>)| {
@@ -115,15 +118,14 @@ fn take(stretches: &mut Vec<Range<u64>>, rows: &Range<u64>) {
         let has = stretch.start <= rows.start && rows.end <= stretch.end;
         if has { [stretch.start..rows.start, rows.end..stretch.end] } else { [stretch, 0..0] }
     };
-    *stretches = std::mem::take(stretches).into_iter().flat_map(cut).filter(|part| !part.is_empty()).collect();
+    *stretches =
+        std::mem::take(stretches).into_iter().flat_map(cut).filter(|part| !part.is_empty()).collect();
 }
 
 /// Where the segments of a file's ranges are in a version, of those whose log has the range's point.
 fn places(version: &Version, codes: &CodesFile) -> Vec<Option<usize>> {
     let place = |range: &Covered| {
-        let is_it = |part: &SegmentVersion| {
-            part.segment.header().identity == range.point.identity
-        };
+        let is_it = |part: &SegmentVersion| part.segment.header().identity == range.point.identity;
         version.segments.iter().position(is_it)
     };
     let holds = |range: &Covered| {
@@ -247,7 +249,12 @@ impl Numbering {
 }
 
 /// Writes a file by a plan.
-fn write_planned(plan: Plan<'_>, rows: &Rows<'_>, file: &StoreFile, work: &mut Work<'_>) -> std::result::Result<(), Failure> {
+fn write_planned(
+    plan: Plan<'_>,
+    rows: &Rows<'_>,
+    file: &StoreFile,
+    work: &mut Work<'_>,
+) -> std::result::Result<(), Failure> {
     let version = rows.version;
     let mut ranges = Vec::new();
     let mut points: Vec<Option<Point>> = vec![None; version.segments.len()];
@@ -269,7 +276,9 @@ fn write_planned(plan: Plan<'_>, rows: &Rows<'_>, file: &StoreFile, work: &mut W
     }
     let numbering = Numbering::of(ranges);
     let start = |run: &build::Rows| {
-        numbering.ordinal(&version.segments[run.place].segment.header().identity, run.rows.start).unwrap_or(u32::MAX)
+        numbering
+            .ordinal(&version.segments[run.place].segment.header().identity, run.rows.start)
+            .unwrap_or(u32::MAX)
     };
     let runs = plan.fresh.iter().map(|run| (run.clone(), start(run))).collect();
     let kept = plan.merged.iter().map(|file| {
@@ -407,7 +416,11 @@ impl<'a> Carried<'a> {
             centres: self.centres,
             ranges: self.numbering.ranges.clone(),
             fresh: Fresh { version, runs: Vec::new() },
-            kept: self.files.iter().map(|from| Kept { codes: from.codes, to: Box::new(|row| self.to(from, row)) }).collect(),
+            kept: self
+                .files
+                .iter()
+                .map(|from| Kept { codes: from.codes, to: Box::new(|row| self.to(from, row)) })
+                .collect(),
         };
         let mut work = Work { threads: 1, done: 0, go_on };
         match build::write(file, &content, &mut work) {

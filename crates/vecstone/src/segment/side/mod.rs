@@ -27,10 +27,13 @@ mod centres;
 mod codes;
 mod files;
 mod ids;
+mod stats;
 
 pub(crate) use crate::segment::point::Covered;
 pub(crate) use codes::{CodedFile, Coverage};
 pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
+pub use stats::SideStats;
+pub(crate) use stats::stats;
 
 /// All kinds of side files.
 /// What a later one needs is before it.
@@ -226,6 +229,7 @@ pub(crate) struct Moved<'a> {
 /// A segment that a compaction made. All its rows are synced.
 #[derive(Debug)]
 pub(crate) struct Output<'a> {
+    #[cfg_attr(not(test), expect(dead_code, reason = "codes need only its end"))]
     pub(crate) segment: &'a Segment,
     /// Its end.
     pub(crate) point: Point,

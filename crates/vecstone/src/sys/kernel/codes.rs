@@ -3,6 +3,8 @@
 //! A component's code *n*, 0 to 15, stands for the level n - 7.5. A code of 64 components is 32 bytes: byte *j* holds
 //! component *j* in its low half and component *j* + 32 in its high half.
 
+use std::ops::Range;
+
 /// Components whose codes stand together.
 pub(crate) const GROUP: usize = 64;
 /// Bytes of a group.
@@ -17,7 +19,8 @@ const LEAST_COSINE: f64 = 0.25;
 /// Sums side by side.
 const LANES: usize = 32;
 
-/// What is stored beside the code of a vector *y*, relative to its centre *k*. With *l* the levels of the code, e is y - a l.
+/// What is stored beside the code of a vector *y*, relative to its centre *k*. With *l* the levels of the code, e is
+/// y - a l.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Correction {
     /// The scale that makes e orthogonal to y: |y|² / (y·l).
@@ -74,6 +77,14 @@ pub(crate) struct Corrections<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) h: &'a [f32],
     pub(crate) e: &'a [f32],
+}
+
+impl<'a> Corrections<'a> {
+    /// Those of some of the codes.
+    pub(crate) fn part(self, rows: Range<usize>) -> Corrections<'a> {
+        let part = |array: &'a [f32]| &array[rows.clone()];
+        Corrections { a: part(self.a), h: part(self.h), e: part(self.e) }
+    }
 }
 
 /// The Walsh-Hadamard transform of a power of two of numbers, unscaled: each sum is multiplied by 1 or -1 in 2^n ways.

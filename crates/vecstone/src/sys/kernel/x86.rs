@@ -201,7 +201,10 @@ fn code_products<const N: usize>(query: &[i8], codes: &[u8]) -> [i32; N] {
         for group in part.as_chunks::<GROUP>().0 {
             // SAFETY: a group has 64 bytes, two vectors.
             let (low, high) = unsafe {
-                (_mm256_loadu_si256(group.as_ptr().cast()), _mm256_loadu_si256(group.as_ptr().add(half).cast()))
+                (
+                    _mm256_loadu_si256(group.as_ptr().cast()),
+                    _mm256_loadu_si256(group.as_ptr().add(half).cast()),
+                )
             };
             for (n, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: `at + 32` is at most `bytes`, as there are 32 bytes for each group, and there are `N` codes.

@@ -176,16 +176,35 @@ impl Error {
             Error::AttributesTooLarge { found, max } => {
                 write!(f, "the attributes have {found} bytes as JSON, there is room for {max}; keep less")
             }
+            Error::UnknownName { what, name, names } => write!(f, "{what} '{name}' is none of {names}"),
+            _ => self.fmt_refused_search(f),
+        }
+    }
+
+    fn fmt_refused_search(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")
             }
+            Error::InvalidRecallTarget { target } => {
+                write!(
+                    f,
+                    "the recall target {target} is not above 0 and at most 1; 0.95 is usual, 1 is exact"
+                )
+            }
+            Error::ExactWithRecallTarget { target } => {
+                write!(f, "a search cannot be exact and have the recall target {target}; give one of them")
+            }
+            Error::OptionMismatch { option, expected, found } => write!(
+                f,
+                "the store was made with {option} {expected}, not {found}; leave {option} out to take what is there"
+            ),
             Error::FloatingPointMode => write!(
                 f,
                 "this thread rounds numbers otherwise than to the nearest, or takes denormal ones for zero, so distances \
                  would be other ones; reset its floating-point mode, or search on another thread"
             ),
-            Error::UnknownName { what, name, names } => write!(f, "{what} '{name}' is none of {names}"),
             _ => self.fmt_limit_or_state(f),
         }
     }

@@ -63,6 +63,9 @@ impl Error {
             | Error::AttributesTooLarge { .. }
             | Error::InvalidFilter { .. }
             | Error::InvalidRadius
+            | Error::InvalidRecallTarget { .. }
+            | Error::ExactWithRecallTarget { .. }
+            | Error::OptionMismatch { .. }
             | Error::UnknownName { .. }
             | Error::InItself { .. }
             | Error::FloatingPointMode => ErrorKind::InvalidInput,

@@ -1,0 +1,85 @@
+//! Building, for a caller who waits, what makes a store fast and the background would build later.
+
+use super::close::Built;
+use crate::engine::Engine;
+use crate::segment::side::{self, Optimize, Rows, Scope};
+use crate::segment::version::Version;
+use crate::sys::parallel;
+use crate::types::error::{Error, Result};
+use std::cell::Cell;
+use std::ops::ControlFlow;
+
+/// How far [`optimize`](crate::VectorStore::optimize_with) is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptimizeProgress {
+    /// Rows of the side files that were built so far; of each kind by itself.
+    pub rows: u64,
+    /// The same of all that are to be built.
+    pub total: u64,
+}
+
+/// What [`optimize`](crate::VectorStore::optimize_with) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct OptimizeReport {
+    /// Rows that codes cover now, dead ones included; 0 where there are none.
+    pub rows_covered: u64,
+    /// Rows of the store, dead ones included.
+    pub rows: u64,
+    /// Bytes of all side files now.
+    pub bytes: u64,
+}
+
+impl Engine {
+    /// Builds every side file that is wanted of the rows that are durable now; the background gives way.
+    pub(crate) fn optimize(
+        &self,
+        progress: &mut dyn FnMut(OptimizeProgress) -> ControlFlow<()>,
+    ) -> Result<OptimizeReport> {
+        self.guarded(|| {
+            let _hurry = self.maintenance.hurry();
+            // No segment is compacted meanwhile.
+            let _turn = self.maintenance.turn();
+            self.flush()?;
+            let total = self.with_writer_lock(|writer| Ok(wanted_rows(&writer.durable_version)))?;
+            let cancelled = Cell::new(false);
+            let mut tell = |rows| {
+                let told = progress(OptimizeProgress { rows, total: total.max(rows) });
+                cancelled.set(told.is_break());
+                told
+            };
+            let stops = || self.maintenance.is_stopped();
+            let mut go_on = |built: Built| if stops() { ControlFlow::Break(()) } else { tell(built.rows) };
+            let optimize = Optimize { from_hot: Some(1), merge: true, threads: parallel::limit(0) };
+            let (built, outcome) = self.build_while(optimize, &mut go_on);
+            if !cancelled.get() {
+                outcome?;
+                _ = go_on(built);
+            }
+            if cancelled.get() {
+                return Err(Error::Cancelled);
+            }
+            self.buffer.lock().check_open()?;
+            Ok(report(&self.published.get()))
+        })
+    }
+}
+
+/// Rows of the side files that are to be built, of each kind by itself.
+fn wanted_rows(version: &Version) -> u64 {
+    let optimize = Optimize { from_hot: Some(1), merge: true, threads: 1 };
+    let rows = |place| Rows { version, place, closing: None, optimize };
+    let all = side::all().flat_map(|kind| (0..version.segments.len()).map(move |place| (kind, rows(place))));
+    all.filter(|(kind, rows)| kind.is_wanted(rows)).map(|(_, rows)| rows.part().rows).sum()
+}
+
+fn report(version: &Version) -> OptimizeReport {
+    let all = side::stats(version);
+    let of_ranges = side::all().zip(&all).filter(|(kind, _)| kind.scope() == Scope::Ranges);
+    OptimizeReport {
+        rows_covered: of_ranges.map(|(_, stats)| stats.rows).min().unwrap_or(0),
+        rows: version.rows(),
+        bytes: all.iter().map(|kind| kind.bytes).sum(),
+    }
+}

@@ -1,0 +1,37 @@
+//! Side files in figures.
+
+use super::{SideFile, all};
+use crate::segment::version::Version;
+
+/// The side files of one kind that a store uses. They can be built again from the other files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SideStats {
+    /// What they hold, as in their names: `ids` is the index of ids.
+    pub kind: &'static str,
+    /// How many there are.
+    pub files: u64,
+    /// Rows that they describe, dead ones included.
+    pub rows: u64,
+    /// Their length.
+    pub bytes: u64,
+}
+
+/// Each kind, also one of which there is no file. Opens those that are not open yet.
+pub(crate) fn stats(version: &Version) -> Vec<SideStats> {
+    let of_segments = version.segments.iter().flat_map(|part| part.segment.side_files());
+    let files: Vec<&dyn SideFile> =
+        of_segments.chain(version.side_files().iter().map(|file| &**file)).collect();
+    let of_kind = |suffix: &'static str| {
+        let kind = suffix.strip_suffix(".side").unwrap_or(suffix);
+        let mut stats = SideStats { kind, files: 0, rows: 0, bytes: 0 };
+        for file in files.iter().filter(|file| file.kind().suffix() == suffix) {
+            stats.files += 1;
+            stats.bytes += file.len();
+            stats.rows +=
+                file.covers().iter().map(|rows| rows.point.rows.saturating_sub(rows.first)).sum::<u64>();
+        }
+        stats
+    };
+    all().map(|kind| of_kind(kind.suffix())).collect()
+}
