@@ -68,7 +68,7 @@ fn rows_at_the_end<'a>(
 
 /// Side files that were built: their rows, of each kind by itself, and the bytes that were read and written for them.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Built {
+pub(crate) struct Built {
     pub(super) rows: u64,
     pub(super) bytes: u64,
 }
@@ -102,7 +102,7 @@ impl Engine {
 
     /// Builds the side files that are wanted of the durable rows. Asks before each file, and within, whether to go on, with
     /// what was built so far; returns all of that, and the first error: what else is wanted is built all the same.
-    pub(super) fn build_while(
+    pub(crate) fn build_while(
         &self,
         optimize: Optimize,
         go_on: &mut dyn FnMut(Built) -> ControlFlow<()>,
@@ -133,10 +133,14 @@ impl Engine {
             if go_on(built).is_break() {
                 break;
             }
-            let with = |more| Built { bytes: built.bytes + more, ..built };
+            let all = rows.of(kind);
+            let with = |more: u64| {
+                let rows = built.rows + (more / version.schema.stride()).min(all);
+                Built { bytes: built.bytes + more, rows }
+            };
             let path = match side::build(kind, &self.dir, &rows, &mut |more| go_on(with(more))) {
                 Ok((path, more)) => {
-                    built = Built { rows: built.rows + rows.part().rows, ..with(more) };
+                    built = Built { rows: built.rows + all, ..with(more) };
                     path
                 }
                 Err(Error::Cancelled) => break,

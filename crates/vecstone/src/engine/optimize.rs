@@ -70,8 +70,18 @@ impl Engine {
 fn wanted_rows(version: &Version) -> u64 {
     let optimize = Optimize { from_hot: Some(1), merge: true, threads: 1 };
     let rows = |place| Rows { version, place, closing: None, optimize };
-    let all = side::all().flat_map(|kind| (0..version.segments.len()).map(move |place| (kind, rows(place))));
-    all.filter(|(kind, rows)| kind.is_wanted(rows)).map(|(_, rows)| rows.part().rows).sum()
+    let active = version.segments.len() - 1;
+    let mut is_new = false;
+    let mut total = 0;
+    for (kind, place) in side::all().flat_map(|kind| (0..=active).map(move |place| (kind, place))) {
+        // What is relative to a file that is found anew is, too.
+        let is_relative = kind.scope() == Scope::Ranges && place == active && is_new;
+        if is_relative || kind.is_wanted(&rows(place)) {
+            is_new |= kind.scope() == Scope::Store;
+            total += rows(place).of(kind);
+        }
+    }
+    total
 }
 
 fn report(version: &Version) -> OptimizeReport {

@@ -7,6 +7,7 @@
 
 use crate::query::explain::SearchPath;
 use crate::query::scan::Search;
+use crate::segment::codes;
 use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::Frame;
@@ -121,7 +122,7 @@ impl<'a> Coded<'a> {
             let rows = files.iter().map(|ready| ready.file.codes.head.coded).sum::<u64>();
             let plain: u64 = files.iter().map(|ready| u64::from(ready.file.codes.head.plain)).sum();
             let few = version.live() < rows / LEAST_SHARE || k as u64 > rows / LEAST_SHARE;
-            let worth = rows > 0 && !few && plain <= rows / GIVE_UP_AT;
+            let worth = rows > 0 && ((!few && plain <= rows / GIVE_UP_AT) || codes::are_for_all());
             return worth.then_some(Coded { version, files, hot, rows });
         }
     }

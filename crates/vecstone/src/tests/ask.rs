@@ -330,3 +330,29 @@ fn the_call_that_never_waits_answers_on_a_simulated_disk() {
         assert_eq!(store.try_get_into(id, &mut row).expect("reads"), Some(there), "{id}");
     }
 }
+
+/// Where few rows have codes: searches find what a look at every row does.
+pub(super) fn search_by_codes(store: &VectorStore) -> std::result::Result<(), String> {
+    if !crate::segment::codes::are_for_all() {
+        return Ok(());
+    }
+    let error = |error: Error| error.to_string();
+    let snapshot = store.snapshot().map_err(error)?;
+    let rows = snapshot.iter().collect::<Result<Vec<_>>>().map_err(error)?;
+    for (_, query) in rows.iter().take(2) {
+        let distance = |row: &[f32]| crate::reference_distance(store.metric(), query, row);
+        let mut right: Vec<f64> = rows.iter().map(|(_, row)| distance(row)).collect();
+        right.sort_unstable_by(f64::total_cmp);
+        let hits = snapshot.search(query, 2).map_err(error)?;
+        let found: Vec<f32> = hits.iter().map(|hit| hit.distance).collect();
+        let right: Vec<f32> = right
+            .iter()
+            .take(2)
+            .map(|&distance| crate::query::distance::to_public(store.metric(), distance))
+            .collect();
+        if found != right {
+            return Err(format!("a search found {found:?}, not {right:?}: {}", hits.explain()));
+        }
+    }
+    Ok(())
+}

@@ -1,7 +1,8 @@
 //! Every crash state of small workloads: the store opens, and shows what was promised.
 
+use super::ask;
 use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
-use super::side::{SIDE, unmarked, with_kinds_of, without_kinds};
+use super::side::{CODES, SIDE, unmarked, with_kinds_of, without_kinds};
 use crate::sys::disk::sim::{Crash, Image, SimDisk};
 use crate::types::error::Result;
 use crate::{Metric, VectorStore};
@@ -540,7 +541,7 @@ pub(super) const SEGMENTS: [Workload; 35] = [
 
 /// All of them.
 pub(super) fn workloads() -> impl Iterator<Item = Workload> {
-    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE)
+    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE).chain(CODES)
 }
 
 /// How thoroughly to look.
@@ -685,6 +686,7 @@ pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<O
     let at =
         model.place(&content).ok_or_else(|| format!("a reader sees {content:?}, never a promised state"))?;
     unmarked(&reader)?;
+    ask::search_by_codes(&reader)?;
     let report = reader.verify().map_err(|e| fail("verify", e))?;
     if !report.is_ok() {
         return Err(format!("verify after a mere crash: {:?}", report.damage));
@@ -700,6 +702,7 @@ pub(super) fn check_image(image: &Image, model: &Model) -> std::result::Result<O
     if recovered != content || store.dim() != dim {
         return Err(format!("a reader sees {content:?}, {dim}, a writer {recovered:?}, {}", store.dim()));
     }
+    ask::search_by_codes(&store)?;
     // What recovery kept is durable now, and a reader beside the writer may see it.
     match look(&disk, false).map_err(|e| fail("open read-only beside the writer", e))? {
         Some((_, beside)) if beside == recovered => {}

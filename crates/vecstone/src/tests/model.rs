@@ -2,6 +2,7 @@
 
 use super::ask;
 use crate::format::Identity;
+use crate::segment::side::Optimize;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::types::error::{Error, Result};
@@ -375,6 +376,13 @@ impl Run {
     pub(super) fn build_side_files(&mut self) -> Result<()> {
         self.store().engine()?.build_side_files(false);
         Ok(())
+    }
+
+    /// Gives every row a code; in one file or, if not asked to, beside those that are there.
+    pub(super) fn encode(&mut self, merge: bool) -> Result<()> {
+        let optimize = Optimize { from_hot: Some(1), merge, threads: 1 };
+        self.flush()?;
+        self.store().engine()?.build_while(optimize, &mut |_| std::ops::ControlFlow::Continue(())).1
     }
 
     pub(super) fn close(&mut self) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::format::header::Header;
 use crate::format::{Fields, Identity, crc32c};
 use crate::pair::files::{Files, StoreFile};
 use crate::pair::recover;
+use crate::segment::codes;
 use crate::segment::point::Point;
 use crate::segment::side::{self, Covered, FilesOf, GoOn, Moved, Rows, Scope, SideFile, SideKind, Write};
 use crate::segment::version::Version;
@@ -71,6 +72,52 @@ pub(super) const SIDE: [Workload; 4] = [
     }),
 ];
 
+/// Workloads with codes.
+pub(super) const CODES: [Workload; 4] = [
+    ("codes_of_a_growing_segment", |run| {
+        run.create()?;
+        run.put(&["a", "b", "c"])?;
+        run.encode(true)?;
+        run.put(&["d", "a"])?;
+        run.encode(false)?;
+        run.delete(&["b"])?;
+        run.put(&["e"])?;
+        run.encode(true)?;
+        run.close()
+    }),
+    ("codes_carried", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.encode(true)?;
+        run.compact()?;
+        run.put(&["d"])?;
+        run.encode(false)
+    }),
+    ("codes_carried_beside_writes", |run| {
+        run.segments_of(3).create()?;
+        run.put(&["a", "b", "c"])?;
+        run.put(&["a", "d", "e"])?;
+        run.encode(true)?;
+        run.compact_beside(&["b", "f"], &["d", "c"])?;
+        run.put(&["g"])?;
+        run.close()
+    }),
+    ("codes_then_killed", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.encode(true)?;
+        run.put(&["c"])?;
+        run.kill();
+        run.open()?;
+        run.put(&["d"])?;
+        run.encode(true)?;
+        run.clear()?;
+        run.put(&["a"])?;
+        run.flush()
+    }),
+];
+
 /// Longer than any file here.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -81,7 +128,11 @@ thread_local! {
 
 /// Runs a test of a workload with the kinds, if its name says that it is about side files.
 pub(super) fn with_kinds_of<T>(workload: &str, test: impl FnOnce() -> T) -> T {
-    if workload.starts_with("side_") { side::with(KINDS, test) } else { test() }
+    match workload {
+        name if name.starts_with("side_") => side::with(KINDS, test),
+        name if name.starts_with("codes_") => codes::for_all(test),
+        _ => test(),
+    }
 }
 
 /// Runs a test as a release that does not know the kinds would, where they are known.

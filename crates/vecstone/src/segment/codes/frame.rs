@@ -13,42 +13,43 @@ pub(crate) const UNIT: f64 = (f32::EPSILON / 2.0) as f64;
 /// Rounds of the rotation: after two, every component of a vector has come to every place.
 const ROUNDS: usize = 2;
 
-/// A rotation that spreads what is in few components over all: signs drawn at random, then Hadamard transforms of the
-/// first and of the last power of two of components, twice (as in N. Ailon and B. Chazelle, The Fast
+/// A rotation that spreads what is in few components over all: signs drawn at random before a Hadamard transform, of the
+/// first power of two of components, then of the last, twice (as in N. Ailon and B. Chazelle, The Fast
 /// Johnson-Lindenstrauss Transform, 2009). O(components * log(components)).
 #[derive(Debug, Clone)]
 struct Rotation {
-    signs: [Vec<f32>; ROUNDS],
-    /// The largest power of two that is not above the number of components.
-    block: usize,
+    /// For each transform. The second of a round undoes half of the first where there are none between.
+    signs: [Vec<f32>; 2 * ROUNDS],
     scale: f32,
 }
 
 impl Rotation {
     fn new(components: usize, seed: [u8; 16]) -> Rotation {
-        let block = 1 << components.ilog2();
+        // The largest power of two that is not above the number of components.
+        let block = 1usize << components.ilog2();
         let (low, high) = seed.split_at(8);
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
         let mut state = word(low) ^ word(high).rotate_left(32);
         let mut sign = || if split_mix(&mut state) >> 63 == 0 { 1.0 } else { -1.0 };
-        let signs = std::array::from_fn(|_| (0..components).map(|_| sign()).collect());
+        let signs = std::array::from_fn(|_| (0..block).map(|_| sign()).collect());
         #[expect(clippy::cast_possible_truncation, reason = "the scale is f32")]
         let scale = (1.0 / (block as f64).sqrt()) as f32;
-        Rotation { signs, block, scale }
+        Rotation { signs, scale }
     }
 
     fn rotate(&self, kernels: &Kernels, values: &mut [f32]) {
-        let last = values.len() - self.block;
-        for signs in &self.signs {
-            values.iter_mut().zip(signs).for_each(|(value, sign)| *value *= sign);
-            self.transform(kernels, &mut values[..self.block]);
+        let block = self.signs[0].len();
+        let last = values.len() - block;
+        for [of_first, of_last] in self.signs.as_chunks::<2>().0 {
+            self.transform(kernels, of_first, &mut values[..block]);
             if last > 0 {
-                self.transform(kernels, &mut values[last..]);
+                self.transform(kernels, of_last, &mut values[last..]);
             }
         }
     }
 
-    fn transform(&self, kernels: &Kernels, block: &mut [f32]) {
+    fn transform(&self, kernels: &Kernels, signs: &[f32], block: &mut [f32]) {
+        block.iter_mut().zip(signs).for_each(|(value, sign)| *value *= sign);
         (kernels.hadamard)(block);
         block.iter_mut().for_each(|value| *value *= self.scale);
     }
@@ -56,7 +57,7 @@ impl Rotation {
     /// The relative error of the result's norm-wise: a rounding for each stage of a transform, two for its scale, which is
     /// rounded itself, and eight to spare for their products.
     fn rounding(&self) -> f64 {
-        let of_block = f64::from(self.block.ilog2() + 2);
+        let of_block = f64::from(self.signs[0].len().ilog2() + 2);
         (ROUNDS as f64 * 2.0 * of_block + 8.0) * UNIT
     }
 }

@@ -4,6 +4,7 @@ use super::codes::Coverage;
 use super::{Covered, FilesOf, GoOn, Rows, Scope, SideFile, SideKind, of_type};
 use crate::format::Identity;
 use crate::pair::files::{StoreFile, random};
+use crate::segment::codes;
 use crate::segment::codes::build::{self, Work};
 use crate::segment::codes::centres::{self, CentresFile};
 use crate::segment::codes::frame::Frame;
@@ -25,28 +26,10 @@ const LINEAR_CENTRES: u64 = 2048;
 /// When the store has so many times the rows, centres are found anew.
 const GROWTH: u64 = 2;
 
-#[cfg(test)]
-thread_local! {
-    /// The same for a test of few and short rows.
-    pub(crate) static LEAST_IN_TEST: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
-}
-
 /// Whether rows of a store are worth codes: vectors of a few components are as short.
 pub(super) fn is_coded(schema: &Schema) -> bool {
-    #[cfg(test)]
-    if LEAST_IN_TEST.get().is_some() {
-        return true;
-    }
     let code = Frame::padded(schema.dim as usize) as u64 / 2 + 16;
-    schema.element == Element::F32 && code * 2 <= schema.stride()
-}
-
-fn least_rows() -> u64 {
-    #[cfg(test)]
-    if let Some(least) = LEAST_IN_TEST.get() {
-        return least;
-    }
-    LEAST_ROWS
+    schema.element == Element::F32 && (code * 2 <= schema.stride() || codes::are_for_all())
 }
 
 fn count(rows: u64) -> u64 {
@@ -91,7 +74,7 @@ impl SideKind for CentresKind {
     fn is_wanted(&self, rows: &Rows<'_>) -> bool {
         let (version, Some(from)) = (rows.version, rows.optimize.from_hot) else { return false };
         let may = rows.is_active() && rows.closing.is_none() && is_coded(&version.schema);
-        may && version.live() >= least_rows()
+        may && (version.live() >= LEAST_ROWS || codes::are_for_all())
             && are_outgrown(version)
             && Coverage::of(version).hot_rows() >= from.max(1)
     }

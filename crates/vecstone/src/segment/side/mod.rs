@@ -210,6 +210,11 @@ impl<'a> Rows<'a> {
         &self.version.segments[self.place]
     }
 
+    /// How many rows a file of that kind is built of.
+    pub(crate) fn of(&self, kind: &dyn SideKind) -> u64 {
+        if kind.scope() == Scope::Segment { self.part().rows } else { self.version.rows() }
+    }
+
     /// Whether the segment may still grow.
     pub(crate) fn is_active(&self) -> bool {
         self.place + 1 == self.version.segments.len()
