@@ -2,7 +2,7 @@
 
 use crate::engine::{Drain, Engine, Writer};
 use crate::segment::Segment;
-use crate::segment::side::{self, Closing, Optimize, Rows, Scope};
+use crate::segment::side::{self, Closing, Optimize, Rows, Scope, SideKind};
 use crate::segment::version::Version;
 use crate::sys::sync::Instant;
 use crate::types::error::{Error, Result};
@@ -118,16 +118,7 @@ impl Engine {
         for (kind, place) in side::all().flat_map(|kind| (0..segments).map(move |place| (kind, place))) {
             let rows = Rows { version: &version, place, closing: None, optimize };
             let segment = &version.segments[place].segment;
-            // A sync under way may show durable what was so before a file was built.
-            let shown = self.published.get();
-            let in_shown = shown.place_of(segment.number()).map(|place| Rows {
-                version: &shown,
-                place,
-                closing: None,
-                optimize,
-            });
-            let is_wanted = kind.is_wanted(&rows) && in_shown.is_some_and(|rows| kind.is_wanted(&rows));
-            if damaged.contains(&segment.number()) || !is_wanted {
+            if damaged.contains(&segment.number()) || !self.is_wanted(kind, &rows) {
                 continue;
             }
             if go_on(built).is_break() {
@@ -172,6 +163,15 @@ impl Engine {
             }
         }
         (built, outcome)
+    }
+
+    /// Whether a side file is wanted of durable rows. A sync under way may show durable what was so before a file was built:
+    /// what is shown is asked, too.
+    fn is_wanted(&self, kind: &dyn SideKind, rows: &Rows<'_>) -> bool {
+        let shown = self.published.get();
+        let number = rows.part().segment.number();
+        let in_shown = shown.place_of(number).map(|place| Rows { version: &shown, place, ..*rows });
+        kind.is_wanted(rows) && in_shown.is_some_and(|rows| kind.is_wanted(&rows))
     }
 
     /// Has readers use a file that was just built: that of a sealed segment, with another handle of it, or one of no

@@ -156,6 +156,9 @@ impl Reader {
             return Ok(None);
         }
         if found.position.seq == log.position.seq {
+            if before.side.are_outdated(dir) {
+                self.published.publish(Arc::new(Version { side: Arc::default(), ..before.clone() }));
+            }
             return Ok(Some(false));
         }
         if found.position.docs_end > 0 {

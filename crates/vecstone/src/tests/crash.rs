@@ -982,10 +982,8 @@ fn replay(workload: Workload, reverse: bool, steps: usize, choice: &str) {
     let crash: Crash = disk.crash();
     let choice: Vec<usize> = choice.split(',').filter_map(|n| n.parse().ok()).collect();
     let image = crash.image(&choice);
-    for (path, bytes) in &image.files {
-        println!("{}: {} bytes", path.display(), bytes.len());
-    }
-    println!("{:?}", check_image(&image, &model).unwrap_or_else(|why| panic!("{why}")));
+    image.files.iter().for_each(|(path, bytes)| println!("{}: {} bytes", path.display(), bytes.len()));
+    println!("{:?}", check_image(&image, &model).expect("as promised"));
 }
 
 /// Each workload runs to its end, and what it leaves opens.

@@ -1,11 +1,4 @@
-//! The file of centres.
-//!
-//! Fields: uuid of the store 16, id 16, metric u8, 3 zeros, dimension u32, groups u32, centres u32, live rows when they
-//! were found u64. The id is random; it is the seed of the checksums and of the rotation.
-//!
-//! Pages, each array at a multiple of 64 bytes: mean (dimension) f32; groups (groups x width) f32; the first centre of each
-//! group, and the number of centres, u32; centres (centres x width) f32. The width is the dimension rounded up to 64. Groups
-//! and centres are in the frame of the mean and the rotation.
+//! The file of centres, `.centres.side` in `format.md`.
 
 use crate::format::Fields;
 use crate::pair::files::StoreFile;

@@ -1,18 +1,4 @@
-//! The file of codes.
-//!
-//! Fields: uuid of the store 16, id 16, number of the file of centres u64, its id 16, metric u8, 3 zeros, dimension u32,
-//! partitions u32, rows without a code u32, ranges u32, 4 zeros, rows with a code u64; then the ranges: first row u64, row
-//! behind the last u64, and the point: segment u64, salt 16, sequence u64, chain 16, epoch u32, kind u8, 3 zeros, start of
-//! COMMIT u64, its end u64, rows u64, end of documents u64. The id is random, and the seed of the checksums.
-//!
-//! Rows are numbered through all ranges: *ordinals*. Pages, each array at a multiple of 64 bytes:
-//!
-//! - For each partition a block: codes (rows x width / 2), then a, h, e (each rows x f32), then ordinals (rows x u32).
-//!   What they are: [`codes`](crate::sys::kernel::codes).
-//! - A table of the partitions that have rows, by centre: centre u32, rows u32, start of its block u64, least and greatest
-//!   distance of a row from the centre f32, greatest norm of a row f32, 4 zeros. Distances and norms are in the frame, and
-//!   rounded outwards.
-//! - The ordinals of rows without a code u32. These are measured at each search.
+//! The file of codes, `.codes.side` in `format.md`.
 
 use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;

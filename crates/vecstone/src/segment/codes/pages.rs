@@ -1,12 +1,5 @@
-//! A file of a head and pages: each page has a checksum, looked at when the page is first touched.
-//!
-//! ```text
-//! magic 8 | version u32 | bytes of the fields u32 | fields | a CRC32C for each page | CRC32C of all before | 0 .. 63 zeros
-//! pages of 16 KiB, the last one shorter
-//! ```
-//!
-//! The checksum of a page begins with 16 random bytes of the file, which its fields hold, and the number of the page: no
-//! page of another file passes. It starts at a multiple of 64 bytes, and so does each array in it.
+//! A file of a head and pages, each with a checksum that is looked at when the page is first touched: what files of
+//! centres and of codes have in common. `format.md` specifies it.
 
 use crate::format::{Fields, crc32c};
 use crate::pair::files::StoreFile;

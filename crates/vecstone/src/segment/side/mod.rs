@@ -15,11 +15,14 @@ use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::point::Point;
 use crate::segment::version::{SegmentVersion, Version};
+use crate::sys::disk::Dir;
 use crate::types::error::Result;
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
@@ -244,6 +247,8 @@ pub(crate) struct Output<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct SideFiles {
     files: OnceLock<OpenFiles>,
+    /// The names that were there then.
+    names: OnceLock<BTreeSet<OsString>>,
     /// How many rows have a code, as far as was found out.
     pub(crate) coded: AtomicU64,
 }
@@ -255,10 +260,25 @@ impl SideFiles {
                 version.segments.iter().any(|part| part.segment.header().identity == *identity)
             };
             let names = version.dir.list().unwrap_or_default();
+            _ = self.names.set(side_names(&names));
             let found = files::kept(of_store(&version.dir, &names, version.schema.uuid), &is_named);
             found.into_iter().filter_map(|found| found.opened.ok()?).collect()
         })
     }
+}
+
+impl SideFiles {
+    /// Whether other files are there by now than were opened.
+    pub(crate) fn are_outdated(&self, dir: &Dir) -> bool {
+        let Some(names) = self.names.get() else { return false };
+        dir.list().is_ok_and(|now| side_names(&now) != *names)
+    }
+}
+
+/// Those of the names that are of side files.
+fn side_names(names: &[OsString]) -> BTreeSet<OsString> {
+    let is_side = |name: &&OsString| Path::new(name).extension().is_some_and(|end| end == "side");
+    names.iter().filter(is_side).cloned().collect()
 }
 
 /// Those of a type.
