@@ -12,7 +12,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 HERE = Path(__file__).resolve().parent
 STYLES = {  # colour, line, marker
@@ -47,28 +47,45 @@ def short(value: float, _=None) -> str:
     return f"{value:g}"
 
 
+def spread(values: list[float], apart: float) -> list[float]:
+    """Moves values, least first, away from each other where two are nearer than that."""
+    places: list[float] = []
+    for value in values:
+        places.append(max(value, places[-1] + apart) if places else value)
+    return places
+
+
+def label(axis, lines: dict[str, dict[int, float]]):
+    """The names of the lines: at their ends, but of hnswlib, which ends before the others, above it."""
+    names = sorted(set(lines) - {"hnswlib"}, key=lambda peer: list(lines[peer].values())[-1])
+    ends = [axis.transData.transform(list(lines[peer].items())[-1]) for peer in names]
+    apart = 11 * axis.figure.dpi / 72
+    for peer, (x, y), place in zip(names, ends, spread([y for _, y in ends], apart)):
+        at = axis.transData.inverted().transform((x + apart, place))
+        weight = "bold" if peer == "vecstone" else "normal"
+        axis.annotate(peer, at, color=STYLES[peer][0], fontweight=weight, va="center", fontsize=8.5)
+    if "hnswlib" in lines:
+        place = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 8.5}
+        end = list(lines["hnswlib"].items())[-1]
+        axis.annotate("hnswlib, recall 0.99", end, color="#64748b", **place)
+
+
 def panel(axis, data: str, lines: dict[str, dict[int, float]]):
     for peer, points in lines.items():
         colour, line, marker = STYLES[peer]
         width = 2.4 if peer == "vecstone" else 1.6
-        rows, rates = list(points), list(points.values())
-        axis.plot(rows, rates, line, color=colour, marker=marker, markersize=5, linewidth=width)
-        name = "hnswlib, approximate,\nrecall 0.99" if peer == "hnswlib" else peer
-        place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8.5}
-        weight = "bold" if peer == "vecstone" else "normal"
-        axis.annotate(name, (rows[-1], rates[-1]), color=colour, fontweight=weight, **place)
-    axis.set(xscale="log", yscale="log", xlabel="rows")
+        axis.plot(list(points), list(points.values()), line, color=colour, marker=marker, markersize=5, linewidth=width)
     counts = sorted({rows for points in lines.values() for rows in points})
-    axis.set_xlim(counts[0] / 1.3, counts[-1] * (counts[-1] / counts[0]) ** 0.45)
+    axis.set(xscale="log", yscale="log", xlabel="rows")
+    axis.set_xlim(counts[0] / 1.3, counts[-1] * 2.6)
     axis.set_xticks(counts)
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_minor_locator(plt.NullLocator())
     for side in (axis.xaxis, axis.yaxis):
+        side.set_minor_locator(NullLocator())
         side.set_major_formatter(FuncFormatter(short))
     axis.set_title(data, loc="left", fontsize=10, fontweight="bold", color=TEXT)
     axis.grid(True, which="major", color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
-    axis.tick_params(length=0, labelsize=8.5)
+    axis.tick_params(length=0, labelsize=8.5, labelleft=True)
     for side in ("top", "right", "left", "bottom"):
         axis.spines[side].set_visible(False)
 
@@ -83,6 +100,9 @@ def plot(line: dict, lines: Lines, to: Path):
     title = f"Exact search, k = 10, one query a call, one core of {machine['cpu']}, {date}"
     figure.suptitle(title, fontsize=9, color="#475569", x=0.012, ha="left")
     figure.tight_layout(rect=(0, 0, 1, 0.98))
+    figure.canvas.draw()
+    for axis, of_it in zip(axes.flat, lines.values()):
+        label(axis, of_it)
     for ending in (".png", ".svg"):
         figure.savefig(to.with_suffix(ending), metadata={"Date": None} if ending == ".svg" else None)
         print(to.with_suffix(ending))
