@@ -68,7 +68,7 @@ def settle(store: vecstone.Store, limit: float = 1800) -> None:
     while quiet < QUIET:
         if time.monotonic() > end:
             raise TimeoutError(f"the background is still at work after {limit:.0f} s")
-        used, side = time.process_time(), side_bytes(store)
+        side, used = side_bytes(store), time.process_time()  # stats() computes, too
         time.sleep(1)
         idle = time.process_time() - used < 0.02 and side_bytes(store) == side
         quiet = quiet + 1 if idle else 0
@@ -88,8 +88,5 @@ def about(store: vecstone.Store, query: np.ndarray) -> dict:
     """What the store says of itself and of one search, for the results."""
     told = {"stats": {name: value for name, value in store.stats().items() if name not in ("path", "per_segment")}}
     if "explain" in inspect.signature(store.search).parameters:
-        explain = store.search(query, 10, explain=True).explain
-        names = [name for name in dir(explain) if not name.startswith("_")]
-        fields = {name: getattr(explain, name) for name in names if not callable(getattr(explain, name))}
-        told["explain"] = explain if isinstance(explain, dict) else fields
+        told["explain"] = store.search(query, 10, explain=True).explain
     return told
