@@ -5,6 +5,8 @@ NIGHTLY ?= nightly
 PYTHON ?= python3
 VENV := $(CURDIR)/target/venv
 PEERS := $(CURDIR)/target/peers-venv
+SEARCH := $(CURDIR)/target/search-venv
+SEARCH_DATA ?= $(CURDIR)/target/search-data
 EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
 MUTANTS ?= format pair segment open engine maintain
@@ -14,7 +16,7 @@ TARGETS ?= x86_64-pc-windows-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny msrv targets tidy bench bench-rust bench-python bench-peers examples fuzz fuzz-smoke asan miri shuttle mutants
+.PHONY: help demo test test-rust test-python wheel wheel-freethreaded sdist stubs check types fmt clippy docs deny msrv targets tidy bench bench-rust bench-python bench-peers bench-search examples fuzz fuzz-smoke asan miri shuttle mutants
 
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +123,14 @@ bench-peers: installed-release ## All stores, in the versions of bench/requireme
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl
 	$(PEERS)/bin/python bench/run.py --peers; code=$$?; $(PEERS)/bin/python bench/run.py --render && exit $$code
+
+bench-search: installed-release ## Exact search beside FAISS, NumPy and hnswlib, with targets; ONLY="real filter" for some rows.
+	$(PYTHON) -m venv $(SEARCH)
+	$(SEARCH)/bin/pip install --quiet --disable-pip-version-check -r bench/search/requirements.txt
+	$(SEARCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r examples/requirements.txt
+	$(SEARCH)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall target/wheel/*.whl
+	test -e $(SEARCH_DATA)/minilm.npy || $(SEARCH)/bin/python bench/make_embeddings.py $(SEARCH_DATA)/minilm.npy
+	$(SEARCH)/bin/python bench/search/run.py --data $(SEARCH_DATA) $(if $(ONLY),--only $(ONLY))
 
 RUST_EXAMPLES := $(basename $(notdir $(wildcard crates/vecstone/examples/*.rs)))
 

@@ -81,14 +81,14 @@ def turns(*sides: Callable[[], float], most: int = TURNS) -> list[list[float]]:
     return [list(side) for side in zip(*(results[1:] or results))]
 
 
-def rate(call: Callable[[object], object], items: list, seconds: float = 1.0) -> float:
-    """Calls a second, over all items or until the time is over."""
-    start, done, step = time.perf_counter(), 0, max(1, min(100, len(items) // 20))
-    while done < len(items) and (not done or time.perf_counter() - start < seconds):
+def rate(call: Callable[[object], object], items: list, seconds: float = 1.0, clock=time.perf_counter) -> float:
+    """Calls a second of the clock, over all items or until the time is over."""
+    start, done, step = clock(), 0, max(1, min(100, len(items) // 20))
+    while done < len(items) and (not done or clock() - start < seconds):
         for item in items[done : done + step]:
             call(item)
         done += step
-    return min(done, len(items)) / (time.perf_counter() - start)
+    return min(done, len(items)) / (clock() - start)
 
 
 def raw_write(path: Path, vectors: np.ndarray) -> float:
