@@ -138,10 +138,10 @@ fn refined_rows_are_counted() {
     for kernels in Family::available() {
         let mut search = Search::new(&request, request.queries);
         (0..).zip(&rows).for_each(|(row, vector)| search.offer(kernels, 0, row, vector));
-        assert_eq!(search.refined, 5, "the nearest come first");
+        assert_eq!(search.explain.rows_refined, 5, "the nearest come first");
         let mut search = Search::new(&request, request.queries);
         (0..).zip(rows.iter().rev()).for_each(|(row, vector)| search.offer(kernels, 0, row, vector));
-        assert_eq!(search.refined, 100, "the nearest come last");
+        assert_eq!(search.explain.rows_refined, 100, "the nearest come last");
     }
 }
 
@@ -154,5 +154,8 @@ fn a_search_through_nothing_finds_nothing() {
     let rows = Rows { version, buffered: &buffered, puts: Vec::new() };
     let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None };
     let found = nearest(&rows, &request, 4).expect("no row");
-    assert!(found.len() == 2 && found.iter().all(|found| found.rows.is_empty() && found.refined == 0));
+    assert!(
+        found.len() == 2
+            && found.iter().all(|found| found.rows.is_empty() && found.explain.rows_refined == 0)
+    );
 }

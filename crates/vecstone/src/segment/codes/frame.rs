@@ -10,6 +10,8 @@ const LARGEST_NORM: f64 = (1u64 << 60) as f64;
 const SMALLEST_NORM: f64 = 1.0 / LARGEST_NORM;
 /// Half the distance from 1 to the next number of f32: the largest relative error of one rounding.
 pub(crate) const UNIT: f64 = (f32::EPSILON / 2.0) as f64;
+/// The greatest |a l| / |Y'| of a code, and the greatest |e| / |Y'|: no code has a cosine below 1/4.
+pub(crate) const OF_RADIUS: f64 = 4.001;
 /// Rounds of the rotation: after two, every component of a vector has come to every place.
 const ROUNDS: usize = 2;
 
@@ -18,7 +20,8 @@ const ROUNDS: usize = 2;
 /// Johnson-Lindenstrauss Transform, 2009). O(components * log(components)).
 #[derive(Debug, Clone)]
 struct Rotation {
-    signs: [Vec<f32>; ROUNDS],
+    /// Of each transform.
+    signs: [[Vec<f32>; 2]; ROUNDS],
     /// The largest power of two that is not above the number of components.
     block: usize,
     scale: f32,
@@ -31,7 +34,8 @@ impl Rotation {
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
         let mut state = word(low) ^ word(high).rotate_left(32);
         let mut sign = || if split_mix(&mut state) >> 63 == 0 { 1.0 } else { -1.0 };
-        let signs = std::array::from_fn(|_| (0..components).map(|_| sign()).collect());
+        let mut signs = || (0..components).map(|_| sign()).collect();
+        let signs = std::array::from_fn(|_| [signs(), signs()]);
         #[expect(clippy::cast_possible_truncation, reason = "the scale is f32")]
         let scale = (1.0 / (block as f64).sqrt()) as f32;
         Rotation { signs, block, scale }
@@ -39,10 +43,12 @@ impl Rotation {
 
     fn rotate(&self, kernels: &Kernels, values: &mut [f32]) {
         let last = values.len() - self.block;
-        for signs in &self.signs {
-            values.iter_mut().zip(signs).for_each(|(value, sign)| *value *= sign);
+        for [low, high] in &self.signs {
+            values.iter_mut().zip(low).for_each(|(value, sign)| *value *= sign);
             self.transform(kernels, &mut values[..self.block]);
             if last > 0 {
+                // Without signs of its own the transform would undo the first one where both overlap.
+                values.iter_mut().zip(high).for_each(|(value, sign)| *value *= sign);
                 self.transform(kernels, &mut values[last..]);
             }
         }
