@@ -4,6 +4,8 @@
 //! partition that the bar does not exclude is passed through in the order of the file, and what its codes do not
 //! exclude is measured by [`reference_distance`](crate::reference_distance), the most promising rows first. Where too much
 //! is left over, the search gives up, and a scan does it. Rows without a code are scanned afterwards.
+//!
+//! Some sizes are smaller in this crate's own tests, so that small stores go every way.
 
 use crate::query::explain::SearchPath;
 use crate::query::scan::Search;
@@ -24,7 +26,7 @@ use std::ops::Range;
 pub(crate) mod bound;
 
 /// Rows of the nearest partitions that set the bar.
-const NEAREST_ROWS: u64 = 4000;
+const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 4000 };
 /// Partitions among which these are looked for.
 const NEAREST_PARTITIONS: usize = 512;
 /// A search gives up if more than one of so many rows is left over,
@@ -32,13 +34,13 @@ const GIVE_UP_AT: u64 = 5;
 /// of at least one of so many rows.
 const AFTER: u64 = 50;
 /// and of no fewer than these.
-const LEAST_LEFT: u64 = 1000;
+const LEAST_LEFT: u64 = if cfg!(test) { 100 } else { 1000 };
 /// Rows that are scored at once.
 const AT_ONCE: usize = 128;
 /// Bytes of codes for each thread, below which starting one costs more than it saves.
-const BYTES_PER_THREAD: u64 = 4 << 20;
+const BYTES_PER_THREAD: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
 /// Partitions that a thread takes at a time.
-const PIECE: usize = 32;
+const PIECE: usize = if cfg!(test) { 2 } else { 32 };
 /// A search has to be for fewer than one of so many rows.
 const LEAST_SHARE: u64 = 16;
 

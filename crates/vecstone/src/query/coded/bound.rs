@@ -12,35 +12,35 @@
 //! (V-k)·Y' = a s J/2 - a k·l + a r·l + (V-k)·e.
 //!
 //! *l2 and cosine.* With C = |V-k|²/2 - (a s J/2 + h), where h = -a k·l - |Y'|²/2,
-//! |V-Y|²/2 = C - a r·l - (V-k)·e. And |a r·l| ≤ ρ|a l|; |(V-k)·e| ≤ |V-k||e|, or since (V-k)·e = (V-Y)·e + Y'·e, at most
-//! |V-Y||e| + τ with τ = |Y'·e|. Were a exact, e would be orthogonal to Y'; it is rounded to f32, so τ ≤ 2⁻²⁴|Y'|².
-//! Let a row be at most as far as the bar: |v-y| ≤ b, so |V-Y| ≤ B = b + G. Then
-//! C - ρ|a l| - |e| min(|V-k|, B) - τ ≤ |V-Y|²/2 ≤ B²/2. A row for which that is false is farther than the bar.
+//! |V-Y|²/2 = C - a r·l - (V-k)·e. And |a r·l| ≤ ρ|a l| ≤ ρ|Y'| + ρ|e|, as a l = Y' - e; |(V-k)·e| ≤ |V-k||e|, or since
+//! (V-k)·e = (V-Y)·e + Y'·e, at most |V-Y||e| + τ with τ = |Y'·e|. Were a exact, e would be orthogonal to Y'; it is
+//! rounded to f32, so τ ≤ 2⁻²⁴|Y'|².
+//! Let a row be at most as far as the bar: |v-y| ≤ b, so |V-Y| ≤ B = b + G. Then with M = min(|V-k|, B) + ρ
+//! C - ρ|Y'| - |e|M - τ ≤ |V-Y|²/2 ≤ B²/2. A row for which that is false is farther than the bar.
 //!
 //! - b for l2: the reference r is at least (1-g)|v-y|², so r ≤ bar gives b² = bar (1+2g).
 //! - b for cosine: |v-y|² = 2 - 2cos, and r is within 4g of 1 - cos: b² = 2 (bar + 4g).
 //!
 //! *ip.* q·x is within |δ||Y| + (|V|+|δ|)|δ'| =: G of V·Y, and with h = k·e and any t,
 //! V·Y = V·k + a s J/2 + t h + a r·l + (V - t k)·e. With C = -V·k - (a s J/2 + t h), a row with r ≤ bar has
-//! C - ρ|a l| - |e||V - t k| ≤ -V·Y ≤ bar - 1 + g(1 + |q||x|) + g(1 + |bar|) + G. The t that makes |V - t k| least is
-//! V·k/|k|².
+//! C - ρ|Y'| - |e|M ≤ -V·Y ≤ bar - 1 + g(1 + |q||x|) + g(1 + |bar|) + G, where M = |V - t k| + ρ. The t that makes
+//! |V - t k| least is V·k/|k|².
 //!
 //! *Rounding.* C is computed in f32 from a, h and J: five roundings of terms that are at most |a l|(|V|+ρ), |h| and |e|M.
-//! |a l| ≤ 1.001|Y'|, as |a l|² + |e|² = |Y'|² but for the rounding of a. |h| ≤ |k||a l| + |Y'|²/2, or |k||e| t for ip. So
-//! all is below 8·2⁻²⁴ times their sum. Distances from a centre come from the f32 kernels, whose γ and η are allowed for.
+//! |a l| is |Y'| over the cosine of Y' and l, but for the rounding of a, and no code has a cosine below 1/4; |e| is less.
+//! |h| ≤ |k||a l| + |Y'|²/2, or |k||e| t for ip. So all is below 8·2⁻²⁴ times their sum. Distances from a centre come from
+//! the f32 kernels, whose γ and η are allowed for.
 //! What is not a number keeps the row: every test asks whether a row is *less*, and e is infinite where no code says much.
 //!
 //! *Partitions.* |V-Y| ≥ ||V-k| - |Y'||, and V·Y ≤ V·k + |V||Y'|, so that the least and the greatest |Y'| of a partition
 //! exclude all of it.
 
 use crate::segment::codes::file::Partition;
-use crate::segment::codes::frame::{Frame, UNIT, norm};
+use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
 use crate::sys::kernel::codes::Scoring;
 use crate::sys::kernel::{self, Kernels};
 use crate::types::config::Metric;
 
-/// Bound of |a l| / |Y'|, and of |e| / |Y'|.
-const OF_RADIUS: f64 = 1.001;
 /// What sums in f64 here have lost.
 const SLACK: f64 = 1e-12;
 
@@ -68,9 +68,11 @@ impl CodedQuery {
     /// `None` if the query is not to be coded.
     pub(crate) fn new(kernels: &Kernels, frame: &Frame, query: &[f32]) -> Option<CodedQuery> {
         let mut place = vec![0f32; Frame::padded(frame.dim)];
-        if !frame.place(kernels, query, &mut place) {
-            return None;
-        }
+        frame.place(kernels, query, &mut place).then(|| CodedQuery::of_place(frame, place))
+    }
+
+    /// Of a query that is in the frame.
+    fn of_place(frame: &Frame, place: Vec<f32>) -> CodedQuery {
         let most = place.iter().fold(0f32, |most, x| most.max(x.abs()));
         let step = (most / 127.0).max(f32::MIN_POSITIVE);
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
@@ -80,7 +82,7 @@ impl CodedQuery {
             place.iter().zip(&levels).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
         let rest = rest.map(|r| r * r).sum::<f64>().sqrt() * (1.0 + 1e-9);
         let norm = norm(&place) * (1.0 + 1e-9);
-        Some(CodedQuery {
+        CodedQuery {
             metric: frame.metric,
             half_step: step / 2.0,
             bias: 15 * levels.iter().map(|&level| i32::from(level)).sum::<i32>(),
@@ -90,8 +92,13 @@ impl CodedQuery {
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
             place,
             levels,
-        })
+        }
     }
+}
+
+/// What is lost of terms of that sum by the roundings of f32, and of |e|M where |e| is at most `of_e`.
+fn rounding_of(terms: f64, of_e: f64) -> [f64; 2] {
+    [8.0 * UNIT * terms, 8.0 * UNIT * of_e]
 }
 
 /// What is known of a partition before its codes are read.
@@ -104,10 +111,10 @@ pub(crate) struct PartitionBound {
     /// Bounds of |V-k|; for ip |V - t k| is the second.
     far: [f64; 2],
     radii: [f64; 2],
-    /// ρ|a l| + τ.
+    /// ρ|Y'| + τ.
     lost: f64,
-    /// The sum of the terms of C that are rounded, but for |e|M.
-    terms: f64,
+    /// What C and |e|M lose by rounding: a constant, and what counts M.
+    rounding: [f64; 2],
     /// G.
     error: f64,
 }
@@ -124,14 +131,14 @@ impl PartitionBound {
         let radii = partition.radii.map(f64::from);
         let of_norm = f64::from(partition.norm);
         let scale = radii[1] * OF_RADIUS;
-        let lost = query.rest * scale + 2.0 * UNIT * radii[1] * radii[1];
+        let lost = query.rest * radii[1] * (1.0 + SLACK) + 2.0 * UNIT * radii[1] * radii[1];
         let bound = PartitionBound {
             base: 0.0,
             share: 1.0,
             far: [0.0; 2],
             radii,
             lost,
-            terms: scale * (query.norm + query.rest),
+            rounding: rounding_of(scale * (query.norm + query.rest), scale),
             error: query.error + frame.error(of_norm),
         };
         if query.metric == Metric::Ip {
@@ -139,11 +146,13 @@ impl PartitionBound {
         }
         let (gamma, eta) = (kernel::rounding(centre.len()), kernel::underflow(centre.len()));
         let square = f64::from((kernels.l2)(&query.place, centre));
-        let low = (square * (1.0 - gamma) - eta).max(0.0);
+        // Where a sum overflows, nothing is known of it.
+        let low = if square.is_finite() { (square * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
         let far = [low.sqrt(), ((square + eta) * (1.0 + 2.0 * gamma)).sqrt()];
         let of_centre = query.norm + far[1];
-        let terms = bound.terms + 2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0);
-        PartitionBound { base: low / 2.0, far, terms, ..bound }
+        let of_h = rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0), 0.0);
+        let rounding = [bound.rounding[0] + of_h[0], bound.rounding[1]];
+        PartitionBound { base: low / 2.0, far, rounding, ..bound }
     }
 
     fn of_ip(
@@ -167,11 +176,12 @@ impl PartitionBound {
         let slack = 2.0 * t.abs() * lost + 3.0 * gamma * t * t * square + SLACK * query.norm * query.norm;
         let beside = (part.max(0.0) + slack).sqrt();
         let reference = query.reference * (1.0 + query.norm * of_norm);
+        let of_h = rounding_of(2.0 * (t.abs() * of_centre * self.radii[1] * OF_RADIUS), 0.0);
         PartitionBound {
             base: -product - lost,
             share,
             far: [0.0, beside],
-            terms: self.terms + 2.0 * (t.abs() * of_centre * self.radii[1] * OF_RADIUS),
+            rounding: [self.rounding[0] + of_h[0], self.rounding[1]],
             error: query.error * of_norm + (query.norm + query.error) * frame.error(of_norm) + reference,
             ..self
         }
@@ -186,10 +196,10 @@ impl PartitionBound {
     fn limit(&self, query: &CodedQuery, bar: f64) -> (f64, f64) {
         if query.metric == Metric::Ip {
             let rounded = query.reference * (1.0 + bar.abs());
-            return (bar - 1.0 + rounded + self.error, self.far[1]);
+            return (bar - 1.0 + rounded + self.error, self.far[1] + query.rest);
         }
         let reach = self.reach(query, bar);
-        (reach * reach / 2.0 * (1.0 + SLACK), self.far[1].min(reach))
+        (reach * reach / 2.0 * (1.0 + SLACK), self.far[1].min(reach) + query.rest)
     }
 
     /// B.
@@ -202,8 +212,8 @@ impl PartitionBound {
     }
 
     fn constant(&self, margin: f64) -> f64 {
-        let terms = self.terms + self.radii[1] * OF_RADIUS * margin;
-        self.lost + 8.0 * UNIT * terms + 64.0 * f64::from(f32::MIN_POSITIVE)
+        let [constant, of_margin] = self.rounding;
+        self.lost + constant + of_margin * margin + 64.0 * f64::from(f32::MIN_POSITIVE)
     }
 
     /// Whether no row of the partition is as near as the bar.
@@ -243,3 +253,6 @@ impl PartitionBound {
         !(cost - f64::from(e) * margin - self.constant(margin) > limit)
     }
 }
+
+#[cfg(test)]
+mod tests;

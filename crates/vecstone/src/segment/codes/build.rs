@@ -327,7 +327,7 @@ pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// A number of at least 0 as f32, rounded up or down, with what its sum has lost.
-fn outward(value: f64, up: bool) -> f32 {
+pub(crate) fn outward(value: f64, up: bool) -> f32 {
     let lost = if up { 1.0 + 1e-9 } else { 1.0 - 1e-9 };
     #[expect(clippy::cast_possible_truncation, reason = "rounded outward")]
     let rounded = (value * lost) as f32;

@@ -4,7 +4,7 @@ use crate::format::header::Header;
 use crate::pair::files::Files;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::file::{Block, CodesFile, Partition};
-use crate::segment::codes::frame::{Frame, UNIT, norm};
+use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
 use crate::segment::side::FilesOf;
 use crate::sys::kernel;
 use crate::types::config::Metric;
@@ -108,6 +108,7 @@ fn is_bound(metric: Metric, place: &[f32], centre: &[f32], code: &[u8], [a, h, e
         return true;
     }
     let (mut error, mut square, mut of_centre, mut terms) = (0.0, 0.0, 0.0, 0.0);
+    let (mut along, mut of_levels) = (0.0, 0.0);
     for (n, (&z, &k)) in place.iter().zip(centre).enumerate() {
         let (group, lane) = (n / 64, n % 64);
         let byte = code[group * 32 + lane % 32];
@@ -116,11 +117,17 @@ fn is_bound(metric: Metric, place: &[f32], centre: &[f32], code: &[u8], [a, h, e
         let left = y - a * level;
         error += left * left;
         square += y * y;
+        along += y * left;
+        of_levels += level * level;
         let share = if metric == Metric::Ip { k * left } else { -a * k * level };
         of_centre += share;
         terms += share.abs();
     }
     let right = if metric == Metric::Ip { of_centre } else { of_centre - square / 2.0 };
     let lost = 2.0 * UNIT * right.abs() + SLACK * (terms + square) + f64::from(f32::MIN_POSITIVE);
-    error.sqrt() <= e * (1.0 + SLACK) && (right - h).abs() <= lost
+    let tiny = f64::from(f32::MIN_POSITIVE);
+    // What a search allows for τ, and for what rounds in proportion to a.
+    let is_scale = along.abs() <= 2.0 * UNIT * square + tiny
+        && a.abs() * of_levels.sqrt() <= OF_RADIUS * square.sqrt() + tiny;
+    is_scale && error.sqrt() <= e * (1.0 + SLACK) && (right - h).abs() <= lost
 }

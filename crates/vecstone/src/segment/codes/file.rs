@@ -125,7 +125,7 @@ fn block_bytes(rows: u64, width: usize) -> u64 {
 pub(crate) struct Partition {
     pub(crate) centre: u32,
     pub(crate) rows: u32,
-    start: u64,
+    pub(crate) start: u64,
     /// Least and greatest distance of a row from the centre.
     pub(crate) radii: [f32; 2],
     /// Greatest norm of a row.

@@ -10,6 +10,8 @@ const LARGEST_NORM: f64 = (1u64 << 60) as f64;
 const SMALLEST_NORM: f64 = 1.0 / LARGEST_NORM;
 /// Half the distance from 1 to the next number of f32: the largest relative error of one rounding.
 pub(crate) const UNIT: f64 = (f32::EPSILON / 2.0) as f64;
+/// The greatest |a l| / |Y'| of a code, and the greatest |e| / |Y'|: no code has a cosine below 1/4.
+pub(crate) const OF_RADIUS: f64 = 4.001;
 /// Rounds of the rotation: after two, every component of a vector has come to every place.
 const ROUNDS: usize = 2;
 

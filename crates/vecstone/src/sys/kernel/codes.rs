@@ -161,7 +161,8 @@ pub(super) fn encode(residual: &Residual<'_>, scratch: &mut Scratch, out: &mut [
     }
     let (square, most) = (squares.iter().sum::<f32>(), most.iter().fold(0f32, |a, &b| a.max(b)));
     out.fill(0);
-    if most == 0.0 {
+    // The largest of numbers that are none is 0, too.
+    if most == 0.0 && square == 0.0 {
         return Correction::default();
     }
     let deviation = (square / components as f32).sqrt();
@@ -256,3 +257,6 @@ pub(super) fn score(by: &Scoring, dots: &[i32], of: Corrections<'_>, estimates: 
 pub(crate) fn is_kept(by: &Scoring, estimate: f32, e: f32) -> bool {
     !(estimate + e * by.margin < by.least)
 }
+
+#[cfg(test)]
+mod tests;

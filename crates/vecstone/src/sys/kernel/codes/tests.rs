@@ -1,0 +1,274 @@
+use super::super::Family;
+use super::*;
+use crate::tests::model::Random;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// 2⁻²⁴.
+const UNIT: f64 = (f32::EPSILON / 2.0) as f64;
+
+fn number(random: &mut Random) -> f32 {
+    random.below(1 << 24) as f32 / (1 << 23) as f32 - 1.0
+}
+
+fn numbers(random: &mut Random, n: usize, scale: f32) -> Vec<f32> {
+    (0..n).map(|_| number(random) * scale).collect()
+}
+
+/// The code of a component, 0 to 15.
+fn code_of(code: &[u8], component: usize) -> u8 {
+    let (group, lane) = (component / 64, component % 64);
+    let byte = code[group * 32 + lane % 32];
+    if lane < 32 { byte & 15 } else { byte >> 4 }
+}
+
+fn products(query: &[i8], codes: &[u8]) -> Vec<i32> {
+    let product = |code: &[u8]| {
+        let terms = query.iter().enumerate();
+        terms.map(|(n, &level)| i32::from(level) * i32::from(code_of(code, n))).sum()
+    };
+    codes.chunks_exact(query.len() / 2).map(product).collect()
+}
+
+#[test]
+fn products_of_codes_are_exact() {
+    let mut random = Random(41);
+    let levels: Vec<i8> =
+        (0..1300).map(|_| i8::try_from(random.below(255) as i64 - 127).expect("a level")).collect();
+    let bytes: Vec<u8> = (0..10 * 600).map(|_| random.below(256).to_le_bytes()[0]).collect();
+    for width in (64..=1152).step_by(64) {
+        for count in 0..=9 {
+            let (query_at, codes_at) = (random.below(64), random.below(64));
+            let query = &levels[query_at..query_at + width];
+            let codes = &bytes[codes_at..codes_at + count * width / 2];
+            let expected = products(query, codes);
+            for kernels in Family::available() {
+                let mut out = vec![i32::MIN; count];
+                (kernels.code_dots)(query, codes, &mut out);
+                assert_eq!(out, expected, "{} {width} {count}", kernels.family.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_products_of_codes_do_not_overflow() {
+    for width in [1 << 16, 4160, 1024] {
+        for (level, byte) in [(127i8, 0xffu8), (-127, 0xff), (127, 0), (-127, 0x0f)] {
+            let (query, codes) = (vec![level; width], vec![byte; width / 2 * 5]);
+            let expected = products(&query, &codes);
+            for kernels in Family::available() {
+                let mut out = [0; 5];
+                (kernels.code_dots)(&query, &codes, &mut out);
+                assert_eq!(out[..], expected, "{} {width}", kernels.family.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_lengths_of_codes_are_refused() {
+    for kernels in Family::available() {
+        for (levels, bytes, count) in [
+            (64, 64, 1),
+            (64, 31, 1),
+            (64, 33, 1),
+            (64, 96, 4),
+            (32, 16, 1),
+            (0, 0, 1),
+            (96, 48, 1),
+            (65, 32, 1),
+        ] {
+            let (query, codes, mut out) = (vec![1i8; levels], vec![1u8; bytes], vec![0; count]);
+            let call = || (kernels.code_dots)(&query, &codes, &mut out);
+            catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
+        }
+        let scratch = |n: usize| Scratch::new(n);
+        for (vector, centre, components, bytes) in
+            [(64, 128, 64, 32), (64, 64, 128, 32), (64, 64, 64, 31), (96, 96, 96, 48), (128, 64, 128, 64)]
+        {
+            let (vector, centre) = (vec![1.0; vector], vec![0.5; centre]);
+            let (mut scratch, mut out) = (scratch(components), vec![0; bytes]);
+            let residual = Residual { vector: &vector, centre: &centre, inner: false };
+            let call = || (kernels.encode)(&residual, &mut scratch, &mut out);
+            catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
+        }
+        for len in [3, 6, 12, 100] {
+            let mut values = vec![1.0; len];
+            catch_unwind(AssertUnwindSafe(|| (kernels.hadamard)(&mut values))).expect_err("no power of two");
+        }
+    }
+}
+
+fn same(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
+
+#[test]
+fn scores_are_those_of_plain_arithmetic() {
+    let mut random = Random(42);
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::from_bits(1), f32::MAX];
+    for round in 0..400 {
+        let count = round % 40;
+        let mut some = |n| -> Vec<f32> {
+            let mut values = numbers(&mut random, n, 3.0);
+            if round % 5 == 0 {
+                values.iter_mut().for_each(|value| {
+                    if random.below(4) == 0 {
+                        *value = odd[random.below(odd.len())];
+                    }
+                });
+            }
+            values
+        };
+        let (a, h, e, by) = (some(count + 3), some(count + 3), some(count + 3), some(4));
+        let dots: Vec<i32> = (0..count).map(|_| random.below(1 << 20) as i32 - (1 << 19)).collect();
+        let by = Scoring { half_step: by[0], bias: 777, share: by[1], margin: by[2], least: by[3] * 1e6 };
+        let of = Corrections { a: &a, h: &h, e: &e }.part(round % 3..round % 3 + count);
+        let mut expected = Vec::new();
+        let mut kept = false;
+        for (n, &dot) in dots.iter().enumerate() {
+            let estimate = of.a[n] * (by.half_step * (2 * dot - 777) as f32) + by.share * of.h[n];
+            let bound = estimate + of.e[n] * by.margin;
+            // Not the negation of `>=`: what is not a number is kept.
+            let is_less = bound < by.least;
+            assert_eq!(is_kept(&by, estimate, of.e[n]), !is_less);
+            kept |= !is_less;
+            expected.push(estimate);
+        }
+        for kernels in Family::available() {
+            let mut estimates = vec![7.0; count];
+            assert_eq!((kernels.score)(&by, &dots, of, &mut estimates), kept, "{}", kernels.family.name());
+            assert!(estimates.iter().zip(&expected).all(|(&a, &b)| same(a, b)), "{}", kernels.family.name());
+        }
+    }
+}
+
+/// By its definition, in f64.
+fn transformed(values: &[f32]) -> Vec<f64> {
+    let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+    let sum = |i| values.iter().enumerate().map(|(j, &x)| f64::from(x) * sign(i, j)).sum();
+    (0..values.len()).map(sum).collect()
+}
+
+#[test]
+fn transforms_are_those_of_the_definition() {
+    let mut random = Random(43);
+    for log in 0..=10 {
+        let n = 1 << log;
+        for scale in [1.0, 1e-42, 1e30] {
+            let values = numbers(&mut random, n + 5, scale);
+            let values = &values[log % 5..log % 5 + n];
+            let (expected, all) =
+                (transformed(values), values.iter().map(|x| f64::from(x.abs())).sum::<f64>());
+            let mut first: Option<Vec<f32>> = None;
+            for kernels in Family::available() {
+                let mut room = vec![0.0; n + 5];
+                let out = &mut room[log % 5..log % 5 + n];
+                out.copy_from_slice(values);
+                (kernels.hadamard)(out);
+                let bound = f64::from(u8::try_from(log).expect("small")) * UNIT * 1.01 * all;
+                let near = |(&a, &b): (&f32, &f64)| (f64::from(a) - b).abs() <= bound;
+                assert!(out.iter().zip(&expected).all(near), "{} {n} {scale}", kernels.family.name());
+                // Sums are all there is in it: every family has the same bits.
+                assert_eq!(first.get_or_insert_with(|| out.to_vec()), out);
+                let (head, tail) = (&room[..log % 5], &room[log % 5 + n..]);
+                assert!(head.iter().chain(tail).all(|&x| x == 0.0), "nothing beside it is written");
+            }
+        }
+    }
+}
+
+/// What the file says of a, h and e, in f64; and that they say as much as they can.
+fn check_code(residual: &Residual<'_>, code: &[u8], correction: Correction, what: &str) {
+    let Correction { a, h, e } = correction;
+    if e == f32::INFINITY {
+        return;
+    }
+    let (scale, n) = (f64::from(a), residual.vector.len());
+    let (mut error, mut square, mut along, mut right, mut terms, mut of_levels) =
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    for component in 0..n {
+        let (z, k) = (f64::from(residual.vector[component]), f64::from(residual.centre[component]));
+        let (y, level) = (z - k, f64::from(code_of(code, component)) - 7.5);
+        let left = y - scale * level;
+        let share = if residual.inner { k * left } else { -scale * k * level };
+        (error, square, along) = (error + left * left, square + y * y, along + y * left);
+        (right, terms, of_levels) = (right + share, terms + share.abs(), of_levels + level * level);
+    }
+    if !residual.inner {
+        right -= square / 2.0;
+    }
+    let tiny = f64::from(f32::MIN_POSITIVE);
+    let (error, radius) = (error.sqrt(), square.sqrt());
+    assert!(error <= f64::from(e) * (1.0 + 1e-14 * n as f64), "{what}: |e| {error:e} {e:e}");
+    assert!(f64::from(e) <= error * (1.0 + 1e-6) + tiny, "{what}: |e| {error:e} {e:e} is not near");
+    let lost = UNIT * right.abs() + 1e-12 * (terms + square) + tiny;
+    assert!((right - f64::from(h)).abs() <= lost, "{what}: h {right:e} {h:e}");
+    assert!(along.abs() <= (UNIT + 1e-12) * square + tiny, "{what}: τ {along:e}, {square:e}");
+    assert!(scale * of_levels.sqrt() <= 4.0005 * radius + tiny, "{what}: {scale:e} {radius:e}");
+}
+
+/// Vectors and centres of every kind that a code may be asked for.
+fn residual(random: &mut Random, kind: usize, n: usize) -> (Vec<f32>, Vec<f32>) {
+    let (mut vector, mut centre) = (numbers(random, n, 1.0), numbers(random, n, 1.0));
+    match kind {
+        0 => {}
+        1 => vector.clone_from(&centre),
+        2 => (vector[random.below(n)], centre[0]) = (1e12, -3.0),
+        3 => vector = numbers(random, n, 1e-41),
+        4 => (vector, centre) = (numbers(random, n, 1e-41), vec![0.0; n]),
+        5 => (vector, centre) = (numbers(random, n, 1e17), numbers(random, n, 1e17)),
+        6 => (vector, centre) = (vec![3.0; n], vec![2.0; n]),
+        7 => vector = centre.iter().map(|x| x.next_up()).collect(),
+        8 => (vector, centre) = (numbers(random, n, 1e-22), vec![0.0; n]),
+        9 => vector[random.below(n)] = f32::NAN,
+        10 => vector = vec![f32::NAN; n],
+        11 => centre[random.below(n)] = f32::INFINITY,
+        12 => vector = vec![f32::MAX; n],
+        13 => {
+            vector = vec![0.0; n];
+            centre = vec![0.0; n];
+            vector[random.below(n)] = f32::from_bits(1);
+        }
+        14 => {
+            (vector, centre) = (vec![0.0; n], vec![0.0; n]);
+            vector[random.below(n)] = f32::NAN;
+        }
+        _ => vector.iter_mut().enumerate().for_each(|(n, x)| *x *= 0.9f32.powi(n as i32)),
+    }
+    (vector, centre)
+}
+const KINDS: usize = 16;
+
+#[test]
+fn codes_say_what_they_leave_out() {
+    let mut random = Random(44);
+    for n in (64..=1152).step_by(64).chain([4096]) {
+        let (mut scratch, mut close) = (Scratch::new(n), 0);
+        for kind in (0..KINDS).flat_map(|kind| [kind; 3]) {
+            let (vector, centre) = residual(&mut random, kind, n);
+            for inner in [false, true] {
+                let residual = Residual { vector: &vector, centre: &centre, inner };
+                let mut first: Option<(Vec<u8>, Correction)> = None;
+                for kernels in Family::available() {
+                    let what = format!("{} kind {kind}, {n}, {inner}", kernels.family.name());
+                    let mut room = vec![0xaa; n / 2 + 3];
+                    let correction = (kernels.encode)(&residual, &mut scratch, &mut room[1..=n / 2]);
+                    assert_eq!((room[0], &room[n / 2 + 1..]), (0xaa, &[0xaa; 2][..]), "{what}");
+                    let code = room[1..=n / 2].to_vec();
+                    check_code(&residual, &code, correction, &what);
+                    let is_number = vector.iter().chain(&centre).all(|x| x.is_finite());
+                    assert!(is_number || correction.e == f32::INFINITY, "{what}: nothing is known");
+                    if matches!(kind, 0 | 5 | 6 | 7) {
+                        assert!(correction.e < f32::INFINITY, "{what}: has a code");
+                        close += 1;
+                    }
+                    // No sum of it is fused: every family makes the same code.
+                    let (code_of_first, of_first) = first.get_or_insert_with(|| (code.clone(), correction));
+                    assert_eq!((&*code_of_first, *of_first), (&code, correction), "{what}");
+                }
+            }
+        }
+        assert!(close > 0);
+    }
+}
