@@ -205,6 +205,7 @@ fn code_products<const N: usize>(query: &[i8], codes: &[u8]) -> [i32; N] {
             // The rows side by side are no stream that the processor would see ahead of: ask for what comes next.
             for line in 0..(N * half).div_ceil(CACHE_LINE) {
                 let ahead = codes.as_ptr().wrapping_add(N * at + line * CACHE_LINE + AHEAD);
+                #[allow(unused_unsafe, reason = "unsafe in older releases of Rust")]
                 // SAFETY: a hint, which may name any address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
             }
