@@ -19,6 +19,7 @@ const MIN_LOCK_WAIT: Duration = Duration::from_millis(250);
 pub(crate) struct Request {
     pub(crate) dim: Option<u32>,
     pub(crate) metric: Option<Metric>,
+    pub(crate) auto_optimize_rows: Option<u64>,
     pub(crate) mode: Mode,
     pub(crate) lock_timeout: f64,
     pub(crate) wishes: EngineOptions,
@@ -129,6 +130,10 @@ impl Refused {
         Refused::Contradiction(format!("{name} measures by {found}, not by {wished}"))
     }
 
+    pub(crate) fn auto_optimize_rows(path: &Path, wished: u64, found: u64) -> Refused {
+        Refused::Contradiction(format!("{} has auto_optimize_rows {found}, not {wished}", path.display()))
+    }
+
     /// As Python's exception.
     pub(crate) fn raised(self) -> PyErr {
         match self {
@@ -162,6 +167,7 @@ pub(crate) fn open(py: Python<'_>, path: &Path, request: &Request) -> PyResult<A
         mode: request.mode,
         metric: request.metric.unwrap_or_default(),
         metric_is_asked: request.metric.is_some().into(),
+        auto_optimize_rows: request.auto_optimize_rows,
         options: options.lock_wait(lock_wait),
         lock_wait,
     };
@@ -204,6 +210,17 @@ fn check(shared: &Shared, request: &Request) -> Result<(), Refused> {
             return Err(Refused::metric(path, wished, metric));
         }
         pending.metric_is_asked.store(true, Ordering::Relaxed);
+    }
+    if let Some(wished) = request.auto_optimize_rows {
+        let found = store.map_or(pending.auto_optimize_rows, |store| Some(store.auto_optimize_rows()));
+        if found != Some(wished) {
+            return Err(match found {
+                Some(found) => Refused::auto_optimize_rows(path, wished, found),
+                None => Refused::Contradiction(format!(
+                    "{name} is to be made by another handle, which says nothing of auto_optimize_rows"
+                )),
+            });
+        }
     }
     if let (Some(wished), Some(store)) = (request.dim, store)
         && store.dim() != wished as usize
