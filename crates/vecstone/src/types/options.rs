@@ -120,7 +120,7 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// Refuses, with [`Error::UncleanShutdown`](crate::Error::UncleanShutdown), a store that its last writer did not
+    /// Refuses, with [`Error::UncleanShutdown`], a store that its last writer did not
     /// close: there, and only there, nobody can tell a last batch that never became durable from one that was damaged
     /// later. Changes nothing then.
     pub fn strict(mut self, strict: bool) -> Self {
@@ -193,7 +193,7 @@ impl OpenOptions {
     /// From how many rows without codes the background makes codes for them (20,000), which make search faster; 0 never
     /// does, and leaves it to [`optimize`](crate::VectorStore::optimize). Kept in the store, so that all writers do the
     /// same: given when the store is made. An opening with another number is
-    /// [`Error::OptionMismatch`](crate::Error::OptionMismatch); one without takes what is there.
+    /// [`Error::OptionMismatch`]; one without takes what is there.
     pub fn auto_optimize_rows(mut self, rows: u64) -> Self {
         self.auto_optimize_rows = Some(rows);
         self
