@@ -72,6 +72,11 @@ pub(crate) fn metric(text: &str) -> PyResult<Metric> {
     text.parse().or_raise()
 }
 
+/// Of a store that is to be made.
+pub(crate) fn auto_optimize_rows(asked: Option<u64>) -> u64 {
+    asked.unwrap_or(OpenOptions::AUTO_OPTIMIZE_ROWS)
+}
+
 /// A duration given in seconds.
 pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     let unfit = |_| PyValueError::new_err(format!("{name} is {value}; give seconds, 0 or more"));
@@ -212,14 +217,10 @@ fn check(shared: &Shared, request: &Request) -> Result<(), Refused> {
         pending.metric_is_asked.store(true, Ordering::Relaxed);
     }
     if let Some(wished) = request.auto_optimize_rows {
-        let found = store.map_or(pending.auto_optimize_rows, |store| Some(store.auto_optimize_rows()));
-        if found != Some(wished) {
-            return Err(match found {
-                Some(found) => Refused::auto_optimize_rows(path, wished, found),
-                None => Refused::Contradiction(format!(
-                    "{name} is to be made by another handle, which says nothing of auto_optimize_rows"
-                )),
-            });
+        let to_be = || auto_optimize_rows(pending.auto_optimize_rows);
+        let found = store.map_or_else(to_be, VectorStore::auto_optimize_rows);
+        if found != wished {
+            return Err(Refused::auto_optimize_rows(path, wished, found));
         }
     }
     if let (Some(wished), Some(store)) = (request.dim, store)

@@ -482,7 +482,9 @@ impl Store {
             Some(store) => vecstone_cli::info_json(store),
             None => {
                 let mut stats = Stats::default();
-                stats.metric = self.shared.pending.metric;
+                let rows = self.shared.pending.auto_optimize_rows;
+                (stats.metric, stats.auto_optimize_rows) =
+                    (self.shared.pending.metric, open::auto_optimize_rows(rows));
                 Ok(vecstone_cli::stats_json(&self.path, true, &stats, None))
             }
         };

@@ -115,6 +115,7 @@ def test_optimize(path: Path, rows: np.ndarray) -> None:
 
 def test_an_option_of_the_store(path: Path, rows: np.ndarray) -> None:
     with vecstone.open(path, auto_optimize_rows=7) as store:
+        assert store.stats()["auto_optimize_rows"] == 7
         # Still to be made: other handles of it have the same option, or say nothing of it.
         vecstone.open(path).close()
         vecstone.open(path, auto_optimize_rows=7).close()

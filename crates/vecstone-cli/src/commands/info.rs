@@ -73,7 +73,7 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
         "side": stats.side.iter().map(|side| json!({
             "kind": side.kind, "files": side.files, "rows": side.rows, "bytes": side.bytes,
         })).collect::<Vec<_>>(),
-        "auto_optimize_rows": (stats.dim > 0).then_some(stats.auto_optimize_rows),
+        "auto_optimize_rows": stats.auto_optimize_rows,
         "bytes": {
             "dat": bytes.dat,
             "idx": bytes.idx,
