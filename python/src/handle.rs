@@ -30,6 +30,8 @@ pub(crate) struct Store {
     pub(crate) path: PathBuf,
     /// Of writes through this handle that do not say otherwise.
     pub(crate) durability: Durability,
+    /// Of searches through this handle that do not say otherwise; 1 is exact.
+    pub(crate) recall_target: f32,
 }
 
 /// Calls `take` with memory for one vector that is warm already.
@@ -69,8 +71,14 @@ pub(crate) fn check_count(ids: usize, documents: usize) -> PyResult<()> {
 }
 
 impl Store {
-    pub(crate) fn new(shared: Arc<Shared>, mode: Mode, path: PathBuf, durability: Durability) -> Store {
-        Store { shared, closed: AtomicBool::new(false), mode, path, durability }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        mode: Mode,
+        path: PathBuf,
+        durability: Durability,
+        recall_target: f32,
+    ) -> Store {
+        Store { shared, closed: AtomicBool::new(false), mode, path, durability, recall_target }
     }
 
     /// A call that must not hold the interpreter. `None`: the store is still to be made, and so empty.
@@ -100,7 +108,7 @@ impl Store {
         py: Python<'_>,
         call: impl FnOnce(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
     ) -> PyResult<T> {
-        self.with(py, |store| call(&store.snapshot()?))
+        self.with(py, |store| call(&self.snapshot_of(store)?))
     }
 
     /// As [`with`](Self::with), of a call that changes what is there.
@@ -281,7 +289,11 @@ impl Store {
 
     /// The store as it is now; `None` while it is still to be made.
     pub(crate) fn snapshot_now(&self, py: Python<'_>) -> PyResult<Option<vecstone::Snapshot>> {
-        self.with(py, |store| store.snapshot().map(Some))
+        self.with(py, |store| self.snapshot_of(store).map(Some))
+    }
+
+    fn snapshot_of(&self, store: &VectorStore) -> vecstone::Result<vecstone::Snapshot> {
+        Ok(store.snapshot()?.with_recall_target(self.recall_target))
     }
 
     /// The metric of the store that is there, or is to be made.

@@ -7,6 +7,7 @@ mod error;
 mod handle;
 mod ids;
 mod iterate;
+mod maintain;
 mod numbers;
 mod open;
 mod pending;

@@ -42,6 +42,11 @@ pub(crate) fn threads(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if object.is_none() { Ok(None) } else { size("threads", object, 1).map(Some) }
 }
 
+/// Rows from which codes are made, or None for what the store has.
+pub(crate) fn auto_optimize_rows(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    if object.is_none() { Ok(None) } else { whole("auto_optimize_rows", object, 0..=u64::MAX).map(Some) }
+}
+
 /// How many results.
 pub(crate) fn k(object: &Bound<'_, PyAny>) -> PyResult<usize> {
     size("k", object, 0)

@@ -19,6 +19,7 @@ const MIN_LOCK_WAIT: Duration = Duration::from_millis(250);
 pub(crate) struct Request {
     pub(crate) dim: Option<u32>,
     pub(crate) metric: Option<Metric>,
+    pub(crate) auto_optimize_rows: Option<u64>,
     pub(crate) mode: Mode,
     pub(crate) lock_timeout: f64,
     pub(crate) wishes: EngineOptions,
@@ -69,6 +70,11 @@ pub(crate) fn durability(text: &str) -> PyResult<Durability> {
 /// The metric of that name.
 pub(crate) fn metric(text: &str) -> PyResult<Metric> {
     text.parse().or_raise()
+}
+
+/// Of a store that is to be made.
+pub(crate) fn auto_optimize_rows(asked: Option<u64>) -> u64 {
+    asked.unwrap_or(OpenOptions::AUTO_OPTIMIZE_ROWS)
 }
 
 /// A duration given in seconds.
@@ -129,6 +135,10 @@ impl Refused {
         Refused::Contradiction(format!("{name} measures by {found}, not by {wished}"))
     }
 
+    pub(crate) fn auto_optimize_rows(path: &Path, wished: u64, found: u64) -> Refused {
+        Refused::Contradiction(format!("{} has auto_optimize_rows {found}, not {wished}", path.display()))
+    }
+
     /// As Python's exception.
     pub(crate) fn raised(self) -> PyErr {
         match self {
@@ -162,6 +172,7 @@ pub(crate) fn open(py: Python<'_>, path: &Path, request: &Request) -> PyResult<A
         mode: request.mode,
         metric: request.metric.unwrap_or_default(),
         metric_is_asked: request.metric.is_some().into(),
+        auto_optimize_rows: request.auto_optimize_rows,
         options: options.lock_wait(lock_wait),
         lock_wait,
     };
@@ -204,6 +215,13 @@ fn check(shared: &Shared, request: &Request) -> Result<(), Refused> {
             return Err(Refused::metric(path, wished, metric));
         }
         pending.metric_is_asked.store(true, Ordering::Relaxed);
+    }
+    if let Some(wished) = request.auto_optimize_rows {
+        let to_be = || auto_optimize_rows(pending.auto_optimize_rows);
+        let found = store.map_or_else(to_be, VectorStore::auto_optimize_rows);
+        if found != wished {
+            return Err(Refused::auto_optimize_rows(path, wished, found));
+        }
     }
     if let (Some(wished), Some(store)) = (request.dim, store)
         && store.dim() != wished as usize

@@ -19,6 +19,8 @@ pub(crate) struct Pending {
     pub(crate) metric: Metric,
     /// Whether `open` was told the metric: a store that is there by then must have it.
     pub(crate) metric_is_asked: AtomicBool,
+    /// Of a store that is made; one that is there by then must have it.
+    pub(crate) auto_optimize_rows: Option<u64>,
     pub(crate) options: OpenOptions,
     /// Longest wait for another process that makes or writes the store.
     pub(crate) lock_wait: Duration,
@@ -43,6 +45,11 @@ impl Pending {
         {
             return Err(Refused::metric(store.path(), self.metric, store.metric()));
         }
+        if let (Some(store), Some(wished)) = (&store, self.auto_optimize_rows)
+            && store.auto_optimize_rows() != wished
+        {
+            return Err(Refused::auto_optimize_rows(store.path(), wished, store.auto_optimize_rows()));
+        }
         Ok(store)
     }
 
@@ -66,7 +73,10 @@ impl Pending {
 
     fn create(&self, dim: Option<u32>) -> Result<Option<VectorStore>, Refused> {
         let Some(dim) = dim else { return self.check_path().map(|()| None) };
-        let create = || self.options.create(&self.path, dim, self.metric);
+        let options = self.options.clone();
+        let options =
+            self.auto_optimize_rows.map_or(options.clone(), |rows| options.auto_optimize_rows(rows));
+        let create = || options.create(&self.path, dim, self.metric);
         let created = match create() {
             // Its maker holds LOCK: the store is there now, or LOCK is free.
             Err(Error::Locked { .. }) if self.mode == Mode::Exclusive => create(),

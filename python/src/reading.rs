@@ -3,12 +3,13 @@
 use crate::convert;
 use crate::error::OrRaise;
 use crate::ids::{self, Ids};
+use crate::maintain::counts;
 use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
-use vecstone::{Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
+use vecstone::{Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
 pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
@@ -68,45 +69,85 @@ impl PyFilter {
 pub(crate) struct Options {
     k: usize,
     filter: Option<PyFilter>,
-    radius: Option<f32>,
+    /// All but the filter, which needs the kind of the store's ids.
+    options: SearchOptions,
     vectors: bool,
     documents: bool,
+    explain: bool,
 }
 
-impl Options {
-    /// Of vectors and documents neither.
-    pub(crate) fn of(k: usize, filter: Option<&Bound<'_, PyAny>>, radius: Option<f32>) -> PyResult<Options> {
-        let filter = filter.map(PyFilter::of).transpose()?;
-        Ok(Options { k, filter, radius, vectors: false, documents: false })
-    }
+/// Radius, `exact` and recall, each if it was given.
+pub(crate) type Precision = (Option<f32>, Option<bool>, Option<f32>);
 
-    /// With vectors, with documents.
-    pub(crate) fn with(self, vectors: bool, documents: bool) -> Options {
-        Options { vectors, documents, ..self }
+impl Options {
+    /// `gives`: vectors, documents, and how the search went.
+    pub(crate) fn of(
+        k: usize,
+        filter: Option<&Bound<'_, PyAny>>,
+        (radius, exact, recall_target): Precision,
+        [vectors, documents, explain]: [bool; 3],
+    ) -> PyResult<Options> {
+        let filter = filter.map(PyFilter::of).transpose()?;
+        let mut options = SearchOptions::new();
+        if let Some(radius) = radius {
+            options = options.radius(radius);
+        }
+        if let Some(exact) = exact {
+            options = options.exact(exact);
+        }
+        if let Some(target) = recall_target {
+            options = options.recall_target(target);
+        }
+        // Also where the store is still to be made, and so nothing is searched.
+        options.check().or_raise()?;
+        if vectors {
+            options = options.with_vectors();
+        }
+        if documents {
+            options = options.with_documents();
+        }
+        Ok(Options { k, filter, options, vectors, documents, explain })
     }
 
     /// As the library takes them.
     pub(crate) fn in_store_of(&self, kind: Option<IdKind>) -> vecstone::Result<SearchOptions> {
-        let mut options = SearchOptions::new();
-        if let Some(filter) = &self.filter {
-            options = options.filter(filter.in_store_of(kind)?.clone());
-        }
-        if let Some(radius) = self.radius {
-            options = options.radius(radius);
-        }
-        if self.vectors {
-            options = options.with_vectors();
-        }
-        Ok(if self.documents { options.with_documents() } else { options })
+        let options = self.options.clone();
+        Ok(match &self.filter {
+            Some(filter) => options.filter(filter.in_store_of(kind)?.clone()),
+            None => options,
+        })
     }
 }
 
-/// Ids, distances, whether they are exact, rows read, vectors and documents: what `Hits` of Python is made of.
+/// How a search went, times in seconds.
+fn explained<'py>(py: Python<'py>, explain: &Explain) -> PyResult<Bound<'py, PyDict>> {
+    let dict = counts(
+        py,
+        &[
+            ("queries", explain.queries),
+            ("partitions_visited", explain.partitions_visited),
+            ("partitions_skipped", explain.partitions_skipped),
+            ("codes_scanned", explain.codes_scanned),
+            ("rows_scanned", explain.rows_scanned),
+            ("rows_refined", explain.rows_refined),
+        ],
+    )?;
+    dict.set_item("path", explain.path.name())?;
+    let seconds = PyDict::new(py);
+    for (stage, time) in explain.stages() {
+        seconds.set_item(stage, time.as_secs_f64())?;
+    }
+    dict.set_item("seconds", seconds)?;
+    Ok(dict)
+}
+
+/// Ids, distances, whether they are exact, rows read, vectors, documents and how it went: what `Hits` of Python is made of.
 pub(crate) fn hits<'py>(
     py: Python<'py>,
     found: Hits,
-    &Options { vectors, documents, .. }: &Options,
+    &Options { vectors, documents, explain, .. }: &Options,
 ) -> PyResult<Bound<'py, PyTuple>> {
+    let explain = explain.then(|| explained(py, found.explain())).transpose()?;
     let list = |of: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| -> PyResult<Bound<'py, PyAny>> {
         Ok(PyList::new(py, of.collect::<PyResult<Vec<_>>>()?)?.into_any())
     };
@@ -126,12 +167,33 @@ pub(crate) fn hits<'py>(
         )?,
         false => none()?,
     };
-    (ids, distances, exact, rows_read, vectors, documents).into_pyobject(py)
+    (ids, distances, exact, rows_read, vectors, documents, explain).into_pyobject(py)
 }
 
-/// Ids and distances of the results of many queries, both of shape (n, k). numpy makes them: it refuses what memory cannot
-/// hold.
+/// What `Neighbors` of Python is made of: ids and distances of the results of many queries, both of shape (n, k), then what
+/// `Hits` says of each query, and documents.
 pub(crate) fn neighbors<'py>(
+    py: Python<'py>,
+    found: &[Hits],
+    kind: Option<IdKind>,
+    &Options { k, documents, explain, .. }: &Options,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let (ids, distances) = nearest(py, found, k, kind)?;
+    let exact = PyArray1::from_iter(py, found.iter().map(Hits::is_exact));
+    let rows_read = PyArray1::from_iter(py, found.iter().map(|hits| hits.rows_read().cast_signed()));
+    let line = |hits: &Hits| -> PyResult<Bound<'py, PyList>> {
+        let documents = hits.iter().map(|hit| convert::from_json(py, hit.document.as_deref()));
+        let none = (hits.len()..k).map(|_| Ok(py.None().into_bound(py)));
+        PyList::new(py, documents.chain(none).collect::<PyResult<Vec<_>>>()?)
+    };
+    let documents = documents.then(|| found.iter().map(line).collect::<PyResult<Vec<_>>>()).transpose()?;
+    let explains = || found.iter().map(|hits| explained(py, hits.explain())).collect::<PyResult<Vec<_>>>();
+    let explain = explain.then(explains).transpose()?;
+    (ids, distances, exact, rows_read, explain, documents).into_pyobject(py)
+}
+
+/// Ids and distances of shape (n, k). numpy makes them: it refuses what memory cannot hold.
+fn nearest<'py>(
     py: Python<'py>,
     found: &[Hits],
     k: usize,

@@ -6,7 +6,7 @@ use crate::error::OrRaise;
 use crate::ids::{self, Ids};
 use crate::iterate::{IterItem, RowIter};
 use crate::numbers;
-use crate::reading::{self, Options, PyFilter, of_kind};
+use crate::reading::{self, Options, Precision, PyFilter, of_kind};
 use crate::segments::Segment;
 use crate::vectors;
 use numpy::PyArray1;
@@ -118,18 +118,16 @@ impl Snapshot {
         reading::id_list(py, &ids)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _search<'py>(
         &self,
         py: Python<'py>,
         query: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
-        radius: Option<f32>,
-        with_vectors: bool,
-        with_documents: bool,
+        precision: Precision,
+        gives: [bool; 3],
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
+        let options = Options::of(k, filter, precision, gives)?;
         let query = vectors::one(query)?;
         let found = self.read(py, |snapshot| {
             let wanted = options.in_store_of(snapshot.kind())?;
@@ -144,13 +142,14 @@ impl Snapshot {
         queries: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
-        radius: Option<f32>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let options = Options::of(k, filter, radius)?;
+        precision: Precision,
+        gives: [bool; 3],
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = Options::of(k, filter, precision, gives)?;
         let (queries, n) = reading::queries(queries)?;
         let snapshot = self.snapshot.as_ref();
         let found = py.detach(|| reading::search_many(snapshot, &queries, n, &options)).or_raise()?;
-        reading::neighbors(py, &found, k, snapshot.and_then(vecstone::Snapshot::kind))
+        reading::neighbors(py, &found, snapshot.and_then(vecstone::Snapshot::kind), &options)
     }
 
     fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {

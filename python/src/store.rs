@@ -6,9 +6,10 @@ use crate::error::OrRaise;
 use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
 use crate::iterate::{IterItem, RowIter};
+use crate::maintain::{self, Progress};
 use crate::numbers;
 use crate::open::{self, Mode, Refused, Request};
-use crate::reading::{self, Options, PyFilter, of_kind};
+use crate::reading::{self, Options, Precision, PyFilter, of_kind};
 use crate::segments::Segment;
 use crate::shared::EngineOptions;
 use crate::vectors;
@@ -16,15 +17,17 @@ use numpy::PyArray1;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use vecstone::{AsId, Document, Error, IdKind, Stats, VectorStore};
+use vecstone::{
+    AsId, CompactReport, Document, Error, IdKind, OptimizeReport, SearchOptions, Stats, VectorStore,
+};
 
 #[pymethods]
 impl Store {
     #[new]
     #[pyo3(signature = (path, *, dim=None, metric=None, mode="a", durability="buffered", flush_interval=0.1,
-                        buffer_bytes=64 << 20, threads=None, lock_timeout=0.0, _metric_if_missing=None))]
+                        buffer_bytes=64 << 20, threads=None, lock_timeout=0.0, recall_target=None,
+                        auto_optimize_rows=None, _metric_if_missing=None))]
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn of(
         py: Python<'_>,
@@ -37,20 +40,26 @@ impl Store {
         #[pyo3(from_py_with = numbers::buffer_bytes)] buffer_bytes: u64,
         #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
         lock_timeout: f64,
+        recall_target: Option<f32>,
+        #[pyo3(from_py_with = numbers::auto_optimize_rows)] auto_optimize_rows: Option<u64>,
         _metric_if_missing: Option<&str>,
     ) -> PyResult<Store> {
         let durability = open::durability(durability)?;
+        let recall_target = recall_target.unwrap_or(1.0);
+        SearchOptions::new().recall_target(recall_target).check().or_raise()?;
         let may_be_missing = _metric_if_missing.is_some();
         let request = Request {
             dim,
             metric: metric.or(_metric_if_missing).map(open::metric).transpose()?,
+            auto_optimize_rows,
             may_be_missing,
             mode: Mode::of(mode)?,
             lock_timeout,
             wishes: EngineOptions { flush_interval, buffer_bytes, threads },
         };
         let path = std::path::absolute(&path).unwrap_or(path);
-        open::open(py, &path, &request).map(|shared| Store::new(shared, request.mode, path, durability))
+        let shared = open::open(py, &path, &request)?;
+        Ok(Store::new(shared, request.mode, path, durability, recall_target))
     }
 
     // ---- writing ----
@@ -362,18 +371,16 @@ impl Store {
         reading::id_list(py, &ids)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _search<'py>(
         &self,
         py: Python<'py>,
         query: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
-        radius: Option<f32>,
-        with_vectors: bool,
-        with_documents: bool,
+        precision: Precision,
+        gives: [bool; 3],
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options = Options::of(k, filter, radius)?.with(with_vectors, with_documents);
+        let options = Options::of(k, filter, precision, gives)?;
         let query = vectors::one(query)?;
         let found = self.read(py, |snapshot| {
             let wanted = options.in_store_of(snapshot.kind())?;
@@ -388,14 +395,15 @@ impl Store {
         queries: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = numbers::k)] k: usize,
         filter: Option<&Bound<'py, PyAny>>,
-        radius: Option<f32>,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let options = Options::of(k, filter, radius)?;
+        precision: Precision,
+        gives: [bool; 3],
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = Options::of(k, filter, precision, gives)?;
         let (queries, n) = reading::queries(queries)?;
         let snapshot = self.snapshot_now(py)?;
         let found =
             py.detach(|| reading::search_many(snapshot.as_ref(), &queries, n, &options)).or_raise()?;
-        reading::neighbors(py, &found, k, snapshot.and_then(|snapshot| snapshot.kind()))
+        reading::neighbors(py, &found, snapshot.and_then(|snapshot| snapshot.kind()), &options)
     }
 
     fn __contains__(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -474,7 +482,9 @@ impl Store {
             Some(store) => vecstone_cli::info_json(store),
             None => {
                 let mut stats = Stats::default();
-                stats.metric = self.shared.pending.metric;
+                let rows = self.shared.pending.auto_optimize_rows;
+                (stats.metric, stats.auto_optimize_rows) =
+                    (self.shared.pending.metric, open::auto_optimize_rows(rows));
                 Ok(vecstone_cli::stats_json(&self.path, true, &stats, None))
             }
         };
@@ -487,24 +497,7 @@ impl Store {
     /// crash: no damage); `damage`, a list of dicts with `path`, `offset`, `id` (or None), `what` and `consequence`;
     /// `unlisted`, how many more damaged places there are than the 100,000 that it has at most.
     fn verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let report = self.with(py, VectorStore::verify)?;
-        let damage = PyList::empty(py);
-        for place in &report.damage {
-            let one = PyDict::new(py);
-            one.set_item("path", &place.path)?;
-            one.set_item("offset", place.offset)?;
-            one.set_item("id", place.id.as_ref().map(|id| ids::to_python(py, id)).transpose()?)?;
-            one.set_item("what", &place.what)?;
-            one.set_item("consequence", place.consequence)?;
-            damage.append(one)?;
-        }
-        let found = PyDict::new(py);
-        found.set_item("ok", report.is_ok())?;
-        found.set_item("bytes", report.bytes)?;
-        found.set_item("tail_bytes", report.tail_bytes)?;
-        found.set_item("unlisted", report.unlisted)?;
-        found.set_item("damage", damage)?;
-        Ok(found)
+        maintain::verified(py, &self.with(py, VectorStore::verify)?)
     }
 
     /// Rewrites all segments without their dead rows, while reads and writes go on; the background does so by itself where
@@ -515,25 +508,26 @@ impl Store {
     /// `bytes_freed`.
     #[pyo3(signature = (progress=None))]
     fn compact<'py>(&self, py: Python<'py>, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
-        let mut raised = None;
-        let report = self.change(py, |store| {
-            store.compact_with(|now| {
-                let Some(progress) = &progress else { return ControlFlow::Continue(()) };
-                match Python::attach(|py| progress.call1(py, (now.rows, now.total)).map(|_| ())) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        raised = Some(error);
-                        ControlFlow::Break(())
-                    }
-                }
-            })
-        });
-        let report = raised.map_or(report, Err)?;
-        let done = PyDict::new(py);
-        done.set_item("segments", report.segments)?;
-        done.set_item("rows_dropped", report.rows_dropped)?;
-        done.set_item("bytes_freed", report.bytes_freed)?;
-        Ok(done)
+        let mut progress = Progress::new(progress);
+        let done = self.change(py, |store| store.compact_with(|now| progress.tell(now.rows, now.total)));
+        let CompactReport { segments, rows_dropped, bytes_freed, .. } = progress.end(done)?;
+        let report = [("segments", segments), ("rows_dropped", rows_dropped), ("bytes_freed", bytes_freed)];
+        maintain::counts(py, &report)
+    }
+
+    /// Builds every side file that makes the store faster, up to the rows that are durable now: it flushes first. Right
+    /// answers never need it, and the background builds the same later. It neither seals nor compacts.
+    ///
+    /// `progress(done, total)`, in rows of the files that are to be built, is called before each file, now and then within,
+    /// and at the end; an exception of it breaks the work off, and is raised: files that were whole by then stay. A dict:
+    /// `rows_covered`, rows that codes cover now, of `rows`; `bytes` of all side files now. CorruptError: a segment is
+    /// damaged; the files of the others were built. Else errors as of `flush`.
+    #[pyo3(signature = (progress=None))]
+    fn optimize<'py>(&self, py: Python<'py>, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
+        let mut progress = Progress::new(progress);
+        let done = self.change(py, |store| store.optimize_with(|now| progress.tell(now.rows, now.total)));
+        let OptimizeReport { rows_covered, rows, bytes, .. } = progress.end(done)?;
+        maintain::counts(py, &[("rows_covered", rows_covered), ("rows", rows), ("bytes", bytes)])
     }
 
     #[pyo3(signature = (requested_schema=None))]
@@ -574,6 +568,12 @@ impl Store {
     #[getter]
     fn _threads(&self) -> Option<usize> {
         self.shared.wishes.threads
+    }
+
+    /// As `recall_target` of `open`; 1 is exact.
+    #[getter]
+    fn _recall_target(&self) -> f32 {
+        self.recall_target
     }
 
     /// Components of a vector; None before the first write to a store that is still to be made.

@@ -34,6 +34,7 @@ CALLS: dict[str, Callable[[vecstone.Store, Path], Any]] = {
     "flush": lambda store, path: store.flush(),
     "flush_async": lambda store, path: asyncio.run(store.flush_async()),
     "compact": lambda store, path: store.compact(),
+    "optimize": lambda store, path: store.optimize(),
     "verify": lambda store, path: store.verify(),
     "backup": lambda store, path: store.backup(path / "copy"),
     "refresh": lambda store, path: store.refresh(),

@@ -205,6 +205,9 @@ def test_scores_are_distances(rocks: VecstoneVectorStore) -> None:
     assert rocks.similarity_search_with_score_by_vector(vector, k=5) == found
     assert rocks.similarity_search("a query", k=5) == [document for document, _ in found]
     assert rocks.similarity_search_by_vector(vector, k=5) == [document for document, _ in found]
+    assert rocks.similarity_search("a query", k=5, recall_target=1.0) == [document for document, _ in found]
+    with pytest.raises(ValueError, match="recall target"):
+        rocks.similarity_search("a query", recall_target=2.0)
     assert len(rocks.similarity_search("a query")) == 4 and len(rocks.similarity_search("a query", k=99)) == 10
 
 

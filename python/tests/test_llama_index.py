@@ -226,6 +226,9 @@ def test_similarities(tmp_path: Path, metric: Any) -> None:
     with VecstoneVectorStore(tmp_path / "s", metric=metric) as store:
         store.add(nodes)
         found = store.query(query)
+        assert store.query(query, recall_target=1.0).ids == found.ids
+        with pytest.raises(ValueError, match="recall target"):
+            store.query(query, recall_target=2.0)
     best = sorted(expected, key=lambda id: -expected[id])[:7]
     assert found.ids == best
     assert found.similarities == pytest.approx([expected[id] for id in best], abs=1e-5)

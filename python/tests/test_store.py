@@ -267,7 +267,8 @@ def test_modes(path: Path, rows: np.ndarray) -> None:
         vecstone.open(path, mode="x")
     with vecstone.open(path, mode="r") as store:
         assert store.metric == "l2" and store.mode == "r"
-        for call in (lambda: store.put("b", rows[1]), lambda: store.delete("a"), store.clear, store.flush, store.compact):
+        for call in (lambda: store.put("b", rows[1]), lambda: store.delete("a"), store.clear, store.flush, store.compact,
+                     store.optimize):
             with pytest.raises(vecstone.ReadOnlyError):
                 call()
     with pytest.raises(ValueError, match="dim 16, not 8"):

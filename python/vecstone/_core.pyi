@@ -65,7 +65,7 @@ NO_DOCUMENT: NoDocument
 class Store:
     """A handle of a store."""
 
-    def __new__(cls, path: str | os.PathLike[str], *, dim: int | None=None, metric: Literal['cosine', 'l2', 'ip'] | None=None, mode: Literal['r', 'r+', 'a', 'x']='a', durability: _Durability='buffered', flush_interval: float=0.1, buffer_bytes: int=..., threads: int | None=None, lock_timeout: float=0.0, _metric_if_missing: str | None=None) -> Self:
+    def __new__(cls, path: str | os.PathLike[str], *, dim: int | None=None, metric: Literal['cosine', 'l2', 'ip'] | None=None, mode: Literal['r', 'r+', 'a', 'x']='a', durability: _Durability='buffered', flush_interval: float=0.1, buffer_bytes: int=..., threads: int | None=None, lock_timeout: float=0.0, recall_target: float | None=None, auto_optimize_rows: int | None=None, _metric_if_missing: str | None=None) -> Self:
         ...
 
     def put(self, id: _Id, vector: npt.ArrayLike, document: Any=None, *, durability: _Durability | None=None) -> None:
@@ -205,6 +205,16 @@ and is raised: segments that were done by then stay compacted. A dict: `segments
 `bytes_freed`."""
         ...
 
+    def optimize(self, progress: Callable[[int, int], object] | None=None) -> dict[str, int]:
+        """Builds every side file that makes the store faster, up to the rows that are durable now: it flushes first. Right
+answers never need it, and the background builds the same later. It neither seals nor compacts.
+
+`progress(done, total)`, in rows of the files that are to be built, is called before each file, now and then within,
+and at the end; an exception of it breaks the work off, and is raised: files that were whole by then stay. A dict:
+`rows_covered`, rows that codes cover now, of `rows`; `bytes` of all side files now. CorruptError: a segment is
+damaged; the files of the others were built. Else errors as of `flush`."""
+        ...
+
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the store as it is now to a new directory, which is a store of its own, durable when this returns.
 
@@ -271,10 +281,10 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def __arrow_c_stream__(self, requested_schema: object=None) -> Any:
         ...
 
-    def _search(self, query: Any, k: int, filter: Any, radius: float | None, with_vectors: bool, with_documents: bool) -> tuple[Any, ...]:
+    def _search(self, query: Any, k: int, filter: Any, precision: tuple[float | None, bool | None, float | None], gives: tuple[bool, bool, bool]) -> tuple[Any, ...]:
         ...
 
-    def _search_many(self, queries: Any, k: int, filter: Any, radius: float | None) -> tuple[Any, Any]:
+    def _search_many(self, queries: Any, k: int, filter: Any, precision: tuple[float | None, bool | None, float | None], gives: tuple[bool, bool, bool]) -> tuple[Any, ...]:
         ...
 
     def _rows(self, with_ids: bool) -> Iterator[Any]:
@@ -298,6 +308,10 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
 
     @property
     def _threads(self) -> int | None:
+        ...
+
+    @property
+    def _recall_target(self) -> float:
         ...
 
 @disjoint_base
@@ -372,10 +386,10 @@ What was only buffered is in none of them. The views stay as they are after `clo
     def __arrow_c_stream__(self, requested_schema: object=None) -> Any:
         ...
 
-    def _search(self, query: Any, k: int, filter: Any, radius: float | None, with_vectors: bool, with_documents: bool) -> tuple[Any, ...]:
+    def _search(self, query: Any, k: int, filter: Any, precision: tuple[float | None, bool | None, float | None], gives: tuple[bool, bool, bool]) -> tuple[Any, ...]:
         ...
 
-    def _search_many(self, queries: Any, k: int, filter: Any, radius: float | None) -> tuple[Any, Any]:
+    def _search_many(self, queries: Any, k: int, filter: Any, precision: tuple[float | None, bool | None, float | None], gives: tuple[bool, bool, bool]) -> tuple[Any, ...]:
         ...
 
     def _attrs(self) -> str | None:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import _core
 from ._views import Items, Values
@@ -55,20 +55,24 @@ class Hits(Sequence[Hit]):
     """The results of one search, nearest first.
 
     `ids` is a list, `distances` float32 of shape (n,). `exact` tells whether the answer is that of a scan of all rows,
-    `rows_read` how many vectors were read for it.
+    `rows_read` how many vectors were read for it. `explain`, if the search was told `explain`, is a dict: `path` is "scan"
+    (every row that the filter selects was read), "codes" or "codes_then_scan"; `rows_scanned`, `codes_scanned` (looked at by
+    code), `rows_refined` (measured by the reference), `partitions_visited`, `partitions_skipped`; `seconds`, a dict of the
+    stages select, rank, scan, refine and fetch, and `queries`, how many share these seconds. Else it is None.
     """
 
-    __slots__ = ("_documents", "_vectors", "distances", "exact", "ids", "rows_read")
+    __slots__ = ("_documents", "_vectors", "distances", "exact", "explain", "ids", "rows_read")
 
     ids: list[Any]
     distances: npt.NDArray[np.float32]
     exact: bool
     rows_read: int
+    explain: dict[str, Any] | None
     _vectors: list[_Vector] | None
     _documents: list[Any] | None
 
     def __init__(self, found: tuple[Any, ...]) -> None:
-        self.ids, self.distances, self.exact, self.rows_read, self._vectors, self._documents = found
+        self.ids, self.distances, self.exact, self.rows_read, self._vectors, self._documents, self.explain = found
 
     def _hit(self, at: int) -> Hit:
         vector = None if self._vectors is None else self._vectors[at]
@@ -91,15 +95,41 @@ class Hits(Sequence[Hit]):
         return f"Hits({list(self)!r})"
 
 
-class Neighbors(NamedTuple):
-    """The results of `search_many`, one line for each query, nearest first: both of shape (n, k).
+class Neighbors(tuple["npt.NDArray[Any]", "npt.NDArray[np.float32]"]):
+    """The results of `search_many`, one line for each query, nearest first. ``ids, distances = neighbors`` works, too."""
 
-    `ids` is uint64 for ids of kind int, else object. Where there are fewer than k results, the rest of the line is None
-    (2**64 - 1 for int) and infinity.
-    """
+    exact: npt.NDArray[np.bool_]
+    """As `Hits.exact` of each query, of shape (n,)."""
+    rows_read: npt.NDArray[np.int64]
+    """As `Hits.rows_read` of each query, of shape (n,)."""
+    explain: list[dict[str, Any]] | None
+    """As `Hits.explain` of each query, if the search was told `explain`; all queries share the seconds."""
+    documents: list[list[Any]] | None
+    """n lists of k, if the search was told `with_documents`; None where there is none."""
 
-    ids: npt.NDArray[Any]
-    distances: npt.NDArray[np.float32]
+    def __new__(cls, ids: npt.NDArray[Any], distances: npt.NDArray[np.float32], exact: npt.NDArray[np.bool_],
+                rows_read: npt.NDArray[np.int64], explain: list[dict[str, Any]] | None = None,
+                documents: list[list[Any]] | None = None) -> Neighbors:
+        self = super().__new__(cls, (ids, distances))
+        self.exact, self.rows_read, self.explain, self.documents = exact, rows_read, explain, documents
+        return self
+
+    @property
+    def ids(self) -> npt.NDArray[Any]:
+        """Shape (n, k), uint64 for ids of kind int, else object. Where there are fewer than k results, the rest of a line is
+        None (2**64 - 1 for int)."""
+        return self[0]
+
+    @property
+    def distances(self) -> npt.NDArray[np.float32]:
+        """Shape (n, k). Where there are fewer than k results, the rest of a line is infinity."""
+        return self[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Neighbors, (*self, self.exact, self.rows_read, self.explain, self.documents)
+
+    def __repr__(self) -> str:
+        return f"Neighbors(ids={self.ids!r}, distances={self.distances!r})"
 
 
 def _check_k(k: int) -> None:
@@ -113,8 +143,9 @@ class _Reading:
     __slots__ = ()
 
     def search(self, query: npt.ArrayLike, k: int = 10, *, filter: _Filter | None = None, radius: float | None = None,
-               with_vectors: bool = False, with_documents: bool = False) -> Hits:
-        """The k rows nearest to a query, nearest first; of two at the same distance the older first. Exact.
+               exact: bool | None = None, recall_target: float | None = None, with_vectors: bool = False,
+               with_documents: bool = False, explain: bool = False) -> Hits:
+        """The k rows nearest to a query, nearest first; of two at the same distance the older first.
 
         `query`: shape (dim,) or (1, dim). Distances are "cosine" 1 - cos, "ip" 1 - dot, "l2" the sum of squares:
         smaller is nearer. `filter`: a collection of ids, or a dict over the documents, as in {"lang": "en"},
@@ -123,18 +154,26 @@ class _Reading:
         $and $or $not. A dotted key walks through objects. A backslash takes its meaning from a dot, from a $ at the
         beginning of a key and from another backslash: {r"file\\.name": "x"} is about the key "file.name". There are
         always min(k, matches) results. `radius`: only rows at this distance or nearer. `with_vectors`,
-        `with_documents`: fill `Hit.vector` and `Hit.document`.
+        `with_documents`: fill `Hit.vector` and `Hit.document`. `explain`: fill `Hits.explain`.
 
-        O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none; CorruptError: a result is damaged.
+        Exact, at every size, unless told otherwise: `recall_target`, above 0 and at most 1, is the share of the k nearest
+        rows that the answer is to have on average; `exact=False` alone means that of `open`, else 0.95. Until codes serve
+        approximate search, such a search is exact; `Hits.exact` says so.
+
+        O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none, a `recall_target` out of range or below 1
+        with `exact=True`; CorruptError: a result is damaged.
         """
         _check_k(k)
-        return Hits(self._search(query, k, filter, radius, with_vectors, with_documents))  # type: ignore[attr-defined]
+        precision, gives = (radius, exact, recall_target), (with_vectors, with_documents, explain)
+        return Hits(self._search(query, k, filter, precision, gives))  # type: ignore[attr-defined]
 
     def search_many(self, queries: npt.ArrayLike, k: int = 10, *, filter: _Filter | None = None,
-                    radius: float | None = None) -> Neighbors:
+                    radius: float | None = None, exact: bool | None = None, recall_target: float | None = None,
+                    with_documents: bool = False, explain: bool = False) -> Neighbors:
         """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
         _check_k(k)
-        return Neighbors(*self._search_many(queries, k, filter, radius))  # type: ignore[attr-defined]
+        precision, gives = (radius, exact, recall_target), (False, with_documents, explain)
+        return Neighbors(*self._search_many(queries, k, filter, precision, gives))  # type: ignore[attr-defined]
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -255,7 +294,8 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
             except _core.ForkedError:
                 pass  # a child has written nothing
         # A store that is still to be made may be there when the handle is opened again, or not.
-        return _reopen, (os.fspath(self.path), self._threads, self.metric if self._pending else None)
+        metric = self.metric if self._pending else None
+        return _reopen, (os.fspath(self.path), self._threads, metric, self._recall_target)
 
     def __repr__(self) -> str:
         path = os.fspath(self.path)
@@ -293,14 +333,16 @@ def _human(size: float) -> str:
     return f"{size:.1f} GiB"
 
 
-def _reopen(path: str, threads: int | None = None, metric: str | None = None) -> Store:
-    return Store(path, mode="r", threads=threads, _metric_if_missing=metric)
+def _reopen(path: str, threads: int | None = None, metric: str | None = None,
+            recall_target: float | None = None) -> Store:
+    return Store(path, mode="r", threads=threads, recall_target=recall_target, _metric_if_missing=metric)
 
 
 def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: Literal["cosine", "l2", "ip"] | None = None,
          mode: Literal["r", "r+", "a", "x"] = "a",
          durability: Literal["buffered", "sync"] = "buffered", flush_interval: float = 0.1, buffer_bytes: int = 64 << 20,
-         threads: int | None = None, lock_timeout: float = 0.0) -> Store:
+         threads: int | None = None, lock_timeout: float = 0.0, recall_target: float | None = None,
+         auto_optimize_rows: int | None = None) -> Store:
     """Opens a store, or makes one.
 
     `mode`: "a" makes it if it is not there; "x" makes it, and it must not be there; "r+" opens it, "r" read-only, and it
@@ -315,17 +357,23 @@ def open(path: str | os.PathLike[str], *, dim: int | None = None, metric: Litera
     `durability`: when a write returns that does not say otherwise: "buffered", when it is accepted (flushed in the
     background within `flush_interval` seconds), or "sync", when it is durable. `buffer_bytes`: accepted and not yet
     written, at most; a full buffer makes writers wait. `threads`: for a search, at most; None is VECSTONE_THREADS, or
-    all cores. `lock_timeout`: seconds to wait for another process that writes the store.
+    all cores. `lock_timeout`: seconds to wait for another process that writes the store. `recall_target`: of searches of this
+    handle that do not say otherwise (see `search`); None is 1, exact.
+
+    `auto_optimize_rows`: from how many rows without codes the background makes codes for them, which make search faster; 0
+    never does and leaves it to `optimize`. It is kept in the store; None is what the store has, 20,000 for a new one.
 
     One process writes a store, any number read it meanwhile (`refresh` moves them on). Opening what this process writes
     already gives another handle of it.
 
-    FileNotFoundError, FileExistsError, PermissionError; ValueError: `dim`, `metric` or an option contradicts the store;
+    FileNotFoundError, FileExistsError, PermissionError; ValueError: `dim`, `metric` or an option contradicts the store, or
+    `recall_target` is out of range;
     LockedError: another process writes it; NotAStoreError; CorruptError: something durable is damaged, nothing was
     changed.
     """
     return Store(path, dim=dim, metric=metric, mode=mode, durability=durability, flush_interval=flush_interval,
-                 buffer_bytes=buffer_bytes, threads=threads, lock_timeout=lock_timeout)
+                 buffer_bytes=buffer_bytes, threads=threads, lock_timeout=lock_timeout, recall_target=recall_target,
+                 auto_optimize_rows=auto_optimize_rows)
 
 
 class Snapshot(_Reading, _core.Snapshot, Mapping[Any, Any]):

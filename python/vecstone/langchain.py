@@ -200,13 +200,13 @@ class VecstoneVectorStore(VectorStore):
         return [_document(id, document) for id, document in found if document is not None]
 
     def similarity_search_with_score_by_vector(
-        self, embedding: Sequence[float], k: int = 4, *, filter: Any = None
+        self, embedding: Sequence[float], k: int = 4, *, filter: Any = None, recall_target: float | None = None
     ) -> list[tuple[Document, float]]:
         """The min(k, matching rows) documents nearest to a vector of dim numbers, nearest first, with distances.
 
-        The distance is `1 - cos`, `1 - dot` or the squared L2, by the store's metric.
+        The distance is `1 - cos`, `1 - dot` or the squared L2, by the store's metric. `recall_target`: as of `Store.search`.
         """
-        hits = self._store.search(embedding, k, filter=_translate(filter), with_documents=True)
+        hits = self._store.search(embedding, k, filter=_translate(filter), recall_target=recall_target, with_documents=True)
         return [(_document(hit.id, hit.document), float(hit.distance)) for hit in hits]
 
     async def asimilarity_search_with_score_by_vector(
@@ -216,7 +216,10 @@ class VecstoneVectorStore(VectorStore):
         return await run_in_executor(None, self.similarity_search_with_score_by_vector, embedding, k, **kwargs)
 
     def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Document, float]]:
-        """The min(k, matching rows) documents nearest to a text, nearest first, with distances. `kwargs`: `filter`."""
+        """The min(k, matching rows) documents nearest to a text, nearest first, with distances.
+
+        `kwargs`: `filter`, `recall_target`.
+        """
         return self.similarity_search_with_score_by_vector(self._embedding.embed_query(query), k, **kwargs)
 
     async def asimilarity_search_with_score(

@@ -160,7 +160,8 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         own retriever sends for all nodes, restrict nothing. Similarities: `1 - distance` for
         cosine and ip, `1 / (1 + distance)` for l2 with the distance not squared. In mode MMR, nodes are chosen from
         the nearest `mmr_prefetch_k` (4 times top k unless given) by cosine, and `mmr_threshold` 1 looks at nearness
-        only, 0 at difference only. ValueError for other modes, or without an embedding.
+        only, 0 at difference only. `recall_target` (in `kwargs`): as of `Store.search`. ValueError for other modes, or
+        without an embedding.
         """
         if query.query_embedding is None:
             raise ValueError("query_embedding is missing: vecstone searches by vector")
@@ -173,6 +174,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
                 query.query_embedding,
                 k,
                 filter=_selection(self._store, query.node_ids or None, _restricted(query)),
+                recall_target=kwargs.get("recall_target"),
                 with_vectors=mmr,
                 with_documents=True,
             )

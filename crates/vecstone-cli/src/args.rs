@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Give the space of deleted and replaced rows back. Readers go on meanwhile.
     #[command(after_help = "Example: vecstone compact movies")]
     Compact(Compact),
+    /// Build now what makes the store faster; the background of a writer does the same later.
+    #[command(after_help = "Example: vecstone optimize movies")]
+    Optimize(Optimize),
     /// Copy the store as it is now to a new directory, also while another process writes to it.
     #[command(after_help = "Example: vecstone backup movies backups/movies-monday")]
     Backup(Backup),
@@ -109,6 +112,10 @@ pub(crate) struct Create {
     /// How distance is measured.
     #[arg(long, value_parser = named::<Metric>(METRICS), default_value = "cosine")]
     pub(crate) metric: Metric,
+    /// From how many rows without codes a writer makes codes in the background, which make search faster; 0 never
+    /// does [default: 20000]
+    #[arg(long, value_name = "N")]
+    pub(crate) auto_optimize_rows: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -198,6 +205,12 @@ pub(crate) struct Search {
     /// Only rows at this distance or nearer, in the units of the metric.
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub(crate) radius: Option<f32>,
+    /// The share of the k nearest that the answer is to have on average, above 0 and at most 1 [default: 1, exact]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) recall: Option<f32>,
+    /// Say after each query how the answer was found: the path taken, rows read, time of each stage.
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// With --id: print that id too.
     #[arg(long, requires = "id")]
     pub(crate) with_self: bool,
@@ -259,6 +272,15 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Compact {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Optimize {
     /// Directory of the store.
     pub(crate) store: PathBuf,
     /// Print one JSON object.

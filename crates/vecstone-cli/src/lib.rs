@@ -90,6 +90,7 @@ fn run_command(command: Command, program: Option<&OsString>, output: &mut Output
         Command::Info(args) => commands::info::run(&args, output),
         Command::Verify(args) => commands::verify::run(&args, output),
         Command::Compact(args) => commands::compact::run(&args, output),
+        Command::Optimize(args) => commands::optimize::run(&args, output),
         Command::Backup(args) => commands::backup::run(&args, output),
         Command::Repair(args) => commands::repair::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),

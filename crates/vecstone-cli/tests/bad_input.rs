@@ -154,7 +154,7 @@ fn commands_that_are_refused() {
     std::fs::create_dir(place.path("other")).unwrap();
     place.write("other/notes.txt", "not ours");
     let before = place.files("s");
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["import", "s", "in.npy", "--overwrite", "--metric", "l2"], "cosine"),
         (&["import", "s", "missing.npy"], "missing.npy"),
         (&["import", "s", "."], "regular file"),
@@ -168,6 +168,10 @@ fn commands_that_are_refused() {
         (&["info", "file"], "not a vecstone store"),
         (&["verify", "other"], "not a vecstone store"),
         (&["compact", "other"], "not a vecstone store"),
+        (&["optimize", "other"], "not a vecstone store"),
+        (&["search", "s", "--vector", "1,2,3,4", "--recall", "0"], "recall target"),
+        (&["search", "s", "--vector", "1,2,3,4", "--recall", "-0.5"], "recall target"),
+        (&["search", "s", "--vector", "1,2,3,4", "--recall", "nan"], "recall target"),
         (&["import", "s", "in.npy", "--id-prefix", "p", "--id-kind", "u64"], "of kind string"),
         (&["search", "s", "--vector", "1,2,3"], "dimension 4"),
         (&["search", "s", "--vector", "1,2,x,4"], "number 3"),

@@ -1,11 +1,11 @@
-//! `compact` gives the space of dead rows back and keeps everything else.
+//! `compact` gives the space of dead rows back and keeps everything else; `optimize` builds side files and changes nothing.
 
 mod common;
 
 use common::{Place, bits};
 use serde_json::json;
 use std::fs;
-use vecstone::VectorStore;
+use vecstone::{OpenOptions, VectorStore};
 
 #[test]
 fn dead_rows_go_and_the_others_stay() {
@@ -76,4 +76,31 @@ fn a_damaged_row_is_named_and_nothing_is_lost() {
     place.run(&["compact", "s"]).ok();
     place.run(&["verify", "s"]).ok();
     assert_eq!(place.run(&["info", "s", "--json"]).ok().json()["dead"], 0);
+}
+
+#[test]
+fn optimize_builds_side_files() {
+    let place = Place::new();
+    place.run(&["create", "s", "--dim", "8", "--auto-optimize-rows", "7"]).ok();
+    place.rows("in", 100, 8);
+    place.run(&["import", "s", "in.npy"]).ok();
+    let info = || place.run(&["info", "s", "--json"]).ok().json();
+    assert_eq!(info()["auto_optimize_rows"], 7);
+    let store = OpenOptions::new().without_background().segment_records(10).open(place.path("s")).unwrap();
+    store.put("one more", &[1.0; 8]).and_then(|()| store.flush()).unwrap();
+    store.put("another", &[1.0; 8]).unwrap();
+    store.close().unwrap();
+    fs::remove_file(place.path("s/00000001.ids")).unwrap();
+    let sealed = info()["per_segment"][0]["rows"].as_u64().unwrap();
+    assert!(sealed >= 100 && info()["segments"] == 2);
+    let report = place.run(&["optimize", "s", "--json"]).ok().json();
+    assert_eq!((&report["store"], &report["rows"]), (&json!("s"), &json!(102)));
+    let ids = &info()["side"][0];
+    assert_eq!((&ids["kind"], &ids["rows"]), (&json!("ids"), &json!(sealed)));
+    assert!(place.path("s/00000001.ids").exists() && ids["bytes"] == report["bytes"]);
+    let text = place.run(&["optimize", "s"]).ok().stdout;
+    assert!(text.starts_with("side files of s are up to date: ") && text.contains("of 102 rows"), "{text}");
+    let text = place.run(&["info", "s"]).ok().stdout;
+    assert!(text.contains(&format!("side       ids: {sealed} of 102 rows, 1 file, ")), "{text}");
+    place.run(&["optimize", "missing"]).fails(2, &["missing", "no store there"]);
 }

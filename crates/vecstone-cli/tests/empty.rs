@@ -42,6 +42,7 @@ fn every_command_works_on_it() {
     }
     place.run(&["verify", "s"]).ok();
     place.run(&["compact", "s"]).ok();
+    place.run(&["optimize", "s"]).ok();
     place.run(&["backup", "s", "copy"]).ok();
     place.run(&["repair", "s", "repaired"]).ok();
     assert_eq!(place.run(&["export", "s", "out.npy", "--ids", "out.ids", "--json"]).ok().json()["rows"], 0);

@@ -32,6 +32,13 @@ fn keys_of_every_command() {
     for hit in place.run(&["search", "s", "--id", "in-000000000", "--json"]).ok().json_lines() {
         assert_keys(&hit, &["id", "distance"]);
     }
+    let search = ["search", "s", "--id", "in-000000000", "-k", "1", "--explain", "--json"];
+    let told = place.run(&search).ok().json_lines();
+    assert_keys(&told[1], &["explain"]);
+    let rows = ["rows_read", "rows_scanned", "rows_refined", "codes_scanned"];
+    let others = ["exact", "path", "queries", "partitions_visited", "partitions_skipped", "seconds"];
+    assert_keys(&told[1]["explain"], &[rows.as_slice(), &others].concat());
+    assert_keys(&told[1]["explain"]["seconds"], &["select", "rank", "scan", "refine", "fetch"]);
     for hit in place.run(&["search", "s", "--query", "in.npy", "--json"]).ok().json_lines() {
         assert_keys(&hit, &["query", "id", "distance"]);
     }
@@ -45,7 +52,8 @@ fn keys_of_every_command() {
     let deleted = place.run(&["delete", "s", "in-000000000", "--json"]).ok().json();
     assert_keys(&deleted, &["deleted", "missing", "live"]);
     let info = place.run(&["info", "s", "--json"]).ok().json();
-    let counts = ["rows", "live", "dead", "buffered", "segments", "per_segment", "bytes", "memory"];
+    let counts = ["rows", "live", "dead", "buffered", "segments", "per_segment", "side", "bytes", "memory"];
+    assert_keys(&info["side"][0], &["kind", "files", "rows", "bytes"]);
     let ratios = [
         "overhead",
         "overhead_without_side",
@@ -54,7 +62,7 @@ fn keys_of_every_command() {
         "document_error",
         "ids_error",
     ];
-    let schema = ["path", "clean", "id_kind", "dim", "metric", "element", "attributes"];
+    let schema = ["path", "clean", "id_kind", "dim", "metric", "element", "attributes", "auto_optimize_rows"];
     assert_keys(&info, &[&counts[..], &ratios, &schema].concat());
     assert_keys(
         &info["bytes"],
@@ -66,6 +74,8 @@ fn keys_of_every_command() {
     assert_eq!(info["clean"], true);
     let compacted = place.run(&["compact", "s", "--json"]).ok().json();
     assert_keys(&compacted, &["store", "segments", "rows_dropped", "bytes_freed", "live"]);
+    let optimized = place.run(&["optimize", "s", "--json"]).ok().json();
+    assert_keys(&optimized, &["store", "rows_covered", "rows", "bytes"]);
     let copied = place.run(&["backup", "s", "copy", "--json"]).ok().json();
     assert_keys(&copied, &["store", "backup", "files", "bytes", "linked"]);
     let repaired = place.run(&["repair", "s", "repaired", "--json"]).ok().json();
@@ -89,7 +99,7 @@ fn every_command_has_a_help_with_an_example() {
     // Where a line of text goes on, it begins with more spaces.
     let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-    for command in ["create", "import", "search", "compact", "backup", "repair", "demo"] {
+    for command in ["create", "import", "search", "compact", "optimize", "backup", "repair", "demo"] {
         assert!(commands.contains(&command), "{commands:?}");
     }
     for command in commands.into_iter().filter(|command| *command != "help") {

@@ -125,3 +125,22 @@ fn filtered_and_within_a_radius() {
     place.run(&refused).fails(2, &["$after", "year", "$gte"]);
     place.run(&["search", "s", "--vector", "0,0", "--radius", "nan"]).fails(2, &["radius"]);
 }
+
+/// After the hits of each query, in text and in JSON.
+#[test]
+fn a_search_explains_itself() {
+    let place = points();
+    let done = place.run(&["search", "s", "--vector", "6,0", "-k", "1", "--explain", "--recall", "0.9"]).ok();
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!(lines[..3], ["1.000000  d", "exact  yes", "path   scan of every row"]);
+    assert!(lines[3].starts_with("rows   4 read, ") && lines[4].starts_with("time   "), "{lines:?}");
+    assert_eq!(lines.len(), 5);
+    place.write("many.npy", npy_f32(&[8.0, 0.0, 1.0, 0.0], 2));
+    let search = ["search", "s", "--query", "many.npy", "-k", "1", "--explain", "--json"];
+    let lines = place.run(&search).ok().json_lines();
+    assert_eq!(lines.len(), 4);
+    for (query, told) in lines[1..].iter().step_by(2).enumerate() {
+        assert_eq!((&told["query"], &told["explain"]["exact"]), (&json!(query), &json!(true)));
+        assert_eq!((&told["explain"]["path"], &told["explain"]["queries"]), (&json!("scan"), &json!(2)));
+    }
+}

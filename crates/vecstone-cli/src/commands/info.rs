@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use vecstone::{FileBytes, IdKind, Memory, Stats, VectorStore};
+use vecstone::{FileBytes, IdKind, Memory, SideStats, Stats, VectorStore};
 
 use crate::args::Info;
 use crate::failure::Result;
@@ -70,6 +70,10 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
         "per_segment": stats.per_segment.iter().map(|part| json!({
             "number": part.number, "rows": part.rows, "live": part.live,
         })).collect::<Vec<_>>(),
+        "side": stats.side.iter().map(|side| json!({
+            "kind": side.kind, "files": side.files, "rows": side.rows, "bytes": side.bytes,
+        })).collect::<Vec<_>>(),
+        "auto_optimize_rows": stats.auto_optimize_rows,
         "bytes": {
             "dat": bytes.dat,
             "idx": bytes.idx,
@@ -112,6 +116,7 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
         ("segments", stats.segments.to_string()),
     ];
     table.extend(files(bytes).into_iter().map(|(name, bytes)| (name, human_bytes(bytes))));
+    table.extend(stats.side.iter().filter(|side| side.files > 0).map(|side| ("side", describe(side, stats))));
     table.extend([
         ("total", format!("{} ({} allocated)", human_bytes(bytes.total), human_bytes(bytes.allocated))),
         (
@@ -151,6 +156,12 @@ fn rows(stats: &Stats) -> String {
     let Stats { rows, live, dead, buffered, .. } = stats;
     let buffered = if *buffered > 0 { format!(", and {buffered} buffered") } else { String::new() };
     format!("{rows} ({live} live, {dead} dead){buffered}")
+}
+
+fn describe(side: &SideStats, stats: &Stats) -> String {
+    let SideStats { kind, files, rows, bytes, .. } = side;
+    let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    format!("{kind}: {rows} of {} rows, {files}, {}", stats.rows, human_bytes(*bytes))
 }
 
 /// Each kind of file that there is.

@@ -10,6 +10,7 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod migrate;
+pub(crate) mod optimize;
 pub(crate) mod repair;
 pub(crate) mod search;
 pub(crate) mod verify;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use vecstone::{Error, Filter, Neighbor, SearchOptions, Snapshot, VectorStore};
+use serde_json::{Map, Value, json};
+use vecstone::{Error, Filter, Hits, Id, Neighbor, SearchOptions, Snapshot, VectorStore};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
@@ -32,12 +33,16 @@ pub(crate) fn run(args: &Search, output: &mut Output) -> Result<u8> {
     let options = options(args)?;
     let store = VectorStore::open_read_only(&args.store)?.snapshot()?;
     if let Some(id) = &args.query.id {
-        let neighbors = near_id(&store, args, &options, id)?;
-        print(args, None, &neighbors, output)?;
+        let (hits, itself) = near_id(&store, args, &options, id)?;
+        let others = hits.iter().filter(|hit| Some(&hit.id) != itself.as_ref());
+        print(args, None, others.take(args.k), output)?;
+        explain(args, None, &hits, output)?;
     } else if let Some(file) = &args.query.query {
         search_file(&store, args, &options, file, output)?;
     } else if let Some(text) = &args.query.vector {
-        print(args, None, store.search_with(&parse_vector(text)?, args.k, &options)?.as_slice(), output)?;
+        let hits = store.search_with(&parse_vector(text)?, args.k, &options)?;
+        print(args, None, hits.iter(), output)?;
+        explain(args, None, &hits, output)?;
     }
     Ok(0)
 }
@@ -53,22 +58,26 @@ fn options(args: &Search) -> Result<SearchOptions> {
     if let Some(radius) = args.radius {
         options = options.radius(radius);
     }
+    if let Some(target) = args.recall {
+        options = options.recall_target(target);
+    }
     Ok(options)
 }
 
-fn near_id(store: &Snapshot, args: &Search, options: &SearchOptions, id: &String) -> Result<Vec<Neighbor>> {
+/// What is near to an id, and the id if it is to be left out.
+fn near_id(
+    store: &Snapshot,
+    args: &Search,
+    options: &SearchOptions,
+    id: &String,
+) -> Result<(Hits, Option<Id>)> {
     let ids = parse_all(store.kind(), [id])?;
     let Some(vector) = store.get_many(&ids)?.pop().flatten() else {
         let what = format!("id {} is not stored; nothing to search with", shown(id));
         return Err(Failure::not_found(format!("{}: {what}", args.store.display())));
     };
-    if args.with_self {
-        return Ok(store.search_with(&vector, args.k, options)?.into_vec());
-    }
-    let mut neighbors = store.search_with(&vector, args.k.saturating_add(1), options)?.into_vec();
-    neighbors.retain(|neighbor| !ids.contains(&neighbor.id));
-    neighbors.truncate(args.k);
-    Ok(neighbors)
+    let k = if args.with_self { args.k } else { args.k.saturating_add(1) };
+    Ok((store.search_with(&vector, k, options)?, ids.into_iter().next().filter(|_| !args.with_self)))
 }
 
 fn search_file(
@@ -91,8 +100,10 @@ fn search_file(
         let count = usize::try_from(rows.left()).map_or(at_once, |left| left.min(at_once));
         rows.read(count, &mut queries)?;
         let found = store.search_many(&queries, args.k, options).map_err(|e| name_row(path, number, e))?;
-        for neighbors in found {
-            print(args, several.then_some(number), neighbors.as_slice(), output)?;
+        for hits in found {
+            let query = several.then_some(number);
+            print(args, query, hits.iter(), output)?;
+            explain(args, query, &hits, output)?;
             number += 1;
         }
     }
@@ -119,7 +130,41 @@ fn parse_vector(text: &str) -> Result<Vec<f32>> {
     text.split(',').enumerate().map(number).collect()
 }
 
-fn print(args: &Search, query: Option<u64>, neighbors: &[Neighbor], output: &mut Output) -> Result<()> {
+/// With `--explain`: how an answer was found.
+fn explain(args: &Search, query: Option<u64>, hits: &Hits, output: &mut Output) -> Result<()> {
+    let explain = hits.explain();
+    if !args.explain {
+        return Ok(());
+    }
+    if !args.json {
+        let exact = if hits.is_exact() { "yes" } else { "no" };
+        return output.line(format!("exact  {exact}\n{explain}"));
+    }
+    let seconds = explain.stages().map(|(stage, time)| (stage.to_owned(), json!(time.as_secs_f64())));
+    let told = json!({
+        "exact": hits.is_exact(),
+        "rows_read": hits.rows_read(),
+        "path": explain.path.name(),
+        "queries": explain.queries,
+        "partitions_visited": explain.partitions_visited,
+        "partitions_skipped": explain.partitions_skipped,
+        "codes_scanned": explain.codes_scanned,
+        "rows_scanned": explain.rows_scanned,
+        "rows_refined": explain.rows_refined,
+        "seconds": Value::Object(Map::from_iter(seconds)),
+    });
+    output.json(&match query {
+        Some(query) => json!({ "query": query, "explain": told }),
+        None => json!({ "explain": told }),
+    })
+}
+
+fn print<'a>(
+    args: &Search,
+    query: Option<u64>,
+    neighbors: impl Iterator<Item = &'a Neighbor>,
+    output: &mut Output,
+) -> Result<()> {
     if let Some(query) = query.filter(|_| !args.json) {
         output.line(format!("query {query}:"))?;
     }

@@ -87,9 +87,20 @@ impl Explain {
         self.refine += other.refine;
     }
 
+    /// Each stage by its name, in the order of a search, and how long it took.
+    pub fn stages(&self) -> [(&'static str, Duration); 5] {
+        [
+            ("select", self.select),
+            ("rank", self.rank),
+            ("scan", self.scan),
+            ("refine", self.refine),
+            ("fetch", self.fetch),
+        ]
+    }
+
     /// Time of all stages.
     pub fn total(&self) -> Duration {
-        self.select + self.rank + self.scan + self.refine + self.fetch
+        self.stages().iter().map(|(_, time)| time).sum()
     }
 }
 
@@ -115,15 +126,8 @@ impl fmt::Display for Explain {
         }
         let ms = |time: Duration| format!("{:.3} ms", time.as_secs_f64() * 1e3);
         write!(f, "time   {}: ", ms(self.total()))?;
-        let stages = [
-            ("select", self.select),
-            ("rank", self.rank),
-            ("scan", self.scan),
-            ("refine", self.refine),
-            ("fetch", self.fetch),
-        ];
-        let stages = stages.iter().filter(|(_, time)| !time.is_zero());
-        let stages: Vec<String> = stages.map(|(name, time)| format!("{name} {}", ms(*time))).collect();
+        let stages = self.stages().into_iter().filter(|(_, time)| !time.is_zero());
+        let stages: Vec<String> = stages.map(|(name, time)| format!("{name} {}", ms(time))).collect();
         write!(f, "{}", stages.join(", "))?;
         if self.queries > 1 { write!(f, "; of {} queries together", self.queries) } else { Ok(()) }
     }

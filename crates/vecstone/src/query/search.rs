@@ -94,8 +94,21 @@ impl SearchOptions {
         self
     }
 
-    /// The recall to reach; 1 is exact. `default`: that of the handle.
+    /// Refuses what every search would refuse: for a caller that has no store yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRadius`], [`Error::InvalidRecallTarget`], [`Error::ExactWithRecallTarget`].
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<()> {
+        self.recall_or(1.0).map(drop)
+    }
+
+    /// The recall to reach; 1 is exact. `default`: that of the handle. Refuses a radius that is NaN, too.
     pub(crate) fn recall_or(&self, default: f32) -> Result<f32> {
+        if self.radius.is_some_and(f32::is_nan) {
+            return Err(Error::InvalidRadius);
+        }
         self.recall_target.map_or(Ok(()), check_recall)?;
         match (self.exact, self.recall_target) {
             (Some(true), Some(target)) if target < 1.0 => Err(Error::ExactWithRecallTarget { target }),

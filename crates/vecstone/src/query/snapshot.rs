@@ -66,6 +66,12 @@ impl Snapshot {
         Snapshot { threads, recall_target, ..self }
     }
 
+    /// With another recall for searches that say nothing of it: for handles that share an engine. Above 0 and at most 1.
+    #[doc(hidden)]
+    pub fn with_recall_target(self, recall_target: f32) -> Snapshot {
+        Snapshot { recall_target, ..self }
+    }
+
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
     }
@@ -383,9 +389,6 @@ impl Snapshot {
         }
         for (row, query) in queries.chunks_exact(dim).enumerate() {
             crate::types::element::check_finite(row, query)?;
-        }
-        if options.radius.is_some_and(f32::is_nan) {
-            return Err(Error::InvalidRadius);
         }
         // Every search is exact until codes serve others.
         options.recall_or(self.recall_target)?;

@@ -220,6 +220,15 @@ impl VectorStore {
         }
     }
 
+    /// From how many rows without codes the background makes them; see
+    /// [`OpenOptions::auto_optimize_rows`](crate::OpenOptions::auto_optimize_rows).
+    pub fn auto_optimize_rows(&self) -> u64 {
+        match &self.role {
+            Role::Reader(reader) => reader.published.load().auto_optimize_rows(),
+            Role::Writer(engine) => engine.published.load().auto_optimize_rows(),
+        }
+    }
+
     /// Kind of the ids; `None` before the first write.
     pub fn kind(&self) -> Option<IdKind> {
         match &self.role {

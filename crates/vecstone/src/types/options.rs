@@ -8,9 +8,6 @@ use std::time::Duration;
 /// How long a writer tries by default: readers hold the locks for microseconds to see whether a writer lives.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
 
-/// Rows without codes from which the background makes codes, where the store says nothing of it.
-const AUTO_OPTIMIZE_ROWS: u64 = 20_000;
-
 /// When a write returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Durability {
@@ -37,7 +34,7 @@ impl Durability {
 
 /// The number that a store goes by. `stored`: what it says itself.
 pub(crate) fn auto_optimize_rows(stored: Option<u64>) -> u64 {
-    stored.unwrap_or(AUTO_OPTIMIZE_ROWS)
+    stored.unwrap_or(OpenOptions::AUTO_OPTIMIZE_ROWS)
 }
 
 /// How a store is made or opened, and how it behaves while it is open: options, and one of [`create`](Self::create),
@@ -115,12 +112,15 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
+    /// What [`auto_optimize_rows`](Self::auto_optimize_rows) is in a store that was made without it.
+    pub const AUTO_OPTIMIZE_ROWS: u64 = 20_000;
+
     /// The defaults: recover what a crash left, wait 250 ms for the lock, buffer 64 MiB and flush every 100 ms.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Refuses, with [`Error::UncleanShutdown`](crate::Error::UncleanShutdown), a store that its last writer did not
+    /// Refuses, with [`Error::UncleanShutdown`], a store that its last writer did not
     /// close: there, and only there, nobody can tell a last batch that never became durable from one that was damaged
     /// later. Changes nothing then.
     pub fn strict(mut self, strict: bool) -> Self {
@@ -193,7 +193,7 @@ impl OpenOptions {
     /// From how many rows without codes the background makes codes for them (20,000), which make search faster; 0 never
     /// does, and leaves it to [`optimize`](crate::VectorStore::optimize). Kept in the store, so that all writers do the
     /// same: given when the store is made. An opening with another number is
-    /// [`Error::OptionMismatch`](crate::Error::OptionMismatch); one without takes what is there.
+    /// [`Error::OptionMismatch`]; one without takes what is there.
     pub fn auto_optimize_rows(mut self, rows: u64) -> Self {
         self.auto_optimize_rows = Some(rows);
         self

@@ -85,7 +85,8 @@ impl Pending {
             () => file.file.sync_data().map_err(|e| Error::io(&file.path, "sync", e)),
         };
         let written = write(&file).and_then(|()| sync()).inspect_err(|_| _ = dir.unlink(&file.path));
-        written.map(|()| Pending { file, target })
+        // Nothing names it: writing to the store goes on.
+        written.map(|()| Pending { file, target }).map_err(Error::abandoned)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -207,7 +207,9 @@ fn code_products<const N: usize>(query: &[i8], codes: &[u8]) -> [i32; N] {
                 let ahead = codes.as_ptr().wrapping_add(N * at + line * CACHE_LINE + AHEAD);
                 #[allow(unused_unsafe, reason = "unsafe in older releases of Rust")]
                 // SAFETY: a hint, which may name any address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast())
+                };
             }
             // SAFETY: a group has 64 bytes, two vectors.
             let (low, high) = unsafe {
