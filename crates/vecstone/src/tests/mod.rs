@@ -7,6 +7,7 @@ mod agree;
 mod ask;
 mod beside;
 mod buffer;
+mod coded;
 mod compact;
 mod contradicted;
 mod corrupt;

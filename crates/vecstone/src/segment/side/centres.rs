@@ -45,7 +45,7 @@ pub(super) fn newest(version: &Version) -> Option<&CentresFile> {
 
 /// Whether the newest centres are of so few rows that others are to be found.
 fn are_outgrown(version: &Version) -> bool {
-    newest(version).is_none_or(|centres| version.live() >= centres.rows().max(1) * GROWTH)
+    newest(version).is_none_or(|centres| version.live() >= centres.rows().max(1).saturating_mul(GROWTH))
 }
 
 impl SideKind for CentresKind {

@@ -170,9 +170,9 @@ fn rows(random: &mut Random, kind: usize, dim: usize) -> Vec<Vec<f32>> {
             7 => base.clone(),
             8 => beside(&base, &x, 1e-7),
             9 => in_two(1e6),
-            10 if at % 3 == 0 => vec![0.0; dim],
+            10 if at.is_multiple_of(3) => vec![0.0; dim],
             10 => x,
-            11 => beside(&scaled(&x, 1e-41), &base, if at % 2 == 0 { 1.0 } else { 1e-15 }),
+            11 => beside(&scaled(&x, 1e-41), &base, if at.is_multiple_of(2) { 1.0 } else { 1e-15 }),
             12 => scaled(&x, 1e15),
             13 => scaled(&x, 10f32.powf(unit(random))),
             14 => scaled(&x, 1e-15),
@@ -189,17 +189,22 @@ fn queries(random: &mut Random, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let dim = rows[0].len();
     let some = |random: &mut Random| rows[random.below(rows.len())].clone();
     let (a, b, noise) = (some(random), some(random), vector(random, dim));
-    let size = norm(&a) as f32 / (dim as f32).sqrt();
+    let size = rounded(norm(&a)) / (dim as f32).sqrt();
     let near = beside(&a, &noise, size * 1e-6);
     let between = beside(&scaled(&a, 0.5), &b, 0.5);
     let all = [scaled(&a, 1e-3), scaled(&b, 1e3), scaled(&b, -1.0), near, between, b, vec![0.0; dim], noise];
     all.into_iter().chain([a]).collect()
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "rounded")]
+fn rounded(x: f64) -> f32 {
+    x as f32
+}
+
 /// The middle of some vectors.
 fn middle(places: &[Vec<f32>]) -> Vec<f32> {
     let sum = |n: usize| places.iter().map(|place| f64::from(place[n])).sum::<f64>();
-    (0..places[0].len()).map(|n| (sum(n) / places.len() as f64) as f32).collect()
+    (0..places[0].len()).map(|n| rounded(sum(n) / places.len() as f64)).collect()
 }
 
 /// How often a row is left out that is no farther than the bar. `seen`: how many rows were not left out, and how many
@@ -367,7 +372,7 @@ fn roundings_count() {
 #[test]
 fn roundings_of_the_kernels_count() {
     let sum = |random: &mut Random, term: f32| -> Vec<f32> {
-        let small = (UNIT as f32 * term).sqrt();
+        let small = (rounded(UNIT) * term).sqrt();
         let scale = 1.0 + random.below(1000) as f32 / 1e5;
         (0..2048).map(|n| if n < 32 { 1.0 } else { small * scale }).collect()
     };
@@ -401,7 +406,7 @@ fn numbers_that_are_none_keep_the_row() {
     {
         for kernels in Family::available() {
             let place = vec![1.0; GROUP];
-            let mut placed = Placed::new(kernels, frame, vec![value; GROUP], &[place.clone()]);
+            let mut placed = Placed::new(kernels, frame, vec![value; GROUP], std::slice::from_ref(&place));
             placed.partition.radii = [0.0, if value.is_nan() { f32::NAN } else { value * 8.0 }];
             let mut coded = CodedQuery::of_place(frame, place);
             let bound = placed.bound(kernels, &mut coded, Forget::Nothing);

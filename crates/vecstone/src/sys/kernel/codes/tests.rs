@@ -121,7 +121,8 @@ fn scores_are_those_of_plain_arithmetic() {
             values
         };
         let (a, h, e, by) = (some(count + 3), some(count + 3), some(count + 3), some(4));
-        let dots: Vec<i32> = (0..count).map(|_| random.below(1 << 20) as i32 - (1 << 19)).collect();
+        let dots: Vec<i32> =
+            (0..count).map(|_| i32::try_from(random.below(1 << 20)).expect("small") - (1 << 19)).collect();
         let by = Scoring { half_step: by[0], bias: 777, share: by[1], margin: by[2], least: by[3] * 1e6 };
         let of = Corrections { a: &a, h: &h, e: &e }.part(round % 3..round % 3 + count);
         let mut expected = Vec::new();
@@ -145,7 +146,7 @@ fn scores_are_those_of_plain_arithmetic() {
 
 /// By its definition, in f64.
 fn transformed(values: &[f32]) -> Vec<f64> {
-    let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+    let sign = |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
     let sum = |i| values.iter().enumerate().map(|(j, &x)| f64::from(x) * sign(i, j)).sum();
     (0..values.len()).map(sum).collect()
 }
@@ -234,7 +235,7 @@ fn residual(random: &mut Random, kind: usize, n: usize) -> (Vec<f32>, Vec<f32>) 
             (vector, centre) = (vec![0.0; n], vec![0.0; n]);
             vector[random.below(n)] = f32::NAN;
         }
-        _ => vector.iter_mut().enumerate().for_each(|(n, x)| *x *= 0.9f32.powi(n as i32)),
+        _ => vector.iter_mut().enumerate().for_each(|(n, x)| *x *= 0.9f32.powf(n as f32)),
     }
     (vector, centre)
 }

@@ -1,0 +1,390 @@
+//! Files of codes and centres that are damaged, or say what is not so with right checksums.
+
+use super::{Ask, Filled, check_all, create, files, found, rows};
+use crate::format::crc32c;
+use crate::query::distance::to_public;
+use crate::sys::disk::sim::{Image, SimDisk};
+use crate::sys::kernel;
+use crate::tests::model::{DIR, Random, options};
+use crate::{Metric, SearchPath, VectorStore, VerifyReport, reference_distance};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DIM: usize = 32;
+const ROWS: usize = 330;
+const PAGE: usize = 16 << 10;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+fn codes() -> PathBuf {
+    path("00000001.codes.side")
+}
+
+fn centres() -> PathBuf {
+    path("00000001.centres.side")
+}
+
+/// A small store with codes, closed, and one of its rows without one.
+fn small(metric: Metric) -> (Image, Filled) {
+    let mut random = Random(71);
+    let of = rows(&mut random, "isotropic", 5, &[vec![0.0; DIM]]);
+    let mut filled = create(metric, DIM, 1);
+    let mut all = rows(&mut random, "clusters", ROWS, &of);
+    all[17] = vec![1e30; DIM];
+    filled.put(&all);
+    filled.store.optimize().expect("built");
+    filled.delete(&[5, 200]);
+    filled.store.flush().expect("flushed");
+    (filled.disk.image(), filled)
+}
+
+fn reader(image: &Image) -> VectorStore {
+    let disk = Arc::new(SimDisk::new(image));
+    VectorStore::open_read_only_on(disk, Path::new(DIR)).expect("opens")
+}
+
+fn queries(filled: &Filled) -> Vec<Vec<f32>> {
+    [3, 100].map(|at| filled.live[at].1.iter().map(|x| x * 1.01).collect()).into()
+}
+
+fn is_side(damage: &crate::Damage) -> bool {
+    damage.consequence.starts_with("nothing is lost") && (damage.path == codes() || damage.path == centres())
+}
+
+#[test]
+fn damage_changes_no_answer() {
+    let (image, filled) = small(Metric::L2);
+    let queries = queries(&filled);
+    let expected: Vec<_> = queries.iter().map(|query| filled.expected(query, 10, &Ask::All)).collect();
+    let fast = kernel::kernels().has_fast_codes();
+    let intact = reader(&image).search(&queries[0], 10).expect("found");
+    assert!(!fast || intact.explain().path == SearchPath::Codes, "{}", intact.explain());
+    for (path, stride) in [(codes(), 23), (centres(), 17)] {
+        let len = image.files[&path].len();
+        for (n, at) in (0..300).chain((300..len).step_by(stride)).enumerate() {
+            let mut image = image.clone();
+            image.files.get_mut(&path).expect("there")[at] ^= 1 << (n % 8);
+            let store = reader(&image);
+            let what = format!("{} at {at}", path.display());
+            for (query, expected) in queries.iter().zip(&expected) {
+                let hits = store.search(query, 10).expect("found");
+                assert_eq!(found(&hits), *expected, "{what}");
+                assert_eq!(hits.explain().path, SearchPath::Scan, "{what}");
+            }
+            if n % 5 == 0 {
+                let report = store.verify().expect("read");
+                assert!(!report.is_ok() && report.damage.iter().all(is_side), "{what}: {:?}", report.damage);
+            }
+            if n % 60 == 0 {
+                drop(store);
+                is_built_anew(&image, &queries, &expected, &what);
+            }
+        }
+    }
+}
+
+/// A search finds the damage; the next `optimize` makes it good.
+fn is_built_anew(image: &Image, queries: &[Vec<f32>], expected: &[Vec<(u64, u32)>], what: &str) {
+    let store = VectorStore::open_on(Arc::new(SimDisk::new(image)), Path::new(DIR), &options());
+    let store = store.expect("opens");
+    let fast = kernel::kernels().has_fast_codes();
+    store.search(&queries[0], 10).expect("found");
+    if fast {
+        store.optimize().expect("built");
+    }
+    let hits = store.search(&queries[1], 10).expect("found");
+    assert_eq!(found(&hits), expected[1], "{what}");
+    assert!(!fast || hits.explain().path == SearchPath::Codes, "{what}: {}", hits.explain());
+    let report = store.verify().expect("read");
+    assert!(!fast || report.is_ok(), "{what}: {:?}", report.damage);
+}
+
+/// Each length to which a file is cut, and each file that is gone.
+#[test]
+fn what_is_cut_or_gone_changes_no_answer() {
+    let (image, filled) = small(Metric::Cosine);
+    let queries = queries(&filled);
+    for path in [codes(), centres()] {
+        let len = image.files[&path].len();
+        for cut in (0..len).step_by(len / 60).map(Some).chain([None]) {
+            let mut image = image.clone();
+            match cut {
+                Some(cut) => image.files.get_mut(&path).expect("there").truncate(cut),
+                None => _ = image.files.remove(&path),
+            }
+            let hits = reader(&image).search(&queries[0], 10).expect("found");
+            assert_eq!(found(&hits), filled.expected(&queries[0], 10, &Ask::All), "{cut:?}");
+            assert_eq!(hits.explain().path, SearchPath::Scan, "{cut:?}");
+        }
+    }
+}
+
+// ---- files with right checksums ----
+
+/// The parts of a file with pages.
+struct Parts {
+    fields: Vec<u8>,
+    data: Vec<u8>,
+    /// Magic and version.
+    kind: Vec<u8>,
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"))
+}
+
+fn start(fields: usize, pages: usize) -> usize {
+    (16 + fields + pages * 4 + 4).next_multiple_of(64)
+}
+
+impl Parts {
+    fn of(file: &[u8]) -> Parts {
+        let fields = u32_at(file, 12) as usize;
+        let pages = (0..100).find(|&pages| (file.len() - start(fields, pages)).div_ceil(PAGE) == pages);
+        let data = file[start(fields, pages.expect("so many"))..].to_vec();
+        Parts { fields: file[16..16 + fields].to_vec(), data, kind: file[..12].to_vec() }
+    }
+
+    /// The file, its checksums made right.
+    fn sealed(&self) -> Vec<u8> {
+        let mut file = self.kind.clone();
+        file.extend(u32::try_from(self.fields.len()).expect("short").to_le_bytes());
+        file.extend(&self.fields);
+        for (page, bytes) in (0u64..).zip(self.data.chunks(PAGE)) {
+            let all = [&self.fields[16..32], &page.to_le_bytes(), bytes].concat();
+            file.extend(crc32c(&all).to_le_bytes());
+        }
+        file.extend(crc32c(&file).to_le_bytes());
+        file.resize(start(self.fields.len(), self.data.len().div_ceil(PAGE)), 0);
+        file.extend(&self.data);
+        file
+    }
+}
+
+/// Where things are in a file of codes with one table.
+struct Places {
+    table: usize,
+    partitions: usize,
+    plain: usize,
+}
+
+impl Places {
+    fn of(parts: &Parts) -> Places {
+        let (partitions, plain) = (u32_at(&parts.fields, 64) as usize, u32_at(&parts.fields, 68) as usize);
+        let tail = (partitions * 32).next_multiple_of(64) + plain * 4;
+        Places { table: parts.data.len() - tail, partitions, plain }
+    }
+
+    /// Start and rows of the block of a partition.
+    fn block(&self, parts: &Parts, partition: usize) -> (usize, usize) {
+        let entry = self.table + partition * 32;
+        (u32_at(&parts.data, entry + 8) as usize, u32_at(&parts.data, entry + 4) as usize)
+    }
+
+    /// Where a number of a row is: 0 is a, then h, e and the ordinal.
+    fn of_row(&self, parts: &Parts, partition: usize, array: usize, row: usize) -> usize {
+        let (start, rows) = self.block(parts, partition);
+        start + rows * 32 + (array * rows + row) * 4
+    }
+}
+
+fn float(parts: &mut Parts, at: usize, change: impl Fn(f32) -> f32) {
+    let was = f32::from_bits(u32_at(&parts.data, at));
+    parts.data[at..at + 4].copy_from_slice(&change(was).to_le_bytes());
+}
+
+fn forged(image: &Image, path: &Path, forge: impl FnOnce(&mut Parts)) -> Image {
+    let mut parts = Parts::of(&image.files[path]);
+    forge(&mut parts);
+    let mut image = image.clone();
+    image.files.insert(path.to_owned(), parts.sealed());
+    image
+}
+
+/// Each row that is found is live, there once, and as far as is said.
+fn is_sane(store: &VectorStore, filled: &Filled, query: &[f32], k: usize, what: &str) {
+    let hits = found(&store.search(query, k).expect("found"));
+    let ids: BTreeSet<u64> = hits.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), hits.len(), "{what}: a row twice");
+    for (id, distance) in hits {
+        let (_, row) =
+            filled.live.iter().find(|(live, _)| *live == id).unwrap_or_else(|| panic!("{what}: {id}"));
+        let right = to_public(filled.metric, reference_distance(filled.metric, query, row));
+        assert_eq!(distance, right.to_bits(), "{what}: {id}");
+    }
+}
+
+fn verified(image: &Image) -> VerifyReport {
+    reader(image).verify().expect("read")
+}
+
+#[test]
+fn what_is_sealed_again_is_the_same() {
+    let (image, _) = small(Metric::L2);
+    for path in [codes(), centres()] {
+        assert!(forged(&image, &path, |_| ()) == image, "{}", path.display());
+    }
+    assert!(verified(&image).is_ok());
+}
+
+/// A number in the place of one.
+fn other(random: &mut Random, was: u32) -> u32 {
+    let bits = u32::try_from(random.below(1 << 32)).expect("32 bits");
+    let floats = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -1.0, 1e30, 1e-40, f32::MAX];
+    match random.below(8) {
+        0 => bits,
+        1 => was.wrapping_add(1),
+        2 => was.wrapping_sub(1),
+        3 => [0, 1, u32::MAX, 1 << 31, 329, 330, 331, 64][random.below(8)],
+        4 => was ^ 1 << random.below(32),
+        _ => floats[random.below(floats.len())].to_bits(),
+    }
+}
+
+/// Whatever numbers the files have: no panic, no row that is not there.
+#[test]
+fn hostile_files_do_no_harm() {
+    let mut random = Random(72);
+    for metric in Metric::ALL {
+        let (image, filled) = small(metric);
+        let queries = queries(&filled);
+        for round in 0..260 {
+            let path = if round % 3 == 0 { centres() } else { codes() };
+            let forge = |parts: &mut Parts| {
+                for _ in 0..=random.below(3) {
+                    let places = (path == codes()).then(|| Places::of(parts));
+                    let (bytes, at) = match (random.below(5), places) {
+                        // Not the uuid of the store.
+                        (0, _) => (&mut parts.fields, 16),
+                        (1 | 2, Some(places)) if places.table < parts.data.len() => {
+                            (&mut parts.data, places.table)
+                        }
+                        (3, Some(places)) if places.partitions > 0 && places.table > 0 => {
+                            let at = places.of_row(parts, random.below(places.partitions), 0, 0);
+                            (&mut parts.data, at)
+                        }
+                        _ => (&mut parts.data, 0),
+                    };
+                    if at + 4 > bytes.len() {
+                        continue;
+                    }
+                    let at = at + random.below((bytes.len() - at) / 4) * 4;
+                    let now = other(&mut random, u32_at(bytes, at));
+                    bytes[at..at + 4].copy_from_slice(&now.to_le_bytes());
+                    if random.below(12) == 0 {
+                        let len = parts.data.len();
+                        parts.data.truncate(random.below(len + 1));
+                    }
+                }
+            };
+            let image = forged(&image, &path, forge);
+            let (what, store) = (format!("{metric:?} {round}"), reader(&image));
+            for (query, k) in queries.iter().flat_map(|query| [1, 10, 20].map(|k| (query, k))) {
+                is_sane(&store, &filled, query, k, &what);
+            }
+            _ = store.verify().expect("read");
+            if round % 10 == 0 {
+                drop(store);
+                let disk = Arc::new(SimDisk::new(&image));
+                let store = VectorStore::open_on(disk, Path::new(DIR), &options()).expect("opens");
+                store.optimize().expect("built");
+                is_sane(&store, &filled, &queries[0], 10, &what);
+            }
+        }
+    }
+}
+
+/// A bound that does not hold, and rows that are there twice or not at all.
+#[test]
+fn verify_names_bounds_that_do_not_hold() {
+    type Lie = (&'static str, fn(&mut Parts, &Places));
+    let lies: [Lie; 12] = [
+        ("e is too small", |parts, places| {
+            let at = places.of_row(parts, 0, 2, 1);
+            float(parts, at, |e| e * 0.999);
+        }),
+        ("e is none", |parts, places| {
+            let at = places.of_row(parts, 0, 2, 1);
+            float(parts, at, |_| f32::NAN);
+        }),
+        ("h is another", |parts, places| {
+            let at = places.of_row(parts, 0, 1, 1);
+            float(parts, at, |h| h * 1.0001 + 1e-6);
+        }),
+        ("a is another", |parts, places| {
+            let at = places.of_row(parts, 0, 0, 1);
+            float(parts, at, |a| a * 1.0001);
+        }),
+        ("a code is another", |parts, places| {
+            let (start, _) = places.block(parts, 0);
+            parts.data[start + 3] ^= 0x88;
+        }),
+        ("the greatest radius is too small", |parts, places| {
+            float(parts, places.table + 20, |radius| radius * 0.999);
+        }),
+        ("the least radius is too large", |parts, places| {
+            float(parts, places.table + 16, |radius| radius * 1.001 + 1e-6);
+        }),
+        ("the greatest norm is too small", |parts, places| {
+            float(parts, places.table + 24, |norm| norm * 0.999);
+        }),
+        ("a radius is none", |parts, places| float(parts, places.table + 20, |_| f32::NAN)),
+        ("two rows are exchanged", |parts, places| {
+            let [a, b] = [0, 1].map(|row| places.of_row(parts, 0, 3, row));
+            for n in 0..4 {
+                parts.data.swap(a + n, b + n);
+            }
+        }),
+        ("a row is there twice", |parts, places| {
+            let [a, b] = [0, 1].map(|row| places.of_row(parts, 0, 3, row));
+            parts.data.copy_within(a..a + 4, b);
+        }),
+        ("a row without a code is another", |parts, places| {
+            assert_eq!(places.plain, 1);
+            let end = parts.data.len();
+            parts.data[end - 4] ^= 1;
+        }),
+    ];
+    for metric in Metric::ALL {
+        let (image, filled) = small(metric);
+        for (what, lie) in lies {
+            let lying = forged(&image, &codes(), |parts| {
+                let places = Places::of(parts);
+                lie(parts, &places);
+            });
+            let report = verified(&lying);
+            assert!(
+                !report.is_ok() && report.damage.iter().all(is_side),
+                "{metric:?} {what}: {:?}",
+                report.damage
+            );
+            is_sane(&reader(&lying), &filled, &filled.live[7].1, 10, what);
+        }
+    }
+}
+
+/// a and what goes with it are changed together: |y - a l| ≤ e still holds, and what is orthogonal is not.
+#[test]
+fn verify_names_a_scale_that_is_not_the_right_one() {
+    let (image, _) = small(Metric::Ip);
+    let lying = forged(&image, &codes(), |parts| {
+        let places = Places::of(parts);
+        let [a, e] = [0, 2].map(|array| places.of_row(parts, 0, array, 1));
+        float(parts, a, |a| a * 1.001);
+        float(parts, e, |e| e * 2.0);
+    });
+    assert!(!verified(&lying).is_ok());
+}
+
+/// The store of these tests by itself, in each way.
+#[test]
+fn the_store_that_is_damaged_is_right_before() {
+    for metric in Metric::ALL {
+        let (_, filled) = small(metric);
+        assert_eq!(files(&filled.store), 1);
+        check_all(&filled, &mut Random(73), "before");
+    }
+}
