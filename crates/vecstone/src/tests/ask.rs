@@ -8,7 +8,7 @@ use crate::sys::disk::sim::SimDisk;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, Id, IdRef};
 use crate::types::options::Durability;
-use crate::{Filter, Metric, OpenOptions, VectorStore, WriteBatch};
+use crate::{Filter, Metric, OpenOptions, Snapshot, VectorStore, WriteBatch};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -336,11 +336,16 @@ pub(super) fn search_by_codes(store: &VectorStore) -> std::result::Result<(), St
     if !crate::segment::codes::are_for_all() {
         return Ok(());
     }
+    search_all_by_codes(&store.snapshot().map_err(|error| error.to_string())?)
+}
+
+/// The same of a moment of the store.
+pub(super) fn search_all_by_codes(snapshot: &Snapshot) -> std::result::Result<(), String> {
     let error = |error: Error| error.to_string();
-    let snapshot = store.snapshot().map_err(error)?;
+    let metric = snapshot.metric();
     let rows = snapshot.iter().collect::<Result<Vec<_>>>().map_err(error)?;
     for (_, query) in rows.iter().take(2) {
-        let distance = |row: &[f32]| crate::reference_distance(store.metric(), query, row);
+        let distance = |row: &[f32]| crate::reference_distance(metric, query, row);
         let mut right: Vec<f64> = rows.iter().map(|(_, row)| distance(row)).collect();
         right.sort_unstable_by(f64::total_cmp);
         let hits = snapshot.search(query, 2).map_err(error)?;
@@ -348,7 +353,7 @@ pub(super) fn search_by_codes(store: &VectorStore) -> std::result::Result<(), St
         let right: Vec<f32> = right
             .iter()
             .take(2)
-            .map(|&distance| crate::query::distance::to_public(store.metric(), distance))
+            .map(|&distance| crate::query::distance::to_public(metric, distance))
             .collect();
         if found != right {
             return Err(format!("a search found {found:?}, not {right:?}: {}", hits.explain()));

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod damage;
+mod kept;
 
 /// A store and what is in it.
 struct Filled {

@@ -6,6 +6,8 @@ use super::ask::{self, DELETES, GETS};
 use super::model::{DIM, DIR, identity, look, options, root};
 use crate::engine::close::close;
 use crate::query::snapshot::Snapshot;
+use crate::segment::codes;
+use crate::segment::side::Optimize;
 use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::{Image, Lie, SimDisk};
 use crate::sys::sync::unpoisoned;
@@ -19,6 +21,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::{self, JoinHandle};
 use shuttle::{Config, Runner};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -503,6 +506,47 @@ fn what_is_held_stays_while_segments_are_replaced() {
         shared.store.compact().expect("compact");
         assert_eq!(look_at(&shared.store.snapshot().expect("snapshot")), 5);
         assert!(shared.store.verify().expect("verify").damage.is_empty());
+    });
+}
+
+/// Codes are made, merged, carried and dropped while others search, write and compact.
+#[test]
+fn searches_find_all_while_codes_are_made() {
+    check(|| {
+        codes::for_all(|| {
+            let shared = Shared::new(&options().buffer_bytes(1 << 20).segment_records(4));
+            put_batch(&shared.store, 1);
+            shared.store.flush().expect("flush");
+            let encode = |shared: &Shared, merge| {
+                let optimize = Optimize { from_hot: Some(1), merge, threads: 1 };
+                let engine = shared.store.engine().expect("writable");
+                engine.build_while(optimize, &mut |_| ControlFlow::Continue(())).1.expect("built");
+            };
+            encode(&shared, true);
+            let threads = [
+                shared.spawn(|shared| {
+                    for _ in 0..2 {
+                        let held = shared.store.snapshot().expect("snapshot");
+                        ask::search_all_by_codes(&held).expect("all of it");
+                        thread::yield_now();
+                        ask::search_all_by_codes(&held).expect("the same");
+                    }
+                }),
+                shared.spawn(move |shared| encode(shared, below(2) == 0)),
+                shared.spawn(|shared| _ = shared.store.compact().expect("compact")),
+                shared.spawn(|shared| {
+                    put_batch(&shared.store, 2);
+                    shared.put("e", 3, Buffered).expect("put");
+                    shared.store.flush().expect("flush");
+                    assert_eq!(shared.delete("e", any_durability()).expect("delete"), 1);
+                }),
+            ];
+            join(threads);
+            ask::search_by_codes(&shared.store).expect("all of it");
+            shared.store.optimize().expect("built");
+            ask::search_by_codes(&shared.store).expect("all of it");
+            assert!(shared.store.verify().expect("verify").damage.is_empty());
+        });
     });
 }
 
