@@ -172,10 +172,11 @@ struct Places {
 }
 
 impl Places {
-    fn of(parts: &Parts) -> Places {
+    /// `None` if the file says that it has more than there is.
+    fn of(parts: &Parts) -> Option<Places> {
         let (partitions, plain) = (u32_at(&parts.fields, 64) as usize, u32_at(&parts.fields, 68) as usize);
         let tail = (partitions * 32).next_multiple_of(64) + plain * 4;
-        Places { table: parts.data.len() - tail, partitions, plain }
+        Some(Places { table: parts.data.len().checked_sub(tail)?, partitions, plain })
     }
 
     /// Start and rows of the block of a partition.
@@ -255,7 +256,7 @@ fn hostile_files_do_no_harm() {
             let path = if round % 3 == 0 { centres() } else { codes() };
             let forge = |parts: &mut Parts| {
                 for _ in 0..=random.below(3) {
-                    let places = (path == codes()).then(|| Places::of(parts));
+                    let places = Some(&*parts).filter(|_| path == codes()).and_then(Places::of);
                     let (bytes, at) = match (random.below(5), places) {
                         // Not the uuid of the store.
                         (0, _) => (&mut parts.fields, 16),
@@ -352,7 +353,7 @@ fn verify_names_bounds_that_do_not_hold() {
         let (image, filled) = small(metric);
         for (what, lie) in lies {
             let lying = forged(&image, &codes(), |parts| {
-                let places = Places::of(parts);
+                let places = Places::of(parts).expect("a table");
                 lie(parts, &places);
             });
             let report = verified(&lying);
@@ -371,7 +372,7 @@ fn verify_names_bounds_that_do_not_hold() {
 fn verify_names_a_scale_that_is_not_the_right_one() {
     let (image, _) = small(Metric::Ip);
     let lying = forged(&image, &codes(), |parts| {
-        let places = Places::of(parts);
+        let places = Places::of(parts).expect("a table");
         let [a, e] = [0, 2].map(|array| places.of_row(parts, 0, array, 1));
         float(parts, a, |a| a * 1.001);
         float(parts, e, |e| e * 2.0);
