@@ -160,7 +160,8 @@ impl<'a> Plan<'a> {
         for file in &old {
             for (range, place) in file.codes.head.ranges.iter().zip(&file.places) {
                 let Some(place) = *place else { continue };
-                hot[place].push(range.first..range.end.min(version.segments[place].rows));
+                let rows = range.first..range.end.min(version.segments[place].rows);
+                hot[place].extend(Some(rows).filter(|rows| !rows.is_empty()));
             }
         }
         for stretches in &mut hot {
