@@ -446,16 +446,16 @@ fn side_files_stay_as_long_as_their_segment() {
         file.and_then(|file| file.write_at(b"later", 0)).expect("written");
     };
     let is_there = |name: &str| disk.image().files.contains_key(&file(name));
-    let of_segments = ["00000001.codes.side", "00000001.a-2.side", "00000002.codes.side"];
-    let obsolete = ["00000099.codes.side", "00000001.codes.side.new", "00000099.codes.side.new"];
+    let of_segments = ["00000001.words.side", "00000001.a-2.side", "00000002.words.side"];
+    let obsolete = ["00000099.words.side", "00000001.words.side.new", "00000099.words.side.new"];
     let others = [
-        "00000001.Codes.side",
+        "00000001.Words.side",
         "00000099.a.b.side",
         "00000099.side",
         "00000099..side",
-        "99.codes.side",
-        "00000099.codes",
-        "codes.side",
+        "99.words.side",
+        "00000099.words",
+        "words.side",
     ];
     of_segments.iter().chain(&obsolete).chain(&others).for_each(|name| make(name));
     let shown = reader(&disk).expect("opens");
@@ -478,14 +478,14 @@ fn side_files_stay_as_long_as_their_segment() {
     let writer = open(&disk, &options()).expect("opens");
     assert!(of_segments.iter().all(|name| is_there(name)), "of segments that are there");
     assert!(!obsolete.iter().any(|name| is_there(name)), "of no segment, or in the making");
-    make("00000098.codes.side");
+    make("00000098.words.side");
     writer.delete_many(&["c", "d"]).expect("deleted");
     writer.compact().expect("compacted");
     let numbers: Vec<u64> =
         manifest_of(&disk.image()).segments.iter().map(|segment| segment.number).collect();
     assert!(!numbers.contains(&1) && !numbers.contains(&2), "{numbers:?}");
     assert!(!of_segments.iter().any(|name| is_there(name)), "their segments are gone");
-    assert!(!is_there("00000098.codes.side"));
+    assert!(!is_there("00000098.words.side"));
     assert!(others.iter().all(|name| is_there(name)), "not ours");
 }
 
@@ -495,7 +495,7 @@ fn a_side_file_without_a_manifest_is_not_started_over() {
     let disk = SimDisk::new(&root());
     let mut image = disk.image();
     image.dirs.insert(DIR.into());
-    image.files.insert(file("00000001.codes.side"), b"later".to_vec());
+    image.files.insert(file("00000001.words.side"), b"later".to_vec());
     let opened = reader(&SimDisk::new(&image));
     assert!(opened.is_err_and(|error| error.is_corrupt()));
 }
