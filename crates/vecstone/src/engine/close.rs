@@ -66,6 +66,9 @@ fn rows_at_the_end<'a>(
     Rows { version, place, closing: Some(closing), optimize: Optimize::NOT_NOW }
 }
 
+/// How many bytes the background could copy in the time that it takes to code one.
+const COST: u64 = 8;
+
 /// Side files that were built: their rows, of each kind by itself, and the bytes that were read and written for them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Built {
@@ -88,9 +91,10 @@ impl Engine {
         let start = Instant::now();
         let from_hot = self.published.load().optimize_from();
         let optimize = Optimize { from_hot, ..Optimize::NOT_NOW };
-        let (built, _) = self.build_while(optimize, &mut |built| self.maintenance.pace(start, built.bytes));
+        let pace = |built: Built| self.maintenance.pace(start, built.bytes * COST);
+        let (built, _) = self.build_while(optimize, &mut |built| pace(built));
         if built.bytes > 0 {
-            _ = self.maintenance.pace(start, built.bytes);
+            _ = pace(built);
         }
     }
 
