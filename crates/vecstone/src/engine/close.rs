@@ -67,7 +67,7 @@ fn rows_at_the_end<'a>(
 }
 
 /// How many bytes the background could copy in the time that it takes to code one.
-const COST: u64 = 8;
+const COST: u64 = 4;
 
 /// Side files that were built: their rows, of each kind by itself, and the bytes that were read and written for them.
 #[derive(Debug, Clone, Copy, Default)]

@@ -39,6 +39,8 @@ const LEAST_LEFT: u64 = if cfg!(test) { 100 } else { 1000 };
 const AT_ONCE: usize = 128;
 /// Bytes of codes for each thread, below which starting one costs more than it saves.
 const BYTES_PER_THREAD: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
+/// Queries for which each centre and each block is read once.
+const GROUP: usize = 32;
 /// Partitions that a thread takes at a time.
 const PIECE: usize = if cfg!(test) { 2 } else { 32 };
 /// A search has to be for fewer than one of so many rows.
@@ -94,14 +96,14 @@ pub(crate) fn search(
 ) -> Result<Option<Vec<Vec<Range<u64>>>>> {
     loop {
         let Some(coded) = Coded::of(version, k) else { return Ok(None) };
-        let outer = if searches.len() >= limit { limit } else { 1 };
-        let inner = if outer > 1 { 1 } else { limit };
-        let find = |stopped: &mut Vec<Stop>, search: &mut Search<'_>| {
-            stopped.extend(coded.search(search, inner)?.err());
+        let groups = searches.len().div_ceil(GROUP);
+        let (outer, inner) = if groups >= limit { (limit, 1) } else { (1, limit) };
+        let find = |stopped: &mut Vec<Stop>, searches: &mut [Search<'_>]| {
+            stopped.extend(coded.search(searches, inner)?);
             Ok(())
         };
-        let stopped =
-            parallel::for_each_piece(searches.iter_mut(), outer as u64, outer, Vec::new, find)?.concat();
+        let pieces = searches.chunks_mut(GROUP);
+        let stopped = parallel::for_each_piece(pieces, outer as u64, outer, Vec::new, find)?.concat();
         if !stopped.contains(&Stop::Damaged) {
             return Ok(Some(coded.hot));
         }
@@ -129,34 +131,61 @@ impl<'a> Coded<'a> {
         }
     }
 
-    /// Finds the rows nearest to the query of `search` among those with a code.
-    fn search(&self, search: &mut Search<'_>, limit: usize) -> Result<std::result::Result<(), Stop>> {
+    /// Finds the rows nearest to some queries among those with a code. Returns why some searches came to nothing.
+    fn search(&self, searches: &mut [Search<'_>], limit: usize) -> Result<Vec<Stop>> {
         let (start, kernels) = (Instant::now(), kernel::kernels());
-        let Some(queries) = self.code(kernels, search.query()) else { return Ok(Err(Stop::NotCoded)) };
-        let near = self.rank(kernels, &queries);
-        let walk = Walk { coded: self, kernels, queries: &queries, near };
-        search.explain.rank += start.elapsed();
-        let outcome = walk.run(search, limit)?;
-        search.explain.path = match outcome {
-            Ok(()) => SearchPath::Codes,
-            Err(Stop::GaveUp) => SearchPath::CodesThenScan,
-            Err(_) => SearchPath::Scan,
-        };
-        Ok(outcome)
+        let all = searches.len();
+        let with_code = searches.iter_mut().filter_map(|search| {
+            let queries = self.code(kernels, search.query())?;
+            Some((search, Walk { coded: self, kernels, queries, near: Vec::new(), visited: Vec::new() }))
+        });
+        let (searches, mut walks): (Vec<_>, Vec<_>) = with_code.unzip();
+        self.rank(kernels, &mut walks);
+        let ranked = start.elapsed();
+        let start = Instant::now();
+        let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search));
+        let mut founds = begun.collect::<Result<Vec<_>>>()?;
+        self.pass(&walks, &mut founds, limit)?;
+        let scanned = start.elapsed();
+        let mut stopped = vec![Stop::NotCoded; all - searches.len()];
+        for ((walk, mut found), search) in walks.iter().zip(founds).zip(searches) {
+            let explain = &mut found.search.explain;
+            (explain.rank, explain.scan) = (ranked, scanned);
+            stopped.extend(walk.end(found, search)?);
+        }
+        Ok(stopped)
     }
 
-    /// All partitions with their bounds. O(partitions * dim).
-    fn rank(&self, kernels: &Kernels, queries: &[CodedQuery]) -> Vec<Near> {
-        let mut near = Vec::new();
-        for (file, (ready, query)) in self.files.iter().zip(queries).enumerate() {
-            let bound = |partition: &Partition| {
+    /// Gives each search all partitions with their bounds. O(searches * partitions * dim).
+    fn rank(&self, kernels: &Kernels, walks: &mut [Walk<'_, '_>]) {
+        for (file, ready) in self.files.iter().enumerate() {
+            for (at, partition) in ready.partitions.iter().enumerate() {
                 let centre = ready.centres.row(partition.centre as usize);
-                PartitionBound::new(kernels, ready.frame, query, centre, partition)
-            };
-            let of_file = ready.partitions.iter().enumerate();
-            near.extend(of_file.map(|(at, partition)| Near { file, at, bound: bound(partition) }));
+                for walk in &mut *walks {
+                    let query = &walk.queries[file];
+                    let bound = PartitionBound::new(kernels, ready.frame, query, centre, partition);
+                    walk.near.push(Near { file, at, bound });
+                }
+            }
         }
-        near
+    }
+
+    /// Passes through all partitions, each for all searches before the next.
+    fn pass(&self, walks: &[Walk<'_, '_>], founds: &mut [Found<'_>], limit: usize) -> Result<()> {
+        let Some(first) = walks.first() else { return Ok(()) };
+        let (partitions, code) =
+            (first.near.len(), first.queries.first().map_or(0, |query| query.levels.len() / 2));
+        let bytes = self.rows * (code * walks.len()) as u64;
+        let pieces = (0..partitions).step_by(PIECE).map(|start| start..partitions.min(start + PIECE));
+        let begin = || founds.iter().map(|found| Found::of(&found.search, found.stop)).collect();
+        let pass = |states: &mut Vec<Found<'_>>, piece: Range<usize>| {
+            walks.iter().zip(states).try_for_each(|(walk, state)| walk.pass(state, piece.clone()))
+        };
+        let done = parallel::for_each_piece(pieces, bytes / BYTES_PER_THREAD, limit, begin, pass)?;
+        for others in done {
+            founds.iter_mut().zip(others).for_each(|(found, other)| found.take(other));
+        }
+        Ok(())
     }
 
     /// The query in the frame of each file.
@@ -189,9 +218,12 @@ struct Near {
 struct Walk<'w, 'a> {
     coded: &'w Coded<'a>,
     kernels: &'static Kernels,
-    queries: &'w [CodedQuery],
+    /// The query in the frame of each file.
+    queries: Vec<CodedQuery>,
     /// All partitions, in the order of the files.
     near: Vec<Near>,
+    /// Which of them were among the nearest.
+    visited: Vec<bool>,
 }
 
 /// What one thread has found.
@@ -203,40 +235,49 @@ struct Found<'q> {
     stop: Option<Stop>,
 }
 
+impl<'q> Found<'q> {
+    fn of(search: &Search<'q>, stop: Option<Stop>) -> Found<'q> {
+        Found { search: search.fresh(), pending: Vec::new(), left: 0, stop }
+    }
+
+    fn take(&mut self, other: Found<'_>) {
+        self.stop = self.stop.or(other.stop);
+        self.search.take(other.search);
+        self.pending.extend(other.pending);
+    }
+}
+
 impl Walk<'_, '_> {
-    fn run(&self, search: &mut Search<'_>, limit: usize) -> Result<std::result::Result<(), Stop>> {
-        let start = Instant::now();
-        let mut found = Found { search: search.fresh(), pending: Vec::new(), left: 0, stop: None };
+    /// What is there before the pass: rows that are always measured, and a bar.
+    fn begin<'q>(&mut self, search: &Search<'q>) -> Result<Found<'q>> {
+        let mut found = Found::of(search, None);
         self.plain(&mut found.search)?;
-        let visited = self.begin(&mut found)?;
-        let rest: Vec<usize> = (0..self.near.len()).filter(|at| !visited[*at]).collect();
-        let bytes = self.coded.rows * self.queries.first().map_or(0, |query| query.levels.len() as u64 / 2);
-        let begin = || Found { search: found.search.fresh(), pending: Vec::new(), left: 0, stop: found.stop };
-        let pass = |state: &mut Found<'_>, piece: &[usize]| self.pass(state, piece);
-        let pieces = rest.chunks(PIECE);
-        let done = parallel::for_each_piece(pieces, bytes / BYTES_PER_THREAD, limit, begin, pass)?;
-        for other in done {
-            found.stop = found.stop.or(other.stop);
-            found.search.take(other.search);
-            found.pending.extend(other.pending);
-        }
-        found.search.explain.scan += start.elapsed();
+        self.visited = self.nearest(&mut found)?;
+        Ok(found)
+    }
+
+    /// Measures what waits, and hands over what was found; or says why it comes to nothing.
+    fn end(&self, mut found: Found<'_>, search: &mut Search<'_>) -> Result<Option<Stop>> {
         let start = Instant::now();
         if found.stop.is_none() {
             self.refine(&mut found)?;
         }
         found.search.explain.refine += start.elapsed();
-        let is_damaged = self.coded.files.iter().any(|ready| ready.file.is_damaged());
-        match found.stop {
-            None if !is_damaged => {}
-            Some(Stop::GaveUp) if !is_damaged => {
-                search.explain.add(&found.search.explain);
-                return Ok(Err(Stop::GaveUp));
-            }
-            _ => return Ok(Err(Stop::Damaged)),
+        if self.coded.files.iter().any(|ready| ready.file.is_damaged()) {
+            found.stop = Some(Stop::Damaged);
         }
-        search.take(found.search);
-        Ok(Ok(()))
+        match found.stop {
+            None => {
+                search.take(found.search);
+                search.explain.path = SearchPath::Codes;
+            }
+            Some(Stop::GaveUp) => {
+                search.explain.add(&found.search.explain);
+                search.explain.path = SearchPath::CodesThenScan;
+            }
+            Some(_) => {}
+        }
+        Ok(found.stop)
     }
 
     /// Measures the rows without a code.
@@ -253,7 +294,7 @@ impl Walk<'_, '_> {
     }
 
     /// Looks at the nearest partitions, the nearest first, so that there is a bar. Returns which they are.
-    fn begin(&self, found: &mut Found<'_>) -> Result<Vec<bool>> {
+    fn nearest(&self, found: &mut Found<'_>) -> Result<Vec<bool>> {
         let mut visited = vec![false; self.near.len()];
         let mut order: Vec<(f64, u32)> =
             (0..).zip(&self.near).map(|(at, near)| (near.bound.order(), at)).collect();
@@ -276,8 +317,8 @@ impl Walk<'_, '_> {
     }
 
     /// Passes through partitions; gives up if too many rows are left over.
-    fn pass(&self, found: &mut Found<'_>, partitions: &[usize]) -> Result<()> {
-        for &at in partitions {
+    fn pass(&self, found: &mut Found<'_>, partitions: Range<usize>) -> Result<()> {
+        for at in partitions.filter(|at| !self.visited[*at]) {
             if found.stop.is_some() {
                 break;
             }

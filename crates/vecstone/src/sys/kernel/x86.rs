@@ -232,10 +232,12 @@ fn code_products<const N: usize>(query: &[i8], codes: &[u8]) -> [i32; N] {
             *total = _mm256_add_epi32(*total, _mm256_madd_epi16(sum, ones));
         }
     }
-    totals.map(|total| {
-        let mut lanes = [0i32; 8];
-        // SAFETY: the array has room for the whole vector.
-        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), total) };
-        lanes.iter().sum()
-    })
+    let mut products = [0; N];
+    for (product, total) in products.iter_mut().zip(totals) {
+        let halves = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256::<1>(total));
+        let pairs = _mm_add_epi32(halves, _mm_shuffle_epi32::<0b01_00_11_10>(halves));
+        let sum = _mm_add_epi32(pairs, _mm_shuffle_epi32::<0b10_11_00_01>(pairs));
+        *product = _mm_cvtsi128_si32(sum);
+    }
+    products
 }
