@@ -76,6 +76,8 @@ fn tables_of_300_mb() {
         place.run(&["export", "s", name]).ok();
         assert!(fs::metadata(place.path(name)).unwrap().len() > MB * 1_000_000 * 95 / 100);
         let _ = fs::remove_dir_all(place.path("t"));
+        // Codes are made of mapped rows, whose pages are counted here until the system takes them back.
+        place.run(&["create", "t", "--dim", "768", "--auto-optimize-rows", "0"]).ok();
         let most = most_memory(place.start(&["import", "t", name]));
         println!("{name}: at most {most} kB");
         assert!(most < 180_000, "{name}: {most} kB");
