@@ -21,6 +21,11 @@ fn sparse(place: &Place, name: &str, fortran: bool) {
     file.set_len(header.len() as u64 + ROWS * DIM * 4).unwrap();
 }
 
+/// A store without codes: they are made of mapped rows, whose pages count until the system takes them back.
+fn create(place: &Place, name: &str) {
+    place.run(&["create", name, "--dim", "768", "--auto-optimize-rows", "0"]).ok();
+}
+
 /// The most memory the process had so far, in kB.
 fn high_water(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
@@ -33,6 +38,7 @@ fn import_of_300_mb() {
     for fortran in [false, true] {
         let place = Place::new();
         sparse(&place, "in.npy", fortran);
+        create(&place, "s");
         let most = most_memory(place.start(&["import", "s", "in.npy"]));
         println!("fortran {fortran}: at most {most} kB");
         assert!(most < LIMIT_KB, "{most} kB");
@@ -76,8 +82,7 @@ fn tables_of_300_mb() {
         place.run(&["export", "s", name]).ok();
         assert!(fs::metadata(place.path(name)).unwrap().len() > MB * 1_000_000 * 95 / 100);
         let _ = fs::remove_dir_all(place.path("t"));
-        // Codes are made of mapped rows, whose pages are counted here until the system takes them back.
-        place.run(&["create", "t", "--dim", "768", "--auto-optimize-rows", "0"]).ok();
+        create(&place, "t");
         let most = most_memory(place.start(&["import", "t", name]));
         println!("{name}: at most {most} kB");
         assert!(most < 180_000, "{name}: {most} kB");
@@ -91,6 +96,7 @@ fn import_under_a_limit_of_data() {
     // Counts what is allocated, touched or not, at every moment.
     let place = Place::new();
     sparse(&place, "in.npy", false);
+    create(&place, "s");
     place.run_limited(&format!("ulimit -d {LIMIT_KB}"), &["import", "s", "in.npy"]).ok();
     assert_eq!(place.run(&["info", "s", "--json"]).ok().json()["live"], ROWS);
 }

@@ -51,7 +51,7 @@ impl Engine {
             };
             let stops = || self.maintenance.is_stopped();
             let mut go_on = |built: Built| if stops() { ControlFlow::Break(()) } else { tell(built.rows) };
-            let optimize = Optimize { from_hot: Some(1), merge: true, threads: parallel::limit(0) };
+            let optimize = Optimize::now(parallel::limit(0));
             let (built, outcome) = self.build_while(optimize, &mut go_on);
             if !cancelled.get() {
                 outcome?;
@@ -68,7 +68,7 @@ impl Engine {
 
 /// Rows of the side files that are to be built, of each kind by itself.
 fn wanted_rows(version: &Version) -> u64 {
-    let optimize = Optimize { from_hot: Some(1), merge: true, threads: 1 };
+    let optimize = Optimize::now(1);
     let rows = |place| Rows { version, place, closing: None, optimize };
     let active = version.segments.len() - 1;
     let mut is_new = false;

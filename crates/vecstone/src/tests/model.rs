@@ -380,7 +380,7 @@ impl Run {
 
     /// Gives every row a code; in one file or, if not asked to, beside those that are there.
     pub(super) fn encode(&mut self, merge: bool) -> Result<()> {
-        let optimize = Optimize { from_hot: Some(1), merge, threads: 1 };
+        let optimize = Optimize { merge, ..Optimize::now(1) };
         self.flush()?;
         self.store().engine()?.build_while(optimize, &mut |_| std::ops::ControlFlow::Continue(())).1
     }

@@ -518,7 +518,7 @@ fn searches_find_all_while_codes_are_made() {
             put_batch(&shared.store, 1);
             shared.store.flush().expect("flush");
             let encode = |shared: &Shared, merge| {
-                let optimize = Optimize { from_hot: Some(1), merge, threads: 1 };
+                let optimize = Optimize { merge, ..Optimize::now(1) };
                 let engine = shared.store.engine().expect("writable");
                 engine.build_while(optimize, &mut |_| ControlFlow::Continue(())).1.expect("built");
             };

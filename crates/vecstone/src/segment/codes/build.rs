@@ -21,9 +21,8 @@ const TILE: usize = 1024;
 const ROWS_AT_ONCE: u64 = 16 << 10;
 /// No centre: the row gets no code.
 const NONE: u32 = u32::MAX;
-/// Vectors in the sample for each centre, and bytes of it at most.
+/// Vectors in the sample for each centre.
 const SAMPLE_PER_CENTRE: u64 = 40;
-const SAMPLE_BYTES: u64 = 256 << 20;
 /// Rows with a norm above so many times the middle one are not asked for the mean.
 const OUTLIER: f64 = 16.0;
 
@@ -336,22 +335,25 @@ pub(crate) fn outward(value: f64, up: bool) -> f32 {
 
 // ---- centres ----
 
-/// Finds centres for the live rows of a version. Returns the mean that they are relative to, too.
+/// Finds centres for the live rows of a version, of a sample of about so many bytes. Returns the mean that they are relative
+/// to, too.
 pub(crate) fn train(
     version: &Version,
     id: [u8; 16],
-    count: usize,
+    (count, bytes): (usize, u64),
     work: &mut Work<'_>,
 ) -> Result<(Vec<f32>, Centres)> {
     let (schema, kernels) = (&version.schema, kernel::kernels());
     let dim = schema.dim as usize;
     let width = Frame::padded(dim);
-    let most = (count as u64 * SAMPLE_PER_CENTRE).min(SAMPLE_BYTES / (width as u64 * 4)).max(count as u64);
+    let most = (count as u64 * SAMPLE_PER_CENTRE).min(bytes / (width as u64 * 4)).max(count as u64);
     let rows = sample(version, most);
     let mean = if schema.metric == Metric::Ip { vec![0.0; dim] } else { mean(version, &rows)? };
     work.add(rows.len() as u64 * schema.stride())?;
     let frame = Frame::new(schema.metric, mean, id);
-    let mut values = Vec::with_capacity(rows.len() * width);
+    let mut values = Vec::new();
+    let len = rows.len() * width;
+    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len as u64 * 4 })?;
     let mut place = vec![0f32; width];
     for at in &rows {
         if frame.place(kernels, &version.vector(*at)?, &mut place) {

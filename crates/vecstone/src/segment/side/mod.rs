@@ -186,11 +186,19 @@ pub(crate) struct Optimize {
     /// All is to be in one file.
     pub(crate) merge: bool,
     pub(crate) threads: usize,
+    /// Bytes of the sample of which centres are found.
+    pub(crate) sample: u64,
 }
 
 impl Optimize {
     /// Only what opening needs is built.
-    pub(crate) const NOT_NOW: Optimize = Optimize { from_hot: None, merge: false, threads: 1 };
+    pub(crate) const NOT_NOW: Optimize =
+        Optimize { from_hot: None, merge: false, threads: 1, sample: 64 << 20 };
+
+    /// All rows get a code, for a caller who waits.
+    pub(crate) fn now(threads: usize) -> Optimize {
+        Optimize { from_hot: Some(1), merge: true, threads, sample: 256 << 20 }
+    }
 }
 
 /// What is known when a store is closed.
