@@ -102,5 +102,11 @@ fn optimize_builds_side_files() {
     assert!(text.starts_with("side files of s are up to date: ") && text.contains("of 102 rows"), "{text}");
     let text = place.run(&["info", "s"]).ok().stdout;
     assert!(text.contains(&format!("side       ids: {sealed} of 102 rows, 1 file, ")), "{text}");
+    place.rows("long", 300, 32);
+    place.run(&["import", "t", "long.npy"]).ok();
+    place.run(&["optimize", "t"]).ok();
+    let text = place.run(&["info", "t"]).ok().stdout;
+    assert!(text.contains("side       centres: 1 file, "), "{text}");
+    assert!(text.contains("side       codes: 300 of 300 rows, 1 file, "), "{text}");
     place.run(&["optimize", "missing"]).fails(2, &["missing", "no store there"]);
 }

@@ -161,7 +161,9 @@ fn rows(stats: &Stats) -> String {
 fn describe(side: &SideStats, stats: &Stats) -> String {
     let SideStats { kind, files, rows, bytes, .. } = side;
     let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-    format!("{kind}: {rows} of {} rows, {files}, {}", stats.rows, human_bytes(*bytes))
+    // Centres are of the store, and of no rows.
+    let covered = if *kind == "centres" { String::new() } else { format!("{rows} of {} rows, ", stats.rows) };
+    format!("{kind}: {covered}{files}, {}", human_bytes(*bytes))
 }
 
 /// Each kind of file that there is.
