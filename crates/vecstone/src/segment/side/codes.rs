@@ -47,6 +47,16 @@ impl CodedFile<'_> {
         self.places[range].map(|place| (place, row))
     }
 
+    /// The rows of a version that it has codes of, each stretch with the place of its segment.
+    fn rows(&self, version: &Version) -> Vec<(usize, Range<u64>)> {
+        let named = self.codes.head.ranges.iter().zip(&self.places);
+        let rows = named.filter_map(|(range, place)| {
+            let place = (*place)?;
+            Some((place, range.first..range.end.min(version.segments[place].rows)))
+        });
+        rows.filter(|(_, rows)| !rows.is_empty()).collect()
+    }
+
     pub(crate) fn is_damaged(&self) -> bool {
         self.codes.pages.is_damaged() || self.centres.pages.is_damaged()
     }
@@ -87,13 +97,7 @@ impl<'a> Coverage<'a> {
             return;
         }
         let file = CodedFile { codes, centres, places: places(version, codes) };
-        let named = || codes.head.ranges.iter().zip(&file.places);
-        let used: Vec<(usize, Range<u64>)> = named()
-            .filter_map(|(range, place)| {
-                Some(((*place)?, range.first..range.end.min(version.segments[(*place)?].rows)))
-            })
-            .filter(|(_, rows)| !rows.is_empty())
-            .collect();
+        let used = file.rows(version);
         let is_hot = |(place, rows): &(usize, Range<u64>)| {
             self.hot[*place].iter().any(|hot| hot.start <= rows.start && rows.end <= hot.end)
         };
@@ -108,8 +112,13 @@ impl<'a> Coverage<'a> {
 
     /// How many rows have none.
     pub(crate) fn hot_rows(&self) -> u64 {
-        self.hot.iter().flatten().map(|rows| rows.end - rows.start).sum()
+        count(&self.hot)
     }
+}
+
+/// How many rows there are in all stretches.
+fn count(stretches: &[Vec<Range<u64>>]) -> u64 {
+    stretches.iter().flatten().map(|rows| rows.end - rows.start).sum()
 }
 
 /// Takes rows from stretches, one of which has all of them.
@@ -158,16 +167,12 @@ impl<'a> Plan<'a> {
         // What is relative to other centres is coded anew.
         let is_outdated = !old.is_empty();
         for file in &old {
-            for (range, place) in file.codes.head.ranges.iter().zip(&file.places) {
-                let Some(place) = *place else { continue };
-                let rows = range.first..range.end.min(version.segments[place].rows);
-                hot[place].extend(Some(rows).filter(|rows| !rows.is_empty()));
-            }
+            file.rows(version).into_iter().for_each(|(place, rows)| hot[place].push(rows));
         }
         for stretches in &mut hot {
             join(stretches);
         }
-        let fresh: u64 = hot.iter().flatten().map(|rows| rows.end - rows.start).sum();
+        let fresh = count(&hot);
         let files = merged.len();
         let merge = rows.optimize.merge;
         let is_split = merge && files > 1;
