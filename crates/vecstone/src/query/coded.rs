@@ -11,11 +11,11 @@ use crate::query::explain::SearchPath;
 use crate::query::scan::Search;
 use crate::segment::codes;
 use crate::segment::codes::cluster::Matrix;
-use crate::segment::codes::file::Partition;
+use crate::segment::codes::file::{Back, Partition};
 use crate::segment::codes::frame::Frame;
 use crate::segment::side::{CodedFile, Coverage};
 use crate::segment::version::Version;
-use crate::sys::kernel::codes::is_kept;
+use crate::sys::kernel::codes::{Scoring, is_kept};
 use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
@@ -174,7 +174,7 @@ impl<'a> Coded<'a> {
     fn pass(&self, walks: &[Walk<'_, '_>], founds: &mut [Found<'_>], limit: usize) -> Result<()> {
         let Some(first) = walks.first() else { return Ok(()) };
         let (partitions, code) =
-            (first.near.len(), first.queries.first().map_or(0, |query| query.levels.len() / 2));
+            (first.near.len(), first.queries.first().map_or(0, |query| query.first().len() / 2));
         let bytes = self.rows * (code * walks.len()) as u64;
         let pieces = (0..partitions).step_by(PIECE).map(|start| start..partitions.min(start + PIECE));
         let begin = || founds.iter().map(|found| Found::of(&found.search, found.stop)).collect();
@@ -199,7 +199,7 @@ impl<'a> Ready<'a> {
         let (frame, centres) = (file.centres.frame()?, file.centres.centres()?);
         let partitions = file.codes.partitions()?;
         let is_known = |partition: &Partition| (partition.centre as usize) < centres.rows();
-        if !partitions.iter().all(is_known) {
+        if !partitions.iter().all(is_known) || !file.codes.is_in(frame) {
             file.codes.pages.note_damage();
             return None;
         }
@@ -340,45 +340,67 @@ impl Walk<'_, '_> {
             found.search.explain.partitions_skipped += 1;
             return Ok(());
         }
-        let Some(block) = ready.file.codes.block(&ready.partitions[near.at]) else {
+        let partition = &ready.partitions[near.at];
+        let Some(front) = ready.file.codes.front(partition) else {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
         found.search.explain.partitions_visited += 1;
-        let (code, rows) = (query.levels.len() / 2, ready.partitions[near.at].rows as usize);
-        let (mut dots, mut estimates) = ([0i32; AT_ONCE], [0f32; AT_ONCE]);
+        let (code, rows) = (query.first().len() / 2, partition.rows as usize);
+        let (mut dots, mut estimates, mut back) = ([0i32; AT_ONCE], [0f32; AT_ONCE], None);
         for start in (0..rows).step_by(AT_ONCE) {
             let end = rows.min(start + AT_ONCE);
             let count = end - start;
             let scoring = near.bound.scoring(query, found.search.bar());
-            (self.kernels.code_dots)(
-                &query.levels,
-                &block.codes[start * code..end * code],
-                &mut dots[..count],
-            );
-            let of = block.corrections.part(start..end);
-            if !(self.kernels.score)(&scoring, &dots[..count], of, &mut estimates[..count]) {
+            let codes = &front.codes[start * code..end * code];
+            (self.kernels.code_dots)(query.first(), codes, &mut dots[..count]);
+            let of = front.corrections.part(start..end);
+            if !(self.kernels.score)(&scoring[0], &dots[..count], of, &mut estimates[..count]) {
                 continue;
             }
-            for (row, (&estimate, &e)) in estimates.iter().zip(of.e).enumerate() {
-                if is_kept(&scoring, estimate, e) {
-                    found.left += 1;
-                    let Some((segment, number)) = self.live(&ready.file, block.ordinal(start + row)) else {
-                        continue;
-                    };
-                    let pending = Pending {
-                        cost: near.bound.cost(estimate),
-                        e,
-                        partition: u32::try_from(at).unwrap_or(u32::MAX),
-                        segment,
-                        row: number,
-                    };
-                    self.keep(found, pending)?;
+            if back.is_none() {
+                back = ready.file.codes.back(partition);
+            }
+            let Some(back) = back else {
+                found.stop = Some(Stop::Damaged);
+                return Ok(());
+            };
+            for (row, &estimate) in estimates[..count].iter().enumerate() {
+                let beyond = of.beyond.get(row).map_or(0.0, |&beyond| beyond);
+                if is_kept(&scoring[0], estimate, of.e[row], beyond) {
+                    let one = (estimate, of.e[row]);
+                    self.look_back(found, (at, &scoring[1]), (&back, start + row), one)?;
                 }
             }
         }
         found.search.explain.codes_scanned += rows as u64;
         Ok(())
+    }
+
+    /// Looks at the second part of a row that its first does not exclude. `one`: the estimate by the first, and |e|.
+    fn look_back(
+        &self,
+        found: &mut Found<'_>,
+        (at, scoring): (usize, &Scoring),
+        (back, row): (&Back<'_>, usize),
+        one: (f32, f32),
+    ) -> Result<()> {
+        let near = &self.near[at];
+        let (ready, query) = (&self.coded.files[near.file], &self.queries[near.file]);
+        let (mut estimate, mut e) = one;
+        if let Some(second) = &back.second {
+            let (mut dot, of) = ([0], second.corrections);
+            (self.kernels.code_dots)(query.second(), second.code(row), &mut dot);
+            estimate += kernel::codes::estimate(scoring, dot[0], of.a[row], of.h[row]);
+            e = of.e[row];
+            if !is_kept(scoring, estimate, e, 0.0) {
+                return Ok(());
+            }
+        }
+        found.left += 1;
+        let Some((segment, row)) = self.live(&ready.file, back.ordinal(row)) else { return Ok(()) };
+        let (cost, partition) = (near.bound.cost(estimate), u32::try_from(at).unwrap_or(u32::MAX));
+        self.keep(found, Pending { cost, e, partition, segment, row })
     }
 
     /// Measures a row if there is a bar and it seems nearer than that.

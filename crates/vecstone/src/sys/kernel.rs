@@ -35,8 +35,9 @@ pub(crate) struct Kernels {
     pub(crate) dots: BlockKernel,
     /// The sum of (q-x)² of each query with each row.
     pub(crate) l2s: BlockKernel,
-    /// See [`codes`]; so the four below.
+    /// See [`codes`]; so the five below.
     pub(crate) hadamard: fn(&mut [f32]),
+    pub(crate) reflect: fn(&[f32], f64, &mut [f64]),
     pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
     pub(crate) code_dots: fn(&[i8], &[u8], &mut [i32]),
     pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> bool,

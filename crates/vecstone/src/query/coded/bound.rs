@@ -21,14 +21,23 @@
 //! - b for l2: the reference r is at least (1-g)|v-y|², so r ≤ bar gives b² = bar (1+2g).
 //! - b for cosine: |v-y|² = 2 - 2cos, and r is within 4g of 1 - cos: b² = 2 (bar + 4g).
 //!
+//! *Parts.* Where the frame divides the components, Y' = (Y'₁, Y'₂) has a code for each part, with an a, an l and an e of
+//! its own, and so has the query: U and r have two parts, each with its step s, and ρ is of both. With e = (e₁, e₂) and a l
+//! = (a₁l₁, a₂l₂) all of the above holds, for J = (s₁J₁, s₂J₂) summed up. The file has |e|, and h in two parts: h₁ = -a₁
+//! k·l₁ - |Y'|²/2 and h₂ = -a₂ k·l₂; for ip k·e₁ and k·e₂. The first part is looked at alone before: the rest of
+//! (V-k)·Y' is (V-k)₂·Y'₂, at most N t, with N = |(V-k)₂| and t = |Y'₂|, which the file has. So with C₁ =
+//! |V-k|²/2 - (a₁s₁J₁/2 + h₁) a row that is as near as the bar has C₁ - ρ|Y'| - |e₁|M - tN - τ ≤ B²/2, and for ip the same
+//! with N = |V₂|.
+//!
 //! *ip.* q·x is within |δ||Y| + (|V|+|δ|)|δ'| =: G of V·Y, and with h = k·e and any t,
 //! V·Y = V·k + a s J/2 + t h + a r·l + (V - t k)·e. With C = -V·k - (a s J/2 + t h), a row with r ≤ bar has
 //! C - ρ|Y'| - |e|M ≤ -V·Y ≤ bar - 1 + g(1 + |q||x|) + g(1 + |bar|) + G, where M = |V - t k| + ρ. The t that makes
 //! |V - t k| least is V·k/|k|².
 //!
-//! *Rounding.* C is computed in f32 from a, h and J: five roundings of terms that are at most |a l|(|V|+ρ), |h| and |e|M.
-//! |a l| is |Y'| over the cosine of Y' and l, but for the rounding of a, and no code has a cosine below 1/4; |e| is less.
-//! |h| ≤ |k||a l| + |Y'|²/2, or |k||e| t for ip. So all is below 8·2⁻²⁴ times their sum. Distances from a centre come from
+//! *Rounding.* C is computed in f32 from a, h and J: for each part five roundings of terms that are at most |a l|(|V|+ρ),
+//! |h|, |e|M and tN, and h has up to two of its own. |a l| is |Y'| over the cosine of Y' and l, but for the rounding of a,
+//! and no code has a cosine below 1/4; |e| is less. |h| ≤ |k||a l| + |Y'|²/2, or |k||e| t for ip. So all is below 16·2⁻²⁴
+//! times their sum. Distances from a centre come from
 //! the f32 kernels, whose γ and η are allowed for.
 //! What is not a number keeps the row: every test asks whether a row is *less*, and e is infinite where no code says much.
 //!
@@ -40,6 +49,7 @@ use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
 use crate::sys::kernel::codes::Scoring;
 use crate::sys::kernel::{self, Kernels};
 use crate::types::config::Metric;
+use std::array;
 
 /// What sums in f64 here have lost.
 const SLACK: f64 = 1e-12;
@@ -50,11 +60,15 @@ pub(crate) struct CodedQuery {
     metric: Metric,
     pub(crate) place: Vec<f32>,
     /// U.
-    pub(crate) levels: Vec<i8>,
-    /// s/2.
-    half_step: f32,
+    levels: Vec<i8>,
+    /// Components of the first part.
+    first: usize,
+    /// s/2 of each part.
+    half_steps: [f32; 2],
     /// 15 times the sum of U: J is twice the sum of U times the codes, less this.
-    bias: i32,
+    biases: [i32; 2],
+    /// |V₂|.
+    second: f64,
     /// ρ.
     rest: f64,
     norm: f64,
@@ -73,20 +87,19 @@ impl CodedQuery {
 
     /// Of a query that is in the frame.
     fn of_place(frame: &Frame, place: Vec<f32>) -> CodedQuery {
-        let most = place.iter().fold(0f32, |most, x| most.max(x.abs()));
-        let step = (most / 127.0).max(f32::MIN_POSITIVE);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
-        let levels: Vec<i8> =
-            place.iter().map(|x| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8).collect();
-        let rest =
-            place.iter().zip(&levels).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
-        let rest = rest.map(|r| r * r).sum::<f64>().sqrt() * (1.0 + 1e-9);
-        let norm = norm(&place) * (1.0 + 1e-9);
+        let (first, mut levels, mut rest) = (frame.first(), Vec::with_capacity(place.len()), 0.0);
+        let (one, two) = place.split_at(first);
+        let half_steps = [one, two].map(|part| code(part, &mut levels, &mut rest));
+        let bias = |levels: &[i8]| 15 * levels.iter().map(|&level| i32::from(level)).sum::<i32>();
+        let norm_of = |part: &[f32]| norm(part) * (1.0 + 1e-9);
+        let norm = norm_of(&place);
         CodedQuery {
             metric: frame.metric,
-            half_step: step / 2.0,
-            bias: 15 * levels.iter().map(|&level| i32::from(level)).sum::<i32>(),
-            rest,
+            first,
+            half_steps,
+            biases: [bias(&levels[..first]), bias(&levels[first..])],
+            second: norm_of(two),
+            rest: rest.sqrt() * (1.0 + 1e-9),
             norm,
             error: frame.error(norm),
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
@@ -94,11 +107,43 @@ impl CodedQuery {
             levels,
         }
     }
+
+    /// U of the first part.
+    pub(crate) fn first(&self) -> &[i8] {
+        &self.levels[..self.first]
+    }
+
+    /// U of the second part.
+    pub(crate) fn second(&self) -> &[i8] {
+        &self.levels[self.first..]
+    }
+}
+
+/// Adds the code of a part of a query, and the square of what it leaves out; returns s/2.
+fn code(part: &[f32], levels: &mut Vec<i8>, rest: &mut f64) -> f32 {
+    let most = part.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let step = (most / 127.0).max(f32::MIN_POSITIVE);
+    for &x in part {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
+        let level = (x / step).round_ties_even().clamp(-127.0, 127.0) as i8;
+        levels.push(level);
+        *rest += (f64::from(x) - f64::from(step) * f64::from(level)).powi(2);
+    }
+    step / 2.0
 }
 
 /// What is lost of terms of that sum by the roundings of f32, and of |e|M where |e| is at most `of_e`.
 fn rounding_of(terms: f64, of_e: f64) -> [f64; 2] {
-    [8.0 * UNIT * terms, 8.0 * UNIT * of_e]
+    [16.0 * UNIT * terms, 16.0 * UNIT * of_e]
+}
+
+/// Bounds of the sum of squares that a kernel has computed.
+fn squares(sum: f32, components: usize) -> [f64; 2] {
+    let (gamma, eta) = (kernel::rounding(components), kernel::underflow(components));
+    let sum = f64::from(sum);
+    // Where a sum overflows, nothing is known of it.
+    let low = if sum.is_finite() { (sum * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
+    [low, (sum + eta) * (1.0 + 2.0 * gamma)]
 }
 
 /// What is known of a partition before its codes are read.
@@ -110,6 +155,8 @@ pub(crate) struct PartitionBound {
     share: f32,
     /// Bounds of |V-k|; for ip |V - t k| is the second.
     far: [f64; 2],
+    /// N.
+    beyond: f64,
     radii: [f64; 2],
     /// ρ|Y'| + τ.
     lost: f64,
@@ -136,6 +183,7 @@ impl PartitionBound {
             base: 0.0,
             share: 1.0,
             far: [0.0; 2],
+            beyond: query.second,
             radii,
             lost,
             rounding: rounding_of(scale * (query.norm + query.rest), scale),
@@ -144,15 +192,15 @@ impl PartitionBound {
         if query.metric == Metric::Ip {
             return bound.of_ip(kernels, frame, query, centre, of_norm);
         }
-        let (gamma, eta) = (kernel::rounding(centre.len()), kernel::underflow(centre.len()));
-        let square = f64::from((kernels.l2)(&query.place, centre));
-        // Where a sum overflows, nothing is known of it.
-        let low = if square.is_finite() { (square * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
-        let far = [low.sqrt(), ((square + eta) * (1.0 + 2.0 * gamma)).sqrt()];
+        let (place, at) = (&query.place, query.first);
+        let one = squares((kernels.l2)(&place[..at], &centre[..at]), at);
+        let two = squares((kernels.l2)(&place[at..], &centre[at..]), centre.len() - at);
+        let [low, high] = [one[0] + two[0], one[1] + two[1]];
+        let (far, beyond) = ([low.sqrt(), high.sqrt()], two[1].sqrt());
         let of_centre = query.norm + far[1];
-        let of_h = rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0), 0.0);
+        let of_h = rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0) + beyond * radii[1], 0.0);
         let rounding = [bound.rounding[0] + of_h[0], bound.rounding[1]];
-        PartitionBound { base: low / 2.0, far, rounding, ..bound }
+        PartitionBound { base: low / 2.0, far, beyond, rounding, ..bound }
     }
 
     fn of_ip(
@@ -176,7 +224,8 @@ impl PartitionBound {
         let slack = 2.0 * t.abs() * lost + 3.0 * gamma * t * t * square + SLACK * query.norm * query.norm;
         let beside = (part.max(0.0) + slack).sqrt();
         let reference = query.reference * (1.0 + query.norm * of_norm);
-        let of_h = rounding_of(2.0 * (t.abs() * of_centre * self.radii[1] * OF_RADIUS), 0.0);
+        let terms = 2.0 * t.abs() * of_centre * OF_RADIUS + self.beyond;
+        let of_h = rounding_of(terms * self.radii[1], 0.0);
         PartitionBound {
             base: -product - lost,
             share,
@@ -213,7 +262,7 @@ impl PartitionBound {
 
     fn constant(&self, margin: f64) -> f64 {
         let [constant, of_margin] = self.rounding;
-        self.lost + constant + of_margin * margin + 64.0 * f64::from(f32::MIN_POSITIVE)
+        self.lost + constant + of_margin * margin + 128.0 * f64::from(f32::MIN_POSITIVE)
     }
 
     /// Whether no row of the partition is as near as the bar.
@@ -226,14 +275,18 @@ impl PartitionBound {
         self.far[0] - self.radii[1] > reach || self.radii[0] - self.far[1] > reach
     }
 
-    /// What a kernel needs to tell which rows may be as near as the bar.
-    pub(crate) fn scoring(&self, query: &CodedQuery, bar: f64) -> Scoring {
+    /// What a kernel needs to tell by each part which rows may be as near as the bar.
+    pub(crate) fn scoring(&self, query: &CodedQuery, bar: f64) -> [Scoring; 2] {
         let (limit, margin) = self.limit(query, bar);
         let least = self.base - self.constant(margin) - limit;
         #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
-        let (margin, least) = ((margin as f32).next_up(), (least as f32).next_down());
+        let [margin, beyond, least] =
+            [(margin as f32).next_up(), (self.beyond as f32).next_up(), (least as f32).next_down()];
         let share = if query.metric == Metric::Ip { self.share } else { 1.0 };
-        Scoring { half_step: query.half_step, bias: query.bias, share, margin, least }
+        array::from_fn(|part| {
+            let (half_step, bias) = (query.half_steps[part], query.biases[part]);
+            Scoring { half_step, bias, share, margin, beyond, least }
+        })
     }
 
     /// C of an estimate, by which rows of all partitions are compared.

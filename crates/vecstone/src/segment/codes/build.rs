@@ -3,16 +3,18 @@
 use crate::pair::files::{StoreFile, random};
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::cluster::{Centres, Finder, Matrix};
-use crate::segment::codes::file::{CodesFile, CodesWriter, Head, NewBlock};
-use crate::segment::codes::frame::{Frame, norm, scale_of, split_mix};
+use crate::segment::codes::file::{CodesFile, CodesWriter, Head};
+use crate::segment::codes::frame::{Frame, norm, offset, scale_of, split_mix};
+use crate::segment::codes::reflect;
+use crate::segment::codes::row::{Encoder, NewBlock};
 use crate::segment::point::Covered;
 use crate::segment::version::{At, Version};
-use crate::sys::kernel::codes::{Residual, Scratch};
 use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
 use crate::types::config::Metric;
 use crate::types::error::{Error, Result};
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
 
 /// Rows that are placed and compared with centres by one thread at a time.
@@ -135,10 +137,10 @@ pub(crate) fn write(
     let mut kept = vec![0u64; loaded.all().rows()];
     let mut plain: Vec<u32> = Vec::new();
     for file in &content.kept {
-        let partitions = file.codes.partitions().ok_or(Failure::Side)?;
+        let partitions = file.codes.partitions().filter(|_| file.codes.is_in(frame)).ok_or(Failure::Side)?;
         for partition in partitions {
-            let block = file.codes.block(partition).ok_or(Failure::Side)?;
-            let rows = (0..partition.rows as usize).filter(|&row| (file.to)(block.ordinal(row)).is_some());
+            let back = file.codes.back(partition).ok_or(Failure::Side)?;
+            let rows = (0..partition.rows as usize).filter(|&row| (file.to)(back.ordinal(row)).is_some());
             *kept.get_mut(partition.centre as usize).ok_or(Failure::Side)? += rows.count() as u64;
         }
         plain.extend(file.codes.plain().ok_or(Failure::Side)?.filter_map(&file.to));
@@ -162,12 +164,13 @@ pub(crate) fn write(
         dim: content.version.schema.dim,
         partitions: u32::try_from(all.len()).unwrap_or(u32::MAX),
         plain: u32::try_from(plain.len()).unwrap_or(u32::MAX),
+        first: u32::try_from(frame.reflections.count()).unwrap_or(u32::MAX),
         coded,
         ranges: content.ranges.clone(),
     };
     let sizes = all.iter().map(|of| of.fresh.len() as u64 + of.kept);
-    let mut out = CodesWriter::new(file, &head, sizes);
-    let encoder = Encoder { content, frame, centres: loaded.all() };
+    let mut out = CodesWriter::new(file, head, sizes);
+    let blocks = Blocks { content, frame, centres: loaded.all() };
     let mut start = 0;
     while start < all.len() {
         let mut rows = 0;
@@ -177,7 +180,7 @@ pub(crate) fn write(
         });
         let end = start + more.count().max(1);
         let read: u64 = all[start..end].iter().map(|of| of.fresh.len() as u64).sum();
-        encoder.blocks(&all[start..end], work.threads)?.iter().try_for_each(|block| out.add(block))?;
+        out.add(&blocks.of(&all[start..end], work.threads)?)?;
         work.add(read * content.version.schema.stride())?;
         start = end;
     }
@@ -235,20 +238,19 @@ fn sort(assigned: &[u32], centres: usize) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// Makes blocks.
-struct Encoder<'a> {
+struct Blocks<'a> {
     content: &'a Content<'a>,
     frame: &'a Frame,
     centres: Matrix<'a>,
 }
 
-impl Encoder<'_> {
+impl Blocks<'_> {
     /// The blocks of some partitions, in order.
-    fn blocks(&self, of: &[Members<'_>], threads: usize) -> std::result::Result<Vec<NewBlock>, Failure> {
-        let kernels = kernel::kernels();
-        let begin = || (Vec::new(), Scratch::new(self.centres.width));
-        let encode = |(done, scratch): &mut (Vec<(usize, NewBlock)>, Scratch),
+    fn of(&self, of: &[Members<'_>], threads: usize) -> std::result::Result<Vec<NewBlock>, Failure> {
+        let begin = || (Vec::new(), Encoder::new(kernel::kernels(), self.frame));
+        let encode = |(done, encoder): &mut (Vec<(usize, NewBlock)>, Encoder<'_>),
                       (n, members): (usize, &Members<'_>)| {
-            done.push((n, self.block(kernels, members, scratch)?));
+            done.push((n, self.block(members, encoder)?));
             Ok::<(), Failure>(())
         };
         let pieces = of.iter().enumerate();
@@ -260,52 +262,40 @@ impl Encoder<'_> {
 
     fn block(
         &self,
-        kernels: &Kernels,
         members: &Members<'_>,
-        scratch: &mut Scratch,
+        encoder: &mut Encoder<'_>,
     ) -> std::result::Result<NewBlock, Failure> {
-        let width = self.centres.width;
         let mut block =
             NewBlock { centre: members.centre, radii: [f32::INFINITY, 0.0], ..NewBlock::default() };
         for kept in &self.content.kept {
-            copy(kept, &mut block, width)?;
+            copy(kept, &mut block)?;
         }
         let centre = self.centres.row(members.centre as usize);
-        let (mut place, mut code) = (vec![0f32; width], vec![0u8; width / 2]);
+        let mut place = vec![0f32; self.centres.width];
         for &number in members.fresh {
             let vector = self.content.fresh.vector(number as usize)?;
             // It was placed before, so that it can be.
-            self.frame.place(kernels, &vector, &mut place);
-            let residual = Residual { vector: &place, centre, inner: self.frame.metric == Metric::Ip };
-            let correction = (kernels.encode)(&residual, scratch, &mut code);
-            block.codes.extend_from_slice(&code);
-            block.a.push(correction.a);
-            block.h.push(correction.h);
-            block.e.push(correction.e);
-            block.ordinals.push(self.content.fresh.ordinal(number as usize));
-            let (radius, norm) = (distance(&place, centre), norm(&place));
-            let bounds = [outward(radius, false), outward(radius, true)];
-            block.radii = [block.radii[0].min(bounds[0]), block.radii[1].max(bounds[1])];
-            block.norm = block.norm.max(outward(norm, true));
+            self.frame.place(kernel::kernels(), &vector, &mut place);
+            encoder.add(&mut block, &place, centre, self.content.fresh.ordinal(number as usize));
         }
         Ok(block)
     }
 }
 
 /// Copies what a file has of a partition.
-fn copy(kept: &Kept<'_>, block: &mut NewBlock, width: usize) -> std::result::Result<(), Failure> {
+fn copy(kept: &Kept<'_>, block: &mut NewBlock) -> std::result::Result<(), Failure> {
     let partitions = kept.codes.partitions().ok_or(Failure::Side)?;
     let Ok(at) = partitions.binary_search_by_key(&block.centre, |partition| partition.centre) else {
         return Ok(());
     };
     let partition = &partitions[at];
-    let old = kept.codes.block(partition).ok_or(Failure::Side)?;
-    for (row, code) in old.codes.chunks_exact(width / 2).enumerate() {
-        let Some(ordinal) = (kept.to)(old.ordinal(row)) else { continue };
-        block.codes.extend_from_slice(code);
-        block.a.push(old.corrections.a[row]);
-        block.h.push(old.corrections.h[row]);
-        block.e.push(old.corrections.e[row]);
+    let front = kept.codes.front(partition).ok_or(Failure::Side)?;
+    let back = kept.codes.back(partition).ok_or(Failure::Side)?;
+    for row in 0..partition.rows as usize {
+        let Some(ordinal) = (kept.to)(back.ordinal(row)) else { continue };
+        block.first.copy(&front, row);
+        block.beyond.extend(front.corrections.beyond.get(row));
+        back.second.iter().for_each(|second| block.second.copy(second, row));
         block.ordinals.push(ordinal);
     }
     block.radii = [block.radii[0].min(partition.radii[0]), block.radii[1].max(partition.radii[1])];
@@ -313,36 +303,15 @@ fn copy(kept: &Kept<'_>, block: &mut NewBlock, width: usize) -> std::result::Res
     Ok(())
 }
 
-/// The distance of two vectors, by sums in f64.
-pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0f64; 8];
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        for lane in 0..8 {
-            let difference = f64::from(a[lane]) - f64::from(b[lane]);
-            sums[lane] += difference * difference;
-        }
-    }
-    sums.iter().sum::<f64>().sqrt()
-}
-
-/// A number of at least 0 as f32, rounded up or down, with what its sum has lost.
-pub(crate) fn outward(value: f64, up: bool) -> f32 {
-    let lost = if up { 1.0 + 1e-9 } else { 1.0 - 1e-9 };
-    #[expect(clippy::cast_possible_truncation, reason = "rounded outward")]
-    let rounded = (value * lost) as f32;
-    if up { rounded.next_up() } else { rounded.next_down().max(0.0) }
-}
-
 // ---- centres ----
 
-/// Finds centres for the live rows of a version, of a sample of about so many bytes. Returns the mean that they are relative
-/// to, too.
+/// Finds a frame and centres for the live rows of a version, of a sample of about so many bytes.
 pub(crate) fn train(
     version: &Version,
     id: [u8; 16],
     (count, bytes): (usize, u64),
     work: &mut Work<'_>,
-) -> Result<(Vec<f32>, Centres)> {
+) -> Result<(Frame, Centres)> {
     let (schema, kernels) = (&version.schema, kernel::kernels());
     let dim = schema.dim as usize;
     let width = Frame::padded(dim);
@@ -350,13 +319,12 @@ pub(crate) fn train(
     let rows = sample(version, most);
     let mean = if schema.metric == Metric::Ip { vec![0.0; dim] } else { mean(version, &rows)? };
     work.add(rows.len() as u64 * schema.stride())?;
-    let frame = Frame::new(schema.metric, mean, id);
     let mut values = Vec::new();
     let len = rows.len() * width;
     values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len as u64 * 4 })?;
     let mut place = vec![0f32; width];
     for at in &rows {
-        if frame.place(kernels, &version.vector(*at)?, &mut place) {
+        if offset(schema.metric, &mean, &version.vector(*at)?, &mut place) {
             values.extend_from_slice(&place);
         }
     }
@@ -366,8 +334,32 @@ pub(crate) fn train(
     }
     let sample = Matrix { values: &values, width };
     let Work { threads, done, go_on } = work;
-    let centres = Centres::train(sample, count.min(sample.rows()), *threads, &mut || go_on(*done))?;
-    Ok((frame.mean, centres))
+    let mut centres = Centres::train(sample, count.min(sample.rows()), *threads, &mut || go_on(*done))?;
+    let differences = differences(kernels, &centres, sample, *threads);
+    let reflections = reflect::principal(kernels, Matrix { values: &differences, width }, *threads);
+    let frame = Frame::new(schema.metric, mean, id, reflections);
+    let all = centres.groups.chunks_exact_mut(width).chain(centres.centres.chunks_exact_mut(width));
+    all.for_each(|centre| frame.turn(kernels, centre));
+    Ok((frame, centres))
+}
+
+/// What some vectors of a sample, spread over all of it, are less their nearest centres.
+fn differences(kernels: &Kernels, centres: &Centres, sample: Matrix<'_>, threads: usize) -> Vec<f32> {
+    let (finder, width) = (Finder::new(centres), centres.width);
+    let count = sample.rows().min(reflect::SAMPLE * width);
+    let spread = (0..count).flat_map(|n| sample.row(n * sample.rows() / count));
+    let mut values: Vec<f32> = spread.copied().collect();
+    let subtract = |(): &mut (), tile: &mut [f32]| {
+        let nearest = finder.nearest(kernels, Matrix { values: tile, width });
+        for (vector, centre) in tile.chunks_exact_mut(width).zip(nearest) {
+            let centre = centres.all().row(centre as usize);
+            vector.iter_mut().zip(centre).for_each(|(x, centre)| *x -= centre);
+        }
+        Ok::<(), Infallible>(())
+    };
+    let tiles = values.chunks_mut(TILE * width);
+    let Ok(_) = parallel::for_each_piece(tiles, threads as u64, threads, || (), subtract);
+    values
 }
 
 /// About so many live rows, spread over all of them.

@@ -3,8 +3,9 @@
 use crate::format::Fields;
 use crate::pair::files::StoreFile;
 use crate::segment::codes::cluster::{Centres, Matrix};
-use crate::segment::codes::frame::Frame;
+use crate::segment::codes::frame::{Frame, is_first_part};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
+use crate::segment::codes::reflect::Reflections;
 use crate::types::config::{Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
@@ -24,6 +25,8 @@ struct Head {
     dim: u32,
     groups: u32,
     centres: u32,
+    /// Reflections of the frame.
+    reflections: u32,
     rows: u64,
 }
 
@@ -31,6 +34,7 @@ struct Head {
 #[derive(Debug, Clone)]
 struct Layout {
     mean: Range<u64>,
+    reflections: Range<u64>,
     groups: Range<u64>,
     starts: Range<u64>,
     centres: Range<u64>,
@@ -41,7 +45,8 @@ impl Head {
         let mut out = Vec::from(self.uuid);
         out.extend(self.id);
         out.extend([self.metric as u8, 0, 0, 0]);
-        [self.dim, self.groups, self.centres].iter().for_each(|field| out.extend(field.to_le_bytes()));
+        let fields = [self.dim, self.groups, self.centres, self.reflections];
+        fields.iter().for_each(|field| out.extend(field.to_le_bytes()));
         out.extend(self.rows.to_le_bytes());
         out
     }
@@ -52,9 +57,11 @@ impl Head {
         let [metric, zeros @ ..] = fields.array::<4>()?;
         let metric = Metric::from_byte(metric).filter(|_| zeros == [0; 3])?;
         let (dim, groups, centres) = (fields.u32()?, fields.u32()?, fields.u32()?);
-        let head = Head { uuid, id, metric, dim, groups, centres, rows: fields.u64()? };
+        let (reflections, rows) = (fields.u32()?, fields.u64()?);
+        let head = Head { uuid, id, metric, dim, groups, centres, reflections, rows };
         let is_possible = check_dim(dim).is_ok() && groups > 0 && groups <= centres && centres <= MAX_CENTRES;
-        (is_possible && fields.0.is_empty()).then_some(head)
+        let is_part = is_first_part(reflections as usize, dim as usize);
+        (is_possible && is_part && fields.0.is_empty()).then_some(head)
     }
 
     fn width(&self) -> u64 {
@@ -70,6 +77,7 @@ impl Head {
         };
         Layout {
             mean: array(self.dim.into()),
+            reflections: array(Reflections::numbers(self.width(), self.reflections.into())),
             groups: array(u64::from(self.groups) * self.width()),
             starts: array(u64::from(self.groups) + 1),
             centres: array(u64::from(self.centres) * self.width()),
@@ -81,7 +89,7 @@ impl Head {
 pub(crate) fn write(
     file: &StoreFile,
     schema: &Schema,
-    (id, mean): (FileId, &[f32]),
+    (id, frame): (FileId, &Frame),
     centres: &Centres,
     rows: u64,
 ) -> Result<()> {
@@ -93,10 +101,13 @@ pub(crate) fn write(
         dim: schema.dim,
         groups: count(centres.starts.len() - 1),
         centres: count(centres.all().rows()),
+        reflections: count(frame.reflections.count()),
         rows,
     };
     let mut pages = Writer::new(file, KIND, head.encode(), id, head.layout().centres.end);
-    pages.add_floats(mean)?;
+    pages.add_floats(&frame.mean)?;
+    pages.align()?;
+    pages.add_floats(frame.reflections.stored())?;
     pages.align()?;
     pages.add_floats(&centres.groups)?;
     pages.align()?;
@@ -152,8 +163,14 @@ impl CentresFile {
     /// The frame; `None` if it is damaged.
     pub(crate) fn frame(&self) -> Option<&Frame> {
         let read = || {
-            let mean = self.pages.floats(self.layout.mean.clone())?;
-            Some(Frame::new(self.head.metric, mean.to_vec(), self.head.id))
+            let mean = self.pages.floats(self.layout.mean.clone())?.to_vec();
+            let values = self.pages.floats(self.layout.reflections.clone())?.to_vec();
+            let width = usize::try_from(self.head.width()).ok()?;
+            let reflections = Reflections::of_stored(width, self.head.reflections as usize, values);
+            if reflections.is_none() {
+                self.pages.note_damage();
+            }
+            Some(Frame::new(self.head.metric, mean, self.head.id, reflections?))
         };
         self.frame.get_or_init(read).as_ref()
     }

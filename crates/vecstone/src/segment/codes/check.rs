@@ -3,8 +3,8 @@
 use crate::format::header::Header;
 use crate::pair::files::Files;
 use crate::segment::codes::centres::CentresFile;
-use crate::segment::codes::file::{Block, CodesFile, Partition};
-use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
+use crate::segment::codes::file::{Back, CodesFile, Part, Partition};
+use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, distance, norm};
 use crate::segment::side::FilesOf;
 use crate::sys::kernel;
 use crate::types::config::Metric;
@@ -31,15 +31,20 @@ pub(crate) fn is_right(codes: &CodesFile, centres: &CentresFile, files_of: Files
         segments.push(segment);
     }
     let (Some(frame), Some(all)) = (centres.frame(), centres.centres()) else { return Ok(true) };
+    if !codes.is_in(frame) {
+        return Ok(false);
+    }
     let Some(partitions) = codes.partitions() else { return Ok(is_of_page(codes)) };
     let rows: u64 = codes.head.ranges.iter().map(|range| range.len()).sum();
     let mut check = Check { codes, frame, segments, seen: vec![false; usize::try_from(rows).unwrap_or(0)] };
     for partition in partitions {
-        let Some(block) = codes.block(partition) else { return Ok(true) };
+        let (Some(front), Some(back)) = (codes.front(partition), codes.back(partition)) else {
+            return Ok(true);
+        };
         if partition.centre >= centres.count() {
             return Ok(false);
         }
-        if !check.block(partition, &block, all.row(partition.centre as usize))? {
+        if !check.block(partition, (&front, &back), all.row(partition.centre as usize))? {
             return Ok(false);
         }
     }
@@ -68,23 +73,24 @@ impl Check<'_> {
         self.seen.get_mut(ordinal as usize).is_some_and(|seen| !std::mem::replace(seen, true))
     }
 
-    fn block(&mut self, partition: &Partition, block: &Block<'_>, centre: &[f32]) -> Result<bool> {
-        let width = centre.len();
-        let (mut vector, mut place) = (vec![0f32; self.frame.dim], vec![0f32; width]);
-        for (row, code) in block.codes.chunks_exact(width / 2).enumerate() {
-            let ordinal = block.ordinal(row);
+    fn block(
+        &mut self,
+        partition: &Partition,
+        (front, back): (&Part<'_>, &Back<'_>),
+        centre: &[f32],
+    ) -> Result<bool> {
+        let (mut vector, mut place) = (vec![0f32; self.frame.dim], vec![0f32; centre.len()]);
+        for row in 0..partition.rows as usize {
+            let ordinal = back.ordinal(row);
             if !self.see(ordinal) {
                 return Ok(false);
             }
             let Some((range, number)) = self.codes.locate(ordinal) else { return Ok(false) };
             let Some((files, header)) = &self.segments[range] else { continue };
             header.element.read(&mut vector, |bytes| files.dat.read(bytes, header.row_start(number)))?;
-            if !self.frame.place(kernel::kernels(), &vector, &mut place) {
-                return Ok(false);
-            }
-            let of = block.corrections;
-            let stored = [of.a[row], of.h[row], of.e[row]].map(f64::from);
-            if !is_bound(self.frame.metric, &place, centre, code, stored)
+            let is_placed = self.frame.place(kernel::kernels(), &vector, &mut place);
+            if !is_placed
+                || !self.is_bound(&place, centre, (front, back), row)
                 || !is_around(partition, &place, centre)
             {
                 return Ok(false);
@@ -92,42 +98,90 @@ impl Check<'_> {
         }
         Ok(true)
     }
+
+    /// Whether the numbers of a row are what its codes leave out.
+    fn is_bound(&self, place: &[f32], centre: &[f32], (front, back): (&Part<'_>, &Back<'_>), row: usize) -> bool {
+        let (metric, first) = (self.frame.metric, self.frame.first());
+        let [one, two] = [&place[..first], &place[first..]];
+        let (k_one, k_two) = centre.split_at(first);
+        let of_one = Left::of(metric, (one, k_one), front, row);
+        let Some(second) = &back.second else {
+            return of_one.is_bound(front, row, of_one.square / 2.0, of_one.error);
+        };
+        let of_two = Left::of(metric, (two, k_two), second, row);
+        let halves = (of_one.square + of_two.square) / 2.0;
+        of_one.is_bound(front, row, halves, of_one.error)
+            && of_two.is_bound(second, row, 0.0, of_one.error + of_two.error)
+            && is_at_least(front.corrections.beyond[row], of_two.square)
+    }
 }
 
 /// Whether the radii and the norm of a partition are bounds for a row.
 fn is_around(partition: &Partition, place: &[f32], centre: &[f32]) -> bool {
-    let distance = super::build::distance(place, centre);
+    let distance = distance(place, centre);
     let [least, greatest] = partition.radii.map(f64::from);
     let is_in = least <= distance * (1.0 + SLACK) && distance <= greatest * (1.0 + SLACK);
     is_in && norm(place) <= f64::from(partition.norm) * (1.0 + SLACK)
 }
 
-/// Whether a, h and e are what the code of a row leaves out.
-fn is_bound(metric: Metric, place: &[f32], centre: &[f32], code: &[u8], [a, h, e]: [f64; 3]) -> bool {
-    if e == f64::INFINITY {
-        return true;
+/// Whether a number is a bound of the root of a sum of squares.
+fn is_at_least(bound: f32, square: f64) -> bool {
+    square.sqrt() <= f64::from(bound) * (1.0 + SLACK)
+}
+
+/// What one part of the code of a row leaves out, as it is.
+struct Left {
+    metric: Metric,
+    a: f64,
+    /// |Y - a l|².
+    error: f64,
+    /// |Y|².
+    square: f64,
+    /// -a k·l or, for ip, k·(Y - a l); and the sum of the magnitudes of its terms.
+    of_centre: f64,
+    terms: f64,
+    /// Y·(Y - a l).
+    along: f64,
+    /// |l|².
+    of_levels: f64,
+}
+
+impl Left {
+    fn of(metric: Metric, (place, centre): (&[f32], &[f32]), part: &Part<'_>, row: usize) -> Left {
+        let (a, code) = (f64::from(part.corrections.a[row]), part.code(row));
+        let (error, square, of_centre, terms, along, of_levels) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+        let mut left = Left { metric, a, error, square, of_centre, terms, along, of_levels };
+        for (n, (&z, &k)) in place.iter().zip(centre).enumerate() {
+            let (group, lane) = (n / 64, n % 64);
+            let byte = code[group * 32 + lane % 32];
+            let level = f64::from(if lane < 32 { byte & 15 } else { byte >> 4 }) - 7.5;
+            let (y, k) = (f64::from(z) - f64::from(k), f64::from(k));
+            let e = y - a * level;
+            left.error += e * e;
+            left.square += y * y;
+            left.along += y * e;
+            left.of_levels += level * level;
+            let share = if metric == Metric::Ip { k * e } else { -a * k * level };
+            left.of_centre += share;
+            left.terms += share.abs();
+        }
+        left
     }
-    let (mut error, mut square, mut of_centre, mut terms) = (0.0, 0.0, 0.0, 0.0);
-    let (mut along, mut of_levels) = (0.0, 0.0);
-    for (n, (&z, &k)) in place.iter().zip(centre).enumerate() {
-        let (group, lane) = (n / 64, n % 64);
-        let byte = code[group * 32 + lane % 32];
-        let level = f64::from(if lane < 32 { byte & 15 } else { byte >> 4 }) - 7.5;
-        let (y, k) = (f64::from(z) - f64::from(k), f64::from(k));
-        let left = y - a * level;
-        error += left * left;
-        square += y * y;
-        along += y * left;
-        of_levels += level * level;
-        let share = if metric == Metric::Ip { k * left } else { -a * k * level };
-        of_centre += share;
-        terms += share.abs();
+
+    /// Whether a, h and e are right: h has half a square beside what is of the centre, and e bounds an error.
+    fn is_bound(&self, part: &Part<'_>, row: usize, halves: f64, error: f64) -> bool {
+        let [h, e] = [part.corrections.h[row], part.corrections.e[row]];
+        if e == f32::INFINITY {
+            return true;
+        }
+        let right = if self.metric == Metric::Ip { self.of_centre } else { self.of_centre - halves };
+        let tiny = f64::from(f32::MIN_POSITIVE);
+        let squares = self.square.max(halves);
+        // Two roundings of numbers that are at most these.
+        let lost = (4.0 * UNIT + SLACK) * (self.terms + squares) + tiny;
+        // What a search allows for τ, and for what rounds in proportion to a.
+        let is_scale = self.along.abs() <= 2.0 * UNIT * self.square + tiny
+            && self.a.abs() * self.of_levels.sqrt() <= OF_RADIUS * self.square.sqrt() + tiny;
+        is_scale && is_at_least(e, error) && (right - f64::from(h)).abs() <= lost
     }
-    let right = if metric == Metric::Ip { of_centre } else { of_centre - square / 2.0 };
-    let lost = 2.0 * UNIT * right.abs() + SLACK * (terms + square) + f64::from(f32::MIN_POSITIVE);
-    let tiny = f64::from(f32::MIN_POSITIVE);
-    // What a search allows for τ, and for what rounds in proportion to a.
-    let is_scale = along.abs() <= 2.0 * UNIT * square + tiny
-        && a.abs() * of_levels.sqrt() <= OF_RADIUS * square.sqrt() + tiny;
-    is_scale && error.sqrt() <= e * (1.0 + SLACK) && (right - h).abs() <= lost
 }

@@ -2,8 +2,9 @@
 
 use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;
-use crate::segment::codes::frame::Frame;
+use crate::segment::codes::frame::{Frame, is_first_part};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
+use crate::segment::codes::row::{NewBlock, NewPart};
 use crate::segment::point::{Covered, Point};
 use crate::sys::kernel::codes::Corrections;
 use crate::types::config::{MAX_ROWS, Metric, check_dim};
@@ -14,7 +15,7 @@ use std::sync::OnceLock;
 
 const KIND: (Magic, u32) = (*b"VECSTCOD", 1);
 /// Bytes of an entry of the table.
-const ENTRY: usize = 32;
+const ENTRY: usize = 40;
 const ENTRY_BYTES: u64 = ENTRY as u64;
 
 /// Bytes of a range.
@@ -58,7 +59,9 @@ pub(crate) struct Head {
     pub(crate) partitions: u32,
     /// Rows without a code.
     pub(crate) plain: u32,
-    /// Rows with one.
+    /// Components of the first part of a code; 0 if there is one part.
+    pub(crate) first: u32,
+    /// Rows with a code.
     pub(crate) coded: u64,
     pub(crate) ranges: Vec<Covered>,
 }
@@ -71,7 +74,7 @@ impl Head {
         out.extend(self.centres.1);
         out.extend([self.metric as u8, 0, 0, 0]);
         let ranges = u32::try_from(self.ranges.len()).unwrap_or(u32::MAX);
-        for field in [self.dim, self.partitions, self.plain, ranges, 0] {
+        for field in [self.dim, self.partitions, self.plain, ranges, self.first] {
             out.extend(field.to_le_bytes());
         }
         out.extend(self.coded.to_le_bytes());
@@ -85,7 +88,7 @@ impl Head {
         let centres = (fields.u64()?, fields.array()?);
         let [metric, zeros @ ..] = fields.array::<4>()?;
         let metric = Metric::from_byte(metric).filter(|_| zeros == [0; 3])?;
-        let [dim, partitions, plain, count, zero] =
+        let [dim, partitions, plain, count, first] =
             [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
         let coded = fields.u64()?;
         check_dim(dim).ok()?;
@@ -94,14 +97,23 @@ impl Head {
             ranges.push(decode_range(&mut fields, uuid)?);
         }
         let rows = ranges.iter().try_fold(0u64, |rows, range| rows.checked_add(range.len()))?;
-        let is_possible = zero == 0 && rows <= MAX_ROWS && coded.checked_add(plain.into()) == Some(rows);
-        let head = Head { uuid, id, centres, metric, dim, partitions, plain, coded, ranges };
+        let is_possible = is_first_part(first as usize, dim as usize) && rows <= MAX_ROWS && coded.checked_add(plain.into()) == Some(rows);
+        let head = Head { uuid, id, centres, metric, dim, partitions, plain, first, coded, ranges };
         (is_possible && u64::from(partitions) <= coded && fields.0.is_empty()).then_some(head)
     }
 
-    /// Components of a code.
-    pub(crate) fn width(&self) -> usize {
-        Frame::padded(self.dim as usize)
+    /// Components of each part of a code. The second has none if there is one part.
+    fn parts(&self) -> [usize; 2] {
+        let width = Frame::padded(self.dim as usize);
+        let first = if self.first == 0 { width } else { self.first as usize };
+        [first, width - first]
+    }
+
+    /// Bytes of the front and of the back of a partition.
+    fn bytes(&self, rows: u64) -> [u64; 2] {
+        let [first, second] = self.parts().map(|components| components as u64);
+        let (beyond, of_second) = if second > 0 { (4, second / 2 + 12) } else { (0, 0) };
+        [first / 2 + 12 + beyond, 4 + of_second].map(|bytes| (rows * bytes).next_multiple_of(ALIGNMENT))
     }
 
     /// Bytes of the table, rounded up.
@@ -115,80 +127,105 @@ impl Head {
     }
 }
 
-/// Bytes of the block of a partition.
-fn block_bytes(rows: u64, width: usize) -> u64 {
-    (rows * (width as u64 / 2 + 16)).next_multiple_of(ALIGNMENT)
-}
-
 /// A partition of a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Partition {
     pub(crate) centre: u32,
     pub(crate) rows: u32,
-    pub(crate) start: u64,
+    /// Where its front and its back start.
+    pub(crate) starts: [u64; 2],
     /// Least and greatest distance of a row from the centre.
     pub(crate) radii: [f32; 2],
     /// Greatest norm of a row.
     pub(crate) norm: f32,
 }
 
-/// The rows of a partition.
+/// One part of the codes of a partition.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block<'a> {
+pub(crate) struct Part<'a> {
     pub(crate) codes: &'a [u8],
     pub(crate) corrections: Corrections<'a>,
+}
+
+impl<'a> Part<'a> {
+    /// The part of some rows with so many components, with an array of what is beyond it or without, and what is behind.
+    fn take(bytes: &'a [u8], rows: usize, components: usize, is_all: bool) -> Option<(Part<'a>, &'a [u8])> {
+        let (codes, rest) = bytes.split_at_checked(rows * components / 2)?;
+        let floats = |n: usize| Element::F32.borrow(rest.get(n * rows * 4..(n + 1) * rows * 4)?);
+        let beyond = if is_all { &[][..] } else { floats(3)? };
+        let corrections = Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond };
+        Some((Part { codes, corrections }, &rest[rows * if is_all { 12 } else { 16 }..]))
+    }
+
+    /// The code of one row.
+    pub(crate) fn code(&self, row: usize) -> &'a [u8] {
+        let bytes = self.codes.len() / self.corrections.a.len();
+        &self.codes[row * bytes..(row + 1) * bytes]
+    }
+}
+
+/// What is read of the rows of a partition that their first part does not exclude.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Back<'a> {
+    /// The second part of the codes.
+    pub(crate) second: Option<Part<'a>>,
     ordinals: &'a [u8],
 }
 
-impl Block<'_> {
+impl Back<'_> {
     pub(crate) fn ordinal(&self, row: usize) -> u32 {
         Fields(&self.ordinals[row * 4..]).u32().unwrap_or(u32::MAX)
     }
 }
 
-/// A partition in the making.
-#[derive(Debug, Default)]
-pub(crate) struct NewBlock {
-    pub(crate) centre: u32,
-    pub(crate) codes: Vec<u8>,
-    pub(crate) a: Vec<f32>,
-    pub(crate) h: Vec<f32>,
-    pub(crate) e: Vec<f32>,
-    pub(crate) ordinals: Vec<u32>,
-    pub(crate) radii: [f32; 2],
-    pub(crate) norm: f32,
-}
-
-/// Writes a file, block by block in the order of their centres.
+/// Writes a file, its partitions in the order of their centres.
 #[derive(Debug)]
 pub(crate) struct CodesWriter<'a> {
     pages: Writer<'a>,
     table: Vec<u8>,
     start: u64,
-    width: usize,
+    head: Head,
 }
 
 impl<'a> CodesWriter<'a> {
     /// `sizes`: rows of each partition.
-    pub(crate) fn new(file: &'a StoreFile, head: &Head, sizes: impl Iterator<Item = u64>) -> CodesWriter<'a> {
-        let width = head.width();
-        let blocks: u64 = sizes.map(|rows| block_bytes(rows, width)).sum();
+    pub(crate) fn new(file: &'a StoreFile, head: Head, sizes: impl Iterator<Item = u64>) -> CodesWriter<'a> {
+        let blocks: u64 = sizes.flat_map(|rows| head.bytes(rows)).sum();
         let pages = Writer::new(file, KIND, head.encode(), head.id, blocks + head.tail_bytes());
-        CodesWriter { pages, table: Vec::new(), start: 0, width }
+        CodesWriter { pages, table: Vec::new(), start: 0, head }
     }
 
-    pub(crate) fn add(&mut self, block: &NewBlock) -> Result<()> {
-        let rows = u32::try_from(block.ordinals.len()).unwrap_or(u32::MAX);
-        self.table.extend(block.centre.to_le_bytes());
-        self.table.extend(rows.to_le_bytes());
-        self.table.extend(self.start.to_le_bytes());
-        let bounds = [block.radii[0], block.radii[1], block.norm, 0.0];
-        bounds.iter().for_each(|bound| self.table.extend(bound.to_le_bytes()));
-        self.start += block_bytes(rows.into(), self.width);
-        self.pages.add(&block.codes)?;
-        [&block.a, &block.h, &block.e].into_iter().try_for_each(|array| self.pages.add_floats(array))?;
-        self.pages.add(&block.ordinals.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
-        self.pages.align()
+    /// Adds some partitions: their fronts, one behind the other, then their backs.
+    pub(crate) fn add(&mut self, blocks: &[NewBlock]) -> Result<()> {
+        let sizes = |block: &NewBlock| self.head.bytes(block.ordinals.len() as u64);
+        let mut front = self.start;
+        let mut back = front + blocks.iter().map(|block| sizes(block)[0]).sum::<u64>();
+        for block in blocks {
+            let rows = u32::try_from(block.ordinals.len()).unwrap_or(u32::MAX);
+            [block.centre, rows].iter().for_each(|field| self.table.extend(field.to_le_bytes()));
+            [front, back].iter().for_each(|start| self.table.extend(start.to_le_bytes()));
+            let bounds = [block.radii[0], block.radii[1], block.norm, 0.0];
+            bounds.iter().for_each(|bound| self.table.extend(bound.to_le_bytes()));
+            let [of_front, of_back] = sizes(block);
+            (front, back) = (front + of_front, back + of_back);
+        }
+        self.start = back;
+        for block in blocks {
+            self.add_part(&block.first)?;
+            self.pages.add_floats(&block.beyond)?;
+            self.pages.align()?;
+        }
+        for block in blocks {
+            self.add_part(&block.second)?;
+            self.pages.add(&block.ordinals.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
+            self.pages.align()?;
+        }
+        Ok(())
+    }
+
+    fn add_part(&mut self, part: &NewPart) -> Result<()> {
+        self.pages.add(&part.codes)?;
+        [&part.a, &part.h, &part.e].into_iter().try_for_each(|array| self.pages.add_floats(array))
     }
 
     /// `plain`: the ordinals without a code.
@@ -239,6 +276,11 @@ impl CodesFile {
         partitions.as_deref()
     }
 
+    /// Whether its codes have the parts of a frame.
+    pub(crate) fn is_in(&self, frame: &Frame) -> bool {
+        self.head.first as usize == frame.reflections.count()
+    }
+
     fn blocks_len(&self) -> u64 {
         self.pages.data_len() - self.head.tail_bytes()
     }
@@ -246,35 +288,48 @@ impl CodesFile {
     fn read_partitions(&self) -> Option<Vec<Partition>> {
         let blocks = self.blocks_len();
         let bytes = self.pages.get(blocks..blocks + u64::from(self.head.partitions) * ENTRY_BYTES)?;
-        let (mut partitions, mut end, mut coded) = (Vec::new(), 0, 0);
+        let (mut partitions, mut ends, mut all, mut coded) = (Vec::new(), [0, 0], 0, 0);
         let mut last = None;
         for entry in bytes.as_chunks::<ENTRY>().0 {
             let mut fields = Fields(entry);
-            let (centre, rows, start) = (fields.u32()?, fields.u32()?, fields.u64()?);
+            let (centre, rows, starts) = (fields.u32()?, fields.u32()?, [fields.u64()?, fields.u64()?]);
             let [least, greatest, norm, _] = [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
             let radii = [least, greatest].map(f32::from_bits);
-            let in_order = last.is_none_or(|last| last < centre) && start == end && rows > 0;
+            let in_order = last.is_none_or(|last| last < centre) && rows > 0;
             if !in_order || radii[0] < 0.0 {
                 return None;
             }
             last = Some(centre);
-            end += block_bytes(rows.into(), self.head.width());
+            for ((start, end), bytes) in starts.iter().zip(&mut ends).zip(self.head.bytes(rows.into())) {
+                let is_there = start >= end && start.is_multiple_of(ALIGNMENT);
+                *end = start.checked_add(bytes).filter(|&end| is_there && end <= blocks)?;
+                all += bytes;
+            }
             coded += u64::from(rows);
-            partitions.push(Partition { centre, rows, start, radii, norm: f32::from_bits(norm) });
+            partitions.push(Partition { centre, rows, starts, radii, norm: f32::from_bits(norm) });
         }
-        (end == blocks && coded == self.head.coded).then_some(partitions)
+        (all == blocks && coded == self.head.coded).then_some(partitions)
     }
 
-    /// The rows of a partition; `None` if a byte is damaged.
-    pub(crate) fn block(&self, partition: &Partition) -> Option<Block<'_>> {
-        let (rows, width) = (u64::from(partition.rows), self.head.width());
-        let bytes = self.pages.get(partition.start..partition.start + block_bytes(rows, width))?;
-        let codes = usize::try_from(rows * width as u64 / 2).ok()?;
-        let (codes, rest) = bytes.split_at_checked(codes)?;
-        let array = usize::try_from(rows * 4).ok()?;
-        let floats = |n: usize| Element::F32.borrow(rest.get(n * array..(n + 1) * array)?);
-        let corrections = Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)? };
-        Some(Block { codes, corrections, ordinals: rest.get(3 * array..4 * array)? })
+    /// What every search reads of a partition: the first part of its codes. `None` if a byte is damaged.
+    pub(crate) fn front(&self, partition: &Partition) -> Option<Part<'_>> {
+        let [first, second] = self.head.parts();
+        let bytes = self.part_of(partition, 0)?;
+        Some(Part::take(bytes, partition.rows as usize, first, second == 0)?.0)
+    }
+
+    /// What a search reads of the rows that are left; `None` if a byte is damaged.
+    pub(crate) fn back(&self, partition: &Partition) -> Option<Back<'_>> {
+        let [_, components] = self.head.parts();
+        let (bytes, rows) = (self.part_of(partition, 1)?, partition.rows as usize);
+        let second = if components > 0 { Some(Part::take(bytes, rows, components, true)?) } else { None };
+        let rest = second.map_or(bytes, |(_, rest)| rest);
+        Some(Back { second: second.map(|(part, _)| part), ordinals: rest.get(..rows * 4)? })
+    }
+
+    fn part_of(&self, partition: &Partition, n: usize) -> Option<&[u8]> {
+        let (start, bytes) = (partition.starts[n], self.head.bytes(partition.rows.into())[n]);
+        self.pages.get(start..start + bytes)
     }
 
     /// The ordinals of rows without a code; `None` if they are damaged.

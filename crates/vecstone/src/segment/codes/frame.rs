@@ -1,5 +1,6 @@
 //! The frame in which vectors are coded: less the mean of the store, and rotated.
 
+use crate::segment::codes::reflect::Reflections;
 use crate::sys::kernel::Kernels;
 use crate::sys::kernel::codes::GROUP;
 use crate::types::config::Metric;
@@ -26,13 +27,11 @@ struct Rotation {
 }
 
 impl Rotation {
-    fn new(components: usize, seed: [u8; 16]) -> Rotation {
+    /// `random`: the state of a generator, which goes on.
+    fn new(components: usize, random: &mut u64) -> Rotation {
         // The largest power of two that is not above the number of components.
         let block = 1usize << components.ilog2();
-        let (low, high) = seed.split_at(8);
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-        let mut state = word(low) ^ word(high).rotate_left(32);
-        let mut sign = || if split_mix(&mut state) >> 63 == 0 { 1.0 } else { -1.0 };
+        let mut sign = || if split_mix(random) >> 63 == 0 { 1.0 } else { -1.0 };
         let signs = std::array::from_fn(|_| (0..block).map(|_| sign()).collect());
         #[expect(clippy::cast_possible_truncation, reason = "the scale is f32")]
         let scale = (1.0 / (block as f64).sqrt()) as f32;
@@ -73,14 +72,17 @@ pub(crate) fn split_mix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// What codes of one store have in common. A vector *y* (for cosine: x / |x|) is coded as R(y - m), with R the rotation and
-/// m the mean.
+/// What codes of one store have in common. A vector *y* (for cosine: x / |x|) is coded as R(y - m), with R a rotation and
+/// m the mean. Where rows differ more in some directions than in others, R first turns those into the first components:
+/// the first part of a code says most of a row, and the second is looked at seldom. Within a part, all is spread.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) metric: Metric,
     pub(crate) dim: usize,
     pub(crate) mean: Vec<f32>,
-    rotation: Rotation,
+    pub(crate) reflections: Reflections,
+    /// Of the first part, and of the second.
+    rotations: Vec<Rotation>,
 }
 
 impl Frame {
@@ -89,22 +91,40 @@ impl Frame {
         dim.next_multiple_of(GROUP)
     }
 
-    /// `mean` has `dim` components; for raw inner products they are zero.
-    pub(crate) fn new(metric: Metric, mean: Vec<f32>, seed: [u8; 16]) -> Frame {
-        let dim = mean.len();
-        Frame { metric, dim, mean, rotation: Rotation::new(Self::padded(dim), seed) }
+    /// `mean` has `dim` components; for raw inner products they are zero. The reflections, of the padded number of
+    /// components, are none, or as many as the first part has components: whole groups.
+    pub(crate) fn new(metric: Metric, mean: Vec<f32>, seed: [u8; 16], reflections: Reflections) -> Frame {
+        let (low, high) = seed.split_at(8);
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let mut random = word(low) ^ word(high).rotate_left(32);
+        let (dim, width, first) = (mean.len(), Self::padded(mean.len()), reflections.count());
+        let parts = [first, width - first].into_iter().filter(|&part| part > 0);
+        let rotations = parts.map(|part| Rotation::new(part, &mut random)).collect();
+        Frame { metric, dim, mean, reflections, rotations }
+    }
+
+    /// Components of the first part of a code; all if there is no second.
+    pub(crate) fn first(&self) -> usize {
+        if self.rotations.len() > 1 { self.reflections.count() } else { Self::padded(self.dim) }
     }
 
     /// Brings a vector into the frame; `out` has the padded number of components. False if it is not to be coded: its norm
     /// is zero, not a number, too small or too large. (A vector of zeros is coded, but for cosine.)
     pub(crate) fn place(&self, kernels: &Kernels, vector: &[f32], out: &mut [f32]) -> bool {
-        let Some(scale) = scale_of(self.metric, vector) else { return false };
-        for ((out, &x), &mean) in out.iter_mut().zip(vector).zip(&self.mean) {
-            *out = x * scale - mean;
+        let is_coded = offset(self.metric, &self.mean, vector, out);
+        if is_coded {
+            self.turn(kernels, out);
         }
-        out[self.dim..].fill(0.0);
-        self.rotation.rotate(kernels, out);
-        true
+        is_coded
+    }
+
+    /// R.
+    pub(crate) fn turn(&self, kernels: &Kernels, values: &mut [f32]) {
+        self.reflections.apply(kernels, values);
+        let (first, second) = values.split_at_mut(self.first());
+        for (rotation, part) in self.rotations.iter().zip([first, second]) {
+            rotation.rotate(kernels, part);
+        }
     }
 
     /// How far the place of a vector is at most from the right one, where the result has this norm: of each component a
@@ -113,8 +133,24 @@ impl Frame {
     pub(crate) fn error(&self, norm: f64) -> f64 {
         let of_cosine = if self.metric == Metric::Cosine { 4.0 * UNIT } else { 0.0 };
         let lost = Self::padded(self.dim) as f64 * f64::from(f32::MIN_POSITIVE);
-        (self.rotation.rounding() + 2.0 * UNIT) * norm + of_cosine + lost
+        let of_parts = self.rotations.iter().map(Rotation::rounding).fold(0.0, f64::max);
+        (self.reflections.rounding() + of_parts + 2.0 * UNIT) * norm + of_cosine + lost
     }
+}
+
+/// Whether the first part of codes of `dim` components may have so many, or none.
+pub(crate) fn is_first_part(first: usize, dim: usize) -> bool {
+    first.is_multiple_of(GROUP) && first < Frame::padded(dim)
+}
+
+/// A vector less the mean, for cosine divided by its norm before. False if it is not to be coded.
+pub(crate) fn offset(metric: Metric, mean: &[f32], vector: &[f32], out: &mut [f32]) -> bool {
+    let Some(scale) = scale_of(metric, vector) else { return false };
+    for ((out, &x), &mean) in out.iter_mut().zip(vector).zip(mean) {
+        *out = x * scale - mean;
+    }
+    out[mean.len()..].fill(0.0);
+    true
 }
 
 /// What a vector is multiplied by before it is coded: 1, but for cosine. `None` if it is not coded.
@@ -137,6 +173,26 @@ pub(crate) fn norm(vector: &[f32]) -> f64 {
     }
     let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     (sums.iter().sum::<f64>() + rest).sqrt()
+}
+
+/// The distance of two vectors of whole groups, by sums in f64.
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0f64; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            let difference = f64::from(a[lane]) - f64::from(b[lane]);
+            sums[lane] += difference * difference;
+        }
+    }
+    sums.iter().sum::<f64>().sqrt()
+}
+
+/// A number of at least 0 as f32, rounded up or down, with what its sum has lost.
+pub(crate) fn outward(value: f64, up: bool) -> f32 {
+    let lost = if up { 1.0 + 1e-9 } else { 1.0 - 1e-9 };
+    #[expect(clippy::cast_possible_truncation, reason = "rounded outward")]
+    let rounded = (value * lost) as f32;
+    if up { rounded.next_up() } else { rounded.next_down().max(0.0) }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ pub(crate) mod cluster;
 pub(crate) mod file;
 pub(crate) mod frame;
 pub(crate) mod pages;
+pub(crate) mod reflect;
+pub(crate) mod row;
 
 #[cfg(test)]
 thread_local! {

@@ -83,8 +83,8 @@ impl SideKind for CentresKind {
         let (version, id) = (rows.version, random()?);
         let mut work = Work { threads: rows.optimize.threads, done: 0, go_on };
         let wanted = usize::try_from(count(version.live())).unwrap_or(usize::MAX);
-        let (mean, found) = build::train(version, id, (wanted, rows.optimize.sample), &mut work)?;
-        centres::write(file, &version.schema, (id, &mean), &found, version.live())
+        let (frame, found) = build::train(version, id, (wanted, rows.optimize.sample), &mut work)?;
+        centres::write(file, &version.schema, (id, &frame), &found, version.live())
     }
 }
 

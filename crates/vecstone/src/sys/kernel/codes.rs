@@ -67,6 +67,8 @@ pub(crate) struct Scoring {
     pub(crate) share: f32,
     /// What e counts.
     pub(crate) margin: f32,
+    /// What counts what is beyond the codes.
+    pub(crate) beyond: f32,
     /// Rows whose estimate plus margin is less are dropped.
     pub(crate) least: f32,
 }
@@ -77,13 +79,16 @@ pub(crate) struct Corrections<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) h: &'a [f32],
     pub(crate) e: &'a [f32],
+    /// The lengths of what is not in the codes at all; empty if nothing is.
+    pub(crate) beyond: &'a [f32],
 }
 
 impl<'a> Corrections<'a> {
     /// Those of some of the codes.
     pub(crate) fn part(self, rows: Range<usize>) -> Corrections<'a> {
         let part = |array: &'a [f32]| &array[rows.clone()];
-        Corrections { a: part(self.a), h: part(self.h), e: part(self.e) }
+        let beyond = if self.beyond.is_empty() { &[] } else { part(self.beyond) };
+        Corrections { a: part(self.a), h: part(self.h), e: part(self.e), beyond }
     }
 }
 
@@ -101,6 +106,29 @@ pub(super) fn hadamard(values: &mut [f32]) {
         }
         half /= 2;
     }
+}
+
+/// Reflects a vector at the plane that is orthogonal to `at`: takes `scale` (at·x) at off, which keeps every length where
+/// the scale is 2 / |at|². In f64, so that hundreds of them lose nothing.
+#[inline(always)]
+pub(super) fn reflect(at: &[f32], scale: f64, x: &mut [f64]) {
+    const LANES: usize = 16;
+    assert_eq!(at.len(), x.len(), "vectors of one length");
+    let mut sums = [0f64; LANES];
+    let ((many, few), (xs, rest)) = (at.as_chunks::<LANES>(), x.as_chunks_mut::<LANES>());
+    for (at, x) in many.iter().zip(&*xs) {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(at[lane]) * x[lane];
+        }
+    }
+    let of_rest: f64 = few.iter().zip(&*rest).map(|(&at, x)| f64::from(at) * x).sum();
+    let along = scale * (sums.iter().sum::<f64>() + of_rest);
+    for (at, x) in many.iter().zip(xs) {
+        for lane in 0..LANES {
+            x[lane] -= along * f64::from(at[lane]);
+        }
+    }
+    few.iter().zip(rest).for_each(|(&at, x)| *x -= along * f64::from(at));
 }
 
 #[inline(always)]
@@ -243,19 +271,31 @@ pub(super) fn check_codes(query: &[i8], codes: &[u8], out: &[i32]) -> usize {
 pub(super) fn score(by: &Scoring, dots: &[i32], of: Corrections<'_>, estimates: &mut [f32]) -> bool {
     let mut found = false;
     let rows = dots.iter().zip(of.a).zip(of.h).zip(of.e).zip(estimates);
-    for ((((&dot, &a), &h), &e), estimate) in rows {
-        let product = (2 * dot - by.bias) as f32;
-        *estimate = a * (by.half_step * product) + by.share * h;
-        found |= is_kept(by, *estimate, e);
+    if of.beyond.is_empty() {
+        for ((((&dot, &a), &h), &e), estimate) in rows {
+            *estimate = self::estimate(by, dot, a, h);
+            found |= is_kept(by, *estimate, e, 0.0);
+        }
+    } else {
+        for (((((&dot, &a), &h), &e), estimate), &beyond) in rows.zip(of.beyond) {
+            *estimate = self::estimate(by, dot, a, h);
+            found |= is_kept(by, *estimate, e, beyond);
+        }
     }
     found
+}
+
+/// The estimate of a row whose code and the query's have this product.
+#[inline(always)]
+pub(crate) fn estimate(by: &Scoring, dot: i32, a: f32, h: f32) -> f32 {
+    a * (by.half_step * (2 * dot - by.bias) as f32) + by.share * h
 }
 
 /// Whether a row may be near enough.
 #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number is kept")]
 #[inline(always)]
-pub(crate) fn is_kept(by: &Scoring, estimate: f32, e: f32) -> bool {
-    !(estimate + e * by.margin < by.least)
+pub(crate) fn is_kept(by: &Scoring, estimate: f32, e: f32, beyond: f32) -> bool {
+    !(estimate + e * by.margin + beyond * by.beyond < by.least)
 }
 
 #[cfg(test)]

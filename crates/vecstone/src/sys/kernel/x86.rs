@@ -23,6 +23,8 @@ macro_rules! family {
             // SAFETY: as above.
             hadamard: |values| unsafe { $module::hadamard(values) },
             // SAFETY: as above.
+            reflect: |at, scale, x| unsafe { $module::reflect(at, scale, x) },
+            // SAFETY: as above.
             encode: |residual, scratch, out| unsafe { $module::encode(residual, scratch, out) },
             // SAFETY: as above; every processor with AVX-512 has AVX2.
             code_dots: |query, codes, out| unsafe { code_dots(query, codes, out) },
@@ -46,6 +48,11 @@ macro_rules! family {
             #[target_feature(enable = $features)]
             pub(super) fn hadamard(values: &mut [f32]) {
                 codes::hadamard(values);
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn reflect(at: &[f32], scale: f64, x: &mut [f64]) {
+                codes::reflect(at, scale, x);
             }
 
             #[target_feature(enable = $features)]
