@@ -2,6 +2,7 @@
 
 use super::model::{DIR, Random, identity, options, root};
 use crate::query::distance::to_public;
+use crate::segment::codes;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::kernel;
@@ -286,6 +287,20 @@ fn what_codes_find_is_what_the_reference_says_ip() {
 #[test]
 fn what_codes_find_is_what_the_reference_says_cosine() {
     live_each(Metric::Cosine);
+}
+
+/// Codes of two parts, as rows have them that differ most in few directions.
+#[test]
+fn what_codes_in_two_parts_find_is_what_the_reference_says() {
+    codes::for_all(|| {
+        for (n, kind) in (0..).zip(KINDS) {
+            live(kind, Metric::ALL[n % 3], [130, 200, 100, 70][n % 4], [1, 3][n % 2], 90 + n as u64);
+        }
+        for metric in Metric::ALL {
+            live("clusters", metric, 130, 1, 110);
+            live("of every kind", metric, 100, 1, 111);
+        }
+    });
 }
 
 /// One row of another size costs itself, and no other row.

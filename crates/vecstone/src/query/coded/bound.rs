@@ -198,7 +198,8 @@ impl PartitionBound {
         let [low, high] = [one[0] + two[0], one[1] + two[1]];
         let (far, beyond) = ([low.sqrt(), high.sqrt()], two[1].sqrt());
         let of_centre = query.norm + far[1];
-        let of_h = rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0) + beyond * radii[1], 0.0);
+        let of_h =
+            rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0) + beyond * radii[1], 0.0);
         let rounding = [bound.rounding[0] + of_h[0], bound.rounding[1]];
         PartitionBound { base: low / 2.0, far, beyond, rounding, ..bound }
     }

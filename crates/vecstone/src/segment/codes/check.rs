@@ -100,18 +100,25 @@ impl Check<'_> {
     }
 
     /// Whether the numbers of a row are what its codes leave out.
-    fn is_bound(&self, place: &[f32], centre: &[f32], (front, back): (&Part<'_>, &Back<'_>), row: usize) -> bool {
+    fn is_bound(
+        &self,
+        place: &[f32],
+        centre: &[f32],
+        (front, back): (&Part<'_>, &Back<'_>),
+        row: usize,
+    ) -> bool {
         let (metric, first) = (self.frame.metric, self.frame.first());
         let [one, two] = [&place[..first], &place[first..]];
         let (k_one, k_two) = centre.split_at(first);
         let of_one = Left::of(metric, (one, k_one), front, row);
+        let half = of_one.square / 2.0;
         let Some(second) = &back.second else {
-            return of_one.is_bound(front, row, of_one.square / 2.0, of_one.error);
+            return of_one.is_bound(front, row, [half, 0.0], of_one.error);
         };
         let of_two = Left::of(metric, (two, k_two), second, row);
-        let halves = (of_one.square + of_two.square) / 2.0;
-        of_one.is_bound(front, row, halves, of_one.error)
-            && of_two.is_bound(second, row, 0.0, of_one.error + of_two.error)
+        let moved = of_two.square / 2.0;
+        of_one.is_bound(front, row, [half + moved, moved], of_one.error)
+            && of_two.is_bound(second, row, [0.0, moved], of_one.error + of_two.error)
             && is_at_least(front.corrections.beyond[row], of_two.square)
     }
 }
@@ -168,17 +175,16 @@ impl Left {
         left
     }
 
-    /// Whether a, h and e are right: h has half a square beside what is of the centre, and e bounds an error.
-    fn is_bound(&self, part: &Part<'_>, row: usize, halves: f64, error: f64) -> bool {
+    /// Whether a, h and e are right. But for ip, h has half of some squares beside what is of the centre, of which some
+    /// were added after a first rounding. e bounds an error.
+    fn is_bound(&self, part: &Part<'_>, row: usize, [half, moved]: [f64; 2], error: f64) -> bool {
         let [h, e] = [part.corrections.h[row], part.corrections.e[row]];
         if e == f32::INFINITY {
             return true;
         }
-        let right = if self.metric == Metric::Ip { self.of_centre } else { self.of_centre - halves };
-        let tiny = f64::from(f32::MIN_POSITIVE);
-        let squares = self.square.max(halves);
-        // Two roundings of numbers that are at most these.
-        let lost = (4.0 * UNIT + SLACK) * (self.terms + squares) + tiny;
+        let [half, moved] = if self.metric == Metric::Ip { [0.0; 2] } else { [half, moved] };
+        let (right, tiny) = (self.of_centre - half, f64::from(f32::MIN_POSITIVE));
+        let lost = 2.0 * UNIT * (right.abs() + moved) + SLACK * (self.terms + self.square + half) + tiny;
         // What a search allows for τ, and for what rounds in proportion to a.
         let is_scale = self.along.abs() <= 2.0 * UNIT * self.square + tiny
             && self.a.abs() * self.of_levels.sqrt() <= OF_RADIUS * self.square.sqrt() + tiny;

@@ -97,7 +97,9 @@ impl Head {
             ranges.push(decode_range(&mut fields, uuid)?);
         }
         let rows = ranges.iter().try_fold(0u64, |rows, range| rows.checked_add(range.len()))?;
-        let is_possible = is_first_part(first as usize, dim as usize) && rows <= MAX_ROWS && coded.checked_add(plain.into()) == Some(rows);
+        let is_possible = is_first_part(first as usize, dim as usize)
+            && rows <= MAX_ROWS
+            && coded.checked_add(plain.into()) == Some(rows);
         let head = Head { uuid, id, centres, metric, dim, partitions, plain, first, coded, ranges };
         (is_possible && u64::from(partitions) <= coded && fields.0.is_empty()).then_some(head)
     }

@@ -212,7 +212,7 @@ mod tests {
         for dim in [1, 3, 63, 64, 65, 100, 192, 384, 768, 1000] {
             for metric in Metric::ALL {
                 let mean = if metric == Metric::Ip { vec![0.0; dim] } else { vector(&mut random, dim) };
-                let frame = Frame::new(metric, mean, [7; 16]);
+                let frame = Frame::new(metric, mean, [7; 16], Reflections::default());
                 let (a, b) = (vector(&mut random, dim), vector(&mut random, dim));
                 for kernels in Family::available() {
                     let mut places = [vec![0.0; Frame::padded(dim)], vec![0.0; Frame::padded(dim)]];
@@ -230,7 +230,7 @@ mod tests {
                 }
             }
         }
-        let frame = Frame::new(Metric::L2, vec![0.0; 768], [9; 16]);
+        let frame = Frame::new(Metric::L2, vec![0.0; 768], [9; 16], Reflections::default());
         let mut one = vec![0.0; 768];
         one[5] = 1.0;
         let mut out = vec![0.0; 768];

@@ -2,8 +2,8 @@
 //!
 //! Some terms are in the shadow of others, so that no data shows their want alone:
 //!
-//! - τ is at most 2⁻²⁴|Y'|², and the rounding terms for l2 and cosine hold 8·2⁻²⁴|Y'|².
-//! - The rounding of |e| upwards is worth 2⁻²⁴|e|M, and the rounding terms hold 8·2⁻²⁴·4|Y'|M.
+//! - τ is at most 2⁻²⁴|Y'|², and the rounding terms for l2 and cosine hold 16·2⁻²⁴|Y'|².
+//! - The rounding of |e| upwards is worth 2⁻²⁴|e|M, and the rounding terms hold 16·2⁻²⁴·4|Y'|M.
 //! - The rounding of radii outwards is worth 2⁻²⁴|Y'| for l2 and cosine, of a distance |V-k| ≥ |Y'| that γ, at least
 //!   40·2⁻²⁴, lowers. For ip it shows, where G is none.
 //! - g is near 2⁻⁴⁷ and counts |q||x| or |v-y|², of which G is 2⁻²⁰ and more.
@@ -12,9 +12,10 @@
 
 use super::*;
 use crate::query::distance::{bar_of_radius, reference_distance, to_public};
-use crate::segment::codes::build::{distance, outward};
+use crate::segment::codes::reflect::Reflections;
+use crate::segment::codes::row::{Encoder, NewBlock, NewPart};
 use crate::sys::kernel::Family;
-use crate::sys::kernel::codes::{Correction, Corrections, GROUP, Residual, Scratch};
+use crate::sys::kernel::codes::{Corrections, GROUP, Residual, Scratch};
 use crate::tests::model::Random;
 
 /// What a test leaves out.
@@ -37,38 +38,25 @@ enum Forget {
     Outward,
     /// One part in 100,000 of the radii.
     SomeOfRadius,
-}
-
-/// A row in a partition.
-struct Row {
-    code: Vec<u8>,
-    correction: Correction,
+    /// tN.
+    Beyond,
 }
 
 /// A centre and rows in the frame.
 struct Placed<'a> {
     frame: &'a Frame,
     centre: Vec<f32>,
-    rows: Vec<Row>,
+    rows: NewBlock,
     partition: Partition,
 }
 
 impl<'a> Placed<'a> {
-    fn new(kernels: &Kernels, frame: &'a Frame, centre: Vec<f32>, places: &[Vec<f32>]) -> Placed<'a> {
-        let mut scratch = Scratch::new(centre.len());
-        let mut partition =
-            Partition { centre: 0, rows: 1, start: 0, radii: [f32::INFINITY, 0.0], norm: 0.0 };
-        let encode = |place: &Vec<f32>| {
-            let residual = Residual { vector: place, centre: &centre, inner: frame.metric == Metric::Ip };
-            let mut code = vec![0; centre.len() / 2];
-            let correction = (kernels.encode)(&residual, &mut scratch, &mut code);
-            let radius = distance(place, &centre);
-            let [least, greatest] = partition.radii;
-            partition.radii = [least.min(outward(radius, false)), greatest.max(outward(radius, true))];
-            partition.norm = partition.norm.max(outward(norm(place), true));
-            Row { code, correction }
-        };
-        let rows = places.iter().map(encode).collect();
+    fn new(kernels: &'static Kernels, frame: &'a Frame, centre: Vec<f32>, places: &[Vec<f32>]) -> Placed<'a> {
+        let (mut rows, mut encoder) =
+            (NewBlock { radii: [f32::INFINITY, 0.0], ..NewBlock::default() }, Encoder::new(kernels, frame));
+        places.iter().for_each(|place| encoder.add(&mut rows, place, &centre, 0));
+        let (radii, norm) = (rows.radii, rows.norm);
+        let partition = Partition { centre: 0, rows: 1, starts: [0; 2], radii, norm };
         Placed { frame, centre, rows, partition }
     }
 
@@ -116,16 +104,46 @@ impl<'a> Placed<'a> {
         bar: f64,
         forget: Forget,
     ) -> bool {
-        let Row { code, correction } = &self.rows[row];
-        let Correction { a, h, e } = *correction;
-        let e = if forget == Forget::Error && e < f32::INFINITY { 0.0 } else { e };
+        let block = &self.rows;
+        let (first, width) = (self.frame.first(), self.centre.len());
+        let of_e = |e: f32| if forget == Forget::Error && e < f32::INFINITY { 0.0 } else { e };
+        let part = |part: &NewPart| (part.a[row], part.h[row], of_e(part.e[row]));
+        let code = |of: usize| row * of / 2..(row + 1) * of / 2;
         let (scoring, mut dots, mut estimates) = (bound.scoring(query, bar), [0], [0.0]);
-        (kernels.code_dots)(&query.levels, code, &mut dots);
-        let of = Corrections { a: &[a], h: &[h], e: &[e] };
-        let is_kept = (kernels.score)(&scoring, &dots, of, &mut estimates);
-        let may_be_near = bound.may_be_near(query, bound.cost(estimates[0]), e, bar);
-        bound.excludes_all(query, bar) || !is_kept || !may_be_near
+        let (a, h, mut e) = part(&block.first);
+        let beyond = block.beyond.get(row).map_or(0.0, |&beyond| beyond);
+        let beyond = if forget == Forget::Beyond { 0.0 } else { beyond };
+        (kernels.code_dots)(query.first(), &block.first.codes[code(first)], &mut dots);
+        let beyonds = [beyond];
+        let beyonds = if block.beyond.is_empty() { &[][..] } else { &beyonds };
+        let of = Corrections { a: &[a], h: &[h], e: &[e], beyond: beyonds };
+        if bound.excludes_all(query, bar) || !(kernels.score)(&scoring[0], &dots, of, &mut estimates) {
+            return true;
+        }
+        let mut estimate = estimates[0];
+        if first < width {
+            let (a, h, of_both) = part(&block.second);
+            e = of_both;
+            (kernels.code_dots)(query.second(), &block.second.codes[code(width - first)], &mut dots);
+            estimate += kernel::codes::estimate(&scoring[1], dots[0], a, h);
+        }
+        let is_kept = kernel::codes::is_kept(&scoring[1], estimate, e, 0.0);
+        !is_kept || !bound.may_be_near(query, bound.cost(estimate), e, bar)
     }
+}
+
+/// Frames of vectors of that many components: of one part, and where there is room of two.
+fn frames(metric: Metric, mean: &[f32], seed: u8) -> Vec<Frame> {
+    let (width, id) = (Frame::padded(mean.len()), [seed; 16]);
+    let mut frames = vec![Frame::new(metric, mean.to_vec(), id, Reflections::default())];
+    if width > GROUP {
+        let first = (width / 2).next_multiple_of(GROUP);
+        let numbers = usize::try_from(Reflections::numbers(width as u64, first as u64)).expect("small");
+        let directions = vector(&mut Random(seed.into()), numbers);
+        let reflections = Reflections::of_stored(width, first, directions).expect("directions");
+        frames.push(Frame::new(metric, mean.to_vec(), id, reflections));
+    }
+    frames
 }
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
@@ -218,8 +236,10 @@ fn wrong(forget: Forget, dims: &[usize], kinds: std::ops::Range<usize>, seen: &m
             // Rows that are equal are far from the mean here, as some rows of a store are.
             let has_mean = metric == Metric::L2 && kind != 7;
             let mean = if has_mean { middle(&rows) } else { vec![0.0; dim] };
-            let frame = Frame::new(metric, mean, [dim.to_le_bytes()[0]; 16]);
-            for kernels in Family::available() {
+            let frames = frames(metric, &mean, dim.to_le_bytes()[0]);
+            for (frame, kernels) in
+                frames.iter().flat_map(|frame| Family::available().map(move |of| (frame, of)))
+            {
                 let (mut coded, mut places) = (Vec::new(), Vec::new());
                 for row in &rows {
                     let mut place = vec![0.0; Frame::padded(dim)];
@@ -233,7 +253,7 @@ fn wrong(forget: Forget, dims: &[usize], kinds: std::ops::Range<usize>, seen: &m
                     continue;
                 }
                 for centre in [middle(&places), places[0].clone(), scaled(&places[0], 100.0)] {
-                    let placed = Placed::new(kernels, &frame, centre, &places);
+                    let placed = Placed::new(kernels, frame, centre, &places);
                     for query in &queries {
                         wrong += wrong_of(kernels, &placed, query, &rows, forget, seen);
                     }
@@ -263,11 +283,8 @@ fn wrong_of(
         for bar in [distance, distance.next_up(), radii[0], radii[1], above, f64::INFINITY] {
             let is_wrong = placed.excludes(kernels, of, row, bar, forget);
             if is_wrong && forget == Forget::Nothing {
-                let (a, b) = (&placed.partition, placed.rows[row].correction);
-                panic!(
-                    "{metric:?}, {} components, row at {distance:e}, bar {bar:e}: {a:?}, {b:?}",
-                    query.len()
-                );
+                let (of, first) = (&placed.partition, placed.frame.first());
+                panic!("{metric:?}, {} of {first}, row at {distance:e}, bar {bar:e}: {of:?}", query.len());
             }
             wrong += u64::from(is_wrong);
         }
@@ -293,6 +310,7 @@ fn terms_that_data_need_are_there() {
         (Forget::Frame, &[64, 100], 7..8),
         (Forget::SomeOfRadius, &[1, 3], 0..KINDS),
         (Forget::Rest, &[1, 3, 64], 0..KINDS),
+        (Forget::Beyond, &[100, 384], 0..2),
     ] {
         assert!(wrong(forget, dims, kinds, &mut [0; 2]) > 0, "{forget:?} is not missed");
     }
@@ -302,7 +320,7 @@ fn terms_that_data_need_are_there() {
 
 /// Whether a row at `row` is left out of a search for `query` whose bar is its distance; both are exactly where they say.
 fn is_left_out(metric: Metric, [query, row, centre]: [&[f32]; 3], forget: Forget) -> bool {
-    let frame = Frame::new(metric, vec![0.0; query.len()], [1; 16]);
+    let frame = Frame::new(metric, vec![0.0; query.len()], [1; 16], Reflections::default());
     let bar = reference_distance(metric, query, row);
     Family::available().any(|kernels| {
         let mut placed = Placed::new(kernels, &frame, centre.to_vec(), &[row.to_vec()]);
@@ -399,8 +417,8 @@ fn radii_are_rounded_outwards() {
 /// What a hostile file may say: no arithmetic of it leaves a row out that is not surely farther.
 #[test]
 fn numbers_that_are_none_keep_the_row() {
-    let frame = Frame::new(Metric::L2, vec![0.0; GROUP], [3; 16]);
-    let inner = Frame::new(Metric::Ip, vec![0.0; GROUP], [3; 16]);
+    let frame = Frame::new(Metric::L2, vec![0.0; GROUP], [3; 16], Reflections::default());
+    let inner = Frame::new(Metric::Ip, vec![0.0; GROUP], [3; 16], Reflections::default());
     for (frame, value) in
         [&frame, &inner].into_iter().flat_map(|f| [f32::NAN, 1e30, f32::MAX].map(|x| (f, x)))
     {

@@ -120,19 +120,22 @@ fn scores_are_those_of_plain_arithmetic() {
             }
             values
         };
-        let (a, h, e, by) = (some(count + 3), some(count + 3), some(count + 3), some(4));
+        let (a, h, e, by) = (some(count + 3), some(count + 3), some(count + 3), some(5));
+        let beyond = if round % 2 == 0 { some(count + 3) } else { Vec::new() };
         let dots: Vec<i32> =
             (0..count).map(|_| i32::try_from(random.below(1 << 20)).expect("small") - (1 << 19)).collect();
-        let by = Scoring { half_step: by[0], bias: 777, share: by[1], margin: by[2], least: by[3] * 1e6 };
-        let of = Corrections { a: &a, h: &h, e: &e }.part(round % 3..round % 3 + count);
+        let (half_step, share, margin) = (by[0], by[1], by[2]);
+        let by = Scoring { half_step, bias: 777, share, margin, beyond: by[3], least: by[4] * 1e6 };
+        let of = Corrections { a: &a, h: &h, e: &e, beyond: &beyond }.part(round % 3..round % 3 + count);
         let mut expected = Vec::new();
         let mut kept = false;
         for (n, &dot) in dots.iter().enumerate() {
             let estimate = of.a[n] * (by.half_step * (2 * dot - 777) as f32) + by.share * of.h[n];
-            let bound = estimate + of.e[n] * by.margin;
+            let beyond = if beyond.is_empty() { 0.0 } else { of.beyond[n] };
+            let bound = estimate + of.e[n] * by.margin + beyond * by.beyond;
             // Not the negation of `>=`: what is not a number is kept.
             let is_less = bound < by.least;
-            assert_eq!(is_kept(&by, estimate, of.e[n]), !is_less);
+            assert_eq!(is_kept(&by, estimate, of.e[n], beyond), !is_less);
             kept |= !is_less;
             expected.push(estimate);
         }
@@ -140,6 +143,27 @@ fn scores_are_those_of_plain_arithmetic() {
             let mut estimates = vec![7.0; count];
             assert_eq!((kernels.score)(&by, &dots, of, &mut estimates), kept, "{}", kernels.family.name());
             assert!(estimates.iter().zip(&expected).all(|(&a, &b)| same(a, b)), "{}", kernels.family.name());
+        }
+    }
+}
+
+#[test]
+fn reflections_are_those_of_plain_arithmetic() {
+    let mut random = Random(47);
+    for len in (1..70).chain([128, 383, 384, 1000]) {
+        let at = numbers(&mut random, len, 2.0);
+        let x: Vec<f64> = numbers(&mut random, len, 5.0).into_iter().map(f64::from).collect();
+        let scale = 2.0 / at.iter().map(|&at| f64::from(at).powi(2)).sum::<f64>();
+        let along: f64 = at.iter().zip(&x).map(|(&at, x)| f64::from(at) * x).sum();
+        for kernels in Family::available() {
+            let mut out = x.clone();
+            (kernels.reflect)(&at, scale, &mut out);
+            for ((out, x), &at) in out.iter().zip(&x).zip(&at) {
+                let right = x - scale * along * f64::from(at);
+                assert!((out - right).abs() <= 1e-11, "{} {len}: {out} {right}", kernels.family.name());
+            }
+            let call = || (kernels.reflect)(&at, scale, &mut vec![0.0; len + 1]);
+            catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
         }
     }
 }
