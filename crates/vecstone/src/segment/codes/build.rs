@@ -132,7 +132,7 @@ pub(crate) fn write(
 ) -> std::result::Result<(), Failure> {
     let centres = content.centres.1;
     let (Some(frame), Some(loaded)) = (centres.frame(), centres.load()) else { return Err(Failure::Side) };
-    let assigned = assign(&content.fresh, frame, &loaded, work)?;
+    let assigned = assign(&content.fresh, frame, loaded.clone(), work)?;
     let (order, ends) = sort(&assigned, loaded.all().rows());
     let mut kept = vec![0u64; loaded.all().rows()];
     let mut plain: Vec<u32> = Vec::new();
@@ -187,9 +187,14 @@ pub(crate) fn write(
     Ok(out.finish(&plain)?)
 }
 
-/// The centre of each fresh row.
-fn assign(fresh: &Fresh<'_>, frame: &Frame, centres: &Centres, work: &mut Work<'_>) -> Result<Vec<u32>> {
-    let (kernels, finder, width) = (kernel::kernels(), Finder::new(centres), centres.width);
+/// The centre of each fresh row. Centres are turned back once, and no row is turned.
+fn assign(fresh: &Fresh<'_>, frame: &Frame, mut centres: Centres, work: &mut Work<'_>) -> Result<Vec<u32>> {
+    if fresh.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let (kernels, width) = (kernel::kernels(), centres.width);
+    centres.each().for_each(|centre| frame.turn_back(kernels, centre));
+    let finder = Finder::new(&centres);
     let mut assigned = Vec::with_capacity(fresh.len());
     let at_once = TILE * work.threads.max(1) * 4;
     for start in (0..fresh.len()).step_by(at_once) {
@@ -200,7 +205,7 @@ fn assign(fresh: &Fresh<'_>, frame: &Frame, centres: &Centres, work: &mut Work<'
             let mut values = vec![0f32; rows.len() * width];
             let mut is_coded = Vec::with_capacity(rows.len());
             for (number, out) in rows.zip(values.chunks_exact_mut(width)) {
-                is_coded.push(frame.place(kernels, &fresh.vector(number)?, out));
+                is_coded.push(offset(frame.metric, &frame.mean, &fresh.vector(number)?, out));
             }
             let mut nearest = finder.nearest(kernels, Matrix { values: &values, width });
             nearest
@@ -338,8 +343,7 @@ pub(crate) fn train(
     let differences = differences(kernels, &centres, sample, *threads);
     let reflections = reflect::principal(kernels, Matrix { values: &differences, width }, *threads);
     let frame = Frame::new(schema.metric, mean, id, reflections);
-    let all = centres.groups.chunks_exact_mut(width).chain(centres.centres.chunks_exact_mut(width));
-    all.for_each(|centre| frame.turn(kernels, centre));
+    centres.each().for_each(|centre| frame.turn(kernels, centre));
     Ok((frame, centres))
 }
 

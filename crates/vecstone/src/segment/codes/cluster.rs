@@ -155,6 +155,12 @@ impl<'a> Finder<'a> {
 }
 
 impl Centres {
+    /// The points of groups, and the centres.
+    pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let width = self.width;
+        self.groups.chunks_exact_mut(width).chain(self.centres.chunks_exact_mut(width))
+    }
+
     pub(crate) fn all(&self) -> Matrix<'_> {
         Matrix { values: &self.centres, width: self.width }
     }

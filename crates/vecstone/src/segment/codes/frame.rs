@@ -49,6 +49,23 @@ impl Rotation {
         }
     }
 
+    fn rotate_back(&self, kernels: &Kernels, values: &mut [f32]) {
+        let block = self.signs[0].len();
+        let last = values.len() - block;
+        for [of_first, of_last] in self.signs.as_chunks::<2>().0.iter().rev() {
+            if last > 0 {
+                self.transform_back(kernels, of_last, &mut values[last..]);
+            }
+            self.transform_back(kernels, of_first, &mut values[..block]);
+        }
+    }
+
+    /// The transform is its own inverse.
+    fn transform_back(&self, kernels: &Kernels, signs: &[f32], block: &mut [f32]) {
+        (kernels.hadamard)(block);
+        block.iter_mut().zip(signs).for_each(|(value, sign)| *value *= sign * self.scale);
+    }
+
     fn transform(&self, kernels: &Kernels, signs: &[f32], block: &mut [f32]) {
         block.iter_mut().zip(signs).for_each(|(value, sign)| *value *= sign);
         (kernels.hadamard)(block);
@@ -125,6 +142,15 @@ impl Frame {
         for (rotation, part) in self.rotations.iter().zip([first, second]) {
             rotation.rotate(kernels, part);
         }
+    }
+
+    /// The inverse of R, about.
+    pub(crate) fn turn_back(&self, kernels: &Kernels, values: &mut [f32]) {
+        let (first, second) = values.split_at_mut(self.first());
+        for (rotation, part) in self.rotations.iter().zip([first, second]) {
+            rotation.rotate_back(kernels, part);
+        }
+        self.reflections.apply_back(kernels, values);
     }
 
     /// How far the place of a vector is at most from the right one, where the result has this norm: of each component a
@@ -229,6 +255,17 @@ mod tests {
                     assert!((right - found).abs() <= error, "{metric:?} {dim}: {right} {found} {error}");
                 }
             }
+        }
+        let numbers = usize::try_from(Reflections::numbers(256, 64)).expect("small");
+        let reflections = Reflections::of_stored(256, 64, vector(&mut random, numbers)).expect("directions");
+        for reflections in [Reflections::default(), reflections] {
+            let frame = Frame::new(Metric::L2, vec![0.0; 230], [8; 16], reflections);
+            let (kernels, there) = (crate::sys::kernel::kernels(), vector(&mut random, 256));
+            let mut back = there.clone();
+            frame.turn(kernels, &mut back);
+            assert!(distance(&back, &there) > 1.0, "it is turned");
+            frame.turn_back(kernels, &mut back);
+            assert!(distance(&back, &there) < 1e-5);
         }
         let frame = Frame::new(Metric::L2, vec![0.0; 768], [9; 16], Reflections::default());
         let mut one = vec![0.0; 768];

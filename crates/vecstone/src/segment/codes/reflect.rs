@@ -63,24 +63,23 @@ impl Reflections {
         self.scales.len()
     }
 
-    /// Applies all to a vector. O(count * width).
-    pub(crate) fn apply(&self, kernels: &Kernels, vector: &mut [f32]) {
-        if self.scales.is_empty() {
-            return;
-        }
-        let mut wide: Vec<f64> = vector.iter().map(|&x| f64::from(x)).collect();
-        self.apply_wide(kernels, &mut wide);
-        #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-        vector.iter_mut().zip(wide).for_each(|(x, wide)| *x = wide as f32);
+    /// Each vector with its scale and the first component that it is for.
+    fn each(&self) -> impl DoubleEndedIterator<Item = (&[f32], f64, usize)> {
+        let at = |n: usize| {
+            let start = n * self.width - n * n.saturating_sub(1) / 2;
+            (&self.values[start..start + self.width - n], self.scales[n], n)
+        };
+        (0..self.count()).map(at)
     }
 
-    fn apply_wide(&self, kernels: &Kernels, vector: &mut [f64]) {
-        let mut start = 0;
-        for (n, &scale) in self.scales.iter().enumerate() {
-            let end = start + self.width - n;
-            (kernels.reflect)(&self.values[start..end], scale, &mut vector[n..]);
-            start = end;
-        }
+    /// Applies all to a vector. O(count * width).
+    pub(crate) fn apply(&self, kernels: &Kernels, vector: &mut [f32]) {
+        apply(kernels, self.each(), vector);
+    }
+
+    /// Undoes that, about.
+    pub(crate) fn apply_back(&self, kernels: &Kernels, vector: &mut [f32]) {
+        apply(kernels, self.each().rev(), vector);
     }
 
     /// The relative error of a reflected vector: it is rounded to f32 once. In f64 each reflection has sums of at most
@@ -104,6 +103,21 @@ impl Reflections {
         self.scales.push(found.unwrap_or(2.0));
         self.values.extend(at);
     }
+}
+
+/// Applies some reflections, which are their own inverses, in order.
+fn apply<'a>(
+    kernels: &Kernels,
+    mut each: impl DoubleEndedIterator<Item = (&'a [f32], f64, usize)>,
+    vector: &mut [f32],
+) {
+    let Some(one) = each.next() else { return };
+    let mut wide: Vec<f64> = vector.iter().map(|&x| f64::from(x)).collect();
+    for (at, scale, from) in std::iter::once(one).chain(each) {
+        (kernels.reflect)(at, scale, &mut wide[from..]);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+    vector.iter_mut().zip(wide).for_each(|(x, wide)| *x = wide as f32);
 }
 
 /// 2 / |u|²; `None` if that is no scale.
@@ -142,7 +156,9 @@ fn householder(kernels: &Kernels, directions: Matrix<'_>, first: usize) -> Refle
     let mut reflections = Reflections { width: directions.width, ..Reflections::default() };
     for n in 0..first {
         let mut direction: Vec<f64> = directions.row(n).iter().map(|&x| f64::from(x)).collect();
-        reflections.apply_wide(kernels, &mut direction);
+        for (at, scale, from) in reflections.each() {
+            (kernels.reflect)(at, scale, &mut direction[from..]);
+        }
         reflections.push(&direction[n..]);
     }
     reflections
@@ -286,16 +302,8 @@ mod tests {
                 assert_ne!(row, out);
                 let (right, found) = (square(&row).sqrt(), square(&out).sqrt());
                 assert!((right - found).abs() <= reflections.rounding() * right, "{width} {right} {found}");
-                // Each is its own inverse: backwards they give the row.
-                let mut wide: Vec<f64> = out.iter().map(|&x| f64::from(x)).collect();
-                let mut ends = reflections.values.len();
-                for n in (0..count).rev() {
-                    let start = ends - (width - n);
-                    let at = &reflections.values[start..ends];
-                    (kernels.reflect)(at, reflections.scales[n], &mut wide[n..]);
-                    ends = start;
-                }
-                let off: f64 = row.iter().zip(wide).map(|(&a, b)| (f64::from(a) - b).powi(2)).sum();
+                reflections.apply_back(kernels, &mut out);
+                let off: f64 = row.iter().zip(out).map(|(&a, b)| f64::from(a - b).powi(2)).sum();
                 assert!(off.sqrt() <= 2.0 * reflections.rounding() * right);
             }
         }
