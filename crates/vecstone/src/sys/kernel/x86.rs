@@ -171,7 +171,7 @@ family!(
 
 /// Bytes that memory gives at once, and how far ahead they are asked for.
 const CACHE_LINE: usize = 64;
-const AHEAD: usize = 2048;
+const AHEAD: usize = 8192;
 /// Codes that are multiplied side by side: each load of the query serves all of them.
 const CODES: usize = 4;
 
