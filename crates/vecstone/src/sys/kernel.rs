@@ -6,7 +6,7 @@
 //! returns the sum of *t* (1 + *θ*), plus *η*, with |*θ*| ≤ *γ* = [`rounding`] and |*η*| ≤ [`underflow`]; or, where a sum
 //! overflows, something that is not finite.
 
-use codes::{Correction, Corrections, Residual, Scoring, Scratch};
+use codes::{Correction, Corrections, Levels, Residual, Scoring, Scratch};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) mod codes;
@@ -38,7 +38,7 @@ pub(crate) struct Kernels {
     /// See [`codes`]; so the four below.
     pub(crate) hadamard: fn(&mut [f32]),
     pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
-    pub(crate) code_dots: fn(&[i8], &[u8], &mut [i32]),
+    pub(crate) code_dots: fn(&[&[Levels]], &[u8], &mut [i32]),
     pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> bool,
 }
 

@@ -37,9 +37,10 @@
 
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
-use crate::sys::kernel::codes::Scoring;
-use crate::sys::kernel::{self, Kernels};
+use crate::sys::kernel::codes::{Levels, Scoring};
+use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
 use crate::types::config::Metric;
+use std::array;
 
 /// What sums in f64 here have lost.
 const SLACK: f64 = 1e-12;
@@ -50,7 +51,7 @@ pub(crate) struct CodedQuery {
     metric: Metric,
     pub(crate) place: Vec<f32>,
     /// U.
-    pub(crate) levels: Vec<i8>,
+    pub(crate) levels: Vec<Levels>,
     /// s/2.
     half_step: f32,
     /// 15 times the sum of U: J is twice the sum of U times the codes, less this.
@@ -76,16 +77,17 @@ impl CodedQuery {
         let most = place.iter().fold(0f32, |most, x| most.max(x.abs()));
         let step = (most / 127.0).max(f32::MIN_POSITIVE);
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
-        let levels: Vec<i8> =
-            place.iter().map(|x| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8).collect();
+        let level = |x: f32| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8;
+        let levels: Vec<Levels> = place.as_chunks().0.iter().map(|group| Levels(group.map(level))).collect();
+        let each = || levels.iter().flat_map(|Levels(group)| group);
         let rest =
-            place.iter().zip(&levels).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
+            place.iter().zip(each()).map(|(&x, &level)| f64::from(x) - f64::from(step) * f64::from(level));
         let rest = rest.map(|r| r * r).sum::<f64>().sqrt() * (1.0 + 1e-9);
         let norm = norm(&place) * (1.0 + 1e-9);
         CodedQuery {
             metric: frame.metric,
             half_step: step / 2.0,
-            bias: 15 * levels.iter().map(|&level| i32::from(level)).sum::<i32>(),
+            bias: 15 * each().map(|&level| i32::from(level)).sum::<i32>(),
             rest,
             norm,
             error: frame.error(norm),
@@ -93,6 +95,61 @@ impl CodedQuery {
             place,
             levels,
         }
+    }
+}
+
+/// What the kernels say of a query and a centre.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    /// |V-k|², for ip V·k.
+    between: f32,
+    /// |k|², for ip.
+    of_centre: f32,
+}
+
+impl Measured {
+    /// Hands on what is measured of each of some queries, one in `places` for each, with each of some centres: the number of
+    /// the query, that of the centre, and what they are together. O(queries * centres * dim).
+    pub(crate) fn each<'a>(
+        kernels: &Kernels,
+        metric: Metric,
+        places: &[&[f32]],
+        centres: impl ExactSizeIterator<Item = &'a [f32]>,
+        mut see: impl FnMut(usize, Measured),
+    ) {
+        let ip = metric == Metric::Ip;
+        if let [place] = places {
+            return centres.for_each(|centre| see(0, Measured::one(kernels, metric, place, centre)));
+        }
+        let measure = if ip { kernels.dots } else { kernels.l2s };
+        let centres: Vec<&[f32]> = centres.collect();
+        for centres in centres.chunks(ROWS) {
+            // What is missing in the last block is measured twice.
+            let rows = array::from_fn(|n| centres[n.min(centres.len() - 1)]);
+            let squares = rows.map(|centre| if ip { (kernels.dot)(centre, centre).1 } else { 0.0 });
+            for (block, places) in places.chunks(QUERIES).enumerate() {
+                let queries = array::from_fn(|n| places[n.min(places.len() - 1)]);
+                for (n, results) in measure(queries, rows).iter().take(places.len()).enumerate() {
+                    let both = results.iter().zip(squares).take(centres.len());
+                    both.for_each(|(&between, of_centre)| {
+                        see(block * QUERIES + n, Measured { between, of_centre })
+                    });
+                }
+            }
+        }
+    }
+
+    fn one(kernels: &Kernels, metric: Metric, place: &[f32], centre: &[f32]) -> Measured {
+        if metric == Metric::Ip {
+            let (between, of_centre) = (kernels.dot)(place, centre);
+            return Measured { between, of_centre };
+        }
+        Measured { between: (kernels.l2)(place, centre), of_centre: 0.0 }
+    }
+
+    /// What orders centres, the nearest first: |V-k|² or -V·k.
+    pub(crate) fn order(&self, metric: Metric) -> f32 {
+        if metric == Metric::Ip { -self.between } else { self.between }
     }
 }
 
@@ -120,12 +177,11 @@ pub(crate) struct PartitionBound {
 }
 
 impl PartitionBound {
-    /// O(dim).
+    /// `measured`: the query and the centre of the partition. O(1).
     pub(crate) fn new(
-        kernels: &Kernels,
         frame: &Frame,
         query: &CodedQuery,
-        centre: &[f32],
+        measured: Measured,
         partition: &Partition,
     ) -> PartitionBound {
         let radii = partition.radii.map(f64::from);
@@ -142,10 +198,11 @@ impl PartitionBound {
             error: query.error + frame.error(of_norm),
         };
         if query.metric == Metric::Ip {
-            return bound.of_ip(kernels, frame, query, centre, of_norm);
+            return bound.of_ip(frame, query, measured, of_norm);
         }
-        let (gamma, eta) = (kernel::rounding(centre.len()), kernel::underflow(centre.len()));
-        let square = f64::from((kernels.l2)(&query.place, centre));
+        let dim = query.place.len();
+        let (gamma, eta) = (kernel::rounding(dim), kernel::underflow(dim));
+        let square = f64::from(measured.between);
         // Where a sum overflows, nothing is known of it.
         let low = if square.is_finite() { (square * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
         let far = [low.sqrt(), ((square + eta) * (1.0 + 2.0 * gamma)).sqrt()];
@@ -155,18 +212,11 @@ impl PartitionBound {
         PartitionBound { base: low / 2.0, far, rounding, ..bound }
     }
 
-    fn of_ip(
-        self,
-        kernels: &Kernels,
-        frame: &Frame,
-        query: &CodedQuery,
-        centre: &[f32],
-        of_norm: f64,
-    ) -> PartitionBound {
-        let gamma = kernel::rounding(centre.len());
-        let eta = kernel::underflow(centre.len());
-        let (product, square) = (kernels.dot)(&query.place, centre);
-        let (product, square) = (f64::from(product), (f64::from(square) + eta) * (1.0 + 2.0 * gamma));
+    fn of_ip(self, frame: &Frame, query: &CodedQuery, measured: Measured, of_norm: f64) -> PartitionBound {
+        let dim = query.place.len();
+        let (gamma, eta) = (kernel::rounding(dim), kernel::underflow(dim));
+        let product = f64::from(measured.between);
+        let square = (f64::from(measured.of_centre) + eta) * (1.0 + 2.0 * gamma);
         let of_centre = square.sqrt();
         let lost = gamma * query.norm * of_centre + eta;
         #[expect(clippy::cast_possible_truncation, reason = "any t will do")]
@@ -185,11 +235,6 @@ impl PartitionBound {
             error: query.error * of_norm + (query.norm + query.error) * frame.error(of_norm) + reference,
             ..self
         }
-    }
-
-    /// What orders partitions, the nearest first: |V-k|²/2 or -V·k.
-    pub(crate) fn order(&self) -> f64 {
-        self.base
     }
 
     /// The greatest C less what is lost that a row may have which is as near as the bar, and M.

@@ -72,6 +72,15 @@ impl<'a> Placed<'a> {
         Placed { frame, centre, rows, partition }
     }
 
+    /// By the kernel of one row or, for every other query, by that of a block.
+    fn measured(&self, kernels: &Kernels, query: &CodedQuery) -> Measured {
+        let mut found = Vec::new();
+        let queries = vec![&*query.place; if query.bias % 2 == 0 { 1 } else { 2 }];
+        let centres = std::iter::once(&*self.centre);
+        Measured::each(kernels, query.metric, &queries, centres, |_, measured| found.push(measured));
+        found[found.len() - 1]
+    }
+
     fn bound(&self, kernels: &Kernels, query: &mut CodedQuery, forget: Forget) -> PartitionBound {
         let mut partition = self.partition;
         match forget {
@@ -87,7 +96,7 @@ impl<'a> Placed<'a> {
             Forget::Frame => query.error = 0.0,
             _ => {}
         }
-        let mut bound = PartitionBound::new(kernels, self.frame, query, &self.centre, &partition);
+        let mut bound = PartitionBound::new(self.frame, query, self.measured(kernels, query), &partition);
         match (forget, query.metric) {
             (Forget::Frame, Metric::Ip) => {
                 bound.error = query.reference * (1.0 + query.norm * f64::from(partition.norm));
@@ -96,10 +105,10 @@ impl<'a> Placed<'a> {
             (Forget::Rounding, _) => bound.rounding = [0.0; 2],
             (Forget::RestOfError, _) => query.rest = 0.0,
             (Forget::Kernels, Metric::Ip) => {
-                bound.base = -f64::from((kernels.dot)(&query.place, &self.centre).0);
+                bound.base = -f64::from(self.measured(kernels, query).between);
             }
             (Forget::Kernels, _) => {
-                let square = f64::from((kernels.l2)(&query.place, &self.centre));
+                let square = f64::from(self.measured(kernels, query).between);
                 (bound.base, bound.far) = (square / 2.0, [square.sqrt(); 2]);
             }
             _ => {}
@@ -120,7 +129,7 @@ impl<'a> Placed<'a> {
         let Correction { a, h, e } = *correction;
         let e = if forget == Forget::Error && e < f32::INFINITY { 0.0 } else { e };
         let (scoring, mut dots, mut estimates) = (bound.scoring(query, bar), [0], [0.0]);
-        (kernels.code_dots)(&query.levels, code, &mut dots);
+        (kernels.code_dots)(&[&query.levels], code, &mut dots);
         let of = Corrections { a: &[a], h: &[h], e: &[e] };
         let is_kept = (kernels.score)(&scoring, &dots, of, &mut estimates);
         let may_be_near = bound.may_be_near(query, bound.cost(estimates[0]), e, bar);
