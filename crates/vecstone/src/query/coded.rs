@@ -11,19 +11,21 @@ use crate::query::explain::SearchPath;
 use crate::query::scan::Search;
 use crate::segment::codes;
 use crate::segment::codes::cluster::Matrix;
-use crate::segment::codes::file::{Back, Partition};
+use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::Frame;
 use crate::segment::side::{CodedFile, Coverage};
 use crate::segment::version::Version;
-use crate::sys::kernel::codes::{Scoring, is_kept};
 use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
 use crate::types::error::Result;
-use bound::{CodedQuery, PartitionBound};
+use bound::{CodedQuery, Measured, PartitionBound};
+use pass::Scratch;
 use std::ops::Range;
+use std::slice;
 
 pub(crate) mod bound;
+mod pass;
 
 /// Rows of the nearest partitions that set the bar.
 const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 4000 };
@@ -35,8 +37,6 @@ const GIVE_UP_AT: u64 = 5;
 const AFTER: u64 = 50;
 /// and of no fewer than these.
 const LEAST_LEFT: u64 = if cfg!(test) { 100 } else { 1000 };
-/// Rows that are scored at once.
-const AT_ONCE: usize = 128;
 /// Bytes of codes for each thread, below which starting one costs more than it saves.
 const BYTES_PER_THREAD: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
 /// Queries for which each centre and each block is read once.
@@ -60,10 +60,20 @@ enum Stop {
 /// The files of codes of a version, ready for searches.
 struct Coded<'a> {
     version: &'a Version,
+    kernels: &'static Kernels,
     files: Vec<Ready<'a>>,
+    /// All partitions, in the order of the files.
+    partitions: Vec<Place>,
     /// Rows without a code, by segment.
     hot: Vec<Vec<Range<u64>>>,
     rows: u64,
+}
+
+/// Where a partition is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    file: usize,
+    at: usize,
 }
 
 /// A file whose table has been read.
@@ -115,7 +125,8 @@ pub(crate) fn search(
 impl<'a> Coded<'a> {
     /// `None` if a scan is the better way: for want of codes, of instructions, or of rows to leave out.
     fn of(version: &'a Version, k: usize) -> Option<Coded<'a>> {
-        if !kernel::kernels().has_fast_codes() {
+        let kernels = kernel::kernels();
+        if !kernels.has_fast_codes() {
             return None;
         }
         loop {
@@ -127,20 +138,24 @@ impl<'a> Coded<'a> {
             let plain: u64 = files.iter().map(|ready| u64::from(ready.file.codes.head.plain)).sum();
             let few = version.live() < rows / LEAST_SHARE || k as u64 > rows / LEAST_SHARE;
             let worth = rows > 0 && ((!few && plain <= rows / GIVE_UP_AT) || codes::are_for_all());
-            return worth.then_some(Coded { version, files, hot, rows });
+            let places = |(file, ready): (usize, &Ready<'_>)| {
+                (0..ready.partitions.len()).map(move |at| Place { file, at })
+            };
+            let partitions = files.iter().enumerate().flat_map(places).collect();
+            return worth.then_some(Coded { version, kernels, files, partitions, hot, rows });
         }
     }
 
     /// Finds the rows nearest to some queries among those with a code. Returns why some searches came to nothing.
     fn search(&self, searches: &mut [Search<'_>], limit: usize) -> Result<Vec<Stop>> {
-        let (start, kernels) = (Instant::now(), kernel::kernels());
+        let start = Instant::now();
         let all = searches.len();
         let with_code = searches.iter_mut().filter_map(|search| {
-            let queries = self.code(kernels, search.query())?;
-            Some((search, Walk { coded: self, kernels, queries, near: Vec::new(), visited: Vec::new() }))
+            let queries = self.code(search.query())?;
+            Some((search, Walk { coded: self, queries, measured: Vec::new(), visited: Vec::new() }))
         });
         let (searches, mut walks): (Vec<_>, Vec<_>) = with_code.unzip();
-        self.rank(kernels, &mut walks);
+        self.rank(&mut walks);
         let ranked = start.elapsed();
         let start = Instant::now();
         let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search));
@@ -156,41 +171,28 @@ impl<'a> Coded<'a> {
         Ok(stopped)
     }
 
-    /// Gives each search all partitions with their bounds. O(searches * partitions * dim).
-    fn rank(&self, kernels: &Kernels, walks: &mut [Walk<'_, '_>]) {
+    /// Measures each query with each centre. O(searches * partitions * dim).
+    fn rank(&self, walks: &mut [Walk<'_, '_>]) {
         for (file, ready) in self.files.iter().enumerate() {
-            for (at, partition) in ready.partitions.iter().enumerate() {
-                let centre = ready.centres.row(partition.centre as usize);
-                for walk in &mut *walks {
-                    let query = &walk.queries[file];
-                    let bound = PartitionBound::new(kernels, ready.frame, query, centre, partition);
-                    walk.near.push(Near { file, at, bound });
-                }
-            }
+            let mut measured: Vec<Vec<Measured>> =
+                walks.iter_mut().map(|walk| std::mem::take(&mut walk.measured)).collect();
+            let places: Vec<&[f32]> = walks.iter().map(|walk| &*walk.queries[file].place).collect();
+            let centres = ready.partitions.iter().map(|of| ready.centres.row(of.centre as usize));
+            Measured::each(self.kernels, ready.frame, &places, centres, |query, one| {
+                measured[query].push(one);
+            });
+            walks.iter_mut().zip(measured).for_each(|(walk, measured)| walk.measured = measured);
         }
     }
 
-    /// Passes through all partitions, each for all searches before the next.
-    fn pass(&self, walks: &[Walk<'_, '_>], founds: &mut [Found<'_>], limit: usize) -> Result<()> {
-        let Some(first) = walks.first() else { return Ok(()) };
-        let (partitions, code) =
-            (first.near.len(), first.queries.first().map_or(0, |query| query.first().len() / 2));
-        let bytes = self.rows * (code * walks.len()) as u64;
-        let pieces = (0..partitions).step_by(PIECE).map(|start| start..partitions.min(start + PIECE));
-        let begin = || founds.iter().map(|found| Found::of(&found.search, found.stop)).collect();
-        let pass = |states: &mut Vec<Found<'_>>, piece: Range<usize>| {
-            walks.iter().zip(states).try_for_each(|(walk, state)| walk.pass(state, piece.clone()))
-        };
-        let done = parallel::for_each_piece(pieces, bytes / BYTES_PER_THREAD, limit, begin, pass)?;
-        for others in done {
-            founds.iter_mut().zip(others).for_each(|(found, other)| found.take(other));
-        }
-        Ok(())
+    fn partition(&self, at: usize) -> (&Ready<'a>, &'a Partition) {
+        let Place { file, at } = self.partitions[at];
+        (&self.files[file], &self.files[file].partitions[at])
     }
 
     /// The query in the frame of each file.
-    fn code(&self, kernels: &Kernels, query: &[f32]) -> Option<Vec<CodedQuery>> {
-        self.files.iter().map(|ready| CodedQuery::new(kernels, ready.frame, query)).collect()
+    fn code(&self, query: &[f32]) -> Option<Vec<CodedQuery>> {
+        self.files.iter().map(|ready| CodedQuery::new(self.kernels, ready.frame, query)).collect()
     }
 }
 
@@ -207,22 +209,14 @@ impl<'a> Ready<'a> {
     }
 }
 
-/// A partition and its bound.
-struct Near {
-    file: usize,
-    at: usize,
-    bound: PartitionBound,
-}
-
 /// One search.
 struct Walk<'w, 'a> {
     coded: &'w Coded<'a>,
-    kernels: &'static Kernels,
     /// The query in the frame of each file.
     queries: Vec<CodedQuery>,
-    /// All partitions, in the order of the files.
-    near: Vec<Near>,
-    /// Which of them were among the nearest.
+    /// The query and the centre of each partition.
+    measured: Vec<Measured>,
+    /// Which partitions were among the nearest.
     visited: Vec<bool>,
 }
 
@@ -252,7 +246,7 @@ impl Walk<'_, '_> {
     fn begin<'q>(&mut self, search: &Search<'q>) -> Result<Found<'q>> {
         let mut found = Found::of(search, None);
         self.plain(&mut found.search)?;
-        self.visited = self.nearest(&mut found)?;
+        self.nearest(&mut found)?;
         Ok(found)
     }
 
@@ -293,11 +287,14 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Looks at the nearest partitions, the nearest first, so that there is a bar. Returns which they are.
-    fn nearest(&self, found: &mut Found<'_>) -> Result<Vec<bool>> {
-        let mut visited = vec![false; self.near.len()];
-        let mut order: Vec<(f64, u32)> =
-            (0..).zip(&self.near).map(|(at, near)| (near.bound.order(), at)).collect();
+    /// Looks at the nearest partitions, the nearest first, so that there is a bar.
+    fn nearest(&mut self, found: &mut Found<'_>) -> Result<()> {
+        let (mut scratch, coded) = (Scratch::new(), self.coded);
+        self.visited = vec![false; coded.partitions.len()];
+        let metric = |place: &Place| coded.files[place.file].frame.metric;
+        let measured = (0..).zip(coded.partitions.iter().zip(&self.measured));
+        let mut order: Vec<(f32, u32)> =
+            measured.map(|(at, (place, measured))| (measured.order(metric(place)), at)).collect();
         let nearest = order.len().min(NEAREST_PARTITIONS);
         if nearest < order.len() {
             order.select_nth_unstable_by(nearest, |a, b| a.0.total_cmp(&b.0));
@@ -309,109 +306,22 @@ impl Walk<'_, '_> {
             {
                 break;
             }
-            visited[*at as usize] = true;
-            self.visit(found, *at as usize)?;
+            let at = *at as usize;
+            coded.visit(at, slice::from_ref(self), slice::from_mut(found), &mut scratch)?;
+            self.visited[at] = true;
             self.set_bar(found)?;
         }
-        Ok(visited)
-    }
-
-    /// Passes through partitions; gives up if too many rows are left over.
-    fn pass(&self, found: &mut Found<'_>, partitions: Range<usize>) -> Result<()> {
-        for at in partitions.filter(|at| !self.visited[*at]) {
-            if found.stop.is_some() {
-                break;
-            }
-            self.visit(found, at)?;
-            let (scored, left) = (found.search.explain.codes_scanned, found.left);
-            if scored >= self.coded.rows / AFTER && left > scored / GIVE_UP_AT && left > LEAST_LEFT {
-                found.stop = Some(Stop::GaveUp);
-            }
-        }
         Ok(())
     }
 
-    /// Scores the rows of a partition, unless the bar excludes them. Those that seem near are measured, the others of which
-    /// it is not certain that they are not wait.
-    fn visit(&self, found: &mut Found<'_>, at: usize) -> Result<()> {
-        let near = &self.near[at];
-        let (ready, query) = (&self.coded.files[near.file], &self.queries[near.file]);
-        if near.bound.excludes_all(query, found.search.bar()) {
-            found.search.explain.partitions_skipped += 1;
-            return Ok(());
-        }
-        let partition = &ready.partitions[near.at];
-        let Some(front) = ready.file.codes.front(partition) else {
-            found.stop = Some(Stop::Damaged);
-            return Ok(());
-        };
-        found.search.explain.partitions_visited += 1;
-        let (code, rows) = (query.first().len() / 2, partition.rows as usize);
-        let (mut dots, mut estimates, mut back) = ([0i32; AT_ONCE], [0f32; AT_ONCE], None);
-        for start in (0..rows).step_by(AT_ONCE) {
-            let end = rows.min(start + AT_ONCE);
-            let count = end - start;
-            let scoring = near.bound.scoring(query, found.search.bar());
-            let codes = &front.codes[start * code..end * code];
-            (self.kernels.code_dots)(query.first(), codes, &mut dots[..count]);
-            let of = front.corrections.part(start..end);
-            if !(self.kernels.score)(&scoring[0], &dots[..count], of, &mut estimates[..count]) {
-                continue;
-            }
-            if back.is_none() {
-                back = ready.file.codes.back(partition);
-            }
-            let Some(back) = back else {
-                found.stop = Some(Stop::Damaged);
-                return Ok(());
-            };
-            for (row, &estimate) in estimates[..count].iter().enumerate() {
-                let beyond = of.beyond.get(row).map_or(0.0, |&beyond| beyond);
-                if is_kept(&scoring[0], estimate, of.e[row], beyond) {
-                    let one = (estimate, of.e[row]);
-                    self.look_back(found, (at, &scoring[1]), (&back, start + row), one)?;
-                }
-            }
-        }
-        found.search.explain.codes_scanned += rows as u64;
-        Ok(())
+    /// The query in the frame of a partition.
+    fn query(&self, partition: usize) -> &CodedQuery {
+        &self.queries[self.coded.partitions[partition].file]
     }
 
-    /// Looks at the second part of a row that its first does not exclude. `one`: the estimate by the first, and |e|.
-    fn look_back(
-        &self,
-        found: &mut Found<'_>,
-        (at, scoring): (usize, &Scoring),
-        (back, row): (&Back<'_>, usize),
-        one: (f32, f32),
-    ) -> Result<()> {
-        let near = &self.near[at];
-        let (ready, query) = (&self.coded.files[near.file], &self.queries[near.file]);
-        let (mut estimate, mut e) = one;
-        if let Some(second) = &back.second {
-            let (mut dot, of) = ([0], second.corrections);
-            (self.kernels.code_dots)(query.second(), second.code(row), &mut dot);
-            estimate += kernel::codes::estimate(scoring, dot[0], of.a[row], of.h[row]);
-            e = of.e[row];
-            if !is_kept(scoring, estimate, e, 0.0) {
-                return Ok(());
-            }
-        }
-        found.left += 1;
-        let Some((segment, row)) = self.live(&ready.file, back.ordinal(row)) else { return Ok(()) };
-        let (cost, partition) = (near.bound.cost(estimate), u32::try_from(at).unwrap_or(u32::MAX));
-        self.keep(found, Pending { cost, e, partition, segment, row })
-    }
-
-    /// Measures a row if there is a bar and it seems nearer than that.
-    fn keep(&self, found: &mut Found<'_>, pending: Pending) -> Result<()> {
-        let near = &self.near[pending.partition as usize];
-        let bar = found.search.bar();
-        if found.search.is_full() && near.bound.seems_near(&self.queries[near.file], pending.cost, bar) {
-            return self.measure(found, &pending);
-        }
-        found.pending.push(pending);
-        Ok(())
+    fn bound(&self, partition: usize) -> PartitionBound {
+        let (ready, of) = self.coded.partition(partition);
+        PartitionBound::new(ready.frame, self.query(partition), self.measured[partition], of)
     }
 
     fn measure(&self, found: &mut Found<'_>, pending: &Pending) -> Result<()> {
@@ -433,8 +343,8 @@ impl Walk<'_, '_> {
         }
         // And those that seem nearer than the bar that these have set.
         while let Some(pending) = found.pending.pop() {
-            let near = &self.near[pending.partition as usize];
-            if !near.bound.seems_near(&self.queries[near.file], pending.cost, found.search.bar()) {
+            let at = pending.partition as usize;
+            if !self.bound(at).seems_near(self.query(at), pending.cost, found.search.bar()) {
                 found.pending.push(pending);
                 break;
             }
@@ -448,9 +358,8 @@ impl Walk<'_, '_> {
         let mut pending = std::mem::take(&mut found.pending);
         pending.sort_unstable_by(|a, b| a.cost.total_cmp(&b.cost));
         for pending in &pending {
-            let near = &self.near[pending.partition as usize];
-            let (query, bar) = (&self.queries[near.file], found.search.bar());
-            if near.bound.may_be_near(query, pending.cost, pending.e, bar) {
+            let (at, bar) = (pending.partition as usize, found.search.bar());
+            if self.bound(at).may_be_near(self.query(at), pending.cost, pending.e, bar) {
                 self.measure(found, pending)?;
             }
         }

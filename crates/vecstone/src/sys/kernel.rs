@@ -6,7 +6,7 @@
 //! returns the sum of *t* (1 + *θ*), plus *η*, with |*θ*| ≤ *γ* = [`rounding`] and |*η*| ≤ [`underflow`]; or, where a sum
 //! overflows, something that is not finite.
 
-use codes::{Correction, Corrections, Residual, Scoring, Scratch};
+use codes::{Correction, Corrections, Levels, Residual, Scoring, Scratch};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) mod codes;
@@ -39,7 +39,7 @@ pub(crate) struct Kernels {
     pub(crate) hadamard: fn(&mut [f32]),
     pub(crate) reflect: fn(&[f32], f64, &mut [f64]),
     pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
-    pub(crate) code_dots: fn(&[i8], &[u8], &mut [i32]),
+    pub(crate) code_dots: fn(&[&[Levels]], &[u8], &mut [i32]),
     pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> bool,
 }
 

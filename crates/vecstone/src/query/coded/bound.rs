@@ -46,10 +46,11 @@
 
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
-use crate::sys::kernel::codes::Scoring;
-use crate::sys::kernel::{self, Kernels};
+use crate::sys::kernel::codes::{GROUP, Levels, Scoring};
+use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
 use crate::types::config::Metric;
 use std::array;
+use std::ops::Range;
 
 /// What sums in f64 here have lost.
 const SLACK: f64 = 1e-12;
@@ -60,8 +61,8 @@ pub(crate) struct CodedQuery {
     metric: Metric,
     pub(crate) place: Vec<f32>,
     /// U.
-    levels: Vec<i8>,
-    /// Components of the first part.
+    levels: Vec<Levels>,
+    /// Groups of the first part.
     first: usize,
     /// s/2 of each part.
     half_steps: [f32; 2],
@@ -87,17 +88,19 @@ impl CodedQuery {
 
     /// Of a query that is in the frame.
     fn of_place(frame: &Frame, place: Vec<f32>) -> CodedQuery {
-        let (first, mut levels, mut rest) = (frame.first(), Vec::with_capacity(place.len()), 0.0);
-        let (one, two) = place.split_at(first);
+        let (one, two) = place.split_at(frame.first());
+        let first = one.len() / GROUP;
+        let (mut levels, mut rest) = (Vec::with_capacity(place.len() / GROUP), 0.0);
         let half_steps = [one, two].map(|part| code(part, &mut levels, &mut rest));
-        let bias = |levels: &[i8]| 15 * levels.iter().map(|&level| i32::from(level)).sum::<i32>();
+        let each =
+            |levels: &[Levels]| levels.iter().flat_map(|Levels(group)| *group).map(i32::from).sum::<i32>();
         let norm_of = |part: &[f32]| norm(part) * (1.0 + 1e-9);
         let norm = norm_of(&place);
         CodedQuery {
             metric: frame.metric,
             first,
             half_steps,
-            biases: [bias(&levels[..first]), bias(&levels[first..])],
+            biases: [15 * each(&levels[..first]), 15 * each(&levels[first..])],
             second: norm_of(two),
             rest: rest.sqrt() * (1.0 + 1e-9),
             norm,
@@ -109,27 +112,97 @@ impl CodedQuery {
     }
 
     /// U of the first part.
-    pub(crate) fn first(&self) -> &[i8] {
+    pub(crate) fn first(&self) -> &[Levels] {
         &self.levels[..self.first]
     }
 
     /// U of the second part.
-    pub(crate) fn second(&self) -> &[i8] {
+    pub(crate) fn second(&self) -> &[Levels] {
         &self.levels[self.first..]
     }
 }
 
 /// Adds the code of a part of a query, and the square of what it leaves out; returns s/2.
-fn code(part: &[f32], levels: &mut Vec<i8>, rest: &mut f64) -> f32 {
+fn code(part: &[f32], levels: &mut Vec<Levels>, rest: &mut f64) -> f32 {
     let most = part.iter().fold(0f32, |most, x| most.max(x.abs()));
     let step = (most / 127.0).max(f32::MIN_POSITIVE);
-    for &x in part {
+    for group in part.as_chunks::<GROUP>().0 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
-        let level = (x / step).round_ties_even().clamp(-127.0, 127.0) as i8;
-        levels.push(level);
-        *rest += (f64::from(x) - f64::from(step) * f64::from(level)).powi(2);
+        let found = group.map(|x| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8);
+        let left = group.iter().zip(found);
+        let left = left.map(|(&x, level)| f64::from(x) - f64::from(step) * f64::from(level));
+        *rest += left.map(|left| left * left).sum::<f64>();
+        levels.push(Levels(found));
     }
     step / 2.0
+}
+
+/// What the kernels say of a query and a centre.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    /// |V-k|² of each part, for ip V·k of all.
+    between: [f32; 2],
+    /// |k|², for ip.
+    of_centre: f32,
+}
+
+impl Measured {
+    /// Hands on what is measured of each of some queries, one in `places` for each, with each of some centres: the number of
+    /// the query, and what they are together, centre by centre for one query. O(queries * centres * dim).
+    pub(crate) fn each<'a>(
+        kernels: &Kernels,
+        frame: &Frame,
+        places: &[&[f32]],
+        centres: impl ExactSizeIterator<Item = &'a [f32]>,
+        mut see: impl FnMut(usize, Measured),
+    ) {
+        let (ip, first) = (frame.metric == Metric::Ip, frame.first());
+        if let [place] = places {
+            return centres.for_each(|centre| see(0, Measured::one(kernels, (ip, first), place, centre)));
+        }
+        let centres: Vec<&[f32]> = centres.collect();
+        for centres in centres.chunks(ROWS) {
+            // What is missing in the last block is measured twice.
+            let rows: [&[f32]; ROWS] = array::from_fn(|n| centres[n.min(centres.len() - 1)]);
+            let squares = rows.map(|centre| if ip { (kernels.dot)(centre, centre).1 } else { 0.0 });
+            for (block, places) in places.chunks(QUERIES).enumerate() {
+                let queries: [&[f32]; QUERIES] = array::from_fn(|n| places[n.min(places.len() - 1)]);
+                let (one, two) = if ip {
+                    ((kernels.dots)(queries, rows), [[0.0; ROWS]; QUERIES])
+                } else {
+                    let of = |part: Range<usize>| {
+                        (kernels.l2s)(
+                            queries.map(|query| &query[part.clone()]),
+                            rows.map(|row| &row[part.clone()]),
+                        )
+                    };
+                    (of(0..first), of(first..queries[0].len()))
+                };
+                for (n, (one, two)) in one.iter().zip(two).take(places.len()).enumerate() {
+                    let both = one.iter().zip(two).zip(squares).take(centres.len());
+                    both.for_each(|((&one, two), of_centre)| {
+                        see(block * QUERIES + n, Measured { between: [one, two], of_centre });
+                    });
+                }
+            }
+        }
+    }
+
+    fn one(kernels: &Kernels, (ip, first): (bool, usize), place: &[f32], centre: &[f32]) -> Measured {
+        if ip {
+            let (between, of_centre) = (kernels.dot)(place, centre);
+            return Measured { between: [between, 0.0], of_centre };
+        }
+        let of = |part: Range<usize>| (kernels.l2)(&place[part.clone()], &centre[part]);
+        let two = if first < place.len() { of(first..place.len()) } else { 0.0 };
+        Measured { between: [of(0..first), two], of_centre: 0.0 }
+    }
+
+    /// What orders centres, the nearest first: |V-k|² or -V·k.
+    pub(crate) fn order(&self, metric: Metric) -> f32 {
+        let [one, two] = self.between;
+        if metric == Metric::Ip { -one } else { one + two }
+    }
 }
 
 /// What is lost of terms of that sum by the roundings of f32, and of |e|M where |e| is at most `of_e`.
@@ -167,12 +240,11 @@ pub(crate) struct PartitionBound {
 }
 
 impl PartitionBound {
-    /// O(dim).
+    /// `measured`: the query and the centre of the partition. O(1).
     pub(crate) fn new(
-        kernels: &Kernels,
         frame: &Frame,
         query: &CodedQuery,
-        centre: &[f32],
+        measured: Measured,
         partition: &Partition,
     ) -> PartitionBound {
         let radii = partition.radii.map(f64::from);
@@ -190,11 +262,11 @@ impl PartitionBound {
             error: query.error + frame.error(of_norm),
         };
         if query.metric == Metric::Ip {
-            return bound.of_ip(kernels, frame, query, centre, of_norm);
+            return bound.of_ip(frame, query, measured, of_norm);
         }
-        let (place, at) = (&query.place, query.first);
-        let one = squares((kernels.l2)(&place[..at], &centre[..at]), at);
-        let two = squares((kernels.l2)(&place[at..], &centre[at..]), centre.len() - at);
+        let first = frame.first();
+        let one = squares(measured.between[0], first);
+        let two = squares(measured.between[1], query.place.len() - first);
         let [low, high] = [one[0] + two[0], one[1] + two[1]];
         let (far, beyond) = ([low.sqrt(), high.sqrt()], two[1].sqrt());
         let of_centre = query.norm + far[1];
@@ -204,18 +276,11 @@ impl PartitionBound {
         PartitionBound { base: low / 2.0, far, beyond, rounding, ..bound }
     }
 
-    fn of_ip(
-        self,
-        kernels: &Kernels,
-        frame: &Frame,
-        query: &CodedQuery,
-        centre: &[f32],
-        of_norm: f64,
-    ) -> PartitionBound {
-        let gamma = kernel::rounding(centre.len());
-        let eta = kernel::underflow(centre.len());
-        let (product, square) = (kernels.dot)(&query.place, centre);
-        let (product, square) = (f64::from(product), (f64::from(square) + eta) * (1.0 + 2.0 * gamma));
+    fn of_ip(self, frame: &Frame, query: &CodedQuery, measured: Measured, of_norm: f64) -> PartitionBound {
+        let dim = query.place.len();
+        let (gamma, eta) = (kernel::rounding(dim), kernel::underflow(dim));
+        let product = f64::from(measured.between[0]);
+        let square = (f64::from(measured.of_centre) + eta) * (1.0 + 2.0 * gamma);
         let of_centre = square.sqrt();
         let lost = gamma * query.norm * of_centre + eta;
         #[expect(clippy::cast_possible_truncation, reason = "any t will do")]
@@ -235,11 +300,6 @@ impl PartitionBound {
             error: query.error * of_norm + (query.norm + query.error) * frame.error(of_norm) + reference,
             ..self
         }
-    }
-
-    /// What orders partitions, the nearest first: |V-k|²/2 or -V·k.
-    pub(crate) fn order(&self) -> f64 {
-        self.base
     }
 
     /// The greatest C less what is lost that a row may have which is as near as the bar, and M.

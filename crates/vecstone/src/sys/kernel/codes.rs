@@ -19,6 +19,15 @@ const LEAST_COSINE: f64 = 0.25;
 /// Sums side by side.
 const LANES: usize = 32;
 
+/// Queries that are multiplied with codes at once: so often does a code that was unpacked serve.
+pub(crate) const QUERIES: usize = 8;
+
+/// The code of a query for the components of a group: integers of at most 127. At the start of a cache line, as loads
+/// across two of them take twice the time.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Levels(pub(crate) [i8; GROUP]);
+
 /// What is stored beside the code of a vector *y*, relative to its centre *k*. With *l* the levels of the code, e is
 /// y - a l.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -239,31 +248,33 @@ fn correction(residual: &Residual<'_>, levels: &[f32]) -> Correction {
     if is_close && is_finite { Correction { a, h, e } } else { UNKNOWN }
 }
 
-/// For each of some codes the sum of the query's code times the row's, codes counted 0 to 15. Exact: it is at most
-/// 15 x 127 for each component.
+/// For each of some queries, one after the other, and each of some codes the sum of the query's code times the row's, codes
+/// counted 0 to 15. Exact: it is at most 15 x 127 for each component.
 #[inline(always)]
-pub(super) fn code_dots(query: &[i8], codes: &[u8], out: &mut [i32]) {
-    let bytes = check_codes(query, codes, out);
-    for (codes, out) in codes.chunks_exact(bytes).zip(out) {
-        let mut sums = [0i32; GROUP_BYTES];
-        let groups = query.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks::<GROUP_BYTES>().0);
-        for (query, codes) in groups {
-            let (low, high) = query.split_at(GROUP_BYTES);
-            for lane in 0..GROUP_BYTES {
-                sums[lane] += i32::from(codes[lane] & 15) * i32::from(low[lane])
-                    + i32::from(codes[lane] >> 4) * i32::from(high[lane]);
+pub(super) fn code_dots(queries: &[&[Levels]], codes: &[u8], out: &mut [i32]) {
+    let (bytes, rows) = check_codes(queries, codes, out);
+    for (query, out) in queries.iter().zip(out.chunks_exact_mut(rows.max(1))) {
+        for (codes, out) in codes.chunks_exact(bytes).zip(out) {
+            let mut sums = [0i32; GROUP_BYTES];
+            for (Levels(levels), codes) in query.iter().zip(codes.as_chunks::<GROUP_BYTES>().0) {
+                let (low, high) = levels.split_at(GROUP_BYTES);
+                for lane in 0..GROUP_BYTES {
+                    sums[lane] += i32::from(codes[lane] & 15) * i32::from(low[lane])
+                        + i32::from(codes[lane] >> 4) * i32::from(high[lane]);
+                }
             }
+            *out = sums.iter().sum();
         }
-        *out = sums.iter().sum();
     }
 }
 
-/// Bytes of one code.
-pub(super) fn check_codes(query: &[i8], codes: &[u8], out: &[i32]) -> usize {
-    let bytes = query.len() / 2;
-    assert!(bytes > 0 && query.len().is_multiple_of(GROUP), "whole groups");
-    assert!(codes.len() == bytes * out.len(), "a number for each code");
-    bytes
+/// Bytes of one code, and how many codes there are.
+pub(super) fn check_codes(queries: &[&[Levels]], codes: &[u8], out: &[i32]) -> (usize, usize) {
+    let groups = queries.first().map_or(0, |query| query.len());
+    assert!(groups > 0 && queries.iter().all(|query| query.len() == groups), "queries of one length");
+    let (bytes, rows) = (groups * GROUP_BYTES, out.len() / queries.len());
+    assert!(codes.len() == rows * bytes && out.len() == rows * queries.len(), "a number for each code");
+    (bytes, rows)
 }
 
 /// Turns the products of some codes into estimates; whether one of them, plus its margin, is not less than the least.

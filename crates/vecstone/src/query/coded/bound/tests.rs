@@ -60,6 +60,15 @@ impl<'a> Placed<'a> {
         Placed { frame, centre, rows, partition }
     }
 
+    /// By the kernel of one row or, for every other query, by that of a block.
+    fn measured(&self, kernels: &Kernels, query: &CodedQuery) -> Measured {
+        let mut found = Vec::new();
+        let queries = vec![&*query.place; if query.biases[0] % 2 == 0 { 1 } else { 2 }];
+        let centres = std::iter::once(&*self.centre);
+        Measured::each(kernels, self.frame, &queries, centres, |_, measured| found.push(measured));
+        found[found.len() - 1]
+    }
+
     fn bound(&self, kernels: &Kernels, query: &mut CodedQuery, forget: Forget) -> PartitionBound {
         let mut partition = self.partition;
         match forget {
@@ -75,7 +84,7 @@ impl<'a> Placed<'a> {
             Forget::Frame => query.error = 0.0,
             _ => {}
         }
-        let mut bound = PartitionBound::new(kernels, self.frame, query, &self.centre, &partition);
+        let mut bound = PartitionBound::new(self.frame, query, self.measured(kernels, query), &partition);
         match (forget, query.metric) {
             (Forget::Frame, Metric::Ip) => {
                 bound.error = query.reference * (1.0 + query.norm * f64::from(partition.norm));
@@ -84,10 +93,10 @@ impl<'a> Placed<'a> {
             (Forget::Rounding, _) => bound.rounding = [0.0; 2],
             (Forget::RestOfError, _) => query.rest = 0.0,
             (Forget::Kernels, Metric::Ip) => {
-                bound.base = -f64::from((kernels.dot)(&query.place, &self.centre).0);
+                bound.base = -f64::from(self.measured(kernels, query).between[0]);
             }
             (Forget::Kernels, _) => {
-                let square = f64::from((kernels.l2)(&query.place, &self.centre));
+                let square = self.measured(kernels, query).between.map(f64::from).iter().sum::<f64>();
                 (bound.base, bound.far) = (square / 2.0, [square.sqrt(); 2]);
             }
             _ => {}
@@ -113,7 +122,7 @@ impl<'a> Placed<'a> {
         let (a, h, mut e) = part(&block.first);
         let beyond = block.beyond.get(row).map_or(0.0, |&beyond| beyond);
         let beyond = if forget == Forget::Beyond { 0.0 } else { beyond };
-        (kernels.code_dots)(query.first(), &block.first.codes[code(first)], &mut dots);
+        (kernels.code_dots)(&[query.first()], &block.first.codes[code(first)], &mut dots);
         let beyonds = [beyond];
         let beyonds = if block.beyond.is_empty() { &[][..] } else { &beyonds };
         let of = Corrections { a: &[a], h: &[h], e: &[e], beyond: beyonds };
@@ -124,7 +133,7 @@ impl<'a> Placed<'a> {
         if first < width {
             let (a, h, of_both) = part(&block.second);
             e = of_both;
-            (kernels.code_dots)(query.second(), &block.second.codes[code(width - first)], &mut dots);
+            (kernels.code_dots)(&[query.second()], &block.second.codes[code(width - first)], &mut dots);
             estimate += kernel::codes::estimate(&scoring[1], dots[0], a, h);
         }
         let is_kept = kernel::codes::is_kept(&scoring[1], estimate, e, 0.0);
@@ -227,7 +236,7 @@ fn middle(places: &[Vec<f32>]) -> Vec<f32> {
 
 /// How often a row is left out that is no farther than the bar. `seen`: how many rows were not left out, and how many
 /// were that are farther.
-fn wrong(forget: Forget, dims: &[usize], kinds: std::ops::Range<usize>, seen: &mut [u64; 2]) -> u64 {
+fn wrong(forget: Forget, dims: &[usize], kinds: Range<usize>, seen: &mut [u64; 2]) -> u64 {
     let (mut random, mut wrong) = (Random(51), 0);
     for (kind, &dim) in kinds.flat_map(|kind| dims.iter().map(move |dim| (kind, dim))) {
         let rows = rows(&mut random, kind, dim);

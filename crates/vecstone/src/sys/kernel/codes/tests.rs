@@ -21,30 +21,46 @@ fn code_of(code: &[u8], component: usize) -> u8 {
     if lane < 32 { byte & 15 } else { byte >> 4 }
 }
 
-fn products(query: &[i8], codes: &[u8]) -> Vec<i32> {
-    let product = |code: &[u8]| {
+/// Levels of which the last ones are left out if they are no whole group.
+fn levels(levels: &[i8]) -> Vec<Levels> {
+    levels.as_chunks().0.iter().map(|levels| Levels(*levels)).collect()
+}
+
+fn products(queries: &[&[i8]], codes: &[u8]) -> Vec<i32> {
+    let product = |query: &[i8], code: &[u8]| {
         let terms = query.iter().enumerate();
         terms.map(|(n, &level)| i32::from(level) * i32::from(code_of(code, n))).sum()
     };
-    codes.chunks_exact(query.len() / 2).map(product).collect()
+    let codes = |query: &&[i8]| codes.chunks_exact(query.len() / 2).collect::<Vec<_>>();
+    queries.iter().flat_map(|query| codes(query).into_iter().map(|code| product(query, code))).collect()
+}
+
+/// What every family says the products are.
+fn check_products(queries: &[&[i8]], codes: &[u8]) {
+    let expected = products(queries, codes);
+    let coded: Vec<Vec<Levels>> = queries.iter().map(|query| levels(query)).collect();
+    let coded: Vec<&[Levels]> = coded.iter().map(|query| &**query).collect();
+    for kernels in Family::available() {
+        let mut out = vec![i32::MIN; expected.len()];
+        (kernels.code_dots)(&coded, codes, &mut out);
+        let (width, count) = (queries[0].len(), expected.len());
+        assert_eq!(out, expected, "{} {width}: {} x {count}", kernels.family.name(), queries.len());
+    }
 }
 
 #[test]
 fn products_of_codes_are_exact() {
     let mut random = Random(41);
-    let levels: Vec<i8> =
-        (0..1300).map(|_| i8::try_from(random.below(255) as i64 - 127).expect("a level")).collect();
+    let numbers: Vec<i8> =
+        (0..20_000).map(|_| i8::try_from(random.below(255) as i64 - 127).expect("a level")).collect();
     let bytes: Vec<u8> = (0..10 * 600).map(|_| random.below(256).to_le_bytes()[0]).collect();
     for width in (64..=1152).step_by(64) {
         for count in 0..=9 {
-            let (query_at, codes_at) = (random.below(64), random.below(64));
-            let query = &levels[query_at..query_at + width];
-            let codes = &bytes[codes_at..codes_at + count * width / 2];
-            let expected = products(query, codes);
-            for kernels in Family::available() {
-                let mut out = vec![i32::MIN; count];
-                (kernels.code_dots)(query, codes, &mut out);
-                assert_eq!(out, expected, "{} {width} {count}", kernels.family.name());
+            // One query, and every number of them that a kernel treats in another way.
+            for queries in [1, 2 + (count + width / 64) % 16] {
+                let (query_at, codes_at) = (random.below(64), random.below(64));
+                let queries: Vec<&[i8]> = numbers[query_at..].chunks_exact(width).take(queries).collect();
+                check_products(&queries, &bytes[codes_at..codes_at + count * width / 2]);
             }
         }
     }
@@ -55,11 +71,8 @@ fn the_largest_products_of_codes_do_not_overflow() {
     for width in [1 << 16, 4160, 1024] {
         for (level, byte) in [(127i8, 0xffu8), (-127, 0xff), (127, 0), (-127, 0x0f)] {
             let (query, codes) = (vec![level; width], vec![byte; width / 2 * 5]);
-            let expected = products(&query, &codes);
-            for kernels in Family::available() {
-                let mut out = [0; 5];
-                (kernels.code_dots)(&query, &codes, &mut out);
-                assert_eq!(out[..], expected, "{} {width}", kernels.family.name());
+            for queries in 1..=9 {
+                check_products(&vec![&*query; queries], &codes);
             }
         }
     }
@@ -68,18 +81,24 @@ fn the_largest_products_of_codes_do_not_overflow() {
 #[test]
 fn wrong_lengths_of_codes_are_refused() {
     for kernels in Family::available() {
-        for (levels, bytes, count) in [
-            (64, 64, 1),
-            (64, 31, 1),
-            (64, 33, 1),
-            (64, 96, 4),
-            (32, 16, 1),
-            (0, 0, 1),
-            (96, 48, 1),
-            (65, 32, 1),
+        for (groups, bytes, count) in [
+            (&[1][..], 64, 1),
+            (&[1], 31, 1),
+            (&[1], 33, 1),
+            (&[1], 96, 4),
+            (&[0], 0, 1),
+            (&[], 0, 0),
+            (&[], 32, 1),
+            (&[1, 1], 32, 1),
+            (&[1, 1], 32, 3),
+            (&[1, 2], 32, 2),
+            (&[2, 1], 64, 2),
+            (&[1, 1, 1, 1, 1, 1, 1, 1, 1], 32, 8),
         ] {
-            let (query, codes, mut out) = (vec![1i8; levels], vec![1u8; bytes], vec![0; count]);
-            let call = || (kernels.code_dots)(&query, &codes, &mut out);
+            let queries: Vec<Vec<Levels>> = groups.iter().map(|&n| vec![Levels([1; GROUP]); n]).collect();
+            let queries: Vec<&[Levels]> = queries.iter().map(|query| &**query).collect();
+            let (codes, mut out) = (vec![1u8; bytes], vec![0; count]);
+            let call = || (kernels.code_dots)(&queries, &codes, &mut out);
             catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
         }
         let scratch = |n: usize| Scratch::new(n);

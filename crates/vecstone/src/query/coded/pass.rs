@@ -1,0 +1,222 @@
+//! The pass through the partitions, each for several searches at once.
+
+use super::bound::PartitionBound;
+use super::{
+    AFTER, BYTES_PER_THREAD, Coded, Found, GIVE_UP_AT, LEAST_LEFT, PIECE, Pending, Ready, Stop, Walk,
+};
+use crate::segment::codes::file::{Back, Part, Partition};
+use crate::sys::kernel::codes::{self, GROUP, Levels, QUERIES, Scoring, is_kept};
+use crate::sys::parallel;
+use crate::types::error::Result;
+use std::ops::Range;
+
+/// Rows that are scored at once.
+const AT_ONCE: usize = 128;
+
+/// Memory for one partition after the other.
+pub(super) struct Scratch {
+    visitors: Vec<Visitor>,
+    dots: Vec<i32>,
+}
+
+/// A search that a partition may have rows for.
+struct Visitor {
+    /// The number of the search.
+    search: usize,
+    bound: PartitionBound,
+}
+
+/// Some rows of a partition.
+struct Chunk<'a> {
+    partition: usize,
+    ready: &'a Ready<'a>,
+    of: &'a Partition,
+    front: Part<'a>,
+    /// Read for the first row that its front does not exclude.
+    back: Option<Back<'a>>,
+    rows: Range<usize>,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Scratch {
+        Scratch { visitors: Vec::new(), dots: vec![0; QUERIES * AT_ONCE] }
+    }
+}
+
+impl Coded<'_> {
+    /// Passes through all partitions that are not visited yet, each for all searches before the next.
+    pub(super) fn pass(&self, walks: &[Walk<'_, '_>], founds: &mut [Found<'_>], limit: usize) -> Result<()> {
+        let groups = walks.iter().flat_map(|walk| walk.queries.first()).map(|query| query.first().len());
+        let bytes = self.rows * (groups.sum::<usize>() * GROUP / 2) as u64;
+        let all = self.partitions.len();
+        let pieces = (0..all).step_by(PIECE).map(|start| start..all.min(start + PIECE));
+        let begin = || {
+            let founds = founds.iter().map(|found| Found::of(&found.search, found.stop));
+            (founds.collect::<Vec<_>>(), Scratch::new())
+        };
+        let pass = |(founds, scratch): &mut (Vec<Found<'_>>, Scratch), mut piece: Range<usize>| {
+            piece.try_for_each(|partition| {
+                self.visit(partition, walks, founds, scratch)?;
+                let visitors = scratch.visitors.iter().map(|visitor| visitor.search);
+                visitors.for_each(|search| founds[search].give_up(self.rows));
+                Ok(())
+            })
+        };
+        let done = parallel::for_each_piece(pieces, bytes / BYTES_PER_THREAD, limit, begin, pass)?;
+        for (others, _) in done {
+            founds.iter_mut().zip(others).for_each(|(found, other)| found.take(other));
+        }
+        Ok(())
+    }
+
+    /// Scores the rows of a partition for each search whose bar does not exclude them. Those that seem near are measured,
+    /// the others of which it is not certain that they are not wait.
+    pub(super) fn visit(
+        &self,
+        partition: usize,
+        walks: &[Walk<'_, '_>],
+        founds: &mut [Found<'_>],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let Scratch { visitors, dots } = scratch;
+        visitors.clear();
+        for (search, (walk, found)) in walks.iter().zip(&mut *founds).enumerate() {
+            if walk.visited[partition] || found.stop.is_some() {
+                continue;
+            }
+            let bound = walk.bound(partition);
+            if bound.excludes_all(walk.query(partition), found.search.bar()) {
+                found.search.explain.partitions_skipped += 1;
+            } else {
+                visitors.push(Visitor { search, bound });
+            }
+        }
+        if visitors.is_empty() {
+            return Ok(());
+        }
+        let (ready, of) = self.partition(partition);
+        let Some(front) = ready.file.codes.front(of) else {
+            visitors.iter().for_each(|visitor| founds[visitor.search].stop = Some(Stop::Damaged));
+            return Ok(());
+        };
+        let all = of.rows as usize;
+        let mut chunk = Chunk { partition, ready, of, front, back: None, rows: 0..0 };
+        for visitors in visitors.chunks(QUERIES) {
+            for start in (0..all).step_by(AT_ONCE) {
+                chunk.rows = start..all.min(start + AT_ONCE);
+                self.score(&mut chunk, visitors, walks, founds, dots)?;
+            }
+            for visitor in visitors {
+                let explain = &mut founds[visitor.search].search.explain;
+                explain.partitions_visited += 1;
+                explain.codes_scanned += u64::from(of.rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores some rows for at most [`QUERIES`] searches.
+    fn score(
+        &self,
+        chunk: &mut Chunk<'_>,
+        visitors: &[Visitor],
+        walks: &[Walk<'_, '_>],
+        founds: &mut [Found<'_>],
+        dots: &mut [i32],
+    ) -> Result<()> {
+        let mut queries: [&[Levels]; QUERIES] = [&[]; QUERIES];
+        for (query, visitor) in queries.iter_mut().zip(visitors) {
+            *query = walks[visitor.search].query(chunk.partition).first();
+        }
+        let (count, code) = (chunk.rows.len(), queries[0].len() * GROUP / 2);
+        let codes = &chunk.front.codes[chunk.rows.start * code..chunk.rows.end * code];
+        let dots = &mut dots[..visitors.len() * count];
+        (self.kernels.code_dots)(&queries[..visitors.len()], codes, dots);
+        for (visitor, dots) in visitors.iter().zip(dots.chunks_exact(count)) {
+            walks[visitor.search].take(chunk, &visitor.bound, dots, &mut founds[visitor.search])?;
+        }
+        Ok(())
+    }
+}
+
+impl Found<'_> {
+    /// Gives up if too many of the rows that were scored are left over.
+    fn give_up(&mut self, rows: u64) {
+        let (scored, left) = (self.search.explain.codes_scanned, self.left);
+        if scored >= rows / AFTER && left > scored / GIVE_UP_AT && left > LEAST_LEFT && self.stop.is_none() {
+            self.stop = Some(Stop::GaveUp);
+        }
+    }
+}
+
+impl<'a> Chunk<'a> {
+    fn back(&mut self) -> Option<Back<'a>> {
+        if self.back.is_none() {
+            self.back = self.ready.file.codes.back(self.of);
+        }
+        self.back
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Takes what the products with some codes do not exclude.
+    fn take(
+        &self,
+        chunk: &mut Chunk<'_>,
+        bound: &PartitionBound,
+        dots: &[i32],
+        found: &mut Found<'_>,
+    ) -> Result<()> {
+        let [one, two] = bound.scoring(self.query(chunk.partition), found.search.bar());
+        let mut estimates = [0f32; AT_ONCE];
+        let (of, estimates) =
+            (chunk.front.corrections.part(chunk.rows.clone()), &mut estimates[..dots.len()]);
+        if !(self.coded.kernels.score)(&one, dots, of, estimates) {
+            return Ok(());
+        }
+        let Some(back) = chunk.back() else {
+            found.stop = Some(Stop::Damaged);
+            return Ok(());
+        };
+        for (n, &mut estimate) in estimates.iter_mut().enumerate() {
+            let (e, beyond) = (of.e[n], of.beyond.get(n).map_or(0.0, |&beyond| beyond));
+            if is_kept(&one, estimate, e, beyond) {
+                self.take_row(chunk, (bound, &two), (&back, chunk.rows.start + n), (estimate, e), found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a row that the first part of its code does not exclude, unless the second does. `by_first`: the estimate by
+    /// the first part, and |e|.
+    fn take_row(
+        &self,
+        chunk: &Chunk<'_>,
+        (bound, scoring): (&PartitionBound, &Scoring),
+        (back, row): (&Back<'_>, usize),
+        by_first: (f32, f32),
+        found: &mut Found<'_>,
+    ) -> Result<()> {
+        let query = self.query(chunk.partition);
+        let (mut estimate, mut e) = by_first;
+        if let Some(second) = &back.second {
+            let (mut dot, of) = ([0], second.corrections);
+            (self.coded.kernels.code_dots)(&[query.second()], second.code(row), &mut dot);
+            estimate += codes::estimate(scoring, dot[0], of.a[row], of.h[row]);
+            e = of.e[row];
+            if !is_kept(scoring, estimate, e, 0.0) {
+                return Ok(());
+            }
+        }
+        found.left += 1;
+        let Some((segment, row)) = self.live(&chunk.ready.file, back.ordinal(row)) else { return Ok(()) };
+        let (cost, partition) = (bound.cost(estimate), u32::try_from(chunk.partition).unwrap_or(u32::MAX));
+        let pending = Pending { cost, e, partition, segment, row };
+        if found.search.is_full() && bound.seems_near(query, cost, found.search.bar()) {
+            self.measure(found, &pending)?;
+        } else {
+            found.pending.push(pending);
+        }
+        Ok(())
+    }
+}
