@@ -108,5 +108,6 @@ fn optimize_builds_side_files() {
     let text = place.run(&["info", "t"]).ok().stdout;
     assert!(text.contains("side       centres: 1 file, "), "{text}");
     assert!(text.contains("side       codes: 300 of 300 rows, 1 file, "), "{text}");
+    assert!(text.contains(", made ") && text.contains(" ago"), "{text}");
     place.run(&["optimize", "missing"]).fails(2, &["missing", "no store there"]);
 }

@@ -1,6 +1,7 @@
 //! `vecstone info`: counts, sizes and memory.
 
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -72,6 +73,7 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
         })).collect::<Vec<_>>(),
         "side": stats.side.iter().map(|side| json!({
             "kind": side.kind, "files": side.files, "rows": side.rows, "bytes": side.bytes,
+            "modified": side.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|at| at.as_secs_f64()),
         })).collect::<Vec<_>>(),
         "auto_optimize_rows": stats.auto_optimize_rows,
         "bytes": {
@@ -163,7 +165,16 @@ fn describe(side: &SideStats, stats: &Stats) -> String {
     let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
     // Centres are of the store, and of no rows.
     let covered = if *kind == "centres" { String::new() } else { format!("{rows} of {} rows, ", stats.rows) };
-    format!("{kind}: {covered}{files}, {}", human_bytes(*bytes))
+    let age = side.modified.and_then(|at| at.elapsed().ok()).map_or_else(String::new, human_age);
+    format!("{kind}: {covered}{files}, {}{age}", human_bytes(*bytes))
+}
+
+fn human_age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let (of, unit) = units.into_iter().find(|(of, _)| seconds >= *of).unwrap_or((1, "second"));
+    let count = seconds / of;
+    format!(", made {count} {unit}{} ago", if count == 1 { "" } else { "s" })
 }
 
 /// Each kind of file that there is.

@@ -2,6 +2,7 @@
 
 use super::{SideFile, all};
 use crate::segment::version::Version;
+use std::time::SystemTime;
 
 /// The side files of one kind that a store uses. They can be built again from the other files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct SideStats {
     pub rows: u64,
     /// Their length.
     pub bytes: u64,
+    /// When the newest was made, where that is known.
+    pub modified: Option<SystemTime>,
 }
 
 /// Each kind, also one of which there is no file. Opens those that are not open yet.
@@ -24,10 +27,11 @@ pub(crate) fn stats(version: &Version) -> Vec<SideStats> {
         of_segments.chain(version.side_files().iter().map(|file| &**file)).collect();
     let of_kind = |suffix: &'static str| {
         let kind = suffix.strip_suffix(".side").unwrap_or(suffix);
-        let mut stats = SideStats { kind, files: 0, rows: 0, bytes: 0 };
+        let mut stats = SideStats { kind, files: 0, rows: 0, bytes: 0, modified: None };
         for file in files.iter().filter(|file| file.kind().suffix() == suffix) {
             stats.files += 1;
             stats.bytes += file.len();
+            stats.modified = stats.modified.max(file.file().file.modified());
             stats.rows +=
                 file.covers().iter().map(|rows| rows.point.rows.saturating_sub(rows.first)).sum::<u64>();
         }

@@ -25,6 +25,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,10 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn inode(&self) -> io::Result<(u64, u64)>;
     /// Bytes that the file occupies on the disk.
     fn allocated(&self) -> io::Result<u64>;
+    /// When it was written last, where that is known.
+    fn modified(&self) -> Option<SystemTime> {
+        None
+    }
     fn set_len(&self, len: u64) -> io::Result<()>;
     fn sync_data(&self) -> io::Result<()>;
     /// See [`Disk::start_writeback`].

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::SystemTime;
 
 /// A part of a file that the disk may begin with.
 #[derive(Debug)]
@@ -372,6 +373,10 @@ impl DiskFile for OsFile {
     #[cfg(not(unix))]
     fn allocated(&self) -> io::Result<u64> {
         self.len()
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        self.file.metadata().and_then(|of| of.modified()).ok()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
