@@ -1,7 +1,7 @@
 //! Files of codes and centres that are damaged, or say what is not so with right checksums.
 
 use super::{Ask, Filled, check_all, create, files, found, rows};
-use crate::format::crc32c;
+use crate::fuzzing::sealed::Sealed;
 use crate::query::distance::to_public;
 use crate::segment::codes;
 use crate::sys::disk::sim::{Image, SimDisk};
@@ -15,7 +15,6 @@ use std::sync::Arc;
 /// With codes of one part, and of two.
 const DIMS: [usize; 2] = [32, 130];
 const ROWS: usize = 330;
-const PAGE: usize = 16 << 10;
 
 fn path(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
@@ -136,44 +135,8 @@ fn what_is_cut_or_gone_changes_no_answer() {
 
 // ---- files with right checksums ----
 
-/// The parts of a file with pages.
-struct Parts {
-    fields: Vec<u8>,
-    data: Vec<u8>,
-    /// Magic and version.
-    kind: Vec<u8>,
-}
-
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"))
-}
-
-fn start(fields: usize, pages: usize) -> usize {
-    (16 + fields + pages * 4 + 4).next_multiple_of(64)
-}
-
-impl Parts {
-    fn of(file: &[u8]) -> Parts {
-        let fields = u32_at(file, 12) as usize;
-        let pages = (0..100).find(|&pages| (file.len() - start(fields, pages)).div_ceil(PAGE) == pages);
-        let data = file[start(fields, pages.expect("so many"))..].to_vec();
-        Parts { fields: file[16..16 + fields].to_vec(), data, kind: file[..12].to_vec() }
-    }
-
-    /// The file, its checksums made right.
-    fn sealed(&self) -> Vec<u8> {
-        let mut file = self.kind.clone();
-        file.extend(u32::try_from(self.fields.len()).expect("short").to_le_bytes());
-        file.extend(&self.fields);
-        for (page, bytes) in (0u64..).zip(self.data.chunks(PAGE)) {
-            let all = [&self.fields[16..32], &page.to_le_bytes(), bytes].concat();
-            file.extend(crc32c(&all).to_le_bytes());
-        }
-        file.extend(crc32c(&file).to_le_bytes());
-        file.resize(start(self.fields.len(), self.data.len().div_ceil(PAGE)), 0);
-        file.extend(&self.data);
-        file
-    }
 }
 
 /// Where things are in a file of codes with one table.
@@ -189,7 +152,7 @@ const ENTRY: usize = 40;
 
 impl Places {
     /// `None` if the file says that it has more than there is.
-    fn of(parts: &Parts) -> Option<Places> {
+    fn of(parts: &Sealed) -> Option<Places> {
         let [dim, partitions, plain] = [60, 64, 68].map(|at| u32_at(&parts.fields, at) as usize);
         let (first, width) = (u32_at(&parts.fields, 76) as usize, dim.checked_next_multiple_of(64)?);
         let of = if first == 0 { [width, 0] } else { [first, width.checked_sub(first)?] };
@@ -198,7 +161,7 @@ impl Places {
     }
 
     /// Where the front and the back of a partition start, and its rows.
-    fn starts(&self, parts: &Parts, partition: usize) -> ([usize; 2], usize) {
+    fn starts(&self, parts: &Sealed, partition: usize) -> ([usize; 2], usize) {
         let entry = self.table + partition * ENTRY;
         let starts = [8, 16].map(|at| u32_at(&parts.data, entry + at) as usize);
         (starts, u32_at(&parts.data, entry + 4) as usize)
@@ -209,7 +172,7 @@ impl Places {
     }
 
     /// Where a number of a row is: 0 is a, then h, e, the ordinal, what is beyond; a, h and e of the second part.
-    fn of_row(&self, parts: &Parts, partition: usize, array: usize, row: usize) -> usize {
+    fn of_row(&self, parts: &Sealed, partition: usize, array: usize, row: usize) -> usize {
         let ([front, back], rows) = self.starts(parts, partition);
         let second = back + rows * self.of[1] / 2;
         let start = match array {
@@ -226,13 +189,13 @@ fn metrics_and_dims() -> impl Iterator<Item = (Metric, usize)> {
     Metric::ALL.into_iter().flat_map(|metric| DIMS.map(|dim| (metric, dim)))
 }
 
-fn float(parts: &mut Parts, at: usize, change: impl Fn(f32) -> f32) {
+fn float(parts: &mut Sealed, at: usize, change: impl Fn(f32) -> f32) {
     let was = f32::from_bits(u32_at(&parts.data, at));
     parts.data[at..at + 4].copy_from_slice(&change(was).to_le_bytes());
 }
 
-fn forged(image: &Image, path: &Path, forge: impl FnOnce(&mut Parts)) -> Image {
-    let mut parts = Parts::of(&image.files[path]);
+fn forged(image: &Image, path: &Path, forge: impl FnOnce(&mut Sealed)) -> Image {
+    let mut parts = Sealed::of(&image.files[path]);
     forge(&mut parts);
     let mut image = image.clone();
     image.files.insert(path.to_owned(), parts.sealed());
@@ -288,7 +251,7 @@ fn hostile_files_do_no_harm() {
         let queries = queries(&filled);
         for round in 0..130 {
             let path = if round % 3 == 0 { centres_file() } else { codes_file() };
-            let forge = |parts: &mut Parts| {
+            let forge = |parts: &mut Sealed| {
                 for _ in 0..=random.below(3) {
                     let places = Some(&*parts).filter(|_| path == codes_file()).and_then(Places::of);
                     let (bytes, at) = match (random.below(5), places) {
@@ -337,7 +300,7 @@ fn hostile_files_do_no_harm() {
 /// A bound that does not hold, and rows that are there twice or not at all.
 #[test]
 fn verify_names_bounds_that_do_not_hold() {
-    type Lie = (&'static str, fn(&mut Parts, &Places));
+    type Lie = (&'static str, fn(&mut Sealed, &Places));
     let lies: [Lie; 12] = [
         ("e is too small", |parts, places| {
             let at = places.of_row(parts, 0, 2, 1);

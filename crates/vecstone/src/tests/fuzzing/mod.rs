@@ -1,14 +1,17 @@
 //! Doors for the fuzz targets in `fuzz/`: any bytes as a store, on the simulated disk, or as one of its files.
 
+mod codes;
 mod del;
 mod filter;
 mod ids;
 mod jsonl;
 mod manifest;
 pub(crate) mod plain;
+pub(crate) mod sealed;
 #[cfg(test)]
 mod tests;
 
+pub use codes::codes;
 pub use del::del;
 pub use filter::filter;
 pub use ids::ids;

@@ -6,7 +6,7 @@ use vecstone_corpus::{corpus, mutations_pass};
 /// A door, its name in `fuzz/`, and how many inputs are kept for it at least.
 type Door = (&'static str, usize, fn(&[u8]));
 
-const DOORS: [Door; 7] = [
+const DOORS: [Door; 8] = [
     ("open_bytes", 6, open_bytes),
     ("records", 3, |input| _ = records(input)),
     ("ids", 6, ids),
@@ -14,6 +14,7 @@ const DOORS: [Door; 7] = [
     ("jsonl", 5, jsonl),
     ("filter", 8, filter),
     ("manifest", 8, manifest),
+    ("codes", 6, codes),
 ];
 
 fn kept((target, least, _): Door) -> Vec<Vec<u8>> {
@@ -61,4 +62,9 @@ fn mutated_filters_pass() {
 #[test]
 fn mutated_manifests_pass() {
     mutations_of(DOORS[6], 5000);
+}
+
+#[test]
+fn mutated_codes_pass() {
+    mutations_of(DOORS[7], 300);
 }
