@@ -63,6 +63,8 @@ pub(crate) struct CodedQuery {
     error: f64,
     /// g.
     reference: f64,
+    /// γ and η of the kernels.
+    of_kernels: [f64; 2],
 }
 
 impl CodedQuery {
@@ -92,9 +94,34 @@ impl CodedQuery {
             norm,
             error: frame.error(norm),
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
+            of_kernels: [kernel::rounding(place.len()), kernel::underflow(place.len())],
             place,
             levels,
         }
+    }
+
+    /// B - G.
+    fn reach(&self, bar: f64) -> f64 {
+        let square = match self.metric {
+            Metric::Cosine => 2.0 * (bar + 4.0 * self.reference),
+            _ => bar * (1.0 + 2.0 * self.reference),
+        };
+        square.max(0.0).sqrt() * (1.0 + SLACK)
+    }
+
+    /// At most |V-k|², unless the metric is ip.
+    fn least_square(&self, measured: Measured) -> f64 {
+        let ([gamma, eta], square) = (self.of_kernels, f64::from(measured.between));
+        // Where a sum overflows, nothing is known of it.
+        if square.is_finite() { (square * (1.0 - gamma) - eta).max(0.0) } else { 0.0 }
+    }
+
+    /// Whether no row of a partition is as near as the bar, told at less cost than by
+    /// [`PartitionBound::excludes_all`], and not as often.
+    #[inline]
+    pub(crate) fn is_far(&self, frame: &Frame, measured: Measured, of: &Partition, bar: f64) -> bool {
+        let far = self.reach(bar) + self.error + frame.error(of.norm.into()) + f64::from(of.radii[1]);
+        self.metric != Metric::Ip && self.least_square(measured) > far * far * (1.0 + SLACK)
     }
 }
 
@@ -147,9 +174,11 @@ impl Measured {
         Measured { between: (kernels.l2)(place, centre), of_centre: 0.0 }
     }
 
-    /// What orders centres, the nearest first: |V-k|² or -V·k.
-    pub(crate) fn order(&self, metric: Metric) -> f32 {
-        if metric == Metric::Ip { -self.between } else { self.between }
+    /// What orders centres, the nearest first: the bits of |V-k|² or -V·k, such that they compare as the numbers do.
+    pub(crate) fn order(&self, metric: Metric) -> i32 {
+        let number = if metric == Metric::Ip { -self.between } else { self.between };
+        let bits = i32::from_le_bytes(number.to_le_bytes());
+        bits ^ ((bits >> 31) & i32::MAX)
     }
 }
 
@@ -200,11 +229,8 @@ impl PartitionBound {
         if query.metric == Metric::Ip {
             return bound.of_ip(frame, query, measured, of_norm);
         }
-        let dim = query.place.len();
-        let (gamma, eta) = (kernel::rounding(dim), kernel::underflow(dim));
-        let square = f64::from(measured.between);
-        // Where a sum overflows, nothing is known of it.
-        let low = if square.is_finite() { (square * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
+        let ([gamma, eta], square) = (query.of_kernels, f64::from(measured.between));
+        let low = query.least_square(measured);
         let far = [low.sqrt(), ((square + eta) * (1.0 + 2.0 * gamma)).sqrt()];
         let of_centre = query.norm + far[1];
         let of_h = rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0), 0.0);
@@ -213,8 +239,7 @@ impl PartitionBound {
     }
 
     fn of_ip(self, frame: &Frame, query: &CodedQuery, measured: Measured, of_norm: f64) -> PartitionBound {
-        let dim = query.place.len();
-        let (gamma, eta) = (kernel::rounding(dim), kernel::underflow(dim));
+        let [gamma, eta] = query.of_kernels;
         let product = f64::from(measured.between);
         let square = (f64::from(measured.of_centre) + eta) * (1.0 + 2.0 * gamma);
         let of_centre = square.sqrt();
@@ -249,11 +274,7 @@ impl PartitionBound {
 
     /// B.
     fn reach(&self, query: &CodedQuery, bar: f64) -> f64 {
-        let square = match query.metric {
-            Metric::Cosine => 2.0 * (bar + 4.0 * query.reference),
-            _ => bar * (1.0 + 2.0 * query.reference),
-        };
-        square.max(0.0).sqrt() * (1.0 + SLACK) + self.error
+        query.reach(bar) + self.error
     }
 
     fn constant(&self, margin: f64) -> f64 {

@@ -133,7 +133,10 @@ impl<'a> Placed<'a> {
         let of = Corrections { a: &[a], h: &[h], e: &[e] };
         let is_kept = (kernels.score)(&scoring, &dots, of, &mut estimates);
         let may_be_near = bound.may_be_near(query, bound.cost(estimates[0]), e, bar);
-        bound.excludes_all(query, bar) || !is_kept || !may_be_near
+        let (measured, is_all) = (self.measured(kernels, query), bound.excludes_all(query, bar));
+        let is_far = || query.is_far(self.frame, measured, &self.partition, bar);
+        assert!(is_all || forget != Forget::Nothing || !is_far(), "told at less cost only");
+        is_all || !is_kept || !may_be_near
     }
 }
 
