@@ -21,6 +21,8 @@ use crate::sys::sync::Instant;
 use crate::types::error::Result;
 use bound::{CodedQuery, Measured, PartitionBound};
 use pass::Scratch;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::slice;
 
@@ -28,7 +30,7 @@ pub(crate) mod bound;
 mod pass;
 
 /// Rows of the nearest partitions that set the bar.
-const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 4000 };
+const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 500 };
 /// Partitions among which these are looked for.
 const NEAREST_PARTITIONS: usize = 512;
 /// A search gives up if more than one of so many rows is left over,
@@ -39,8 +41,12 @@ const AFTER: u64 = 50;
 const LEAST_LEFT: u64 = if cfg!(test) { 100 } else { 1000 };
 /// Bytes of codes for each thread, below which starting one costs more than it saves.
 const BYTES_PER_THREAD: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
-/// Queries for which each centre and each block is read once.
-const GROUP: usize = 32;
+/// Queries for which each block is read once: more of them visit a partition together.
+const GROUP: usize = if cfg!(test) { 12 } else { 256 };
+/// Queries for which each centre is read once: they stay in the second cache. Threads share no fewer.
+const TILE: usize = if cfg!(test) { 5 } else { 32 };
+/// Rows that are asked for before they are measured.
+const ROWS_AHEAD: usize = 2;
 /// Partitions that a thread takes at a time.
 const PIECE: usize = if cfg!(test) { 2 } else { 32 };
 /// A search has to be for fewer than one of so many rows.
@@ -106,13 +112,14 @@ pub(crate) fn search(
 ) -> Result<Option<Vec<Vec<Range<u64>>>>> {
     loop {
         let Some(coded) = Coded::of(version, k) else { return Ok(None) };
-        let groups = searches.len().div_ceil(GROUP);
+        let group = searches.len().div_ceil(limit.max(1)).clamp(TILE, GROUP);
+        let groups = searches.len().div_ceil(group);
         let (outer, inner) = if groups >= limit { (limit, 1) } else { (1, limit) };
         let find = |stopped: &mut Vec<Stop>, searches: &mut [Search<'_>]| {
             stopped.extend(coded.search(searches, inner)?);
             Ok(())
         };
-        let pieces = searches.chunks_mut(GROUP);
+        let pieces = searches.chunks_mut(group);
         let stopped = parallel::for_each_piece(pieces, outer as u64, outer, Vec::new, find)?.concat();
         if !stopped.contains(&Stop::Damaged) {
             return Ok(Some(coded.hot));
@@ -152,10 +159,11 @@ impl<'a> Coded<'a> {
         let all = searches.len();
         let with_code = searches.iter_mut().filter_map(|search| {
             let queries = self.code(search.query())?;
-            Some((search, Walk { coded: self, queries, measured: Vec::new(), visited: Vec::new() }))
+            let measured = Vec::with_capacity(self.partitions.len());
+            Some((search, Walk { coded: self, queries, measured, visited: Vec::new() }))
         });
         let (searches, mut walks): (Vec<_>, Vec<_>) = with_code.unzip();
-        self.rank(&mut walks);
+        walks.chunks_mut(TILE).for_each(|walks| self.rank(walks));
         let ranked = start.elapsed();
         let start = Instant::now();
         let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search));
@@ -291,22 +299,17 @@ impl Walk<'_, '_> {
     fn nearest(&mut self, found: &mut Found<'_>) -> Result<()> {
         let (mut scratch, coded) = (Scratch::new(), self.coded);
         self.visited = vec![false; coded.partitions.len()];
-        let metric = |place: &Place| coded.files[place.file].frame.metric;
-        let measured = (0..).zip(coded.partitions.iter().zip(&self.measured));
-        let mut order: Vec<(f32, u32)> =
-            measured.map(|(at, (place, measured))| (measured.order(metric(place)), at)).collect();
-        let nearest = order.len().min(NEAREST_PARTITIONS);
-        if nearest < order.len() {
-            order.select_nth_unstable_by(nearest, |a, b| a.0.total_cmp(&b.0));
-        }
-        order[..nearest].sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        for (_, at) in &order[..nearest] {
-            if (found.search.explain.codes_scanned >= NEAREST_ROWS && found.search.is_full())
-                || found.stop.is_some()
-            {
+        let order = |(at, (place, measured)): (usize, (&Place, &Measured))| {
+            Reverse((measured.order(coded.files[place.file].frame.metric), at))
+        };
+        let partitions = coded.partitions.iter().zip(&self.measured).enumerate();
+        let mut nearest: BinaryHeap<Reverse<(i32, usize)>> = partitions.map(order).collect();
+        for _ in 0..NEAREST_PARTITIONS {
+            let enough = found.search.explain.codes_scanned >= NEAREST_ROWS && found.search.is_full();
+            if enough || found.stop.is_some() {
                 break;
             }
-            let at = *at as usize;
+            let Some(Reverse((_, at))) = nearest.pop() else { break };
             coded.visit(at, slice::from_ref(self), slice::from_mut(found), &mut scratch)?;
             self.visited[at] = true;
             self.set_bar(found)?;
@@ -356,11 +359,19 @@ impl Walk<'_, '_> {
     /// Measures what waits, the most promising first, as far as the bar does not exclude it.
     fn refine(&self, found: &mut Found<'_>) -> Result<()> {
         let mut pending = std::mem::take(&mut found.pending);
+        let may_be_near = |pending: &Pending, bar| {
+            let at = pending.partition as usize;
+            self.bound(at).may_be_near(self.query(at), pending.cost, pending.e, bar)
+        };
+        pending.retain(|pending| may_be_near(pending, found.search.bar()));
         pending.sort_unstable_by(|a, b| a.cost.total_cmp(&b.cost));
-        for pending in &pending {
-            let (at, bar) = (pending.partition as usize, found.search.bar());
-            if self.bound(at).may_be_near(self.query(at), pending.cost, pending.e, bar) {
-                self.measure(found, pending)?;
+        for (n, one) in pending.iter().enumerate() {
+            if let Some(next) = pending.get(n + ROWS_AHEAD) {
+                let part = &self.coded.version.segments[next.segment];
+                kernel::prefetch(part.row_in(part.dat_map()?, next.row)?);
+            }
+            if may_be_near(one, found.search.bar()) {
+                self.measure(found, one)?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The one definition of distance. Every faster path has to agree with it.
 
+use crate::sys::kernel::{self, Kernels, reference_sums};
 use crate::types::config::Metric;
 
 /// The distance of two vectors of equal length, in f64; smaller is nearer.
@@ -14,7 +15,10 @@ use crate::types::config::Metric;
 pub fn reference_distance(metric: Metric, query: &[f32], row: &[f32]) -> f64 {
     assert_eq!(query.len(), row.len(), "vectors of one dimension");
     match metric {
-        Metric::L2 => sum_of(query, row, |q, x| (q - x) * (q - x)),
+        Metric::L2 => {
+            let [sum] = reference_sums(query, row, |q, x| [(q - x) * (q - x)]);
+            sum
+        }
         Metric::Ip => 1.0 - dot(query, row),
         Metric::Cosine => cosine(dot(query, row), dot(query, query), dot(row, row)),
     }
@@ -26,11 +30,12 @@ pub(crate) struct DistanceComputer<'q> {
     metric: Metric,
     query: &'q [f32],
     query_norm_sq: f64,
+    kernels: &'static Kernels,
 }
 
 impl<'q> DistanceComputer<'q> {
     pub(crate) fn new(metric: Metric, query: &'q [f32]) -> DistanceComputer<'q> {
-        DistanceComputer { metric, query, query_norm_sq: dot(query, query) }
+        DistanceComputer { metric, query, query_norm_sq: dot(query, query), kernels: kernel::kernels() }
     }
 
     pub(crate) fn metric(&self) -> Metric {
@@ -47,9 +52,14 @@ impl<'q> DistanceComputer<'q> {
     }
 
     pub(crate) fn distance(&self, row: &[f32]) -> f64 {
+        if self.metric == Metric::L2 {
+            let [sum] = (self.kernels.reference_l2)(self.query, row);
+            return sum;
+        }
+        let [product, row_norm_sq] = (self.kernels.reference_dot)(self.query, row);
         match self.metric {
-            Metric::Cosine => cosine(dot(self.query, row), self.query_norm_sq, dot(row, row)),
-            metric => reference_distance(metric, self.query, row),
+            Metric::Cosine => cosine(product, self.query_norm_sq, row_norm_sq),
+            _ => 1.0 - product,
         }
     }
 }
@@ -76,7 +86,8 @@ pub(crate) fn bar_of_radius(metric: Metric, radius: f32) -> f64 {
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    sum_of(a, b, |x, y| x * y)
+    let [sum] = reference_sums(a, b, |x, y| [x * y]);
+    sum
 }
 
 fn cosine(dot: f64, query_norm_sq: f64, row_norm_sq: f64) -> f64 {
@@ -84,22 +95,6 @@ fn cosine(dot: f64, query_norm_sq: f64, row_norm_sq: f64) -> f64 {
         return 1.0;
     }
     1.0 - dot / (query_norm_sq.sqrt() * row_norm_sq.sqrt())
-}
-
-#[inline]
-fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut sums = [0f64; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let (a_rest, b_rest) = (a8.remainder(), b8.remainder());
-    for (x, y) in a8.zip(b8) {
-        for lane in 0..8 {
-            sums[lane] += term(f64::from(x[lane]), f64::from(y[lane]));
-        }
-    }
-    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
-        sums[lane] += term(f64::from(*x), f64::from(*y));
-    }
-    ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! overflows, something that is not finite.
 
 use codes::{Correction, Corrections, Levels, Residual, Scoring, Scratch};
+pub(crate) use generic::reference_sums;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub(crate) mod codes;
@@ -35,6 +36,10 @@ pub(crate) struct Kernels {
     pub(crate) dots: BlockKernel,
     /// The sum of (q-x)² of each query with each row.
     pub(crate) l2s: BlockKernel,
+    /// The sums of q x and x x in f64, with the bits of the reference distance.
+    pub(crate) reference_dot: fn(&[f32], &[f32]) -> [f64; 2],
+    /// The same of (q-x)².
+    pub(crate) reference_l2: fn(&[f32], &[f32]) -> [f64; 1],
     /// See [`codes`]; so the five below.
     pub(crate) hadamard: fn(&mut [f32]),
     pub(crate) reflect: fn(&[f32], f64, &mut [f64]),
@@ -129,6 +134,14 @@ pub(crate) fn kernels() -> &'static Kernels {
     let chosen = chosen.unwrap_or(&generic::PORTABLE);
     CHOSEN.store(chosen.family as u8, Ordering::Relaxed);
     chosen
+}
+
+/// Asks memory for what will be read soon. Costs little, and changes nothing.
+pub(crate) fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 /// The largest relative rounding *γ* of one term, for rows of `dim` components.

@@ -303,6 +303,29 @@ fn what_codes_in_two_parts_find_is_what_the_reference_says() {
     });
 }
 
+/// Some of the queries have their neighbours among rows that are all but equal, and give up; the others do not.
+#[test]
+fn queries_that_share_blocks_have_bars_of_their_own() {
+    for (metric, threads) in Metric::ALL.into_iter().flat_map(|metric| [(metric, 1), (metric, 3)]) {
+        let mut random = Random(62);
+        let centres = rows(&mut random, "isotropic", 20, &[vec![0.0; 64]]);
+        let mut filled = create(metric, 64, threads);
+        filled.put(&rows(&mut random, "clusters", 1000, &centres[1..]));
+        filled.put(&rows(&mut random, "equal up to 1e-7", 1000, &centres));
+        filled.store.optimize().expect("built");
+        let of_cluster = |n: usize| filled.live[n * 31].1.clone();
+        let query = |n: usize| if n % 3 == 1 { centres[0].clone() } else { of_cluster(n) };
+        let queries: Vec<Vec<f32>> = (0..31).map(query).collect();
+        filled.check(&queries, 10, &Ask::All, "bars");
+        let snapshot = filled.store.snapshot().expect("open");
+        let many = snapshot.search_many(&queries.concat(), 10, &SearchOptions::new()).expect("found");
+        for (n, hits) in many.iter().enumerate().filter(|_| kernel::kernels().has_fast_codes()) {
+            let expected = if n % 3 == 1 { SearchPath::CodesThenScan } else { SearchPath::Codes };
+            assert_eq!(hits.explain().path, expected, "{metric:?} {n}: {}", hits.explain());
+        }
+    }
+}
+
 /// One row of another size costs itself, and no other row.
 #[test]
 fn one_huge_row_among_many_changes_little() {

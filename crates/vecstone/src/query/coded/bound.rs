@@ -77,6 +77,8 @@ pub(crate) struct CodedQuery {
     error: f64,
     /// g.
     reference: f64,
+    /// γ and η of the kernels.
+    of_kernels: [f64; 2],
 }
 
 impl CodedQuery {
@@ -106,6 +108,7 @@ impl CodedQuery {
             norm,
             error: frame.error(norm),
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
+            of_kernels: [kernel::rounding(place.len()), kernel::underflow(place.len())],
             place,
             levels,
         }
@@ -119,6 +122,35 @@ impl CodedQuery {
     /// U of the second part.
     pub(crate) fn second(&self) -> &[Levels] {
         &self.levels[self.first..]
+    }
+
+    /// B - G.
+    fn reach(&self, bar: f64) -> f64 {
+        let square = match self.metric {
+            Metric::Cosine => 2.0 * (bar + 4.0 * self.reference),
+            _ => bar * (1.0 + 2.0 * self.reference),
+        };
+        square.max(0.0).sqrt() * (1.0 + SLACK)
+    }
+
+    /// Bounds of |V-k|² of each part, unless the metric is ip.
+    fn squares(&self, measured: Measured) -> [[f64; 2]; 2] {
+        let [gamma, eta] = self.of_kernels;
+        measured.between.map(|sum| {
+            let sum = f64::from(sum);
+            // Where a sum overflows, nothing is known of it.
+            let low = if sum.is_finite() { (sum * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
+            [low, (sum + eta) * (1.0 + 2.0 * gamma)]
+        })
+    }
+
+    /// Whether no row of a partition is as near as the bar, told at less cost than by
+    /// [`PartitionBound::excludes_all`], and not as often.
+    #[inline]
+    pub(crate) fn is_far(&self, frame: &Frame, measured: Measured, of: &Partition, bar: f64) -> bool {
+        let far = self.reach(bar) + self.error + frame.error(of.norm.into()) + f64::from(of.radii[1]);
+        let [[one, _], [two, _]] = self.squares(measured);
+        self.metric != Metric::Ip && one + two > far * far * (1.0 + SLACK)
     }
 }
 
@@ -198,25 +230,18 @@ impl Measured {
         Measured { between: [of(0..first), two], of_centre: 0.0 }
     }
 
-    /// What orders centres, the nearest first: |V-k|² or -V·k.
-    pub(crate) fn order(&self, metric: Metric) -> f32 {
+    /// What orders centres, the nearest first: the bits of |V-k|² or -V·k, such that they compare as the numbers do.
+    pub(crate) fn order(&self, metric: Metric) -> i32 {
         let [one, two] = self.between;
-        if metric == Metric::Ip { -one } else { one + two }
+        let number = if metric == Metric::Ip { -one } else { one + two };
+        let bits = i32::from_le_bytes(number.to_le_bytes());
+        bits ^ ((bits >> 31) & i32::MAX)
     }
 }
 
 /// What is lost of terms of that sum by the roundings of f32, and of |e|M where |e| is at most `of_e`.
 fn rounding_of(terms: f64, of_e: f64) -> [f64; 2] {
     [16.0 * UNIT * terms, 16.0 * UNIT * of_e]
-}
-
-/// Bounds of the sum of squares that a kernel has computed.
-fn squares(sum: f32, components: usize) -> [f64; 2] {
-    let (gamma, eta) = (kernel::rounding(components), kernel::underflow(components));
-    let sum = f64::from(sum);
-    // Where a sum overflows, nothing is known of it.
-    let low = if sum.is_finite() { (sum * (1.0 - gamma) - eta).max(0.0) } else { 0.0 };
-    [low, (sum + eta) * (1.0 + 2.0 * gamma)]
 }
 
 /// What is known of a partition before its codes are read.
@@ -264,11 +289,9 @@ impl PartitionBound {
         if query.metric == Metric::Ip {
             return bound.of_ip(frame, query, measured, of_norm);
         }
-        let first = frame.first();
-        let one = squares(measured.between[0], first);
-        let two = squares(measured.between[1], query.place.len() - first);
+        let [one, two] = query.squares(measured);
         let [low, high] = [one[0] + two[0], one[1] + two[1]];
-        let (far, beyond) = ([low.sqrt(), high.sqrt()], two[1].sqrt());
+        let (far, beyond) = ([low.sqrt(), high.sqrt()], if frame.is_divided() { two[1].sqrt() } else { 0.0 });
         let of_centre = query.norm + far[1];
         let of_h =
             rounding_of(2.0 * (of_centre * scale + radii[1] * radii[1] / 2.0) + beyond * radii[1], 0.0);
@@ -277,8 +300,7 @@ impl PartitionBound {
     }
 
     fn of_ip(self, frame: &Frame, query: &CodedQuery, measured: Measured, of_norm: f64) -> PartitionBound {
-        let dim = query.place.len();
-        let (gamma, eta) = (kernel::rounding(dim), kernel::underflow(dim));
+        let [gamma, eta] = query.of_kernels;
         let product = f64::from(measured.between[0]);
         let square = (f64::from(measured.of_centre) + eta) * (1.0 + 2.0 * gamma);
         let of_centre = square.sqrt();
@@ -314,11 +336,7 @@ impl PartitionBound {
 
     /// B.
     fn reach(&self, query: &CodedQuery, bar: f64) -> f64 {
-        let square = match query.metric {
-            Metric::Cosine => 2.0 * (bar + 4.0 * query.reference),
-            _ => bar * (1.0 + 2.0 * query.reference),
-        };
-        square.max(0.0).sqrt() * (1.0 + SLACK) + self.error
+        query.reach(bar) + self.error
     }
 
     fn constant(&self, margin: f64) -> f64 {

@@ -79,22 +79,23 @@ impl Coded<'_> {
         scratch: &mut Scratch,
     ) -> Result<()> {
         let Scratch { visitors, dots } = scratch;
+        let (ready, of) = self.partition(partition);
         visitors.clear();
         for (search, (walk, found)) in walks.iter().zip(&mut *founds).enumerate() {
             if walk.visited[partition] || found.stop.is_some() {
                 continue;
             }
-            let bound = walk.bound(partition);
-            if bound.excludes_all(walk.query(partition), found.search.bar()) {
-                found.search.explain.partitions_skipped += 1;
-            } else {
-                visitors.push(Visitor { search, bound });
+            let (query, bar) = (walk.query(partition), found.search.bar());
+            let is_far = query.is_far(ready.frame, walk.measured[partition], of, bar);
+            let bound = (!is_far).then(|| walk.bound(partition));
+            match bound.filter(|bound| !bound.excludes_all(query, bar)) {
+                Some(bound) => visitors.push(Visitor { search, bound }),
+                None => found.search.explain.partitions_skipped += 1,
             }
         }
         if visitors.is_empty() {
             return Ok(());
         }
-        let (ready, of) = self.partition(partition);
         let Some(front) = ready.file.codes.front(of) else {
             visitors.iter().for_each(|visitor| founds[visitor.search].stop = Some(Stop::Damaged));
             return Ok(());

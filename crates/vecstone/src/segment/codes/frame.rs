@@ -120,9 +120,14 @@ impl Frame {
         Frame { metric, dim, mean, reflections, rotations }
     }
 
+    /// Whether codes have two parts.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.rotations.len() > 1
+    }
+
     /// Components of the first part of a code; all if there is no second.
     pub(crate) fn first(&self) -> usize {
-        if self.rotations.len() > 1 { self.reflections.count() } else { Self::padded(self.dim) }
+        if self.is_divided() { self.reflections.count() } else { Self::padded(self.dim) }
     }
 
     /// Brings a vector into the frame; `out` has the padded number of components. False if it is not to be coded: its norm

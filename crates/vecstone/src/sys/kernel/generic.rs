@@ -59,6 +59,41 @@ pub(super) fn l2<const FUSED: bool>(q: &[f32], x: &[f32]) -> f32 {
     total(squares)
 }
 
+/// Sums over the components of two vectors in f64, as the reference distance is defined: eight interleaved sums, added
+/// pairwise, no fused multiply-add. So every family has the same bits.
+#[inline(always)]
+pub(crate) fn reference_sums<const N: usize>(
+    q: &[f32],
+    x: &[f32],
+    terms: impl Fn(f64, f64) -> [f64; N],
+) -> [f64; N] {
+    assert_eq!(q.len(), x.len(), "vectors of one dimension");
+    let mut sums = [[0f64; 8]; N];
+    let mut add = |lane: usize, q: f32, x: f32| {
+        sums.iter_mut().zip(terms(q.into(), x.into())).for_each(|(sums, term)| sums[lane] += term);
+    };
+    let ((q, q_rest), (x, x_rest)) = (q.as_chunks::<8>(), x.as_chunks::<8>());
+    for (q, x) in q.iter().zip(x) {
+        for lane in 0..8 {
+            add(lane, q[lane], x[lane]);
+        }
+    }
+    for (lane, (q, x)) in q_rest.iter().zip(x_rest).enumerate() {
+        add(lane, *q, *x);
+    }
+    sums.map(|s| ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])))
+}
+
+#[inline(always)]
+pub(super) fn reference_dot(q: &[f32], x: &[f32]) -> [f64; 2] {
+    reference_sums(q, x, |q, x| [q * x, x * x])
+}
+
+#[inline(always)]
+pub(super) fn reference_l2(q: &[f32], x: &[f32]) -> [f64; 1] {
+    reference_sums(q, x, |q, x| [(q - x) * (q - x)])
+}
+
 /// A block as so many single calls.
 #[inline(always)]
 fn block(queries: [&[f32]; QUERIES], rows: [&[f32]; ROWS], kernel: impl Fn(&[f32], &[f32]) -> f32) -> Block {
@@ -71,6 +106,8 @@ pub(super) static PORTABLE: Kernels = Kernels {
     l2: l2::<false>,
     dots: |queries, rows| block(queries, rows, |q, x| dot::<false>(q, x).0),
     l2s: |queries, rows| block(queries, rows, l2::<false>),
+    reference_dot,
+    reference_l2,
     hadamard: codes::hadamard,
     reflect: codes::reflect,
     encode: codes::encode,
@@ -86,6 +123,8 @@ pub(super) static NEON: Kernels = Kernels {
     l2: l2::<true>,
     dots: |queries, rows| block(queries, rows, |q, x| dot::<true>(q, x).0),
     l2s: |queries, rows| block(queries, rows, l2::<true>),
+    reference_dot,
+    reference_l2,
     hadamard: codes::hadamard,
     reflect: codes::reflect,
     encode: codes::encode,

@@ -24,6 +24,11 @@ fn check_all(kernels: &Kernels, q: &[f32], x: &[f32]) {
     check(dot, product, q.len(), &what("dot"));
     check(norm, square, q.len(), &what("norm"));
     check((kernels.l2)(q, x), difference, q.len(), &what("l2"));
+    // Every family has the bits of the definition.
+    let definition = reference_sums(q, x, |q, x| [q * x, x * x, (q - x) * (q - x)]);
+    let ([dot, norm], [l2]) = ((kernels.reference_dot)(q, x), (kernels.reference_l2)(q, x));
+    let bits = |sums: [f64; 3]| sums.map(f64::to_bits);
+    assert_eq!(bits([dot, norm, l2]), bits(definition), "{}", what("reference"));
     let zeros = vec![0.0; q.len()];
     for (query, row) in (0..QUERIES).flat_map(|query| (0..ROWS).map(move |row| (query, row))) {
         let (mut queries, mut rows) = ([&zeros[..]; QUERIES], [&zeros[..]; ROWS]);
@@ -89,6 +94,8 @@ fn vectors_of_two_lengths_are_refused() {
             };
             refused(&|| _ = (kernels.dot)(q, x));
             refused(&|| _ = (kernels.l2)(q, x));
+            refused(&|| _ = (kernels.reference_dot)(q, x));
+            refused(&|| _ = (kernels.reference_l2)(q, x));
             refused(&|| _ = (kernels.dots)([q, q, q, x], [q; ROWS]));
             refused(&|| _ = (kernels.l2s)([q; QUERIES], [x, q, q]));
         }

@@ -21,6 +21,10 @@ macro_rules! family {
             // SAFETY: as above.
             l2s: |queries, rows| unsafe { $module::l2s(queries, rows) },
             // SAFETY: as above.
+            reference_dot: |q, x| unsafe { $module::reference_dot(q, x) },
+            // SAFETY: as above.
+            reference_l2: |q, x| unsafe { $module::reference_l2(q, x) },
+            // SAFETY: as above.
             hadamard: |values| unsafe { $module::hadamard(values) },
             // SAFETY: as above.
             reflect: |at, scale, x| unsafe { $module::reflect(at, scale, x) },
@@ -43,6 +47,16 @@ macro_rules! family {
             #[target_feature(enable = $features)]
             pub(super) fn l2(q: &[f32], x: &[f32]) -> f32 {
                 generic::l2::<true>(q, x)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn reference_dot(q: &[f32], x: &[f32]) -> [f64; 2] {
+                generic::reference_dot(q, x)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn reference_l2(q: &[f32], x: &[f32]) -> [f64; 1] {
+                generic::reference_l2(q, x)
             }
 
             #[target_feature(enable = $features)]
@@ -179,6 +193,18 @@ family!(
 /// Bytes that memory gives at once, and how far ahead they are asked for.
 const CACHE_LINE: usize = 64;
 const AHEAD: usize = 8192;
+fn prefetch_line(address: *const u8) {
+    #[allow(unused_unsafe, reason = "unsafe in older releases of Rust")]
+    // SAFETY: a hint, which may name any address.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast())
+    };
+}
+
+pub(super) fn prefetch(bytes: &[u8]) {
+    bytes.chunks(CACHE_LINE).for_each(|line| prefetch_line(line.as_ptr()));
+}
+
 /// Bytes of a code for one group: a vector.
 const HALF: usize = GROUP / 2;
 /// Groups of which a sum fits in 16 bits: a sum of two products is at most 2 x 15 x 127, and a group has two of them.
@@ -284,12 +310,7 @@ unsafe fn add_group<const Q: usize, const R: usize>(
     if R > 1 {
         // The rows side by side are no stream that the processor would see ahead of: ask for what comes next.
         for line in 0..(R * HALF).div_ceil(CACHE_LINE) {
-            let ahead = codes.as_ptr().wrapping_add(R * at + line * CACHE_LINE + AHEAD);
-            #[allow(unused_unsafe, reason = "unsafe in older releases of Rust")]
-            // SAFETY: a hint, which may name any address.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast())
-            };
+            prefetch_line(codes.as_ptr().wrapping_add(R * at + line * CACHE_LINE + AHEAD));
         }
     }
     let (mut lows, mut highs) = ([_mm256_setzero_si256(); R], [_mm256_setzero_si256(); R]);

@@ -126,7 +126,10 @@ impl<'a> Placed<'a> {
         let beyonds = [beyond];
         let beyonds = if block.beyond.is_empty() { &[][..] } else { &beyonds };
         let of = Corrections { a: &[a], h: &[h], e: &[e], beyond: beyonds };
-        if bound.excludes_all(query, bar) || !(kernels.score)(&scoring[0], &dots, of, &mut estimates) {
+        let (measured, is_all) = (self.measured(kernels, query), bound.excludes_all(query, bar));
+        let is_far = || query.is_far(self.frame, measured, &self.partition, bar);
+        assert!(is_all || forget != Forget::Nothing || !is_far(), "told at less cost only");
+        if is_all || !(kernels.score)(&scoring[0], &dots, of, &mut estimates) {
             return true;
         }
         let mut estimate = estimates[0];
