@@ -5,11 +5,12 @@ mod json;
 mod tests;
 
 use crate::types::error::{Error, Result};
-use crate::types::id::{AsId, Id, IdKind};
+use crate::types::id::Id;
 use json::{Json, Set, Value, elements, entries, kind, members};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Filters and their values nest at most so deep: evaluating one never runs out of stack.
@@ -87,10 +88,7 @@ impl Filter {
 
     /// The rows with these ids, as far as they are there. Ids of another kind than the store's select nothing.
     pub fn ids(ids: impl IntoIterator<Item = Id>) -> Filter {
-        let mut ids: Vec<Id> = ids.into_iter().collect();
-        ids.sort_unstable_by(|a, b| by_bytes(a, b.kind(), b.as_id().as_bytes()));
-        ids.dedup();
-        Filter { ids: Some(ids.into()), documents: Vec::new() }
+        Filter { ids: Some(ids.into_iter().collect()), documents: Vec::new() }
     }
 
     /// The rows that both select.
@@ -98,15 +96,15 @@ impl Filter {
         self.documents.extend(other.documents);
         self.ids = match (self.ids, other.ids) {
             (Some(ids), Some(others)) => {
-                let has = |id: &&Id| has_id(&others, id.kind(), id.as_id().as_bytes());
-                Some(ids.iter().filter(has).cloned().collect())
+                let others: HashSet<&Id> = others.iter().collect();
+                Some(ids.iter().filter(|id| others.contains(id)).cloned().collect())
             }
             (ids, others) => ids.or(others),
         };
         self
     }
 
-    /// The ids that it is about, if it names any.
+    /// The ids that it is about, if it names any. One may come several times.
     pub(crate) fn named(&self) -> Option<&[Id]> {
         self.ids.as_deref()
     }
@@ -114,11 +112,6 @@ impl Filter {
     /// Whether documents have to be looked at.
     pub(crate) fn reads_documents(&self) -> bool {
         !self.documents.is_empty()
-    }
-
-    /// What it says of an id.
-    pub(crate) fn takes_id(&self, kind: IdKind, id: &[u8]) -> bool {
-        self.ids.as_ref().is_none_or(|ids| has_id(ids, kind, id))
     }
 
     /// What it says of a document, or of a row without one.
@@ -134,14 +127,6 @@ impl Filter {
         }
         Ok(true)
     }
-}
-
-fn by_bytes(a: &Id, kind: IdKind, bytes: &[u8]) -> Ordering {
-    (a.kind() as u8).cmp(&(kind as u8)).then_with(|| a.as_id().as_bytes().cmp(bytes))
-}
-
-fn has_id(ids: &[Id], kind: IdKind, bytes: &[u8]) -> bool {
-    ids.binary_search_by(|id| by_bytes(id, kind, bytes)).is_ok()
 }
 
 /// A filter over documents.

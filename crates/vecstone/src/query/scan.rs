@@ -3,13 +3,15 @@
 //! Kernels of f32 measure each row; a row whose lower bound is above the k-th best distance so far is dropped, and every
 //! other one is measured by [`reference_distance`](crate::reference_distance). So the answer is that of a scan by
 //! `reference_distance` alone, bit for bit, whatever the processor and the number of threads.
+//!
+//! Some sizes are smaller in this crate's own tests, so that small stores have many morsels and tiles.
 
 use crate::query::bound::Bound;
 use crate::query::coded;
 use crate::query::distance::{DistanceComputer, bar_of_radius};
 use crate::query::explain::{Explain, SearchPath};
 use crate::query::search::{BUFFER, Candidate, Rows};
-use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
+use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
 use crate::types::config::Metric;
@@ -42,12 +44,13 @@ pub(crate) struct Found {
 /// Components for each thread, below which starting one costs more than it saves.
 const COMPONENTS_PER_THREAD: u64 = 1 << 19;
 
-/// Bytes of rows that a thread takes at a time.
-const MORSEL_BYTES: u64 = 256 << 10;
+/// Bytes of live rows that a thread takes at a time. A sixth of them, what lies between the rows that are measured side by
+/// side, is many pages.
+const MORSEL_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 256 << 10 };
 
 /// Bytes of rows that are measured against all queries before the next ones: they stay in the second cache, beside the
 /// queries of a block in the first.
-const TILE_BYTES: usize = 128 << 10;
+const TILE_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 128 << 10 };
 
 /// Some rows, live or not, that one thread scans.
 struct Morsel {
@@ -89,10 +92,10 @@ fn scan_all<'q>(
     }
     let start = Instant::now();
     let count: u64 = morsels.iter().map(|morsel| morsel.rows.end - morsel.rows.start).sum();
-    let components = count.saturating_mul((request.dim * searches.len()) as u64);
+    let components = count.min(rows.len()).saturating_mul((request.dim * searches.len()) as u64);
     let (wanted, begin) =
         (components / COMPONENTS_PER_THREAD, || searches.iter().map(|search| search.fresh()).collect());
-    let scan = |searches: &mut Vec<Search<'q>>, morsel| scan(rows, &morsel, request, searches);
+    let scan = |searches: &mut Vec<Search<'q>>, morsel| scan(rows, &morsel, searches);
     let done = parallel::for_each_piece(morsels.into_iter(), wanted, limit, begin, scan)?;
     let mut searches = searches;
     for others in done {
@@ -103,9 +106,9 @@ fn scan_all<'q>(
     Ok(())
 }
 
-/// Rows in pieces for one thread each: all, or those without a code.
+/// Rows in pieces for one thread each: all, or those without a code. The fewer are live, the longer the pieces.
 fn morsels(rows: &Rows<'_>, coded: Option<&Vec<Vec<Range<u64>>>>) -> Vec<Morsel> {
-    let at_once = (MORSEL_BYTES / rows.version.schema.stride()).max(1);
+    let at_once = sixths(MORSEL_BYTES, rows);
     let mut stretches = Vec::new();
     for (segment, part) in rows.version.segments.iter().enumerate() {
         match coded {
@@ -115,33 +118,38 @@ fn morsels(rows: &Rows<'_>, coded: Option<&Vec<Vec<Range<u64>>>>) -> Vec<Morsel>
     }
     stretches.push((BUFFER, 0..rows.puts.len() as u64));
     let pieces = |(segment, all): (usize, Range<u64>)| {
-        let starts = all.clone().step_by(usize::try_from(at_once).unwrap_or(usize::MAX));
-        starts.map(move |start| Morsel { segment, rows: start..all.end.min(start + at_once) })
+        let part = rows.version.segments.get(segment);
+        let len = part.map_or(at_once, |part| at_once * part.rows.max(1) / part.live().max(1));
+        let starts = all.clone().step_by(usize::try_from(len).unwrap_or(usize::MAX));
+        starts.map(move |start| Morsel { segment, rows: start..all.end.min(start + len) })
     };
     stretches.into_iter().flat_map(pieces).collect()
 }
 
+/// How many rows have about so many bytes: as many in each sixth.
+fn sixths(bytes: u64, rows: &Rows<'_>) -> u64 {
+    let streams = STREAMS as u64;
+    (bytes / rows.version.schema.stride() / streams).max(1) * streams
+}
+
 /// Measures the live rows of a morsel against all queries.
-fn scan(
-    rows: &Rows<'_>,
-    morsel: &Morsel,
-    request: &SearchRequest<'_>,
-    searches: &mut [Search<'_>],
-) -> Result<()> {
+fn scan(rows: &Rows<'_>, morsel: &Morsel, searches: &mut [Search<'_>]) -> Result<()> {
     let (kernels, segment) = (kernel::kernels(), morsel.segment);
-    if let [search] = searches {
-        return for_each_row(rows, morsel, |row, vector| search.offer(kernels, segment, row, &vector));
-    }
-    let full = (TILE_BYTES / (request.dim * size_of::<f32>())).max(ROWS);
+    let bytes = if searches.len() == 1 { MORSEL_BYTES } else { TILE_BYTES };
+    let full = usize::try_from(sixths(bytes, rows)).unwrap_or(usize::MAX);
+    let offer = |tile: &[Row<'_>], searches: &mut [Search<'_>]| match searches {
+        [search] => search.offer(kernels, segment, tile),
+        searches => offer_tile(kernels, segment, tile, searches),
+    };
     let mut tile = Vec::with_capacity(full);
     for_each_row(rows, morsel, |row, vector| {
         tile.push((row, vector));
         if tile.len() == full {
-            offer_tile(kernels, segment, &tile, searches);
+            offer(&tile, searches);
             tile.clear();
         }
     })?;
-    offer_tile(kernels, segment, &tile, searches);
+    offer(&tile, searches);
     Ok(())
 }
 
@@ -168,12 +176,7 @@ fn for_each_row<'a>(
 }
 
 /// Measures the rows of a tile against all queries, block by block.
-fn offer_tile(
-    kernels: &Kernels,
-    segment: usize,
-    tile: &[(u64, Cow<'_, [f32]>)],
-    searches: &mut [Search<'_>],
-) {
+fn offer_tile(kernels: &Kernels, segment: usize, tile: &[Row<'_>], searches: &mut [Search<'_>]) {
     let Some(first) = searches.first() else { return };
     let l2 = first.computer.metric() == Metric::L2;
     let norm = |row: &[f32]| if l2 { 0.0 } else { first.bound.row_norm((kernels.dot)(row, row).1) };
@@ -195,6 +198,9 @@ fn offer_tile(
         }
     }
 }
+
+/// A row's number and its components.
+type Row<'a> = (u64, Cow<'a, [f32]>);
 
 /// The search for the neighbours of one query.
 pub(crate) struct Search<'q> {
@@ -260,18 +266,26 @@ impl<'q> Search<'q> {
         Found { rows, explain: self.explain }
     }
 
-    /// Measures a row, unless its bound is enough.
-    fn offer(&mut self, kernels: &Kernels, segment: usize, row: u64, vector: &[f32]) {
-        self.explain.rows_scanned += 1;
-        let drops = self.bar < f64::INFINITY
-            && if self.computer.metric() == Metric::L2 {
-                self.bound.drops((kernels.l2)(self.computer.query(), vector), 0.0)
+    /// Measures the rows of a tile, unless their bounds are enough: the first of each sixth beside each other, then the
+    /// ones behind these; where they are no streams, neighbours beside each other.
+    fn offer(&mut self, kernels: &Kernels, segment: usize, tile: &[Row<'_>]) {
+        self.explain.rows_scanned += tile.len() as u64;
+        let (query, l2) = (self.computer.query(), self.computer.metric() == Metric::L2);
+        let groups = tile.len().div_ceil(STREAMS);
+        let (apart, next) = if kernels.reads_streams() { (groups, 1) } else { (1, STREAMS) };
+        for at in (0..groups).map(|group| group * next) {
+            // In the place of what is missing the last one is measured again.
+            let vectors = array::from_fn(|n| &*tile[(at + n * apart).min(tile.len() - 1)].1);
+            let results = if l2 {
+                (kernels.l2_rows)(query, vectors).map(|[square]| (square, 0.0))
             } else {
-                let (dot, square) = (kernels.dot)(self.computer.query(), vector);
-                self.bound.drops(dot, self.bound.row_norm(square))
+                (kernels.dot_rows)(query, vectors).map(|[dot, square]| (dot, self.bound.row_norm(square)))
             };
-        if !drops {
-            self.refine(segment, row, vector);
+            for ((row, vector), (result, norm)) in tile[at..].iter().step_by(apart).zip(results) {
+                if !self.bound.drops(result, norm) {
+                    self.refine(segment, *row, vector);
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! From a filter to the rows that it selects, before anything is measured.
 
 use crate::query::filter::Filter;
+use crate::segment::PREFETCH_WIDTH;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::parallel;
@@ -41,10 +42,16 @@ pub(crate) fn select(
 /// The live rows with these ids. O(ids + rows / 64).
 fn with_ids(ids: &[Id], version: &Version, hasher: IdHasher) -> Result<Version> {
     let mut live: Vec<Vec<u64>> = version.segments.iter().map(words).collect();
-    for id in ids.iter().filter(|id| version.kind == Some(id.kind())) {
-        let id = id.as_id();
-        if let Some(at) = version.find(hasher.hash(id.as_bytes()), id.as_bytes())? {
-            set(&mut live[at.segment], at.row.into());
+    for ids in ids.chunks(PREFETCH_WIDTH) {
+        let ids = ids.iter().map(AsId::as_id).filter(|id| version.kind == Some(id.kind()));
+        let mut hashed = [None; PREFETCH_WIDTH];
+        hashed.iter_mut().zip(ids).for_each(|(to, id)| *to = Some((hasher.hash(id.as_bytes()), id)));
+        let hashed = hashed.iter().flatten();
+        version.prefetch(hashed.clone().map(|(hash, _)| *hash));
+        for (hash, id) in hashed {
+            if let Some(at) = version.find(*hash, id.as_bytes())? {
+                set(&mut live[at.segment], at.row.into());
+            }
         }
     }
     let mut selected = version.clone();

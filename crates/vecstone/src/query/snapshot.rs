@@ -449,22 +449,34 @@ impl Snapshot {
         };
         let limit = parallel::limit(self.threads);
         let version = Arc::new(select(filter, &self.version, self.schema.hasher(), None, limit)?);
+        let named = filter.named().map(|ids| self.buffered_puts(ids));
         let mut puts = Vec::new();
-        for (number, chunk, op) in self.puts() {
-            let kind = self.kind.expect("a buffer with ops has a kind");
+        for number in named.unwrap_or_else(|| self.puts().map(numbers).collect()) {
             let not_json = |error: serde_json::Error| Error::InvalidDocument {
                 row: puts.len(),
                 why: error.to_string().into(),
             };
-            if !filter.takes_id(kind, chunk.id(op)) {
-                continue;
-            }
             let document = if filter.reads_documents() { self.buffered_document(number)? } else { None };
             if filter.takes_document(document.as_deref()).map_err(not_json)? {
                 puts.push(number);
             }
         }
         Ok(Rows { version, buffered: &self.buffered, puts })
+    }
+
+    /// The puts of the buffer with these ids, in the order of writing.
+    fn buffered_puts(&self, ids: &[Id]) -> Vec<u64> {
+        if self.buffered.is_empty() {
+            return Vec::new();
+        }
+        let hasher = self.schema.hasher();
+        let find = |id: IdRef<'_>| self.buffered.find(hasher.hash(id.as_bytes()), id.as_bytes());
+        let of_kind = ids.iter().map(AsId::as_id).filter(|id| self.kind == Some(id.kind()));
+        let found = of_kind.filter_map(find).filter(|found| found.op.is_put());
+        let mut puts: Vec<u64> = found.map(|found| found.number).collect();
+        puts.sort_unstable();
+        puts.dedup();
+        puts
     }
 
     fn neighbor(&self, candidate: Candidate, options: &SearchOptions) -> Result<Neighbor> {

@@ -229,6 +229,16 @@ impl HeapIndex {
         Some(row)
     }
 
+    /// Looks at what [`find`](Self::find) will read for some hashes, for all at the same time.
+    pub(crate) fn prefetch<const N: usize>(&self, hashes: impl Iterator<Item = u64>) {
+        let mut found = [None; N];
+        let first = |hash| self.table.find(spread(half(hash)), |_| true);
+        found.iter_mut().zip(hashes).for_each(|(found, hash)| *found = first(hash));
+        let rows = found.map(|row| self.rows.get(row?.into()));
+        let sum = rows.iter().flatten().fold(0u8, |sum, row| sum.wrapping_add(self.idx.peek(row.idx_at)));
+        std::hint::black_box(sum);
+    }
+
     /// The row that a delete took away, if it is here.
     pub(crate) fn deleted(&self, delete: &Deleted) -> Option<u32> {
         self.find(delete.hash, self.idx.id_at(delete.idx_at), delete.rows)

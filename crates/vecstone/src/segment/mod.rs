@@ -207,6 +207,7 @@ impl Segment {
     /// Asks memory for what [`find`](Self::find) will read of a few ids, for all of them at the same time: one after the
     /// other, each would wait for four answers.
     pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        self.heap().prefetch::<PREFETCH_WIDTH>(hashes.clone());
         let (Some(ids), Ok(idx)) = (self.trusted_ids(), self.idx()) else { return };
         let places: [Option<u32>; PREFETCH_WIDTH] = ids.prefetch_rows(hashes);
         let sum = places.iter().flatten().fold(0u8, |sum, &at| sum.wrapping_add(idx.peek(at)));

@@ -20,8 +20,14 @@ pub(crate) const QUERIES: usize = 4;
 /// Rows of a block. With four queries their twelve sums fit in the registers of every family.
 pub(crate) const ROWS: usize = 3;
 
+/// Rows that are measured side by side with one query. Read from places apart, each is a stream of its own that the
+/// processor fetches ahead, and their twelve sums fit in the registers, too.
+pub(crate) const STREAMS: usize = 6;
+
 /// What a block kernel returns: for each query a number for each row.
 pub(crate) type Block = [[f32; ROWS]; QUERIES];
+/// A kernel of one query and rows side by side: some sums for each row.
+type RowsKernel<const SUMS: usize> = fn(&[f32], [&[f32]; STREAMS]) -> [[f32; SUMS]; STREAMS];
 type BlockKernel = fn([&[f32]; QUERIES], [&[f32]; ROWS]) -> Block;
 
 /// The kernels of one family. All slices of a call have one length, else the kernel panics. O(dim).
@@ -32,6 +38,10 @@ pub(crate) struct Kernels {
     pub(crate) dot: fn(&[f32], &[f32]) -> (f32, f32),
     /// The sum of (q-x)² of a query and a row.
     pub(crate) l2: fn(&[f32], &[f32]) -> f32,
+    /// [q·x, x·x] of a query and each row.
+    pub(crate) dot_rows: RowsKernel<2>,
+    /// The sum of (q-x)² of a query and each row.
+    pub(crate) l2_rows: RowsKernel<1>,
     /// q·x of each query with each row.
     pub(crate) dots: BlockKernel,
     /// The sum of (q-x)² of each query with each row.
@@ -52,6 +62,14 @@ impl Kernels {
     /// Whether products of codes are so fast that they save time. Without vector instructions a plain scan is.
     pub(crate) fn has_fast_codes(&self) -> bool {
         self.family != Family::Portable
+    }
+
+    /// Whether rows side by side are read at the same time, so that they are to lie apart; else one after the other.
+    pub(crate) fn reads_streams(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.family >= Family::Avx2;
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 }
 

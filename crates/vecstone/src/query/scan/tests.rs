@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
 
-/// What a search through these rows finds by blocks and one by one, in each family of kernels.
+/// What a search through these rows finds by blocks, one by one, and side by side, in each family of kernels.
 fn found(rows: &[Vec<f32>], request: &SearchRequest<'_>) -> Vec<Vec<Vec<Candidate>>> {
-    let numbered: Vec<(u64, Cow<'_, [f32]>)> = (0..).zip(rows.iter().map(Cow::from)).collect();
+    let numbered = numbered(rows);
     let searches = || request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let sorted = |search: Search<'_>| search.best.into_sorted_vec();
     let mut all = Vec::new();
@@ -25,13 +25,19 @@ fn found(rows: &[Vec<f32>], request: &SearchRequest<'_>) -> Vec<Vec<Vec<Candidat
             offer_tile(kernels, 3, tile, &mut blocks);
         }
         all.push(blocks.into_iter().map(sorted).collect());
-        let single = |mut search: Search<'_>| {
-            numbered.iter().for_each(|(row, vector)| search.offer(kernels, 3, *row, vector));
-            sorted(search)
-        };
-        all.push(searches().map(single).collect());
+        for len in [1, STREAMS + 1, 2 * STREAMS, rows.len()] {
+            let single = |mut search: Search<'_>| {
+                numbered.chunks(len).for_each(|tile| search.offer(kernels, 3, tile));
+                sorted(search)
+            };
+            all.push(searches().map(single).collect());
+        }
     }
     all
+}
+
+fn numbered(rows: &[Vec<f32>]) -> Vec<Row<'_>> {
+    (0..).zip(rows.iter().map(Cow::from)).collect()
 }
 
 /// The same by `reference_distance` alone.
@@ -137,10 +143,10 @@ fn refined_rows_are_counted() {
     let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 2], k: 5, radius: None };
     for kernels in Family::available() {
         let mut search = Search::new(&request, request.queries);
-        (0..).zip(&rows).for_each(|(row, vector)| search.offer(kernels, 0, row, vector));
+        numbered(&rows).chunks(1).for_each(|tile| search.offer(kernels, 0, tile));
         assert_eq!(search.explain.rows_refined, 5, "the nearest come first");
         let mut search = Search::new(&request, request.queries);
-        (0..).zip(rows.iter().rev()).for_each(|(row, vector)| search.offer(kernels, 0, row, vector));
+        numbered(&rows).rchunks(1).for_each(|tile| search.offer(kernels, 0, tile));
         assert_eq!(search.explain.rows_refined, 100, "the nearest come last");
     }
 }

@@ -94,6 +94,18 @@ pub(super) fn reference_l2(q: &[f32], x: &[f32]) -> [f64; 1] {
     reference_sums(q, x, |q, x| [(q - x) * (q - x)])
 }
 
+/// [`dot`] as a function of its own: the compiler does worse where it inlines it into a loop over rows.
+#[inline(never)]
+fn dot_alone<const FUSED: bool>(q: &[f32], x: &[f32]) -> (f32, f32) {
+    dot::<FUSED>(q, x)
+}
+
+/// [`l2`], likewise.
+#[inline(never)]
+fn l2_alone<const FUSED: bool>(q: &[f32], x: &[f32]) -> f32 {
+    l2::<FUSED>(q, x)
+}
+
 /// A block as so many single calls.
 #[inline(always)]
 fn block(queries: [&[f32]; QUERIES], rows: [&[f32]; ROWS], kernel: impl Fn(&[f32], &[f32]) -> f32) -> Block {
@@ -102,8 +114,10 @@ fn block(queries: [&[f32]; QUERIES], rows: [&[f32]; ROWS], kernel: impl Fn(&[f32
 
 pub(super) static PORTABLE: Kernels = Kernels {
     family: Family::Portable,
-    dot: dot::<false>,
-    l2: l2::<false>,
+    dot: dot_alone::<false>,
+    l2: l2_alone::<false>,
+    dot_rows: |query, rows| rows.map(|row| dot_alone::<false>(query, row).into()),
+    l2_rows: |query, rows| rows.map(|row| [l2_alone::<false>(query, row)]),
     dots: |queries, rows| block(queries, rows, |q, x| dot::<false>(q, x).0),
     l2s: |queries, rows| block(queries, rows, l2::<false>),
     reference_dot,
@@ -119,8 +133,10 @@ pub(super) static PORTABLE: Kernels = Kernels {
 #[cfg(target_arch = "aarch64")]
 pub(super) static NEON: Kernels = Kernels {
     family: Family::Neon,
-    dot: dot::<true>,
-    l2: l2::<true>,
+    dot: dot_alone::<true>,
+    l2: l2_alone::<true>,
+    dot_rows: |query, rows| rows.map(|row| dot_alone::<true>(query, row).into()),
+    l2_rows: |query, rows| rows.map(|row| [l2_alone::<true>(query, row)]),
     dots: |queries, rows| block(queries, rows, |q, x| dot::<true>(q, x).0),
     l2s: |queries, rows| block(queries, rows, l2::<true>),
     reference_dot,

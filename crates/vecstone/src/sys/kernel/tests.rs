@@ -30,6 +30,14 @@ fn check_all(kernels: &Kernels, q: &[f32], x: &[f32]) {
     let bits = |sums: [f64; 3]| sums.map(f64::to_bits);
     assert_eq!(bits([dot, norm, l2]), bits(definition), "{}", what("reference"));
     let zeros = vec![0.0; q.len()];
+    for place in 0..STREAMS {
+        let mut rows = [&zeros[..]; STREAMS];
+        rows[place] = x;
+        let ([dot, norm], [l2]) = ((kernels.dot_rows)(q, rows)[place], (kernels.l2_rows)(q, rows)[place]);
+        check(dot, product, q.len(), &what("dot of rows"));
+        check(norm, square, q.len(), &what("norm of rows"));
+        check(l2, difference, q.len(), &what("l2 of rows"));
+    }
     for (query, row) in (0..QUERIES).flat_map(|query| (0..ROWS).map(move |row| (query, row))) {
         let (mut queries, mut rows) = ([&zeros[..]; QUERIES], [&zeros[..]; ROWS]);
         (queries[query], rows[row]) = (q, x);
@@ -96,6 +104,12 @@ fn vectors_of_two_lengths_are_refused() {
             refused(&|| _ = (kernels.l2)(q, x));
             refused(&|| _ = (kernels.reference_dot)(q, x));
             refused(&|| _ = (kernels.reference_l2)(q, x));
+            for place in 0..STREAMS {
+                let mut rows = [q; STREAMS];
+                rows[place] = x;
+                refused(&|| _ = (kernels.dot_rows)(q, rows));
+                refused(&|| _ = (kernels.l2_rows)(q, rows));
+            }
             refused(&|| _ = (kernels.dots)([q, q, q, x], [q; ROWS]));
             refused(&|| _ = (kernels.l2s)([q; QUERIES], [x, q, q]));
         }

@@ -1,14 +1,14 @@
-//! The kernels of x86-64 processors. Single rows: the generic code, compiled for the family. Blocks: by hand, since only
-//! then do all sums stay in registers and each load serves three or four products.
+//! The kernels of x86-64 processors. Single rows: the generic code, compiled for the family. Rows side by side and blocks:
+//! by hand, since only then do all sums stay in registers and each load serves several products.
 #![expect(unsafe_code, reason = "instructions that not every processor has, and loads from slices")]
 
 use super::codes::{self, Correction, Corrections, GROUP, Levels, Residual, Scoring, Scratch};
-use super::{Block, Family, Kernels, QUERIES, ROWS, generic};
+use super::{Block, Family, Kernels, QUERIES, ROWS, STREAMS, generic};
 use std::arch::x86_64::*;
 
-/// A family: its single kernels from the generic code, its block kernels from the names of its instructions.
+/// A family: its single kernels from the generic code, the others from the names of its instructions.
 macro_rules! family {
-    ($kernels:ident, $module:ident, $family:expr, $features:literal, $lanes:literal,
+    ($kernels:ident, $module:ident, $family:expr, $features:literal, $lanes:literal, $vector:ident,
      $zero:ident, $load:ident, $store:ident, $subtract:ident, $multiply_add:ident) => {
         pub(super) static $kernels: Kernels = Kernels {
             family: $family,
@@ -16,6 +16,10 @@ macro_rules! family {
             dot: |q, x| unsafe { $module::dot(q, x) },
             // SAFETY: as above.
             l2: |q, x| unsafe { $module::l2(q, x) },
+            // SAFETY: as above.
+            dot_rows: |query, rows| unsafe { $module::dot_rows(query, rows) },
+            // SAFETY: as above.
+            l2_rows: |query, rows| unsafe { $module::l2_rows(query, rows) },
             // SAFETY: as above.
             dots: |queries, rows| unsafe { $module::dots(queries, rows) },
             // SAFETY: as above.
@@ -88,23 +92,52 @@ macro_rules! family {
                 codes::score(by, dots, of, estimates)
             }
 
-            block!(
-                dots,
+            /// The sum of all lanes.
+            #[target_feature(enable = $features)]
+            fn total(sums: $vector) -> f32 {
+                let mut lanes = [0f32; $lanes];
+                // SAFETY: the array has room for the whole vector.
+                unsafe { $store(lanes.as_mut_ptr(), sums) };
+                let mut half = $lanes / 2;
+                while half > 0 {
+                    for lane in 0..half {
+                        lanes[lane] += lanes[lane + half];
+                    }
+                    half /= 2;
+                }
+                lanes[0]
+            }
+
+            rows!(
+                dot_rows,
+                2,
                 $features,
                 $lanes,
                 $zero,
                 $load,
-                $store,
-                |sum, q, x| $multiply_add(q, x, sum),
-                |q, x| q * x
+                |[product, square], q, x| [$multiply_add(q, x, product), $multiply_add(x, x, square)],
+                |q, x| [q * x, x * x]
             );
+            rows!(
+                l2_rows,
+                1,
+                $features,
+                $lanes,
+                $zero,
+                $load,
+                |[sum], q, x| {
+                    let d = $subtract(q, x);
+                    [$multiply_add(d, d, sum)]
+                },
+                |q, x| [(q - x) * (q - x)]
+            );
+            block!(dots, $features, $lanes, $zero, $load, |sum, q, x| $multiply_add(q, x, sum), |q, x| q * x);
             block!(
                 l2s,
                 $features,
                 $lanes,
                 $zero,
                 $load,
-                $store,
                 |sum, q, x| {
                     let d = $subtract(q, x);
                     $multiply_add(d, d, sum)
@@ -115,9 +148,41 @@ macro_rules! family {
     };
 }
 
+/// A kernel of one query and rows side by side, with some sums for each. `step` adds a vector of terms to each of a row's;
+/// `term` is one of each.
+macro_rules! rows {
+    ($name:ident, $sums:literal, $features:literal, $lanes:literal, $zero:ident, $load:ident,
+     |$sum:pat_param, $q:ident, $x:ident| $step:expr, |$a:ident, $b:ident| $term:expr) => {
+        #[target_feature(enable = $features)]
+        pub(super) fn $name(query: &[f32], rows: [&[f32]; STREAMS]) -> [[f32; $sums]; STREAMS] {
+            let dim = query.len();
+            assert!(rows.iter().all(|row| row.len() == dim), "vectors of one dimension");
+            let whole = dim - dim % $lanes;
+            let mut sums = [[$zero(); $sums]; STREAMS];
+            for at in (0..whole).step_by($lanes) {
+                // SAFETY: `at + $lanes` is at most `whole`, and that at most the length of the query.
+                let $q = unsafe { $load(query.as_ptr().add(at)) };
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    // SAFETY: as above, and a row is as long as the query.
+                    let ($sum, $x) = (*sums, unsafe { $load(row.as_ptr().add(at)) });
+                    *sums = $step;
+                }
+            }
+            let mut results = [[0.0; $sums]; STREAMS];
+            for (row, (sums, out)) in rows.iter().zip(sums.iter().zip(&mut results)) {
+                *out = sums.map(|sum| total(sum));
+                for (&$a, &$b) in query[whole..].iter().zip(&row[whole..]) {
+                    out.iter_mut().zip($term).for_each(|(sum, term)| *sum += term);
+                }
+            }
+            results
+        }
+    };
+}
+
 /// A kernel of four queries and three rows. `step` adds a vector of terms to one of sums; `term` is one of them.
 macro_rules! block {
-    ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident,
+    ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident,
      |$sum:ident, $q:ident, $x:ident| $step:expr, |$a:ident, $b:ident| $term:expr) => {
         #[target_feature(enable = $features)]
         pub(super) fn $name(queries: [&[f32]; QUERIES], rows: [&[f32]; ROWS]) -> Block {
@@ -146,18 +211,8 @@ macro_rules! block {
             let mut block = [[0.0; ROWS]; QUERIES];
             for (query, (sums, out)) in queries.iter().zip(sums.iter().zip(&mut block)) {
                 for (row, (sum, out)) in rows.iter().zip(sums.iter().zip(out)) {
-                    let mut lanes = [0f32; $lanes];
-                    // SAFETY: the array has room for the whole vector.
-                    unsafe { $store(lanes.as_mut_ptr(), *sum) };
-                    let mut half = $lanes / 2;
-                    while half > 0 {
-                        for lane in 0..half {
-                            lanes[lane] += lanes[lane + half];
-                        }
-                        half /= 2;
-                    }
                     let rest = query[whole..].iter().zip(&row[whole..]);
-                    *out = rest.fold(lanes[0], |sum, (&$a, &$b)| sum + $term);
+                    *out = rest.fold(total(*sum), |sum, (&$a, &$b)| sum + $term);
                 }
             }
             block
@@ -171,6 +226,7 @@ family!(
     Family::Avx2,
     "avx2,fma",
     8,
+    __m256,
     _mm256_setzero_ps,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
@@ -183,6 +239,7 @@ family!(
     Family::Avx512,
     "avx512f",
     16,
+    __m512,
     _mm512_setzero_ps,
     _mm512_loadu_ps,
     _mm512_storeu_ps,
