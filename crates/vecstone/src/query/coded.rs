@@ -20,7 +20,7 @@ use crate::sys::parallel;
 use crate::sys::sync::Instant;
 use crate::types::error::Result;
 use bound::{CodedQuery, Measured, PartitionBound};
-use pass::Scratch;
+use pass::{Scratch, Waiting};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -231,6 +231,7 @@ struct Walk<'w, 'a> {
 /// What one thread has found.
 struct Found<'q> {
     search: Search<'q>,
+    waiting: Vec<Waiting>,
     pending: Vec<Pending>,
     /// Rows that their codes did not exclude.
     left: u64,
@@ -239,12 +240,13 @@ struct Found<'q> {
 
 impl<'q> Found<'q> {
     fn of(search: &Search<'q>, stop: Option<Stop>) -> Found<'q> {
-        Found { search: search.fresh(), pending: Vec::new(), left: 0, stop }
+        Found { search: search.fresh(), waiting: Vec::new(), pending: Vec::new(), left: 0, stop }
     }
 
     fn take(&mut self, other: Found<'_>) {
         self.stop = self.stop.or(other.stop);
         self.search.take(other.search);
+        self.waiting.extend(other.waiting);
         self.pending.extend(other.pending);
     }
 }
@@ -262,6 +264,7 @@ impl Walk<'_, '_> {
     fn end(&self, mut found: Found<'_>, search: &mut Search<'_>) -> Result<Option<Stop>> {
         let start = Instant::now();
         if found.stop.is_none() {
+            self.look_at_waiting(&mut found)?;
             self.refine(&mut found)?;
         }
         found.search.explain.refine += start.elapsed();
@@ -311,6 +314,7 @@ impl Walk<'_, '_> {
             }
             let Some(Reverse((_, at))) = nearest.pop() else { break };
             coded.visit(at, slice::from_ref(self), slice::from_mut(found), &mut scratch)?;
+            self.look_at_waiting(found)?;
             self.visited[at] = true;
             self.set_bar(found)?;
         }

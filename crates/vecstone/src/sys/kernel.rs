@@ -36,8 +36,6 @@ pub(crate) struct Kernels {
     family: Family,
     /// q·x and x·x of a query and a row.
     pub(crate) dot: fn(&[f32], &[f32]) -> (f32, f32),
-    /// The sum of (q-x)² of a query and a row.
-    pub(crate) l2: fn(&[f32], &[f32]) -> f32,
     /// [q·x, x·x] of a query and each row.
     pub(crate) dot_rows: RowsKernel<2>,
     /// The sum of (q-x)² of a query and each row.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::query::distance::reference_distance;
-use crate::sys::kernel::Family;
+use crate::sys::kernel::{Family, STREAMS};
 use crate::tests::model::Random;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
@@ -59,7 +59,7 @@ fn drops(bound: &mut Bound, kernels: &kernel::Kernels, bar: f64, q: &[f32], x: &
     bound.set_bar(bar);
     let (dot, square) = (kernels.dot)(q, x);
     let single = match bound.metric {
-        Metric::L2 => bound.drops((kernels.l2)(q, x), 0.0),
+        Metric::L2 => bound.drops((kernels.l2_rows)(q, [x; STREAMS])[0][0], 0.0),
         _ => bound.drops(dot, bound.row_norm(square)),
     };
     let block = match bound.metric {

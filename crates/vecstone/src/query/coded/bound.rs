@@ -47,7 +47,7 @@
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
 use crate::sys::kernel::codes::{GROUP, Levels, Scoring};
-use crate::sys::kernel::{self, Kernels, QUERIES, ROWS};
+use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::types::config::Metric;
 use std::array;
 use std::ops::Range;
@@ -189,10 +189,10 @@ impl Measured {
         mut see: impl FnMut(usize, Measured),
     ) {
         let (ip, first) = (frame.metric == Metric::Ip, frame.first());
-        if let [place] = places {
-            return centres.for_each(|centre| see(0, Measured::one(kernels, (ip, first), place, centre)));
-        }
         let centres: Vec<&[f32]> = centres.collect();
+        if let [place] = places {
+            return Measured::of_one(kernels, frame, place, &centres, |measured| see(0, measured));
+        }
         for centres in centres.chunks(ROWS) {
             // What is missing in the last block is measured twice.
             let rows: [&[f32]; ROWS] = array::from_fn(|n| centres[n.min(centres.len() - 1)]);
@@ -220,14 +220,31 @@ impl Measured {
         }
     }
 
-    fn one(kernels: &Kernels, (ip, first): (bool, usize), place: &[f32], centre: &[f32]) -> Measured {
-        if ip {
-            let (between, of_centre) = (kernels.dot)(place, centre);
-            return Measured { between: [between, 0.0], of_centre };
+    /// The same of one query.
+    fn of_one(
+        kernels: &Kernels,
+        frame: &Frame,
+        place: &[f32],
+        centres: &[&[f32]],
+        mut see: impl FnMut(Measured),
+    ) {
+        let (ip, first) = (frame.metric == Metric::Ip, frame.first());
+        for centres in centres.chunks(STREAMS) {
+            let rows: [&[f32]; STREAMS] = array::from_fn(|n| centres[n.min(centres.len() - 1)]);
+            let measured = if ip {
+                let measured =
+                    |[between, of_centre]: [f32; 2]| Measured { between: [between, 0.0], of_centre };
+                (kernels.dot_rows)(place, rows).map(measured)
+            } else {
+                let of = |part: Range<usize>| {
+                    (kernels.l2_rows)(&place[part.clone()], rows.map(|row| &row[part.clone()]))
+                };
+                let one = of(0..first);
+                let two = if frame.is_divided() { of(first..place.len()) } else { [[0.0]; STREAMS] };
+                array::from_fn(|n| Measured { between: [one[n][0], two[n][0]], of_centre: 0.0 })
+            };
+            measured.into_iter().take(centres.len()).for_each(&mut see);
         }
-        let of = |part: Range<usize>| (kernels.l2)(&place[part.clone()], &centre[part]);
-        let two = if first < place.len() { of(first..place.len()) } else { 0.0 };
-        Measured { between: [of(0..first), two], of_centre: 0.0 }
     }
 
     /// What orders centres, the nearest first: the bits of |V-k|² or -V·k, such that they compare as the numbers do.

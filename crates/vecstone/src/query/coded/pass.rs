@@ -4,8 +4,9 @@ use super::bound::PartitionBound;
 use super::{
     AFTER, BYTES_PER_THREAD, Coded, Found, GIVE_UP_AT, LEAST_LEFT, PIECE, Pending, Ready, Stop, Walk,
 };
-use crate::segment::codes::file::{Back, Part, Partition};
-use crate::sys::kernel::codes::{self, GROUP, Levels, QUERIES, Scoring, is_kept};
+use crate::segment::codes::file::{Back, Part, Partition, RowCode};
+use crate::sys::kernel;
+use crate::sys::kernel::codes::{self, GROUP, Levels, QUERIES, is_kept};
 use crate::sys::parallel;
 use crate::types::error::Result;
 use std::ops::Range;
@@ -35,6 +36,18 @@ struct Chunk<'a> {
     /// Read for the first row that its front does not exclude.
     back: Option<Back<'a>>,
     rows: Range<usize>,
+}
+
+/// A row that the first part of its code does not exclude.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    partition: usize,
+    bound: PartitionBound,
+    /// Of the partition.
+    row: usize,
+    /// By the first part; so |e|.
+    estimate: f32,
+    e: f32,
 }
 
 impl Scratch {
@@ -160,7 +173,7 @@ impl<'a> Chunk<'a> {
 }
 
 impl Walk<'_, '_> {
-    /// Takes what the products with some codes do not exclude.
+    /// Takes what the products with some codes do not exclude: rows whose second part is looked at later.
     fn take(
         &self,
         chunk: &mut Chunk<'_>,
@@ -168,50 +181,59 @@ impl Walk<'_, '_> {
         dots: &[i32],
         found: &mut Found<'_>,
     ) -> Result<()> {
-        let [one, two] = bound.scoring(self.query(chunk.partition), found.search.bar());
+        let [scoring, _] = bound.scoring(self.query(chunk.partition), found.search.bar());
         let mut estimates = [0f32; AT_ONCE];
         let (of, estimates) =
             (chunk.front.corrections.part(chunk.rows.clone()), &mut estimates[..dots.len()]);
-        if !(self.coded.kernels.score)(&one, dots, of, estimates) {
+        if !(self.coded.kernels.score)(&scoring, dots, of, estimates) {
             return Ok(());
         }
+        // What was asked for when earlier chunks were scored has come by now.
+        self.look_at_waiting(found)?;
         let Some(back) = chunk.back() else {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
         for (n, &mut estimate) in estimates.iter_mut().enumerate() {
             let (e, beyond) = (of.e[n], of.beyond.get(n).map_or(0.0, |&beyond| beyond));
-            if is_kept(&one, estimate, e, beyond) {
-                self.take_row(chunk, (bound, &two), (&back, chunk.rows.start + n), (estimate, e), found)?;
+            if is_kept(&scoring, estimate, e, beyond) {
+                let row = chunk.rows.start + n;
+                kernel::prefetch(back.record(row));
+                found.waiting.push(Waiting { partition: chunk.partition, bound: *bound, row, estimate, e });
             }
         }
         Ok(())
     }
 
-    /// Takes a row that the first part of its code does not exclude, unless the second does. `by_first`: the estimate by
-    /// the first part, and |e|.
-    fn take_row(
-        &self,
-        chunk: &Chunk<'_>,
-        (bound, scoring): (&PartitionBound, &Scoring),
-        (back, row): (&Back<'_>, usize),
-        by_first: (f32, f32),
-        found: &mut Found<'_>,
-    ) -> Result<()> {
-        let query = self.query(chunk.partition);
-        let (mut estimate, mut e) = by_first;
-        if let Some(second) = &back.second {
-            let (mut dot, of) = ([0], second.corrections);
-            (self.coded.kernels.code_dots)(&[query.second()], second.code(row), &mut dot);
-            estimate += codes::estimate(scoring, dot[0], of.a[row], of.h[row]);
-            e = of.e[row];
-            if !is_kept(scoring, estimate, e, 0.0) {
+    /// Looks at the second parts of the rows that wait for it.
+    pub(super) fn look_at_waiting(&self, found: &mut Found<'_>) -> Result<()> {
+        let mut waiting = std::mem::take(&mut found.waiting);
+        waiting.iter().try_for_each(|row| self.look_back(row, found))?;
+        waiting.clear();
+        found.waiting = waiting;
+        Ok(())
+    }
+
+    /// Takes a row that the first part of its code does not exclude, unless the second does.
+    fn look_back(&self, waiting: &Waiting, found: &mut Found<'_>) -> Result<()> {
+        let Waiting { partition, bound, row, mut estimate, mut e } = *waiting;
+        let ((ready, of), query) = (self.coded.partition(partition), self.query(partition));
+        let Some(back) = ready.file.codes.back(of) else {
+            found.stop = Some(Stop::Damaged);
+            return Ok(());
+        };
+        if let Some(RowCode { code, correction }) = back.second(row) {
+            let ([_, scoring], mut dot) = (bound.scoring(query, found.search.bar()), [0]);
+            (self.coded.kernels.code_dots)(&[query.second()], code, &mut dot);
+            estimate += codes::estimate(&scoring, dot[0], correction.a, correction.h);
+            e = correction.e;
+            if !is_kept(&scoring, estimate, e, 0.0) {
                 return Ok(());
             }
         }
         found.left += 1;
-        let Some((segment, row)) = self.live(&chunk.ready.file, back.ordinal(row)) else { return Ok(()) };
-        let (cost, partition) = (bound.cost(estimate), u32::try_from(chunk.partition).unwrap_or(u32::MAX));
+        let Some((segment, row)) = self.live(&ready.file, back.ordinal(row)) else { return Ok(()) };
+        let (cost, partition) = (bound.cost(estimate), u32::try_from(partition).unwrap_or(u32::MAX));
         let pending = Pending { cost, e, partition, segment, row };
         if found.search.is_full() && bound.seems_near(query, cost, found.search.bar()) {
             self.measure(found, &pending)?;

@@ -270,8 +270,7 @@ impl Blocks<'_> {
         members: &Members<'_>,
         encoder: &mut Encoder<'_>,
     ) -> std::result::Result<NewBlock, Failure> {
-        let mut block =
-            NewBlock { centre: members.centre, radii: [f32::INFINITY, 0.0], ..NewBlock::default() };
+        let mut block = NewBlock::new(members.centre);
         for kept in &self.content.kept {
             copy(kept, &mut block)?;
         }
@@ -298,10 +297,7 @@ fn copy(kept: &Kept<'_>, block: &mut NewBlock) -> std::result::Result<(), Failur
     let back = kept.codes.back(partition).ok_or(Failure::Side)?;
     for row in 0..partition.rows as usize {
         let Some(ordinal) = (kept.to)(back.ordinal(row)) else { continue };
-        block.first.copy(&front, row);
-        block.beyond.extend(front.corrections.beyond.get(row));
-        back.second.iter().for_each(|second| block.second.copy(second, row));
-        block.ordinals.push(ordinal);
+        block.copy((&front, &back), row, ordinal);
     }
     block.radii = [block.radii[0].min(partition.radii[0]), block.radii[1].max(partition.radii[1])];
     block.norm = block.norm.max(partition.norm);

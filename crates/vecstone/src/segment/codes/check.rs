@@ -3,10 +3,11 @@
 use crate::format::header::Header;
 use crate::pair::files::Files;
 use crate::segment::codes::centres::CentresFile;
-use crate::segment::codes::file::{Back, CodesFile, Part, Partition};
+use crate::segment::codes::file::{Back, CodesFile, Part, Partition, RowCode};
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, distance, norm};
 use crate::segment::side::FilesOf;
 use crate::sys::kernel;
+use crate::sys::kernel::codes::Correction;
 use crate::types::config::Metric;
 use crate::types::error::Result;
 
@@ -110,15 +111,13 @@ impl Check<'_> {
         let (metric, first) = (self.frame.metric, self.frame.first());
         let [one, two] = [&place[..first], &place[first..]];
         let (k_one, k_two) = centre.split_at(first);
-        let of_one = Left::of(metric, (one, k_one), front, row);
+        let of_one = Left::of(metric, (one, k_one), front.row(row));
         let half = of_one.square / 2.0;
-        let Some(second) = &back.second else {
-            return of_one.is_bound(front, row, [half, 0.0], of_one.error);
-        };
-        let of_two = Left::of(metric, (two, k_two), second, row);
+        let Some(second) = back.second(row) else { return of_one.is_bound([half, 0.0], of_one.error) };
+        let of_two = Left::of(metric, (two, k_two), second);
         let moved = of_two.square / 2.0;
-        of_one.is_bound(front, row, [half + moved, moved], of_one.error)
-            && of_two.is_bound(second, row, [0.0, moved], of_one.error + of_two.error)
+        of_one.is_bound([half + moved, moved], of_one.error)
+            && of_two.is_bound([0.0, moved], of_one.error + of_two.error)
             && is_at_least(front.corrections.beyond[row], of_two.square)
     }
 }
@@ -139,7 +138,7 @@ fn is_at_least(bound: f32, square: f64) -> bool {
 /// What one part of the code of a row leaves out, as it is.
 struct Left {
     metric: Metric,
-    a: f64,
+    stored: Correction,
     /// |Y - a l|².
     error: f64,
     /// |Y|².
@@ -154,10 +153,15 @@ struct Left {
 }
 
 impl Left {
-    fn of(metric: Metric, (place, centre): (&[f32], &[f32]), part: &Part<'_>, row: usize) -> Left {
-        let (a, code) = (f64::from(part.corrections.a[row]), part.code(row));
+    fn of(
+        metric: Metric,
+        (place, centre): (&[f32], &[f32]),
+        RowCode { code, correction }: RowCode<'_>,
+    ) -> Left {
+        let a = f64::from(correction.a);
         let (error, square, of_centre, terms, along, of_levels) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
-        let mut left = Left { metric, a, error, square, of_centre, terms, along, of_levels };
+        let stored = correction;
+        let mut left = Left { metric, stored, error, square, of_centre, terms, along, of_levels };
         for (n, (&z, &k)) in place.iter().zip(centre).enumerate() {
             let (group, lane) = (n / 64, n % 64);
             let byte = code[group * 32 + lane % 32];
@@ -177,8 +181,8 @@ impl Left {
 
     /// Whether a, h and e are right. But for ip, h has half of some squares beside what is of the centre, of which some
     /// were added after a first rounding. e bounds an error.
-    fn is_bound(&self, part: &Part<'_>, row: usize, [half, moved]: [f64; 2], error: f64) -> bool {
-        let [h, e] = [part.corrections.h[row], part.corrections.e[row]];
+    fn is_bound(&self, [half, moved]: [f64; 2], error: f64) -> bool {
+        let Correction { a, h, e } = self.stored;
         if e == f32::INFINITY {
             return true;
         }
@@ -187,7 +191,7 @@ impl Left {
         let lost = 2.0 * UNIT * (right.abs() + moved) + SLACK * (self.terms + self.square + half) + tiny;
         // What a search allows for τ, and for what rounds in proportion to a.
         let is_scale = self.along.abs() <= 2.0 * UNIT * self.square + tiny
-            && self.a.abs() * self.of_levels.sqrt() <= OF_RADIUS * self.square.sqrt() + tiny;
+            && f64::from(a).abs() * self.of_levels.sqrt() <= OF_RADIUS * self.square.sqrt() + tiny;
         is_scale && is_at_least(e, error) && (right - f64::from(h)).abs() <= lost
     }
 }

@@ -4,9 +4,9 @@ use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;
 use crate::segment::codes::frame::{Frame, is_first_part};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
-use crate::segment::codes::row::{NewBlock, NewPart};
+use crate::segment::codes::row::NewBlock;
 use crate::segment::point::{Covered, Point};
-use crate::sys::kernel::codes::Corrections;
+use crate::sys::kernel::codes::{Correction, Corrections};
 use crate::types::config::{MAX_ROWS, Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
@@ -113,9 +113,10 @@ impl Head {
 
     /// Bytes of the front and of the back of a partition.
     fn bytes(&self, rows: u64) -> [u64; 2] {
-        let [first, second] = self.parts().map(|components| components as u64);
-        let (beyond, of_second) = if second > 0 { (4, second / 2 + 12) } else { (0, 0) };
-        [first / 2 + 12 + beyond, 4 + of_second].map(|bytes| (rows * bytes).next_multiple_of(ALIGNMENT))
+        let [first, second] = self.parts();
+        let beyond = if second > 0 { 4 } else { 0 };
+        [first / 2 + 12 + beyond, Back::bytes(second)]
+            .map(|bytes| (rows * bytes as u64).next_multiple_of(ALIGNMENT))
     }
 
     /// Bytes of the table, rounded up.
@@ -142,41 +143,75 @@ pub(crate) struct Partition {
     pub(crate) norm: f32,
 }
 
-/// One part of the codes of a partition.
+/// The first part of the codes of a partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part<'a> {
     pub(crate) codes: &'a [u8],
     pub(crate) corrections: Corrections<'a>,
 }
 
+/// One part of the code of one row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowCode<'a> {
+    pub(crate) code: &'a [u8],
+    pub(crate) correction: Correction,
+}
+
 impl<'a> Part<'a> {
-    /// The part of some rows with so many components, with an array of what is beyond it or without, and what is behind.
-    fn take(bytes: &'a [u8], rows: usize, components: usize, is_all: bool) -> Option<(Part<'a>, &'a [u8])> {
+    /// The first part of some rows, with what is beyond it, or without.
+    fn of(bytes: &'a [u8], rows: usize, components: usize, is_all: bool) -> Option<Part<'a>> {
         let (codes, rest) = bytes.split_at_checked(rows * components / 2)?;
         let floats = |n: usize| Element::F32.borrow(rest.get(n * rows * 4..(n + 1) * rows * 4)?);
         let beyond = if is_all { &[][..] } else { floats(3)? };
-        let corrections = Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond };
-        Some((Part { codes, corrections }, &rest[rows * if is_all { 12 } else { 16 }..]))
+        Some(Part { codes, corrections: Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond } })
     }
 
-    /// The code of one row.
-    pub(crate) fn code(&self, row: usize) -> &'a [u8] {
+    pub(crate) fn row(&self, row: usize) -> RowCode<'a> {
         let bytes = self.codes.len() / self.corrections.a.len();
-        &self.codes[row * bytes..(row + 1) * bytes]
+        let Corrections { a, h, e, .. } = self.corrections;
+        let correction = Correction { a: a[row], h: h[row], e: e[row] };
+        RowCode { code: &self.codes[row * bytes..(row + 1) * bytes], correction }
     }
 }
 
-/// What is read of the rows of a partition that their first part does not exclude.
+/// What is read of the rows of a partition that their first part does not exclude: one record for each row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Back<'a> {
-    /// The second part of the codes.
-    pub(crate) second: Option<Part<'a>>,
-    ordinals: &'a [u8],
+    records: &'a [u8],
+    /// Bytes of the second part of a code.
+    code: usize,
 }
 
-impl Back<'_> {
+/// Bytes of the numbers beside the second part of a code, and of an ordinal.
+const NUMBERS: usize = 12;
+const ORDINAL: usize = 4;
+
+impl<'a> Back<'a> {
+    /// Bytes of a record, of a second part with so many components.
+    fn bytes(components: usize) -> usize {
+        if components > 0 { components / 2 + NUMBERS + ORDINAL } else { ORDINAL }
+    }
+
+    /// All of a row.
+    pub(crate) fn record(&self, row: usize) -> &'a [u8] {
+        let bytes = Back::bytes(self.code * 2);
+        &self.records[row * bytes..(row + 1) * bytes]
+    }
+
     pub(crate) fn ordinal(&self, row: usize) -> u32 {
-        Fields(&self.ordinals[row * 4..]).u32().unwrap_or(u32::MAX)
+        let record = self.record(row);
+        Fields(&record[record.len() - ORDINAL..]).u32().unwrap_or(u32::MAX)
+    }
+
+    /// The second part of the code of a row, if there is one.
+    pub(crate) fn second(&self, row: usize) -> Option<RowCode<'a>> {
+        if self.code == 0 {
+            return None;
+        }
+        let (code, numbers) = self.record(row).split_at(self.code);
+        let mut fields = Fields(numbers);
+        let mut number = || fields.u32().map(f32::from_bits);
+        Some(RowCode { code, correction: Correction { a: number()?, h: number()?, e: number()? } })
     }
 }
 
@@ -199,11 +234,11 @@ impl<'a> CodesWriter<'a> {
 
     /// Adds some partitions: their fronts, one behind the other, then their backs.
     pub(crate) fn add(&mut self, blocks: &[NewBlock]) -> Result<()> {
-        let sizes = |block: &NewBlock| self.head.bytes(block.ordinals.len() as u64);
+        let sizes = |block: &NewBlock| self.head.bytes(block.rows() as u64);
         let mut front = self.start;
         let mut back = front + blocks.iter().map(|block| sizes(block)[0]).sum::<u64>();
         for block in blocks {
-            let rows = u32::try_from(block.ordinals.len()).unwrap_or(u32::MAX);
+            let rows = u32::try_from(block.rows()).unwrap_or(u32::MAX);
             [block.centre, rows].iter().for_each(|field| self.table.extend(field.to_le_bytes()));
             [front, back].iter().for_each(|start| self.table.extend(start.to_le_bytes()));
             let bounds = [block.radii[0], block.radii[1], block.norm, 0.0];
@@ -213,21 +248,16 @@ impl<'a> CodesWriter<'a> {
         }
         self.start = back;
         for block in blocks {
-            self.add_part(&block.first)?;
-            self.pages.add_floats(&block.beyond)?;
+            self.pages.add(&block.codes)?;
+            let arrays = [&block.a, &block.h, &block.e, &block.beyond];
+            arrays.into_iter().try_for_each(|array| self.pages.add_floats(array))?;
             self.pages.align()?;
         }
         for block in blocks {
-            self.add_part(&block.second)?;
-            self.pages.add(&block.ordinals.iter().flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())?;
+            self.pages.add(&block.back)?;
             self.pages.align()?;
         }
         Ok(())
-    }
-
-    fn add_part(&mut self, part: &NewPart) -> Result<()> {
-        self.pages.add(&part.codes)?;
-        [&part.a, &part.h, &part.e].into_iter().try_for_each(|array| self.pages.add_floats(array))
     }
 
     /// `plain`: the ordinals without a code.
@@ -317,16 +347,14 @@ impl CodesFile {
     pub(crate) fn front(&self, partition: &Partition) -> Option<Part<'_>> {
         let [first, second] = self.head.parts();
         let bytes = self.part_of(partition, 0)?;
-        Some(Part::take(bytes, partition.rows as usize, first, second == 0)?.0)
+        Part::of(bytes, partition.rows as usize, first, second == 0)
     }
 
     /// What a search reads of the rows that are left; `None` if a byte is damaged.
     pub(crate) fn back(&self, partition: &Partition) -> Option<Back<'_>> {
-        let [_, components] = self.head.parts();
-        let (bytes, rows) = (self.part_of(partition, 1)?, partition.rows as usize);
-        let second = if components > 0 { Some(Part::take(bytes, rows, components, true)?) } else { None };
-        let rest = second.map_or(bytes, |(_, rest)| rest);
-        Some(Back { second: second.map(|(part, _)| part), ordinals: rest.get(..rows * 4)? })
+        let [_, second] = self.head.parts();
+        let records = self.part_of(partition, 1)?.get(..partition.rows as usize * Back::bytes(second))?;
+        Some(Back { records, code: second / 2 })
     }
 
     fn part_of(&self, partition: &Partition, n: usize) -> Option<&[u8]> {

@@ -1,22 +1,40 @@
 //! A row as it is stored: the code of each part of it, with bounds of what they leave out.
 
-use crate::segment::codes::file::Part;
+use crate::segment::codes::file::{Back, Part};
 use crate::segment::codes::frame::{Frame, distance, norm, outward};
 use crate::sys::kernel::Kernels;
-use crate::sys::kernel::codes::{Correction, Corrections, Residual, Scratch};
+use crate::sys::kernel::codes::{Correction, Residual, Scratch};
 use crate::types::config::Metric;
 use std::ops::Range;
 
-/// Codes of some rows, of one part.
-#[derive(Debug, Default)]
-pub(crate) struct NewPart {
+/// A partition in the making.
+#[derive(Debug)]
+pub(crate) struct NewBlock {
+    pub(crate) centre: u32,
+    /// Of the first part of the rows.
     pub(crate) codes: Vec<u8>,
     pub(crate) a: Vec<f32>,
     pub(crate) h: Vec<f32>,
     pub(crate) e: Vec<f32>,
+    /// What is beyond the first part; empty if that is all.
+    pub(crate) beyond: Vec<f32>,
+    /// Of each row the second part of its code with its numbers, if there is one, and its ordinal.
+    pub(crate) back: Vec<u8>,
+    pub(crate) radii: [f32; 2],
+    pub(crate) norm: f32,
 }
 
-impl NewPart {
+impl NewBlock {
+    pub(crate) fn new(centre: u32) -> NewBlock {
+        let [codes, back] = [const { Vec::new() }; 2];
+        let [a, h, e, beyond] = [const { Vec::new() }; 4];
+        NewBlock { centre, codes, a, h, e, beyond, back, radii: [f32::INFINITY, 0.0], norm: 0.0 }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.a.len()
+    }
+
     fn push(&mut self, of: Correction) {
         self.a.push(of.a);
         self.h.push(of.h);
@@ -24,24 +42,15 @@ impl NewPart {
     }
 
     /// Adds what another partition has of a row.
-    pub(crate) fn copy(&mut self, from: &Part<'_>, row: usize) {
-        self.codes.extend_from_slice(from.code(row));
-        let Corrections { a, h, e, .. } = from.corrections;
-        self.push(Correction { a: a[row], h: h[row], e: e[row] });
+    pub(crate) fn copy(&mut self, (front, back): (&Part<'_>, &Back<'_>), row: usize, ordinal: u32) {
+        let first = front.row(row);
+        self.codes.extend_from_slice(first.code);
+        self.push(first.correction);
+        self.beyond.extend(front.corrections.beyond.get(row));
+        let record = back.record(row);
+        self.back.extend_from_slice(&record[..record.len() - 4]);
+        self.back.extend(ordinal.to_le_bytes());
     }
-}
-
-/// A partition in the making.
-#[derive(Debug, Default)]
-pub(crate) struct NewBlock {
-    pub(crate) centre: u32,
-    pub(crate) first: NewPart,
-    /// What is beyond the first part; empty if that is all.
-    pub(crate) beyond: Vec<f32>,
-    pub(crate) second: NewPart,
-    pub(crate) ordinals: Vec<u32>,
-    pub(crate) radii: [f32; 2],
-    pub(crate) norm: f32,
 }
 
 /// Codes rows.
@@ -60,9 +69,9 @@ impl<'a> Encoder<'a> {
     /// Adds a row, which is at `place` in the frame, to the partition of its centre. O(components).
     pub(crate) fn add(&mut self, block: &mut NewBlock, place: &[f32], centre: &[f32], ordinal: u32) {
         let (first, inner) = (self.frame.first(), self.frame.metric == Metric::Ip);
-        let mut one = self.part(0, 0..first, (place, centre), &mut block.first);
+        let mut one = self.part(0, 0..first, (place, centre), &mut block.codes);
         if first < place.len() {
-            let mut two = self.part(1, first..place.len(), (place, centre), &mut block.second);
+            let mut two = self.part(1, first..place.len(), (place, centre), &mut block.back);
             let beyond = distance(&place[first..], &centre[first..]);
             if !inner {
                 // The first estimate counts the squares of all components.
@@ -77,10 +86,10 @@ impl<'a> Encoder<'a> {
                 [one.e, two.e] = [f32::INFINITY; 2];
             }
             block.beyond.push(beyond);
-            block.second.push(two);
+            [two.a, two.h, two.e].iter().for_each(|number| block.back.extend(number.to_le_bytes()));
         }
-        block.first.push(one);
-        block.ordinals.push(ordinal);
+        block.push(one);
+        block.back.extend(ordinal.to_le_bytes());
         let (radius, norm) = (distance(place, centre), norm(place));
         let bounds = [outward(radius, false), outward(radius, true)];
         block.radii = [block.radii[0].min(bounds[0]), block.radii[1].max(bounds[1])];
@@ -92,12 +101,12 @@ impl<'a> Encoder<'a> {
         n: usize,
         components: Range<usize>,
         (place, centre): (&[f32], &[f32]),
-        out: &mut NewPart,
+        out: &mut Vec<u8>,
     ) -> Correction {
         let inner = self.frame.metric == Metric::Ip;
-        let start = out.codes.len();
-        out.codes.resize(start + components.len() / 2, 0);
+        let start = out.len();
+        out.resize(start + components.len() / 2, 0);
         let residual = Residual { vector: &place[components.clone()], centre: &centre[components], inner };
-        (self.kernels.encode)(&residual, &mut self.scratch[n], &mut out.codes[start..])
+        (self.kernels.encode)(&residual, &mut self.scratch[n], &mut out[start..])
     }
 }

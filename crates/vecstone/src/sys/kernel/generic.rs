@@ -115,7 +115,6 @@ fn block(queries: [&[f32]; QUERIES], rows: [&[f32]; ROWS], kernel: impl Fn(&[f32
 pub(super) static PORTABLE: Kernels = Kernels {
     family: Family::Portable,
     dot: dot_alone::<false>,
-    l2: l2_alone::<false>,
     dot_rows: |query, rows| rows.map(|row| dot_alone::<false>(query, row).into()),
     l2_rows: |query, rows| rows.map(|row| [l2_alone::<false>(query, row)]),
     dots: |queries, rows| block(queries, rows, |q, x| dot::<false>(q, x).0),
@@ -134,7 +133,6 @@ pub(super) static PORTABLE: Kernels = Kernels {
 pub(super) static NEON: Kernels = Kernels {
     family: Family::Neon,
     dot: dot_alone::<true>,
-    l2: l2_alone::<true>,
     dot_rows: |query, rows| rows.map(|row| dot_alone::<true>(query, row).into()),
     l2_rows: |query, rows| rows.map(|row| [l2_alone::<true>(query, row)]),
     dots: |queries, rows| block(queries, rows, |q, x| dot::<true>(q, x).0),

@@ -15,8 +15,6 @@ macro_rules! family {
             // SAFETY: `Family::kernels` gives this out only where the processor has the instructions.
             dot: |q, x| unsafe { $module::dot(q, x) },
             // SAFETY: as above.
-            l2: |q, x| unsafe { $module::l2(q, x) },
-            // SAFETY: as above.
             dot_rows: |query, rows| unsafe { $module::dot_rows(query, rows) },
             // SAFETY: as above.
             l2_rows: |query, rows| unsafe { $module::l2_rows(query, rows) },
@@ -46,11 +44,6 @@ macro_rules! family {
             #[target_feature(enable = $features)]
             pub(super) fn dot(q: &[f32], x: &[f32]) -> (f32, f32) {
                 generic::dot::<true>(q, x)
-            }
-
-            #[target_feature(enable = $features)]
-            pub(super) fn l2(q: &[f32], x: &[f32]) -> f32 {
-                generic::l2::<true>(q, x)
             }
 
             #[target_feature(enable = $features)]

@@ -1,7 +1,7 @@
 //! Files of codes and centres that are damaged, or say what is not so with right checksums.
 
 use super::{Ask, Filled, check_all, create, files, found, rows};
-use crate::fuzzing::sealed::Sealed;
+use crate::fuzzing::forged::Forged;
 use crate::query::distance::to_public;
 use crate::segment::codes;
 use crate::sys::disk::sim::{Image, SimDisk};
@@ -152,7 +152,7 @@ const ENTRY: usize = 40;
 
 impl Places {
     /// `None` if the file says that it has more than there is.
-    fn of(parts: &Sealed) -> Option<Places> {
+    fn of(parts: &Forged) -> Option<Places> {
         let [dim, partitions, plain] = [60, 64, 68].map(|at| u32_at(&parts.fields, at) as usize);
         let (first, width) = (u32_at(&parts.fields, 76) as usize, dim.checked_next_multiple_of(64)?);
         let of = if first == 0 { [width, 0] } else { [first, width.checked_sub(first)?] };
@@ -161,7 +161,7 @@ impl Places {
     }
 
     /// Where the front and the back of a partition start, and its rows.
-    fn starts(&self, parts: &Sealed, partition: usize) -> ([usize; 2], usize) {
+    fn starts(&self, parts: &Forged, partition: usize) -> ([usize; 2], usize) {
         let entry = self.table + partition * ENTRY;
         let starts = [8, 16].map(|at| u32_at(&parts.data, entry + at) as usize);
         (starts, u32_at(&parts.data, entry + 4) as usize)
@@ -172,16 +172,15 @@ impl Places {
     }
 
     /// Where a number of a row is: 0 is a, then h, e, the ordinal, what is beyond; a, h and e of the second part.
-    fn of_row(&self, parts: &Sealed, partition: usize, array: usize, row: usize) -> usize {
+    fn of_row(&self, parts: &Forged, partition: usize, array: usize, row: usize) -> usize {
         let ([front, back], rows) = self.starts(parts, partition);
-        let second = back + rows * self.of[1] / 2;
-        let start = match array {
-            0..=2 => front + rows * self.of[0] / 2 + array * rows * 4,
-            3 => second + if self.of[1] > 0 { rows * 12 } else { 0 },
-            4 => front + rows * self.of[0] / 2 + rows * 12,
-            _ => second + (array - 5) * rows * 4,
-        };
-        start + row * 4
+        let numbers = if self.of[1] > 0 { self.of[1] / 2 + 12 } else { 0 };
+        let record = back + row * (numbers + 4);
+        match array {
+            3 => record + numbers,
+            5..=7 => record + numbers - 12 + (array - 5) * 4,
+            _ => front + rows * self.of[0] / 2 + (array.min(3) * rows + row) * 4,
+        }
     }
 }
 
@@ -189,13 +188,13 @@ fn metrics_and_dims() -> impl Iterator<Item = (Metric, usize)> {
     Metric::ALL.into_iter().flat_map(|metric| DIMS.map(|dim| (metric, dim)))
 }
 
-fn float(parts: &mut Sealed, at: usize, change: impl Fn(f32) -> f32) {
+fn float(parts: &mut Forged, at: usize, change: impl Fn(f32) -> f32) {
     let was = f32::from_bits(u32_at(&parts.data, at));
     parts.data[at..at + 4].copy_from_slice(&change(was).to_le_bytes());
 }
 
-fn forged(image: &Image, path: &Path, forge: impl FnOnce(&mut Sealed)) -> Image {
-    let mut parts = Sealed::of(&image.files[path]);
+fn forged(image: &Image, path: &Path, forge: impl FnOnce(&mut Forged)) -> Image {
+    let mut parts = Forged::of(&image.files[path]);
     forge(&mut parts);
     let mut image = image.clone();
     image.files.insert(path.to_owned(), parts.sealed());
@@ -251,7 +250,7 @@ fn hostile_files_do_no_harm() {
         let queries = queries(&filled);
         for round in 0..130 {
             let path = if round % 3 == 0 { centres_file() } else { codes_file() };
-            let forge = |parts: &mut Sealed| {
+            let forge = |parts: &mut Forged| {
                 for _ in 0..=random.below(3) {
                     let places = Some(&*parts).filter(|_| path == codes_file()).and_then(Places::of);
                     let (bytes, at) = match (random.below(5), places) {
@@ -300,7 +299,7 @@ fn hostile_files_do_no_harm() {
 /// A bound that does not hold, and rows that are there twice or not at all.
 #[test]
 fn verify_names_bounds_that_do_not_hold() {
-    type Lie = (&'static str, fn(&mut Sealed, &Places));
+    type Lie = (&'static str, fn(&mut Forged, &Places));
     let lies: [Lie; 12] = [
         ("e is too small", |parts, places| {
             let at = places.of_row(parts, 0, 2, 1);

@@ -1,6 +1,6 @@
 //! The door for files of centres and codes.
 
-use super::sealed::Sealed;
+use super::forged::Forged;
 use crate::query::distance::to_public;
 use crate::segment::codes::frame::split_mix;
 use crate::sys::disk::sim::{Image, SimDisk};
@@ -72,7 +72,7 @@ pub fn codes(input: &[u8]) {
     let name = if mode.is_multiple_of(2) { "00000001.codes.side" } else { "00000001.centres.side" };
     let path = Path::new(DIR).join(name);
     let mut image = base.image.clone();
-    let mut file = Sealed::of(&image.files[&path]);
+    let mut file = Forged::of(&image.files[&path]);
     for edit in edits.as_chunks::<EDIT>().0 {
         let [a, b, c, d, now @ ..] = *edit;
         let at = u32::from_le_bytes([a, b, c, d]) as usize;

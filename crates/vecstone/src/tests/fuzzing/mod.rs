@@ -3,11 +3,11 @@
 mod codes;
 mod del;
 mod filter;
+pub(crate) mod forged;
 mod ids;
 mod jsonl;
 mod manifest;
 pub(crate) mod plain;
-pub(crate) mod sealed;
 #[cfg(test)]
 mod tests;
 

@@ -13,7 +13,7 @@
 use super::*;
 use crate::query::distance::{bar_of_radius, reference_distance, to_public};
 use crate::segment::codes::reflect::Reflections;
-use crate::segment::codes::row::{Encoder, NewBlock, NewPart};
+use crate::segment::codes::row::{Encoder, NewBlock};
 use crate::sys::kernel::Family;
 use crate::sys::kernel::codes::{Corrections, GROUP, Residual, Scratch};
 use crate::tests::model::Random;
@@ -52,8 +52,7 @@ struct Placed<'a> {
 
 impl<'a> Placed<'a> {
     fn new(kernels: &'static Kernels, frame: &'a Frame, centre: Vec<f32>, places: &[Vec<f32>]) -> Placed<'a> {
-        let (mut rows, mut encoder) =
-            (NewBlock { radii: [f32::INFINITY, 0.0], ..NewBlock::default() }, Encoder::new(kernels, frame));
+        let (mut rows, mut encoder) = (NewBlock::new(0), Encoder::new(kernels, frame));
         places.iter().for_each(|place| encoder.add(&mut rows, place, &centre, 0));
         let (radii, norm) = (rows.radii, rows.norm);
         let partition = Partition { centre: 0, rows: 1, starts: [0; 2], radii, norm };
@@ -116,13 +115,15 @@ impl<'a> Placed<'a> {
         let block = &self.rows;
         let (first, width) = (self.frame.first(), self.centre.len());
         let of_e = |e: f32| if forget == Forget::Error && e < f32::INFINITY { 0.0 } else { e };
-        let part = |part: &NewPart| (part.a[row], part.h[row], of_e(part.e[row]));
-        let code = |of: usize| row * of / 2..(row + 1) * of / 2;
         let (scoring, mut dots, mut estimates) = (bound.scoring(query, bar), [0], [0.0]);
-        let (a, h, mut e) = part(&block.first);
+        let (a, h, mut e) = (block.a[row], block.h[row], of_e(block.e[row]));
         let beyond = block.beyond.get(row).map_or(0.0, |&beyond| beyond);
         let beyond = if forget == Forget::Beyond { 0.0 } else { beyond };
-        (kernels.code_dots)(&[query.first()], &block.first.codes[code(first)], &mut dots);
+        (kernels.code_dots)(
+            &[query.first()],
+            &block.codes[row * first / 2..(row + 1) * first / 2],
+            &mut dots,
+        );
         let beyonds = [beyond];
         let beyonds = if block.beyond.is_empty() { &[][..] } else { &beyonds };
         let of = Corrections { a: &[a], h: &[h], e: &[e], beyond: beyonds };
@@ -134,9 +135,13 @@ impl<'a> Placed<'a> {
         }
         let mut estimate = estimates[0];
         if first < width {
-            let (a, h, of_both) = part(&block.second);
-            e = of_both;
-            (kernels.code_dots)(&[query.second()], &block.second.codes[code(width - first)], &mut dots);
+            // The code, three numbers and the ordinal.
+            let code = (width - first) / 2;
+            let (code, numbers) = block.back[row * (code + 16)..].split_at(code);
+            let number = |n: usize| f32::from_le_bytes(numbers[n * 4..n * 4 + 4].try_into().expect("four"));
+            let (a, h) = (number(0), number(1));
+            e = of_e(number(2));
+            (kernels.code_dots)(&[query.second()], code, &mut dots);
             estimate += kernel::codes::estimate(&scoring[1], dots[0], a, h);
         }
         let is_kept = kernel::codes::is_kept(&scoring[1], estimate, e, 0.0);

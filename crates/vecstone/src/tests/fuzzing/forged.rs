@@ -5,7 +5,7 @@ use crate::format::crc32c;
 const PAGE: usize = 16 << 10;
 
 /// The parts of a file with pages.
-pub(crate) struct Sealed {
+pub(crate) struct Forged {
     pub(crate) fields: Vec<u8>,
     pub(crate) data: Vec<u8>,
     /// Magic and version.
@@ -16,12 +16,12 @@ fn start(fields: usize, pages: usize) -> usize {
     (16 + fields + pages * 4 + 4).next_multiple_of(64)
 }
 
-impl Sealed {
-    pub(crate) fn of(file: &[u8]) -> Sealed {
+impl Forged {
+    pub(crate) fn of(file: &[u8]) -> Forged {
         let fields = u32::from_le_bytes(file[12..16].try_into().expect("four")) as usize;
         let pages = (0..100).find(|&pages| (file.len() - start(fields, pages)).div_ceil(PAGE) == pages);
         let data = file[start(fields, pages.expect("so many"))..].to_vec();
-        Sealed { fields: file[16..16 + fields].to_vec(), data, kind: file[..12].to_vec() }
+        Forged { fields: file[16..16 + fields].to_vec(), data, kind: file[..12].to_vec() }
     }
 
     /// The file, its checksums made right.
