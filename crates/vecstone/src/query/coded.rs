@@ -30,7 +30,7 @@ pub(crate) mod bound;
 mod pass;
 
 /// Rows of the nearest partitions that set the bar.
-const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 500 };
+const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 2000 };
 /// Partitions among which these are looked for.
 const NEAREST_PARTITIONS: usize = 512;
 /// A search gives up if more than one of so many rows is left over,

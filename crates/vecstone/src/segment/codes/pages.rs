@@ -240,9 +240,10 @@ impl Paged {
 
 /// Where the pages start in a file of this length.
 fn start_in(fields: u64, len: u64) -> Option<u64> {
-    // A page more moves the start by 4 bytes, and by 64 at most: one or two lengths are tried.
     let most = len.saturating_sub(start_of(fields, 0)).div_ceil(PAGE);
-    (most.saturating_sub(2)..=most).find_map(|pages| {
+    // The checksums themselves are so many pages.
+    let least = most.saturating_sub(most / (PAGE / 4) + 2);
+    (least..=most).find_map(|pages| {
         let start = start_of(fields, pages * PAGE);
         let data = len.checked_sub(start)?;
         (data.div_ceil(PAGE) == pages).then_some(start)
@@ -261,4 +262,22 @@ fn split(head: &[u8], fields: u64, pages: u64) -> Option<(&[u8], Vec<u32>)> {
         let crcs = crcs.as_chunks::<4>().0.iter().map(|&crc| u32::from_le_bytes(crc)).collect();
         (fields, crcs)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::model::Random;
+
+    /// Files of every size: with 200 MB the checksums alone are several pages.
+    #[test]
+    fn the_length_of_a_file_says_where_its_pages_start() {
+        let mut random = Random(64);
+        let sizes =
+            (0..200_000).step_by(7).chain((0..20_000).map(|n| random.below(1 << (10 + n % 32)) as u64));
+        for (data, fields) in sizes.flat_map(|data| [(data, 68), (data, 188 + data % 500)]) {
+            let start = start_of(fields, data);
+            assert_eq!(start_in(fields, start + data), Some(start), "{data} {fields}");
+        }
+    }
 }
