@@ -207,12 +207,7 @@ impl<'a> Coded<'a> {
 impl<'a> Ready<'a> {
     fn of(file: CodedFile<'a>) -> Option<Ready<'a>> {
         let (frame, centres) = (file.centres.frame()?, file.centres.centres()?);
-        let partitions = file.codes.partitions()?;
-        let is_known = |partition: &Partition| (partition.centre as usize) < centres.rows();
-        if !partitions.iter().all(is_known) || !file.codes.is_in(frame) {
-            file.codes.pages.note_damage();
-            return None;
-        }
+        let partitions = file.codes.partitions_of(file.centres)?;
         Some(Ready { file, frame, centres, partitions })
     }
 }

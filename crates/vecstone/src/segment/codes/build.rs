@@ -131,17 +131,17 @@ pub(crate) fn write(
     work: &mut Work<'_>,
 ) -> std::result::Result<(), Failure> {
     let centres = content.centres.1;
-    let (Some(frame), Some(loaded)) = (centres.frame(), centres.load()) else { return Err(Failure::Side) };
-    let assigned = assign(&content.fresh, frame, loaded.clone(), work)?;
-    let (order, ends) = sort(&assigned, loaded.all().rows());
-    let mut kept = vec![0u64; loaded.all().rows()];
+    let (Some(frame), Some(points)) = (centres.frame(), centres.centres()) else { return Err(Failure::Side) };
+    let assigned = assign(&content.fresh, frame, centres.load().ok_or(Failure::Side)?, work)?;
+    let (order, ends) = sort(&assigned, points.rows());
+    let mut kept = vec![0u64; points.rows()];
     let mut plain: Vec<u32> = Vec::new();
     for file in &content.kept {
-        let partitions = file.codes.partitions().filter(|_| file.codes.is_in(frame)).ok_or(Failure::Side)?;
+        let partitions = file.codes.partitions_of(centres).ok_or(Failure::Side)?;
         for partition in partitions {
             let back = file.codes.back(partition).ok_or(Failure::Side)?;
             let rows = (0..partition.rows as usize).filter(|&row| (file.to)(back.ordinal(row)).is_some());
-            *kept.get_mut(partition.centre as usize).ok_or(Failure::Side)? += rows.count() as u64;
+            kept[partition.centre as usize] += rows.count() as u64;
         }
         plain.extend(file.codes.plain().ok_or(Failure::Side)?.filter_map(&file.to));
     }
@@ -170,7 +170,7 @@ pub(crate) fn write(
     };
     let sizes = all.iter().map(|of| of.fresh.len() as u64 + of.kept);
     let mut out = CodesWriter::new(file, head, sizes);
-    let blocks = Blocks { content, frame, centres: loaded.all() };
+    let blocks = Blocks { content, frame, centres: points };
     let mut start = 0;
     while start < all.len() {
         let mut rows = 0;

@@ -187,6 +187,7 @@ impl CentresFile {
         let starts: Vec<u32> = starts.iter().map(|&start| u32::from_le_bytes(start)).collect();
         let in_order = starts.is_sorted() && starts.first() == Some(&0);
         if !in_order || starts.last() != Some(&self.head.centres) {
+            self.pages.note_damage();
             return None;
         }
         let groups = self.pages.floats(self.layout.groups.clone())?.to_vec();

@@ -2,6 +2,7 @@
 
 use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;
+use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::frame::{Frame, is_first_part};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
 use crate::segment::codes::row::NewBlock;
@@ -306,6 +307,16 @@ impl CodesFile {
             self.pages.note_damage();
         }
         partitions.as_deref()
+    }
+
+    /// The partitions, if they are such of these centres, and codes have the parts of their frame; else the file is damaged.
+    pub(crate) fn partitions_of(&self, centres: &CentresFile) -> Option<&[Partition]> {
+        let (partitions, frame) = (self.partitions()?, centres.frame()?);
+        let is_right = self.is_in(frame) && partitions.iter().all(|of| of.centre < centres.count());
+        if !is_right {
+            self.pages.note_damage();
+        }
+        is_right.then_some(partitions)
     }
 
     /// Whether its codes have the parts of a frame.

@@ -296,6 +296,49 @@ fn hostile_files_do_no_harm() {
     }
 }
 
+/// Another first part, or a centre that is not there: a build that meets them first leaves the file out, and ends.
+#[test]
+fn a_build_leaves_out_codes_of_another_frame() {
+    type Lie = fn(&mut Forged, &Places);
+    let lies: [Lie; 2] = [
+        |parts, _| parts.fields[76..80].copy_from_slice(&0u32.to_le_bytes()),
+        |parts, places| {
+            let last = places.table + (places.partitions - 1) * ENTRY;
+            parts.data[last..last + 4].copy_from_slice(&1_000_000u32.to_le_bytes());
+        },
+    ];
+    for lie in lies {
+        let (image, mut filled) = small(Metric::L2, DIMS[1]);
+        let lying = forged(&image, &codes_file(), |parts| {
+            let places = Places::of(parts).expect("a table");
+            lie(parts, &places);
+        });
+        let store = VectorStore::open_on(Arc::new(SimDisk::new(&lying)), Path::new(DIR), &options());
+        filled.store = store.expect("opens");
+        filled.put(&[vec![2.0; DIMS[1]]]);
+        filled.store.optimize().expect("built");
+        is_sane(&filled.store, &filled, &filled.live[7].1, 10, "another frame");
+        assert!(filled.store.verify().expect("read").is_ok());
+    }
+}
+
+/// Groups that do not start at the first centre: the centres are found anew.
+#[test]
+fn a_build_leaves_out_centres_without_order() {
+    let (image, mut filled) = small(Metric::L2, DIMS[0]);
+    let lying = forged(&image, &centres_file(), |parts| {
+        let groups = u32_at(&parts.fields, 40) as usize;
+        let starts = (DIMS[0] * 4).next_multiple_of(64) + groups * 64 * 4;
+        assert_eq!(u32_at(&parts.data, starts), 0);
+        parts.data[starts] = 1;
+    });
+    let store = VectorStore::open_on(Arc::new(SimDisk::new(&lying)), Path::new(DIR), &options());
+    filled.store = store.expect("opens");
+    filled.put(&[vec![2.0; DIMS[0]]]);
+    filled.store.optimize().expect("built");
+    is_sane(&filled.store, &filled, &filled.live[7].1, 10, "no order");
+}
+
 /// A bound that does not hold, and rows that are there twice or not at all.
 #[test]
 fn verify_names_bounds_that_do_not_hold() {
