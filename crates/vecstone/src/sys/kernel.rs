@@ -83,7 +83,7 @@ pub(crate) enum Family {
     /// x86-64 with AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// x86-64 with AVX-512F.
+    /// x86-64 with AVX-512 of the first generation that multiplies bytes, VNNI (2019).
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -123,7 +123,12 @@ impl Family {
                 has.then_some(&x86::AVX2)
             }
             #[cfg(target_arch = "x86_64")]
-            Family::Avx512 => is_x86_feature_detected!("avx512f").then_some(&x86::AVX512),
+            Family::Avx512 => {
+                let has = is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni");
+                has.then_some(&x86::AVX512)
+            }
         }
     }
 

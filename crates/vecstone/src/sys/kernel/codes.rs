@@ -83,7 +83,7 @@ pub(crate) struct Scoring {
 }
 
 /// The arrays of some codes, one number for each.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Corrections<'a> {
     pub(crate) a: &'a [f32],
     pub(crate) h: &'a [f32],
