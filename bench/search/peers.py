@@ -53,8 +53,29 @@ class Hnsw:
         self.index.set_num_threads(1)
         self.index.add_items(np.ascontiguousarray(rows), num_threads=1)
 
+    def set_effort(self, ef: int) -> None:
+        self.index.set_ef(ef)
+
     def search(self, query: np.ndarray) -> np.ndarray:
         return self.index.knn_query(query, K, num_threads=1)[0][0]
+
+
+class FaissHnsw:
+    """FAISS IndexHNSWFlat, approximate; M 16 and efConstruction 128."""
+
+    name = "FAISS HNSW"
+
+    def __init__(self, rows: np.ndarray):
+        faiss.omp_set_num_threads(1)
+        self.index = faiss.IndexHNSWFlat(rows.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
+        self.index.hnsw.efConstruction = 128
+        self.index.add(np.ascontiguousarray(rows))
+
+    def set_effort(self, ef: int) -> None:
+        self.index.hnsw.efSearch = ef
+
+    def search(self, query: np.ndarray) -> np.ndarray:
+        return self.index.search(query[None], K)[1][0]
 
 
 def kth_distances(rows: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,10 +18,11 @@ import vecstone
 from bench.measure import Figure, rate, timed, turns
 from bench.search import ours
 from bench.search.data import Data
-from bench.search.peers import Flat, Hnsw, K, NumPy, recall
+from bench.search.peers import FaissHnsw, Flat, Hnsw, K, NumPy, recall
 
 ROUNDS = 5
 MANY = 256  # queries at once
+EFFORTS = (10, 14, 20, 28, 36, 44, 52, 60, 70, 80, 95, 110, 130, 160, 200, 260, 350, 500, 800, 1600)  # of graphs
 Rate = Callable[[], float]
 
 
@@ -294,6 +295,38 @@ class Bench:
         put(100)
         yield Row("found by the next search", "of puts", found / tried, 1.0, 1.0, tried, peer="all", scaled=False)
 
+    def approximate(self) -> Iterator[Row]:
+        """Against the best graph library at the recall that our search turns out to have."""
+        rows, queries = self.data.real()
+        targets = {0.95: 1.3, 0.97: 1.4, 0.99: 1.8}
+        yield from self.against_graphs(f"MiniLM {shape(rows)}", rows, queries, targets, (Hnsw, FaissHnsw))
+
+    def approximate_clusters(self) -> Iterator[Row]:
+        rows, queries = self.data.clusters(100_000, 768)
+        yield from self.against_graphs(f"clusters {shape(rows)}", rows, queries, {0.99: 2.0}, (FaissHnsw,))
+
+    def against_graphs(self, name: str, rows, queries, targets: dict[float, float], peers) -> Iterator[Row]:
+        store, graphs = ours.optimized(self.path(), rows), [peer(rows) for peer in peers]
+        some = queries[:500]
+        for target, ratio in targets.items():
+            search = searching(store, recall_target=target)
+            found = recall(lambda query: search(query).ids, rows, some)
+            yield Row(f"recall of {target} asked for, {name}", "", found, target, 1.0, peer="asked for", scaled=False)
+            # Each with the least effort that finds as much.
+            for graph in graphs:
+                next(ef for ef in EFFORTS if self.reaches(graph, ef, rows, some, found))
+            sides = [cpu_rate(side, queries) for side in (search, *(graph.search for graph in graphs))]
+            our, *theirs = turns(*sides, most=ROUNDS)
+            best = max(range(len(graphs)), key=lambda n: median(theirs[n]))
+            told = {"asked": target, "recall": found} | ours.about(store, queries[0])
+            told["graphs"] = {graph.name: median(one) for graph, one in zip(graphs, theirs)}
+            figure = f"recall {found:.3f}, {name}"
+            yield compared(figure, ratio, theirs[best], our, peer=graphs[best].name, about=told)
+
+    def reaches(self, graph, ef: int, rows, queries, least: float) -> bool:
+        graph.set_effort(ef)
+        return ef == EFFORTS[-1] or recall(graph.search, rows, queries) >= least
+
     def sizes(self) -> Iterator[Row]:
         """For the plot: queries/s of exact search by size; hnswlib, up to 100,000 rows, where its recall is 0.99."""
         for name, (rows, queries), counts in (
@@ -330,7 +363,7 @@ class Bench:
 CORES = {"threads": 2, "beside": 2}  # one, if not named
 NAMES = [
     *("plain", "clusters", "real", "noise", "many", "threads", "filter", "build", "grown"),
-    *("segments", "beside", "fresh", "million", "sizes"),
+    *("segments", "beside", "fresh", "million", "approximate", "approximate_clusters", "sizes"),
 ]
 
 

@@ -53,6 +53,7 @@ fn keys_of_every_command() {
     assert_keys(&deleted, &["deleted", "missing", "live"]);
     let info = place.run(&["info", "s", "--json"]).ok().json();
     let counts = ["rows", "live", "dead", "buffered", "segments", "per_segment", "side", "bytes", "memory"];
+    let counts = [&counts[..], &["effort"]].concat();
     assert_keys(&info["side"][0], &["kind", "files", "rows", "bytes", "modified"]);
     let ratios = [
         "overhead",

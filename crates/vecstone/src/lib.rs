@@ -40,7 +40,7 @@ pub use query::explain::{Explain, SearchPath};
 pub use query::filter::Filter;
 pub use query::search::{Hits, Neighbor, SearchOptions};
 pub use query::snapshot::{Iter, Snapshot};
-pub use segment::side::SideStats;
+pub use segment::side::{EffortStats, LookedAt, SideStats};
 pub use store::{Flush, VectorStore, WriteBatch};
 pub use types::config::{
     MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric,

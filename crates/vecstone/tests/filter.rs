@@ -331,7 +331,7 @@ fn a_search_says_how_it_came_to_its_answer() {
     assert_eq!((nothing.explain().queries, nothing.is_exact()), (0, true));
 }
 
-/// Until codes serve others, every search is exact and says so.
+/// Without codes every search is exact and says so.
 #[test]
 fn a_search_is_exact_unless_it_is_told_otherwise() {
     let (_dir, path) = temp();

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use vecstone::{FileBytes, IdKind, Memory, SideStats, Stats, VectorStore};
+use vecstone::{EffortStats, FileBytes, IdKind, Memory, SideStats, Stats, VectorStore};
 
 use crate::args::Info;
 use crate::failure::Result;
@@ -75,6 +75,12 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
             "kind": side.kind, "files": side.files, "rows": side.rows, "bytes": side.bytes,
             "modified": side.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|at| at.as_secs_f64()),
         })).collect::<Vec<_>>(),
+        "effort": stats.effort.as_ref().map(|effort| json!({
+            "rows": effort.rows,
+            "looked": effort.looked.iter().map(|at| json!({
+                "k": at.k, "recall": short(at.recall), "rows": at.rows,
+            })).collect::<Vec<_>>(),
+        })),
         "auto_optimize_rows": stats.auto_optimize_rows,
         "bytes": {
             "dat": bytes.dat,
@@ -119,6 +125,7 @@ fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)>
     ];
     table.extend(files(bytes).into_iter().map(|(name, bytes)| (name, human_bytes(bytes))));
     table.extend(stats.side.iter().filter(|side| side.files > 0).map(|side| ("side", describe(side, stats))));
+    table.extend(stats.effort.as_ref().map(|effort| ("effort", describe_effort(effort))));
     table.extend([
         ("total", format!("{} ({} allocated)", human_bytes(bytes.total), human_bytes(bytes.allocated))),
         (
@@ -163,10 +170,31 @@ fn rows(stats: &Stats) -> String {
 fn describe(side: &SideStats, stats: &Stats) -> String {
     let SideStats { kind, files, rows, bytes, .. } = side;
     let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-    // Centres are of the store, and of no rows.
-    let covered = if *kind == "centres" { String::new() } else { format!("{rows} of {} rows, ", stats.rows) };
+    // Centres and effort are of the store, and of no rows.
+    let covered = if matches!(*kind, "centres" | "effort") {
+        String::new()
+    } else {
+        format!("{rows} of {} rows, ", stats.rows)
+    };
     let age = side.modified.and_then(|at| at.elapsed().ok()).map_or_else(String::new, human_age);
     format!("{kind}: {covered}{files}, {}{age}", human_bytes(*bytes))
+}
+
+/// What the ten nearest take.
+fn describe_effort(effort: &EffortStats) -> String {
+    let of_ten: Vec<String> = effort
+        .looked
+        .iter()
+        .filter(|at| at.k == 10)
+        .map(|at| format!("{:.2}: {}", at.recall, at.rows))
+        .collect();
+    let rows = effort.rows;
+    format!("rows looked at by recall of the 10 nearest, measured of {rows}: {}", of_ten.join(", "))
+}
+
+/// A number as it was written, not with the digits that it has as f64.
+fn short(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
 }
 
 fn human_age(age: Duration) -> String {

@@ -1,6 +1,7 @@
 //! What ends a writer's work, and what makes the next opening fast.
 
 use crate::engine::{Drain, Engine, Writer};
+use crate::query::coded::effort;
 use crate::segment::Segment;
 use crate::segment::side::{self, Closing, Optimize, Rows, Scope, SideKind};
 use crate::segment::version::Version;
@@ -90,7 +91,7 @@ impl Engine {
     pub(crate) fn build_in_background(&self) {
         let start = Instant::now();
         let from_hot = self.published.load().optimize_from();
-        let optimize = Optimize { from_hot, ..Optimize::NOT_NOW };
+        let optimize = Optimize { from_hot, measure: effort::measure, ..Optimize::NOT_NOW };
         let pace = |built: Built| self.maintenance.pace(start, built.bytes * COST);
         let (built, _) = self.build_while(optimize, &mut |built| pace(built));
         if built.bytes > 0 {

@@ -2,6 +2,7 @@
 
 use super::close::Built;
 use crate::engine::Engine;
+use crate::query::coded::effort;
 use crate::segment::side::{self, Optimize, Rows, Scope};
 use crate::segment::version::Version;
 use crate::sys::parallel;
@@ -51,7 +52,7 @@ impl Engine {
             };
             let stops = || self.maintenance.is_stopped();
             let mut go_on = |built: Built| if stops() { ControlFlow::Break(()) } else { tell(built.rows) };
-            let optimize = Optimize::now(parallel::limit(0));
+            let optimize = Optimize::now(parallel::limit(0), effort::measure);
             let (built, outcome) = self.build_while(optimize, &mut go_on);
             if !cancelled.get() {
                 outcome?;
@@ -68,14 +69,14 @@ impl Engine {
 
 /// Rows of the side files that are to be built, of each kind by itself.
 fn wanted_rows(version: &Version) -> u64 {
-    let optimize = Optimize::now(1);
+    let optimize = Optimize::now(1, effort::measure);
     let rows = |place| Rows { version, place, closing: None, optimize };
     let active = version.segments.len() - 1;
     let mut is_new = false;
     let mut total = 0;
     for (kind, place) in side::all().flat_map(|kind| (0..=active).map(move |place| (kind, place))) {
         // What is relative to a file that is found anew is, too.
-        let is_relative = kind.scope() == Scope::Ranges && place == active && is_new;
+        let is_relative = kind.scope() != Scope::Segment && place == active && is_new;
         if is_relative || kind.is_wanted(&rows(place)) {
             is_new |= kind.scope() == Scope::Store;
             total += rows(place).of(kind);

@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::open::directory;
 use crate::query::snapshot::Snapshot;
-use crate::segment::side::{self, SideStats};
+use crate::segment::side::{self, EffortStats, SideStats};
 use crate::segment::version::SegmentVersion;
 use crate::sys::disk::{Dir, Open, is_no_file};
 use crate::sys::sync::unpoisoned;
@@ -39,6 +39,8 @@ pub struct Stats {
     pub per_segment: Vec<SegmentStats>,
     /// Files that can be built again, by kind; each kind is listed, also where there are none.
     pub side: Vec<SideStats>,
+    /// How many rows an approximate search looks at; `None` before that was measured.
+    pub effort: Option<EffortStats>,
     /// From how many rows without codes the background makes them; 0 never. See
     /// [`OpenOptions::auto_optimize_rows`](crate::OpenOptions::auto_optimize_rows).
     pub auto_optimize_rows: u64,
@@ -188,6 +190,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         segments: version.segments.len() as u64,
         per_segment,
         side: side::stats(version),
+        effort: side::effort_stats(version),
         auto_optimize_rows: version.auto_optimize_rows(),
         overhead: ratio(bytes.total),
         overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.side),

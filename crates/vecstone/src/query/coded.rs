@@ -10,6 +10,7 @@
 use crate::query::explain::SearchPath;
 use crate::query::scan::Search;
 use crate::segment::codes;
+use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::Frame;
@@ -26,7 +27,9 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::slice;
 
+mod approximate;
 pub(crate) mod bound;
+pub(crate) mod effort;
 mod pass;
 
 /// Rows of the nearest partitions that set the bar.
@@ -68,6 +71,8 @@ struct Coded<'a> {
     version: &'a Version,
     kernels: &'static Kernels,
     files: Vec<Ready<'a>>,
+    /// What the files' codes are relative to, each once.
+    spaces: Vec<Space<'a>>,
     /// All partitions, in the order of the files.
     partitions: Vec<Place>,
     /// Rows without a code, by segment.
@@ -85,9 +90,16 @@ struct Place {
 /// A file whose table has been read.
 struct Ready<'a> {
     file: CodedFile<'a>,
+    /// Its place among the spaces.
+    space: usize,
+    partitions: &'a [Partition],
+}
+
+/// Centres, and the frame in which they are.
+struct Space<'a> {
+    file: &'a CentresFile,
     frame: &'a Frame,
     centres: Matrix<'a>,
-    partitions: &'a [Partition],
 }
 
 /// A row that its code does not exclude.
@@ -107,7 +119,7 @@ struct Pending {
 pub(crate) fn search(
     version: &Version,
     searches: &mut [Search<'_>],
-    k: usize,
+    (k, effort): (usize, Option<u64>),
     limit: usize,
 ) -> Result<Option<Vec<Vec<Range<u64>>>>> {
     loop {
@@ -116,7 +128,7 @@ pub(crate) fn search(
         let groups = searches.len().div_ceil(group);
         let (outer, inner) = if groups >= limit { (limit, 1) } else { (1, limit) };
         let find = |stopped: &mut Vec<Stop>, searches: &mut [Search<'_>]| {
-            stopped.extend(coded.search(searches, inner)?);
+            stopped.extend(coded.search(searches, effort, inner)?);
             Ok(())
         };
         let pieces = searches.chunks_mut(group);
@@ -138,7 +150,9 @@ impl<'a> Coded<'a> {
         }
         loop {
             let Coverage { files, hot } = Coverage::of(version);
-            let ready: Option<Vec<Ready<'_>>> = files.into_iter().map(Ready::of).collect();
+            let mut spaces = Vec::new();
+            let ready: Option<Vec<Ready<'_>>> =
+                files.into_iter().map(|file| Ready::of(file, &mut spaces)).collect();
             // What is damaged is marked so, and not looked at again.
             let Some(files) = ready else { continue };
             let rows = files.iter().map(|ready| ready.file.codes.head.coded).sum::<u64>();
@@ -149,12 +163,12 @@ impl<'a> Coded<'a> {
                 (0..ready.partitions.len()).map(move |at| Place { file, at })
             };
             let partitions = files.iter().enumerate().flat_map(places).collect();
-            return worth.then_some(Coded { version, kernels, files, partitions, hot, rows });
+            return worth.then_some(Coded { version, kernels, files, spaces, partitions, hot, rows });
         }
     }
 
     /// Finds the rows nearest to some queries among those with a code. Returns why some searches came to nothing.
-    fn search(&self, searches: &mut [Search<'_>], limit: usize) -> Result<Vec<Stop>> {
+    fn search(&self, searches: &mut [Search<'_>], effort: Option<u64>, limit: usize) -> Result<Vec<Stop>> {
         let start = Instant::now();
         let all = searches.len();
         let with_code = searches.iter_mut().filter_map(|search| {
@@ -163,30 +177,36 @@ impl<'a> Coded<'a> {
             Some((search, Walk { coded: self, queries, measured, visited: Vec::new() }))
         });
         let (searches, mut walks): (Vec<_>, Vec<_>) = with_code.unzip();
-        walks.chunks_mut(TILE).for_each(|walks| self.rank(walks));
+        if effort.is_none() {
+            walks.chunks_mut(TILE).for_each(|walks| self.rank(walks));
+        }
         let ranked = start.elapsed();
         let start = Instant::now();
-        let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search));
+        let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search, effort));
         let mut founds = begun.collect::<Result<Vec<_>>>()?;
-        self.pass(&walks, &mut founds, limit)?;
+        if effort.is_none() {
+            self.pass(&walks, &mut founds, limit)?;
+        }
         let scanned = start.elapsed();
         let mut stopped = vec![Stop::NotCoded; all - searches.len()];
         for ((walk, mut found), search) in walks.iter().zip(founds).zip(searches) {
             let explain = &mut found.search.explain;
             (explain.rank, explain.scan) = (ranked, scanned);
-            stopped.extend(walk.end(found, search)?);
+            let path = if effort.is_none() { SearchPath::Codes } else { SearchPath::Approximate };
+            stopped.extend(walk.end(found, search, path)?);
         }
         Ok(stopped)
     }
 
     /// Measures each query with each centre. O(searches * partitions * dim).
     fn rank(&self, walks: &mut [Walk<'_, '_>]) {
-        for (file, ready) in self.files.iter().enumerate() {
+        for ready in &self.files {
+            let space = &self.spaces[ready.space];
             let mut measured: Vec<Vec<Measured>> =
                 walks.iter_mut().map(|walk| std::mem::take(&mut walk.measured)).collect();
-            let places: Vec<&[f32]> = walks.iter().map(|walk| &*walk.queries[file].place).collect();
-            let centres = ready.partitions.iter().map(|of| ready.centres.row(of.centre as usize));
-            Measured::each(self.kernels, ready.frame, &places, centres, |query, one| {
+            let places: Vec<&[f32]> = walks.iter().map(|walk| &*walk.queries[ready.space].place).collect();
+            let centres = ready.partitions.iter().map(|of| space.centres.row(of.centre as usize));
+            Measured::each(self.kernels, space.frame, &places, centres, |query, one| {
                 measured[query].push(one);
             });
             walks.iter_mut().zip(measured).for_each(|(walk, measured)| walk.measured = measured);
@@ -198,24 +218,44 @@ impl<'a> Coded<'a> {
         (&self.files[file], &self.files[file].partitions[at])
     }
 
-    /// The query in the frame of each file.
+    fn frame(&self, partition: usize) -> &'a Frame {
+        self.spaces[self.files[self.partitions[partition].file].space].frame
+    }
+
+    /// Where the row of an ordinal is, if it is live.
+    fn live(&self, file: &CodedFile<'_>, ordinal: u32) -> Option<(usize, u64)> {
+        let (segment, row) = file.locate(ordinal)?;
+        let part = &self.version.segments[segment];
+        let is_live = row < part.rows && part.deletions.is_live(u32::try_from(row).ok()?);
+        is_live.then_some((segment, row))
+    }
+
+    /// The query in the frame of each space.
     fn code(&self, query: &[f32]) -> Option<Vec<CodedQuery>> {
-        self.files.iter().map(|ready| CodedQuery::new(self.kernels, ready.frame, query)).collect()
+        self.spaces.iter().map(|space| CodedQuery::new(self.kernels, space.frame, query)).collect()
     }
 }
 
 impl<'a> Ready<'a> {
-    fn of(file: CodedFile<'a>) -> Option<Ready<'a>> {
-        let (frame, centres) = (file.centres.frame()?, file.centres.centres()?);
+    fn of(file: CodedFile<'a>, spaces: &mut Vec<Space<'a>>) -> Option<Ready<'a>> {
         let partitions = file.codes.partitions_of(file.centres)?;
-        Some(Ready { file, frame, centres, partitions })
+        let known = spaces.iter().position(|space| space.file.id() == file.centres.id());
+        let space = match known {
+            Some(space) => space,
+            None => {
+                let (frame, centres) = (file.centres.frame()?, file.centres.centres()?);
+                spaces.push(Space { file: file.centres, frame, centres });
+                spaces.len() - 1
+            }
+        };
+        Some(Ready { file, space, partitions })
     }
 }
 
 /// One search.
 struct Walk<'w, 'a> {
     coded: &'w Coded<'a>,
-    /// The query in the frame of each file.
+    /// The query in the frame of each space.
     queries: Vec<CodedQuery>,
     /// The query and the centre of each partition.
     measured: Vec<Measured>,
@@ -227,6 +267,10 @@ struct Walk<'w, 'a> {
 struct Found<'q> {
     search: Search<'q>,
     waiting: Vec<Waiting>,
+    /// The partitions of these, and their bounds.
+    bounds: Vec<(usize, PartitionBound)>,
+    /// Rows that seem nearer than the bar, and were asked for.
+    near: Vec<Pending>,
     pending: Vec<Pending>,
     /// Rows that their codes did not exclude.
     left: u64,
@@ -235,28 +279,42 @@ struct Found<'q> {
 
 impl<'q> Found<'q> {
     fn of(search: &Search<'q>, stop: Option<Stop>) -> Found<'q> {
-        Found { search: search.fresh(), waiting: Vec::new(), pending: Vec::new(), left: 0, stop }
+        Found {
+            search: search.fresh(),
+            waiting: Vec::new(),
+            bounds: Vec::new(),
+            near: Vec::new(),
+            pending: Vec::new(),
+            left: 0,
+            stop,
+        }
     }
 
     fn take(&mut self, other: Found<'_>) {
         self.stop = self.stop.or(other.stop);
         self.search.take(other.search);
-        self.waiting.extend(other.waiting);
+        let before = self.bounds.len();
+        self.bounds.extend(other.bounds);
+        self.waiting.extend(other.waiting.into_iter().map(|waiting| waiting.behind(before)));
         self.pending.extend(other.pending);
     }
 }
 
 impl Walk<'_, '_> {
-    /// What is there before the pass: rows that are always measured, and a bar.
-    fn begin<'q>(&mut self, search: &Search<'q>) -> Result<Found<'q>> {
+    /// Measures the rows that always are, and looks at the nearest partitions: for an exact search to have a bar for the
+    /// pass, for one with an effort that is all.
+    fn begin<'q>(&mut self, search: &Search<'q>, effort: Option<u64>) -> Result<Found<'q>> {
         let mut found = Found::of(search, None);
         self.plain(&mut found.search)?;
-        self.nearest(&mut found)?;
+        match effort {
+            None => self.nearest(&mut found)?,
+            Some(effort) => self.look_near(effort, &mut found)?,
+        }
         Ok(found)
     }
 
     /// Measures what waits, and hands over what was found; or says why it comes to nothing.
-    fn end(&self, mut found: Found<'_>, search: &mut Search<'_>) -> Result<Option<Stop>> {
+    fn end(&self, mut found: Found<'_>, search: &mut Search<'_>, path: SearchPath) -> Result<Option<Stop>> {
         let start = Instant::now();
         if found.stop.is_none() {
             self.look_at_waiting(&mut found)?;
@@ -269,7 +327,7 @@ impl Walk<'_, '_> {
         match found.stop {
             None => {
                 search.take(found.search);
-                search.explain.path = SearchPath::Codes;
+                search.explain.path = path;
             }
             Some(Stop::GaveUp) => {
                 search.explain.add(&found.search.explain);
@@ -284,7 +342,7 @@ impl Walk<'_, '_> {
     fn plain(&self, search: &mut Search<'_>) -> Result<()> {
         for ready in &self.coded.files {
             for ordinal in ready.file.codes.plain().into_iter().flatten() {
-                if let Some((segment, row)) = self.live(&ready.file, ordinal) {
+                if let Some((segment, row)) = self.coded.live(&ready.file, ordinal) {
                     search.explain.rows_by_code += 1;
                     search.refine(segment, row, &self.coded.version.segments[segment].vector(row)?);
                 }
@@ -298,7 +356,7 @@ impl Walk<'_, '_> {
         let (mut scratch, coded) = (Scratch::new(), self.coded);
         self.visited = vec![false; coded.partitions.len()];
         let order = |(at, (place, measured)): (usize, (&Place, &Measured))| {
-            Reverse((measured.order(coded.files[place.file].frame.metric), at))
+            Reverse((measured.order(coded.spaces[coded.files[place.file].space].frame.metric), at))
         };
         let partitions = coded.partitions.iter().zip(&self.measured).enumerate();
         let mut nearest: BinaryHeap<Reverse<(i32, usize)>> = partitions.map(order).collect();
@@ -318,12 +376,19 @@ impl Walk<'_, '_> {
 
     /// The query in the frame of a partition.
     fn query(&self, partition: usize) -> &CodedQuery {
-        &self.queries[self.coded.partitions[partition].file]
+        &self.queries[self.coded.files[self.coded.partitions[partition].file].space]
     }
 
     fn bound(&self, partition: usize) -> PartitionBound {
-        let (ready, of) = self.coded.partition(partition);
-        PartitionBound::new(ready.frame, self.query(partition), self.measured[partition], of)
+        let (_, of) = self.coded.partition(partition);
+        PartitionBound::new(self.coded.frame(partition), self.query(partition), self.measured[partition], of)
+    }
+
+    /// Asks memory for the vector of a row.
+    fn prefetch(&self, pending: &Pending) -> Result<()> {
+        let part = &self.coded.version.segments[pending.segment];
+        kernel::prefetch(part.row_in(part.dat_map()?, pending.row)?);
+        Ok(())
     }
 
     fn measure(&self, found: &mut Found<'_>, pending: &Pending) -> Result<()> {
@@ -346,7 +411,7 @@ impl Walk<'_, '_> {
         // And those that seem nearer than the bar that these have set.
         while let Some(pending) = found.pending.pop() {
             let at = pending.partition as usize;
-            if !self.bound(at).seems_near(self.query(at), pending.cost, found.search.bar()) {
+            if pending.cost > self.bound(at).nearest(self.query(at), found.search.bar()) {
                 found.pending.push(pending);
                 break;
             }
@@ -366,21 +431,12 @@ impl Walk<'_, '_> {
         pending.sort_unstable_by(|a, b| a.cost.total_cmp(&b.cost));
         for (n, one) in pending.iter().enumerate() {
             if let Some(next) = pending.get(n + ROWS_AHEAD) {
-                let part = &self.coded.version.segments[next.segment];
-                kernel::prefetch(part.row_in(part.dat_map()?, next.row)?);
+                self.prefetch(next)?;
             }
             if may_be_near(one, found.search.bar()) {
                 self.measure(found, one)?;
             }
         }
         Ok(())
-    }
-
-    /// Where the row of an ordinal is, if it is live.
-    fn live(&self, file: &CodedFile<'_>, ordinal: u32) -> Option<(usize, u64)> {
-        let (segment, row) = file.locate(ordinal)?;
-        let part = &self.coded.version.segments[segment];
-        let is_live = row < part.rows && part.deletions.is_live(u32::try_from(row).ok()?);
-        is_live.then_some((segment, row))
     }
 }

@@ -12,16 +12,24 @@ pub enum SearchPath {
     Scan,
     /// Rows were ranked by their codes, and only those that may be among the nearest were read.
     Codes,
+    /// Rows of the nearest partitions only were ranked by their codes: the answer is approximate.
+    Approximate,
     /// Begun over codes; so many rows were left that all of them were read in f32.
     CodesThenScan,
 }
 
 impl SearchPath {
-    /// The name used in Python and in JSON: `scan`, `codes` or `codes_then_scan`.
+    /// Whether rows with a code need not be scanned any more.
+    pub(crate) fn is_done_by_codes(self) -> bool {
+        matches!(self, SearchPath::Codes | SearchPath::Approximate)
+    }
+
+    /// The name used in Python and in JSON: `scan`, `codes`, `approximate` or `codes_then_scan`.
     pub fn name(self) -> &'static str {
         match self {
             SearchPath::Scan => "scan",
             SearchPath::Codes => "codes",
+            SearchPath::Approximate => "approximate",
             SearchPath::CodesThenScan => "codes_then_scan",
         }
     }
@@ -112,6 +120,7 @@ impl fmt::Display for Explain {
         let path = match self.path {
             SearchPath::Scan => "scan of every row",
             SearchPath::Codes => "over codes",
+            SearchPath::Approximate => "over codes of the nearest partitions, approximate",
             SearchPath::CodesThenScan => "over codes, then scan of every row, as too many were left",
         };
         writeln!(f, "path   {path}")?;

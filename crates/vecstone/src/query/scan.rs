@@ -11,6 +11,7 @@ use crate::query::coded;
 use crate::query::distance::{DistanceComputer, bar_of_radius};
 use crate::query::explain::{Explain, SearchPath};
 use crate::query::search::{BUFFER, Candidate, Rows};
+use crate::segment::side;
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
@@ -30,6 +31,8 @@ pub(crate) struct SearchRequest<'a> {
     /// At most so many for each query.
     pub(crate) k: usize,
     pub(crate) radius: Option<f32>,
+    /// The share of these that is to be found; 1 is exact.
+    pub(crate) recall: f32,
 }
 
 /// What the search for one query found.
@@ -71,23 +74,29 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
     }
     let searches = request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let mut searches: Vec<Search<'_>> = searches.collect();
-    let coded = coded::search(&rows.version, &mut searches, request.k, limit)?;
+    let effort = side::measured(&rows.version).filter(|_| request.recall < 1.0);
+    let effort = effort.and_then(|effort| effort.of(request.k, request.recall, rows.version.live()));
+    let coded = coded::search(&rows.version, &mut searches, (request.k, effort), limit)?;
     let (over_codes, over_rows): (Vec<_>, Vec<_>) =
-        searches.iter_mut().partition(|search| search.explain.path == SearchPath::Codes);
-    scan_all(rows, morsels(rows, coded.as_ref()), request, over_codes, limit)?;
-    scan_all(rows, morsels(rows, None), request, over_rows, limit)?;
+        searches.iter_mut().partition(|search| search.explain.path.is_done_by_codes());
+    scan_all(rows, coded.as_ref(), request, over_codes, limit)?;
+    scan_all(rows, None, request, over_rows, limit)?;
     Ok(searches.into_iter().map(Search::finish).collect())
 }
 
-/// Measures rows against the queries of some searches. The rows are walked through once.
+/// Measures rows against the queries of some searches: all, or those without a code. The rows are walked through once.
 fn scan_all<'q>(
     rows: &Rows<'_>,
-    morsels: Vec<Morsel>,
+    coded: Option<&Vec<Vec<Range<u64>>>>,
     request: &SearchRequest<'q>,
     searches: Vec<&mut Search<'q>>,
     limit: usize,
 ) -> Result<()> {
-    if searches.is_empty() || morsels.is_empty() {
+    if searches.is_empty() {
+        return Ok(());
+    }
+    let morsels = morsels(rows, coded);
+    if morsels.is_empty() {
         return Ok(());
     }
     let start = Instant::now();

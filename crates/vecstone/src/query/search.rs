@@ -1,7 +1,7 @@
 //! What a search is asked for, what it looks through and what it finds.
 
 use crate::buffer;
-use crate::query::explain::Explain;
+use crate::query::explain::{Explain, SearchPath};
 use crate::query::filter::Filter;
 use crate::segment::version::{At, Version};
 use crate::types::config::check_recall;
@@ -78,8 +78,6 @@ impl SearchOptions {
     /// opened with a [`recall_target`](crate::OpenOptions::recall_target). False asks for the recall of the handle if
     /// that is below 1, else for 0.95. True with a [`recall_target`](Self::recall_target) below 1 is
     /// [`Error::ExactWithRecallTarget`].
-    ///
-    /// Until codes serve approximate search, such a search is exact, and says so.
     pub fn exact(mut self, exact: bool) -> SearchOptions {
         self.exact = Some(exact);
         self
@@ -88,7 +86,8 @@ impl SearchOptions {
     /// The share of the `k` nearest rows that the answer is to have on average, above 0 and at most 1; 1 is exact. Any
     /// other number is [`Error::InvalidRecallTarget`]. [`Hits::is_exact`] says whether an answer turned out to be exact.
     ///
-    /// Until codes serve approximate search, such a search is exact, and says so.
+    /// How many rows have to be looked at for that was measured when codes were built, with rows of the store as queries: it
+    /// holds for queries like them. As long as rows have no codes, and above 0.99, the search is exact.
     pub fn recall_target(mut self, target: f32) -> SearchOptions {
         self.recall_target = Some(target);
         self
@@ -154,8 +153,8 @@ impl PartialEq for Hits {
 }
 
 impl Hits {
-    pub(crate) fn exact(hits: Vec<Neighbor>, explain: Explain) -> Hits {
-        Hits { hits, is_approximate: false, explain }
+    pub(crate) fn new(hits: Vec<Neighbor>, explain: Explain) -> Hits {
+        Hits { hits, is_approximate: explain.path == SearchPath::Approximate, explain }
     }
 
     /// How long it took to fetch the results of the call that these are of.
@@ -193,7 +192,7 @@ impl Hits {
         self.hits
     }
 
-    /// Whether these are surely the nearest. Always true in this release.
+    /// Whether these are surely the nearest: not where an approximate search was asked for, and made.
     pub fn is_exact(&self) -> bool {
         !self.is_approximate
     }

@@ -390,8 +390,7 @@ impl Snapshot {
         for (row, query) in queries.chunks_exact(dim).enumerate() {
             crate::types::element::check_finite(row, query)?;
         }
-        // Every search is exact until codes serve others.
-        options.recall_or(self.recall_target)?;
+        let recall = options.recall_or(self.recall_target)?;
         if k == 0 || queries.is_empty() {
             return Ok(vec![Hits::default(); queries.len() / dim]);
         }
@@ -399,14 +398,15 @@ impl Snapshot {
         let rows = self.select(options.filter.as_ref())?;
         let select = start.elapsed();
         let k = k.min(usize::try_from(rows.len()).unwrap_or(usize::MAX));
-        let request = SearchRequest { metric: self.metric(), dim, queries, k, radius: options.radius };
+        let request =
+            SearchRequest { metric: self.metric(), dim, queries, k, radius: options.radius, recall };
         let found = nearest(&rows, &request, parallel::limit(self.threads))?;
         let count = found.len() as u64;
         let start = Instant::now();
         let hits = |Found { rows: nearest, explain }: Found| {
             let hits = nearest.into_iter().map(|candidate| self.neighbor(candidate, options));
             let explain = Explain { queries: count, select, ..explain };
-            Ok(Hits::exact(hits.collect::<Result<_>>()?, explain))
+            Ok(Hits::new(hits.collect::<Result<_>>()?, explain))
         };
         let mut all = found.into_iter().map(hits).collect::<Result<Vec<Hits>>>()?;
         let fetch = start.elapsed();

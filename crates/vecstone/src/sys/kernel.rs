@@ -6,7 +6,7 @@
 //! returns the sum of *t* (1 + *θ*), plus *η*, with |*θ*| ≤ *γ* = [`rounding`] and |*η*| ≤ [`underflow`]; or, where a sum
 //! overflows, something that is not finite.
 
-use codes::{Correction, Corrections, Levels, Residual, Scoring, Scratch};
+use codes::{Correction, Corrections, Levels, Reflected, Residual, Scoring, Scratch};
 pub(crate) use generic::reference_sums;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -50,10 +50,10 @@ pub(crate) struct Kernels {
     pub(crate) reference_l2: fn(&[f32], &[f32]) -> [f64; 1],
     /// See [`codes`]; so the five below.
     pub(crate) hadamard: fn(&mut [f32]),
-    pub(crate) reflect: fn(&[f32], f64, &mut [f64]),
+    pub(crate) reflect: fn(&Reflected, bool, &mut [f64]),
     pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
     pub(crate) code_dots: fn(&[&[Levels]], &[u8], &mut [i32]),
-    pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> bool,
+    pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> u128,
 }
 
 impl Kernels {
@@ -126,6 +126,8 @@ impl Family {
             Family::Avx512 => {
                 let has = is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni");
                 has.then_some(&x86::AVX512)
             }

@@ -13,6 +13,7 @@ use crate::{
 use std::path::Path;
 use std::sync::Arc;
 
+mod approximate;
 mod damage;
 mod kept;
 

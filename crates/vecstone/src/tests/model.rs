@@ -2,6 +2,7 @@
 
 use super::ask;
 use crate::format::Identity;
+use crate::query::coded::effort;
 use crate::segment::side::Optimize;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
@@ -380,7 +381,7 @@ impl Run {
 
     /// Gives every row a code; in one file or, if not asked to, beside those that are there.
     pub(super) fn encode(&mut self, merge: bool) -> Result<()> {
-        let optimize = Optimize { merge, ..Optimize::now(1) };
+        let optimize = Optimize { merge, ..Optimize::now(1, effort::measure) };
         self.flush()?;
         self.store().engine()?.build_while(optimize, &mut |_| std::ops::ControlFlow::Continue(())).1
     }

@@ -5,6 +5,7 @@
 use super::ask::{self, DELETES, GETS};
 use super::model::{DIM, DIR, identity, look, options, root};
 use crate::engine::close::close;
+use crate::query::coded::effort;
 use crate::query::snapshot::Snapshot;
 use crate::segment::codes;
 use crate::segment::side::Optimize;
@@ -518,7 +519,7 @@ fn searches_find_all_while_codes_are_made() {
             put_batch(&shared.store, 1);
             shared.store.flush().expect("flush");
             let encode = |shared: &Shared, merge| {
-                let optimize = Optimize { merge, ..Optimize::now(1) };
+                let optimize = Optimize { merge, ..Optimize::now(1, effort::measure) };
                 let engine = shared.store.engine().expect("writable");
                 engine.build_while(optimize, &mut |_| ControlFlow::Continue(())).1.expect("built");
             };

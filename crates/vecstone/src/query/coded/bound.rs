@@ -46,14 +46,21 @@
 
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
-use crate::sys::kernel::codes::{GROUP, Levels, Scoring};
+use crate::segment::codes::part::Part;
+use crate::sys::kernel::codes::{GROUP, Levels, SCORED, Scoring};
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::types::config::Metric;
 use std::array;
 use std::ops::Range;
 
+/// What an approximate search allows for of tN. The second parts of a query and of a row that is near to it have more in
+/// common than chance.
+const OF_BEYOND: f64 = 0.5;
 /// What sums in f64 here have lost.
 const SLACK: f64 = 1e-12;
+
+/// Added and taken away again, it rounds a small number to an integer.
+const ROUND: f32 = (3u32 << 22) as f32;
 
 /// A query in a frame, and its code.
 #[derive(Debug)]
@@ -79,6 +86,18 @@ pub(crate) struct CodedQuery {
     reference: f64,
     /// γ and η of the kernels.
     of_kernels: [f64; 2],
+    allowed: Allowed,
+}
+
+/// How much is allowed for of what a bound says may be: all of it in an exact search.
+#[derive(Debug, Clone, Copy)]
+struct Allowed {
+    /// Of |e|M, by the first part and by both.
+    e: [f64; 2],
+    /// Of tN.
+    beyond: f64,
+    /// Of ρ|Y'|.
+    rest: f64,
 }
 
 impl CodedQuery {
@@ -109,9 +128,40 @@ impl CodedQuery {
             error: frame.error(norm),
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
             of_kernels: [kernel::rounding(place.len()), kernel::underflow(place.len())],
+            allowed: Allowed { e: [1.0; 2], beyond: 1.0, rest: 1.0 },
             place,
             levels,
         }
+    }
+
+    /// Makes it a query of an approximate search. The bounds are products of lengths, which two vectors only reach if they
+    /// have one direction. The product of directions that have nothing to do with each other has a standard deviation of
+    /// 1/√n in n components: so many of these are allowed for.
+    pub(crate) fn allow(&mut self, deviations: f64) {
+        let of = |components: usize| (deviations / (components as f64).sqrt()).min(1.0);
+        let (first, all) = (self.first * GROUP, self.place.len());
+        self.allowed = Allowed { e: [of(first), of(all)], beyond: OF_BEYOND, rest: of(all) };
+    }
+
+    /// The product of U with each of some codes of the whole query, given by its parts, as an estimate: of V·k - |k|²/2, or
+    /// of V·k for ip, where the codes are of centres k.
+    pub(crate) fn estimates(&self, kernels: &Kernels, parts: &[Part<'_>; 2]) -> Vec<f32> {
+        let count = parts[0].corrections.a.len();
+        let (mut dots, mut of_part, mut sums) = (vec![0; count], [0f32; SCORED], vec![0f32; count]);
+        for (n, (part, levels)) in parts.iter().zip([self.first(), self.second()]).enumerate() {
+            if levels.is_empty() {
+                continue;
+            }
+            (kernels.code_dots)(&[levels], part.codes, &mut dots);
+            let (half_step, bias) = (self.half_steps[n], self.biases[n]);
+            let all = Scoring { half_step, bias, share: 1.0, margin: 0.0, beyond: 0.0, least: f32::INFINITY };
+            for (start, sums) in (0..).step_by(SCORED).zip(sums.chunks_mut(SCORED)) {
+                let (rows, of_part) = (start..start + sums.len(), &mut of_part[..sums.len()]);
+                (kernels.score)(&all, &dots[rows.clone()], part.corrections.part(rows), of_part);
+                sums.iter_mut().zip(&*of_part).for_each(|(sum, of_part)| *sum += of_part);
+            }
+        }
+        sums
     }
 
     /// U of the first part.
@@ -160,7 +210,7 @@ fn code(part: &[f32], levels: &mut Vec<Levels>, rest: &mut f64) -> f32 {
     let step = (most / 127.0).max(f32::MIN_POSITIVE);
     for group in part.as_chunks::<GROUP>().0 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
-        let found = group.map(|x| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8);
+        let found = group.map(|x| (x / step + ROUND - ROUND).clamp(-127.0, 127.0) as i8);
         let left = group.iter().zip(found);
         let left = left.map(|(&x, level)| f64::from(x) - f64::from(step) * f64::from(level));
         *rest += left.map(|left| left * left).sum::<f64>();
@@ -170,7 +220,7 @@ fn code(part: &[f32], levels: &mut Vec<Levels>, rest: &mut f64) -> f32 {
 }
 
 /// What the kernels say of a query and a centre.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Measured {
     /// |V-k|² of each part, for ip V·k of all.
     between: [f32; 2],
@@ -251,9 +301,14 @@ impl Measured {
     pub(crate) fn order(&self, metric: Metric) -> i32 {
         let [one, two] = self.between;
         let number = if metric == Metric::Ip { -one } else { one + two };
-        let bits = i32::from_le_bytes(number.to_le_bytes());
-        bits ^ ((bits >> 31) & i32::MAX)
+        ordered(number)
     }
+}
+
+/// The bits of a number, such that they compare as numbers do.
+pub(crate) fn ordered(number: f32) -> i32 {
+    let bits = i32::from_le_bytes(number.to_le_bytes());
+    bits ^ ((bits >> 31) & i32::MAX)
 }
 
 /// What is lost of terms of that sum by the roundings of f32, and of |e|M where |e| is at most `of_e`.
@@ -292,7 +347,8 @@ impl PartitionBound {
         let radii = partition.radii.map(f64::from);
         let of_norm = f64::from(partition.norm);
         let scale = radii[1] * OF_RADIUS;
-        let lost = query.rest * radii[1] * (1.0 + SLACK) + 2.0 * UNIT * radii[1] * radii[1];
+        let lost =
+            query.allowed.rest * query.rest * radii[1] * (1.0 + SLACK) + 2.0 * UNIT * radii[1] * radii[1];
         let bound = PartitionBound {
             base: 0.0,
             share: 1.0,
@@ -376,11 +432,14 @@ impl PartitionBound {
         let (limit, margin) = self.limit(query, bar);
         let least = self.base - self.constant(margin) - limit;
         #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
-        let [margin, beyond, least] =
-            [(margin as f32).next_up(), (self.beyond as f32).next_up(), (least as f32).next_down()];
+        let outward = |[margin, beyond]: [f64; 2]| [(margin as f32).next_up(), (beyond as f32).next_up()];
+        #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
+        let least = (least as f32).next_down();
         let share = if query.metric == Metric::Ip { self.share } else { 1.0 };
         array::from_fn(|part| {
             let (half_step, bias) = (query.half_steps[part], query.biases[part]);
+            let Allowed { e, beyond, .. } = query.allowed;
+            let [margin, beyond] = outward([margin * e[part], self.beyond * beyond]);
             Scoring { half_step, bias, share, margin, beyond, least }
         })
     }
@@ -390,16 +449,16 @@ impl PartitionBound {
         self.base - f64::from(estimate)
     }
 
-    /// Whether a row of that C is by its estimate alone as near as the bar.
-    pub(crate) fn seems_near(&self, query: &CodedQuery, cost: f64, bar: f64) -> bool {
-        cost <= self.limit(query, bar).0
+    /// The greatest C of rows that are by their estimates alone as near as the bar.
+    pub(crate) fn nearest(&self, query: &CodedQuery, bar: f64) -> f64 {
+        self.limit(query, bar).0
     }
 
     /// Whether a row of that C may be as near as the bar.
     #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number is kept")]
     pub(crate) fn may_be_near(&self, query: &CodedQuery, cost: f64, e: f32, bar: f64) -> bool {
         let (limit, margin) = self.limit(query, bar);
-        !(cost - f64::from(e) * margin - self.constant(margin) > limit)
+        !(cost - f64::from(e) * margin * query.allowed.e[1] - self.constant(margin) > limit)
     }
 }
 

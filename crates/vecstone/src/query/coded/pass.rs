@@ -4,7 +4,8 @@ use super::bound::PartitionBound;
 use super::{
     AFTER, BYTES_PER_THREAD, Coded, Found, GIVE_UP_AT, LEAST_LEFT, PIECE, Pending, Ready, Stop, Walk,
 };
-use crate::segment::codes::file::{Back, Part, Partition, RowCode};
+use crate::segment::codes::file::Partition;
+use crate::segment::codes::part::{Back, Part, RowCode};
 use crate::sys::kernel;
 use crate::sys::kernel::codes::{self, GROUP, Levels, QUERIES, is_kept};
 use crate::sys::parallel;
@@ -12,7 +13,7 @@ use crate::types::error::Result;
 use std::ops::Range;
 
 /// Rows that are scored at once.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = codes::SCORED;
 
 /// Memory for one partition after the other.
 pub(super) struct Scratch {
@@ -41,13 +42,20 @@ struct Chunk<'a> {
 /// A row that the first part of its code does not exclude.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
-    partition: usize,
-    bound: PartitionBound,
+    /// Place of its partition's bound among those that are waited for.
+    bound: usize,
     /// Of the partition.
     row: usize,
     /// By the first part; so |e|.
     estimate: f32,
     e: f32,
+}
+
+impl Waiting {
+    /// The same, where so many bounds come first.
+    pub(super) fn behind(self, bounds: usize) -> Waiting {
+        Waiting { bound: self.bound + bounds, ..self }
+    }
 }
 
 impl Scratch {
@@ -99,7 +107,7 @@ impl Coded<'_> {
                 continue;
             }
             let (query, bar) = (walk.query(partition), found.search.bar());
-            let is_far = query.is_far(ready.frame, walk.measured[partition], of, bar);
+            let is_far = query.is_far(self.frame(partition), walk.measured[partition], of, bar);
             let bound = (!is_far).then(|| walk.bound(partition));
             match bound.filter(|bound| !bound.excludes_all(query, bar)) {
                 Some(bound) => visitors.push(Visitor { search, bound }),
@@ -185,7 +193,8 @@ impl Walk<'_, '_> {
         let mut estimates = [0f32; AT_ONCE];
         let (of, estimates) =
             (chunk.front.corrections.part(chunk.rows.clone()), &mut estimates[..dots.len()]);
-        if !(self.coded.kernels.score)(&scoring, dots, of, estimates) {
+        let mut kept = (self.coded.kernels.score)(&scoring, dots, of, estimates);
+        if kept == 0 {
             return Ok(());
         }
         // What was asked for when earlier chunks were scored has come by now.
@@ -194,13 +203,14 @@ impl Walk<'_, '_> {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
-        for (n, &mut estimate) in estimates.iter_mut().enumerate() {
-            let (e, beyond) = (of.e[n], of.beyond.get(n).map_or(0.0, |&beyond| beyond));
-            if is_kept(&scoring, estimate, e, beyond) {
-                let row = chunk.rows.start + n;
-                kernel::prefetch(back.record(row));
-                found.waiting.push(Waiting { partition: chunk.partition, bound: *bound, row, estimate, e });
-            }
+        let at = found.bounds.len();
+        found.bounds.push((chunk.partition, *bound));
+        while kept != 0 {
+            let n = kept.trailing_zeros() as usize;
+            kept &= kept - 1;
+            let row = chunk.rows.start + n;
+            kernel::prefetch(back.record(row));
+            found.waiting.push(Waiting { bound: at, row, estimate: estimates[n], e: of.e[n] });
         }
         Ok(())
     }
@@ -208,37 +218,56 @@ impl Walk<'_, '_> {
     /// Looks at the second parts of the rows that wait for it.
     pub(super) fn look_at_waiting(&self, found: &mut Found<'_>) -> Result<()> {
         let mut waiting = std::mem::take(&mut found.waiting);
-        waiting.iter().try_for_each(|row| self.look_back(row, found))?;
+        let mut bounds = std::mem::take(&mut found.bounds);
+        let mut rows = &*waiting;
+        while let Some(first) = rows.first() {
+            let of_bound = rows.iter().take_while(|row| row.bound == first.bound).count();
+            self.look_back(bounds[first.bound], &rows[..of_bound], found)?;
+            rows = &rows[of_bound..];
+        }
+        let mut near = std::mem::take(&mut found.near);
+        near.iter().try_for_each(|pending| self.measure(found, pending))?;
         waiting.clear();
-        found.waiting = waiting;
+        bounds.clear();
+        near.clear();
+        (found.waiting, found.bounds, found.near) = (waiting, bounds, near);
         Ok(())
     }
 
-    /// Takes a row that the first part of its code does not exclude, unless the second does.
-    fn look_back(&self, waiting: &Waiting, found: &mut Found<'_>) -> Result<()> {
-        let Waiting { partition, bound, row, mut estimate, mut e } = *waiting;
+    /// Takes those rows of a partition that the first part of their codes does not exclude, unless the second does.
+    fn look_back(
+        &self,
+        (partition, bound): (usize, PartitionBound),
+        waiting: &[Waiting],
+        found: &mut Found<'_>,
+    ) -> Result<()> {
         let ((ready, of), query) = (self.coded.partition(partition), self.query(partition));
         let Some(back) = ready.file.codes.back(of) else {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
-        if let Some(RowCode { code, correction }) = back.second(row) {
-            let ([_, scoring], mut dot) = (bound.scoring(query, found.search.bar()), [0]);
-            (self.coded.kernels.code_dots)(&[query.second()], code, &mut dot);
-            estimate += codes::estimate(&scoring, dot[0], correction.a, correction.h);
-            e = correction.e;
-            if !is_kept(&scoring, estimate, e, 0.0) {
-                return Ok(());
+        let ([_, scoring], is_full) = (bound.scoring(query, found.search.bar()), found.search.is_full());
+        let nearest = bound.nearest(query, found.search.bar());
+        for &Waiting { row, mut estimate, mut e, .. } in waiting {
+            if let Some(RowCode { code, correction }) = back.second(row) {
+                let mut dot = [0];
+                (self.coded.kernels.code_dots)(&[query.second()], code, &mut dot);
+                estimate += codes::estimate(&scoring, dot[0], correction.a, correction.h);
+                e = correction.e;
+                if !is_kept(&scoring, estimate, e, 0.0) {
+                    continue;
+                }
             }
-        }
-        found.left += 1;
-        let Some((segment, row)) = self.live(&ready.file, back.ordinal(row)) else { return Ok(()) };
-        let (cost, partition) = (bound.cost(estimate), u32::try_from(partition).unwrap_or(u32::MAX));
-        let pending = Pending { cost, e, partition, segment, row };
-        if found.search.is_full() && bound.seems_near(query, cost, found.search.bar()) {
-            self.measure(found, &pending)?;
-        } else {
-            found.pending.push(pending);
+            found.left += 1;
+            let Some((segment, row)) = self.coded.live(&ready.file, back.ordinal(row)) else { continue };
+            let partition = u32::try_from(partition).unwrap_or(u32::MAX);
+            let pending = Pending { cost: bound.cost(estimate), e, partition, segment, row };
+            if is_full && pending.cost <= nearest {
+                self.prefetch(&pending)?;
+                found.near.push(pending);
+            } else {
+                found.pending.push(pending);
+            }
         }
         Ok(())
     }

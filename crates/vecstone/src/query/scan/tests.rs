@@ -68,7 +68,7 @@ fn bits(found: &[Vec<Candidate>]) -> Vec<Vec<(u64, u64)>> {
 fn check(rows: &[Vec<f32>], queries: &[Vec<f32>], what: &str) {
     let (dim, flat) = (rows[0].len(), queries.concat());
     for metric in METRICS {
-        let request = |k, radius| SearchRequest { metric, dim, queries: &flat, k, radius };
+        let request = |k, radius| SearchRequest { metric, dim, queries: &flat, k, radius, recall: 1.0 };
         let third = expected(rows, &request(3, None))[0].last().map_or(0.0, |third| third.distance);
         let radius = Some(crate::query::distance::to_public(metric, third));
         let near = |by: fn(f32) -> f32| radius.map(by);
@@ -140,7 +140,8 @@ fn rows_of_every_kind_beside_each_other() {
 #[test]
 fn refined_rows_are_counted() {
     let rows: Vec<Vec<f32>> = (0..100u8).map(|n| vec![f32::from(n), 0.0]).collect();
-    let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 2], k: 5, radius: None };
+    let request =
+        SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 2], k: 5, radius: None, recall: 1.0 };
     for kernels in Family::available() {
         let mut search = Search::new(&request, request.queries);
         numbered(&rows).chunks(1).for_each(|tile| search.offer(kernels, 0, tile));
@@ -158,7 +159,8 @@ fn a_search_through_nothing_finds_nothing() {
     let nothing = Version::empty(schema, Dir::open(&disk, Path::new("/")).expect("the root"));
     let (version, buffered) = (Arc::new(nothing), buffer::BufferSnapshot::default());
     let rows = Rows { version, buffered: &buffered, puts: Vec::new() };
-    let request = SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None };
+    let request =
+        SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None, recall: 1.0 };
     let found = nearest(&rows, &request, 4).expect("no row");
     assert!(
         found.len() == 2

@@ -25,6 +25,9 @@ const ROWS_AT_ONCE: u64 = 16 << 10;
 const NONE: u32 = u32::MAX;
 /// Vectors in the sample for each centre.
 const SAMPLE_PER_CENTRE: u64 = 40;
+/// Where rows differ in few directions, of two parts of a code, no partition is left out, and a half of the centres serve as
+/// well: ranking them and beginning with a partition take time, too.
+const OF_DIVIDED: usize = 2;
 /// Rows with a norm above so many times the middle one are not asked for the mean.
 const OUTLIER: f64 = 16.0;
 
@@ -275,12 +278,18 @@ impl Blocks<'_> {
             copy(kept, &mut block)?;
         }
         let centre = self.centres.row(members.centre as usize);
-        let mut place = vec![0f32; self.centres.width];
-        for &number in members.fresh {
-            let vector = self.content.fresh.vector(number as usize)?;
-            // It was placed before, so that it can be.
-            self.frame.place(kernel::kernels(), &vector, &mut place);
-            encoder.add(&mut block, &place, centre, self.content.fresh.ordinal(number as usize));
+        let (width, fresh) = (self.centres.width, &self.content.fresh);
+        let mut places = vec![0f32; width * members.fresh.len().min(TILE)];
+        for numbers in members.fresh.chunks(TILE) {
+            let places = &mut places[..width * numbers.len()];
+            for (&number, place) in numbers.iter().zip(places.chunks_exact_mut(width)) {
+                // It was assigned before, so that it can be placed.
+                offset(self.frame.metric, &self.frame.mean, &fresh.vector(number as usize)?, place);
+            }
+            self.frame.turn_all(kernel::kernels(), places);
+            for (&number, place) in numbers.iter().zip(places.chunks_exact(width)) {
+                encoder.add(&mut block, place, centre, fresh.ordinal(number as usize));
+            }
         }
         Ok(block)
     }
@@ -335,11 +344,19 @@ pub(crate) fn train(
     }
     let sample = Matrix { values: &values, width };
     let Work { threads, done, go_on } = work;
-    let mut centres = Centres::train(sample, count.min(sample.rows()), *threads, &mut || go_on(*done))?;
-    let differences = differences(kernels, &centres, sample, *threads);
-    let reflections = reflect::principal(kernels, Matrix { values: &differences, width }, *threads);
+    let mut train = |count: usize| {
+        let centres = Centres::train(sample, count.min(sample.rows()), *threads, &mut || go_on(*done))?;
+        let differences = differences(kernels, &centres, sample, *threads);
+        let reflections = reflect::principal(kernels, Matrix { values: &differences, width }, *threads);
+        Ok::<_, Error>((centres, reflections))
+    };
+    let (mut centres, mut reflections) = train((count / OF_DIVIDED).max(1))?;
+    if reflections.count() == 0 {
+        (centres, reflections) = train(count)?;
+    }
     let frame = Frame::new(schema.metric, mean, id, reflections);
-    centres.each().for_each(|centre| frame.turn(kernels, centre));
+    frame.turn_all(kernels, &mut centres.groups);
+    frame.turn_all(kernels, &mut centres.centres);
     Ok((frame, centres))
 }
 

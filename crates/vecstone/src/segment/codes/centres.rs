@@ -5,7 +5,10 @@ use crate::pair::files::StoreFile;
 use crate::segment::codes::cluster::{Centres, Matrix};
 use crate::segment::codes::frame::{Frame, is_first_part};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
+use crate::segment::codes::part::Part;
 use crate::segment::codes::reflect::Reflections;
+use crate::segment::codes::row;
+use crate::sys::kernel;
 use crate::types::config::{Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
@@ -16,6 +19,11 @@ use std::sync::OnceLock;
 const KIND: (Magic, u32) = (*b"VECSTCEN", 1);
 /// More than a store of the largest size is to have.
 const MAX_CENTRES: u32 = 1 << 24;
+
+/// Numbers of four bytes that a code has room for, with the three beside it; none for a part without components.
+fn part_numbers(components: u64) -> u64 {
+    if components > 0 { components / 8 + 3 } else { 0 }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Head {
@@ -38,6 +46,8 @@ struct Layout {
     groups: Range<u64>,
     starts: Range<u64>,
     centres: Range<u64>,
+    /// The codes of each part of the centres.
+    codes: [Range<u64>; 2],
 }
 
 impl Head {
@@ -81,7 +91,19 @@ impl Head {
             groups: array(u64::from(self.groups) * self.width()),
             starts: array(u64::from(self.groups) + 1),
             centres: array(u64::from(self.centres) * self.width()),
+            codes: self.parts().map(|components| array(u64::from(self.centres) * part_numbers(components))),
         }
+    }
+
+    /// Components of each part of a code. The second has none if there is one part.
+    fn parts(&self) -> [u64; 2] {
+        let first = if self.reflections == 0 { self.width() } else { self.reflections.into() };
+        [first, self.width() - first]
+    }
+
+    /// Bytes of all pages.
+    fn len(&self) -> u64 {
+        self.layout().codes[1].end
     }
 }
 
@@ -104,7 +126,7 @@ pub(crate) fn write(
         reflections: count(frame.reflections.count()),
         rows,
     };
-    let mut pages = Writer::new(file, KIND, head.encode(), id, head.layout().centres.end);
+    let mut pages = Writer::new(file, KIND, head.encode(), id, head.len());
     pages.add_floats(&frame.mean)?;
     pages.align()?;
     pages.add_floats(frame.reflections.stored())?;
@@ -114,6 +136,10 @@ pub(crate) fn write(
     pages.add(&centres.starts.iter().flat_map(|start| start.to_le_bytes()).collect::<Vec<u8>>())?;
     pages.align()?;
     pages.add_floats(&centres.centres)?;
+    for part in row::parts_of_centres(kernel::kernels(), frame, centres.all()) {
+        pages.align()?;
+        pages.add(&part)?;
+    }
     pages.finish()
 }
 
@@ -137,7 +163,7 @@ impl CentresFile {
         })?;
         let (Some(pages), Some(head)) = (pages, found) else { return Ok(None) };
         let layout = head.layout();
-        let is_whole = layout.centres.end == pages.data_len();
+        let is_whole = head.len() == pages.data_len();
         Ok(is_whole.then(|| CentresFile { pages, head, layout, frame: OnceLock::new() }))
     }
 
@@ -179,6 +205,16 @@ impl CentresFile {
     pub(crate) fn centres(&self) -> Option<Matrix<'_>> {
         let values = self.pages.floats(self.layout.centres.clone())?;
         Some(Matrix { values, width: usize::try_from(self.head.width()).ok()? })
+    }
+
+    /// The codes of each part of all centres; `None` if one is damaged.
+    pub(crate) fn codes(&self) -> Option<[Part<'_>; 2]> {
+        let count = self.head.centres as usize;
+        let of = |n: usize| {
+            let components = usize::try_from(self.head.parts()[n]).ok()?;
+            Part::of(self.pages.get(self.layout.codes[n].clone())?, count, components, true)
+        };
+        Some([of(0)?, if self.head.reflections > 0 { of(1)? } else { Part::default() }])
     }
 
     /// A copy to find the nearest with; `None` if a byte is damaged, or starts of groups are no such.

@@ -3,8 +3,9 @@
 use crate::format::header::Header;
 use crate::pair::files::Files;
 use crate::segment::codes::centres::CentresFile;
-use crate::segment::codes::file::{Back, CodesFile, Part, Partition, RowCode};
+use crate::segment::codes::file::{CodesFile, Partition};
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, distance, norm};
+use crate::segment::codes::part::{Back, Part, RowCode};
 use crate::segment::side::FilesOf;
 use crate::sys::kernel;
 use crate::sys::kernel::codes::Correction;

@@ -5,9 +5,10 @@ use crate::pair::files::StoreFile;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::frame::{Frame, is_first_part};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
+use crate::segment::codes::part::{Back, Part};
 use crate::segment::codes::row::NewBlock;
 use crate::segment::point::{Covered, Point};
-use crate::sys::kernel::codes::{Correction, Corrections};
+use crate::sys::kernel;
 use crate::types::config::{MAX_ROWS, Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
@@ -142,78 +143,6 @@ pub(crate) struct Partition {
     pub(crate) radii: [f32; 2],
     /// Greatest norm of a row.
     pub(crate) norm: f32,
-}
-
-/// The first part of the codes of a partition.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Part<'a> {
-    pub(crate) codes: &'a [u8],
-    pub(crate) corrections: Corrections<'a>,
-}
-
-/// One part of the code of one row.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RowCode<'a> {
-    pub(crate) code: &'a [u8],
-    pub(crate) correction: Correction,
-}
-
-impl<'a> Part<'a> {
-    /// The first part of some rows, with what is beyond it, or without.
-    fn of(bytes: &'a [u8], rows: usize, components: usize, is_all: bool) -> Option<Part<'a>> {
-        let (codes, rest) = bytes.split_at_checked(rows * components / 2)?;
-        let floats = |n: usize| Element::F32.borrow(rest.get(n * rows * 4..(n + 1) * rows * 4)?);
-        let beyond = if is_all { &[][..] } else { floats(3)? };
-        Some(Part { codes, corrections: Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond } })
-    }
-
-    pub(crate) fn row(&self, row: usize) -> RowCode<'a> {
-        let bytes = self.codes.len() / self.corrections.a.len();
-        let Corrections { a, h, e, .. } = self.corrections;
-        let correction = Correction { a: a[row], h: h[row], e: e[row] };
-        RowCode { code: &self.codes[row * bytes..(row + 1) * bytes], correction }
-    }
-}
-
-/// What is read of the rows of a partition that their first part does not exclude: one record for each row.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Back<'a> {
-    records: &'a [u8],
-    /// Bytes of the second part of a code.
-    code: usize,
-}
-
-/// Bytes of the numbers beside the second part of a code, and of an ordinal.
-const NUMBERS: usize = 12;
-const ORDINAL: usize = 4;
-
-impl<'a> Back<'a> {
-    /// Bytes of a record, of a second part with so many components.
-    fn bytes(components: usize) -> usize {
-        if components > 0 { components / 2 + NUMBERS + ORDINAL } else { ORDINAL }
-    }
-
-    /// All of a row.
-    pub(crate) fn record(&self, row: usize) -> &'a [u8] {
-        let bytes = Back::bytes(self.code * 2);
-        &self.records[row * bytes..(row + 1) * bytes]
-    }
-
-    pub(crate) fn ordinal(&self, row: usize) -> u32 {
-        let record = self.record(row);
-        Fields(&record[record.len() - ORDINAL..]).u32().unwrap_or(u32::MAX)
-    }
-
-    /// The second part of the code of a row, if there is one.
-    pub(crate) fn second(&self, row: usize) -> Option<RowCode<'a>> {
-        if self.code == 0 {
-            return None;
-        }
-        let (code, numbers) = self.record(row).split_at(self.code);
-        let mut fields = Fields(numbers);
-        let mut number = || fields.u32().map(f32::from_bits);
-        Some(RowCode { code, correction: Correction { a: number()?, h: number()?, e: number()? } })
-    }
 }
 
 /// Writes a file, its partitions in the order of their centres.
@@ -359,6 +288,11 @@ impl CodesFile {
         let [first, second] = self.head.parts();
         let bytes = self.part_of(partition, 0)?;
         Part::of(bytes, partition.rows as usize, first, second == 0)
+    }
+
+    /// Asks memory for the front of a partition.
+    pub(crate) fn prefetch_front(&self, partition: &Partition) {
+        self.part_of(partition, 0).into_iter().for_each(kernel::prefetch);
     }
 
     /// What a search reads of the rows that are left; `None` if a byte is damaged.

@@ -143,6 +143,16 @@ impl Frame {
     /// R.
     pub(crate) fn turn(&self, kernels: &Kernels, values: &mut [f32]) {
         self.reflections.apply(kernels, values);
+        self.rotate(kernels, values);
+    }
+
+    /// R of each of some vectors.
+    pub(crate) fn turn_all(&self, kernels: &Kernels, vectors: &mut [f32]) {
+        self.reflections.apply(kernels, vectors);
+        vectors.chunks_exact_mut(Self::padded(self.dim)).for_each(|vector| self.rotate(kernels, vector));
+    }
+
+    fn rotate(&self, kernels: &Kernels, values: &mut [f32]) {
         let (first, second) = values.split_at_mut(self.first());
         for (rotation, part) in self.rotations.iter().zip([first, second]) {
             rotation.rotate(kernels, part);

@@ -5,9 +5,11 @@ pub(crate) mod build;
 pub(crate) mod centres;
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod effort;
 pub(crate) mod file;
 pub(crate) mod frame;
 pub(crate) mod pages;
+pub(crate) mod part;
 pub(crate) mod reflect;
 pub(crate) mod row;
 

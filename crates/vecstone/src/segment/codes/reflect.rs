@@ -8,7 +8,7 @@
 use crate::segment::codes;
 use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::frame::split_mix;
-use crate::sys::kernel::codes::GROUP;
+use crate::sys::kernel::codes::{GROUP, REFLECTED, Reflected, product as product_of};
 use crate::sys::kernel::{Kernels, QUERIES, ROWS};
 use crate::sys::parallel;
 use std::array;
@@ -23,18 +23,20 @@ const MOST_COMPONENTS: usize = 2048;
 /// Vectors in the sample for each component: with few, every direction seems to be found.
 pub(crate) const SAMPLE: usize = 16;
 const LEAST_SAMPLE: usize = 8;
+/// Vectors to which a block of reflections is applied before the next one.
+const AT_ONCE: usize = 8;
 /// Rounds of orthogonal iteration. Another one gains half a hundredth of the squares.
 const ROUNDS: usize = 3;
 
-/// Some reflections of vectors of `width` components. The first is at a vector of all components, the next of all but the
-/// first, and so on.
+/// Some reflections of vectors of `width` components, a multiple of [`REFLECTED`] many. The first is at a vector of all
+/// components, the next of all but the first, and so on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reflections {
     width: usize,
-    /// The vectors, one after the other.
-    values: Vec<f32>,
-    /// 2 / |u|² of each.
-    scales: Vec<f64>,
+    /// The vectors as they are stored, one after the other.
+    stored: Vec<f32>,
+    /// For each eight of them.
+    blocks: Vec<Reflected>,
 }
 
 impl Reflections {
@@ -44,86 +46,77 @@ impl Reflections {
     }
 
     /// Of vectors as they are stored; `None` if one has no direction.
-    pub(crate) fn of_stored(width: usize, count: usize, values: Vec<f32>) -> Option<Reflections> {
-        let mut reflections = Reflections { width, values, scales: Vec::new() };
-        let mut start = 0;
-        for n in 0..count {
-            let vector = reflections.values.get(start..start + width - n)?;
-            reflections.scales.push(scale(vector)?);
-            start += width - n;
+    pub(crate) fn of_stored(width: usize, count: usize, stored: Vec<f32>) -> Option<Reflections> {
+        let (mut blocks, mut start) = (Vec::new(), 0);
+        for from in (0..count).step_by(REFLECTED) {
+            let len = width - from;
+            let mut vectors = vec![0f64; REFLECTED * len];
+            for (n, wide) in vectors.chunks_exact_mut(len).enumerate() {
+                let vector = stored.get(start..start + len - n)?;
+                let norm = norm_of(vector)?;
+                wide[n..].iter_mut().zip(vector).for_each(|(wide, &x)| *wide = f64::from(x) / norm);
+                start += len - n;
+            }
+            let vector = |n: usize| &vectors[n * len..(n + 1) * len];
+            let gram = array::from_fn(|a| array::from_fn(|b| product_of(vector(a), vector(b))));
+            blocks.push(Reflected { vectors, gram });
         }
-        (start == reflections.values.len()).then_some(reflections)
+        (start == stored.len()).then_some(Reflections { width, stored, blocks })
     }
 
     pub(crate) fn stored(&self) -> &[f32] {
-        &self.values
+        &self.stored
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.scales.len()
+        self.blocks.len() * REFLECTED
     }
 
-    /// Each vector with its scale and the first component that it is for.
-    fn each(&self) -> impl DoubleEndedIterator<Item = (&[f32], f64, usize)> {
-        let at = |n: usize| {
-            let start = n * self.width - n * n.saturating_sub(1) / 2;
-            (&self.values[start..start + self.width - n], self.scales[n], n)
-        };
-        (0..self.count()).map(at)
-    }
-
-    /// Applies all to a vector. O(count * width).
-    pub(crate) fn apply(&self, kernels: &Kernels, vector: &mut [f32]) {
-        apply(kernels, self.each(), vector);
+    /// Applies all to each of some vectors, which are one after the other. O(vectors * count * width).
+    pub(crate) fn apply(&self, kernels: &Kernels, vectors: &mut [f32]) {
+        self.apply_in(kernels, true, vectors);
     }
 
     /// Undoes that, about.
-    pub(crate) fn apply_back(&self, kernels: &Kernels, vector: &mut [f32]) {
-        apply(kernels, self.each().rev(), vector);
+    pub(crate) fn apply_back(&self, kernels: &Kernels, vectors: &mut [f32]) {
+        self.apply_in(kernels, false, vectors);
     }
 
-    /// The relative error of a reflected vector: it is rounded to f32 once. In f64 each reflection has sums of at most
-    /// `width` terms and a scale that is such a sum itself.
-    pub(crate) fn rounding(&self) -> f64 {
-        let of_each = 4.0 * (self.width + 8) as f64 * f64::EPSILON;
-        if self.scales.is_empty() { 0.0 } else { f64::from(f32::EPSILON) + self.count() as f64 * of_each }
-    }
-
-    /// Adds the reflection that takes a vector, as those before it have left it, to its first component.
-    fn push(&mut self, vector: &[f64]) {
-        let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-        #[expect(clippy::cast_possible_truncation, reason = "stored as f32; the scale is of what is stored")]
-        let mut at: Vec<f32> = vector.iter().map(|&x| (x / norm) as f32).collect();
-        at[0] += if at[0] < 0.0 { -1.0 } else { 1.0 };
-        let found = scale(&at);
-        if found.is_none() {
-            at.fill(0.0);
-            at[0] = 1.0;
+    fn apply_in(&self, kernels: &Kernels, is_forward: bool, vectors: &mut [f32]) {
+        if self.blocks.is_empty() {
+            return;
         }
-        self.scales.push(found.unwrap_or(2.0));
-        self.values.extend(at);
+        for vectors in vectors.chunks_mut(AT_ONCE * self.width) {
+            let mut wide: Vec<f64> = vectors.iter().map(|&x| f64::from(x)).collect();
+            for n in 0..self.blocks.len() {
+                let n = if is_forward { n } else { self.blocks.len() - 1 - n };
+                let (by, from) = (&self.blocks[n], n * REFLECTED);
+                wide.chunks_exact_mut(self.width)
+                    .for_each(|x| (kernels.reflect)(by, is_forward, &mut x[from..]));
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+            vectors.iter_mut().zip(wide).for_each(|(x, wide)| *x = wide as f32);
+        }
+    }
+
+    /// The relative error of a reflected vector. It is rounded to f32 once. In f64, with n the components and ε the
+    /// rounding, u·x and u·u' are off by (n + 8) ε at most, as all these vectors are; so w, which is at most 2, by
+    /// 2 (n + 8) ε times 1 for its own product and 2 for each of up to seven w before it, and by twice what each of these
+    /// is off, which makes 3⁷ of it; and what eight of them take off together by half more.
+    pub(crate) fn rounding(&self) -> f64 {
+        let of_block = 1.5 * 2.0 * 15.0 * 2187.0 * (self.width + 8) as f64 * f64::EPSILON;
+        if self.blocks.is_empty() {
+            0.0
+        } else {
+            f64::from(f32::EPSILON) + self.blocks.len() as f64 * of_block
+        }
     }
 }
 
-/// Applies some reflections, which are their own inverses, in order.
-fn apply<'a>(
-    kernels: &Kernels,
-    mut each: impl DoubleEndedIterator<Item = (&'a [f32], f64, usize)>,
-    vector: &mut [f32],
-) {
-    let Some(one) = each.next() else { return };
-    let mut wide: Vec<f64> = vector.iter().map(|&x| f64::from(x)).collect();
-    for (at, scale, from) in std::iter::once(one).chain(each) {
-        (kernels.reflect)(at, scale, &mut wide[from..]);
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-    vector.iter_mut().zip(wide).for_each(|(x, wide)| *x = wide as f32);
-}
-
-/// 2 / |u|²; `None` if that is no scale.
-fn scale(vector: &[f32]) -> Option<f64> {
+/// |u|; `None` if that is no direction's.
+fn norm_of(vector: &[f32]) -> Option<f64> {
     let square: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    (1e-30..1e30).contains(&square).then(|| 2.0 / square)
+    (1e-30..1e30).contains(&square).then(|| square.sqrt())
 }
 
 /// Reflections for vectors like these, which are what rows are less their centres; none if no few directions have most of
@@ -148,20 +141,38 @@ pub(crate) fn principal(kernels: &Kernels, vectors: Matrix<'_>, threads: usize) 
         first += 1;
     }
     let is_worth = first > 0 && share >= SHARE * all;
-    if is_worth || for_all { householder(kernels, directions, first) } else { Reflections::default() }
+    if is_worth || for_all { householder(directions, first) } else { Reflections::default() }
 }
 
 /// The reflections that take the first directions to the first components.
-fn householder(kernels: &Kernels, directions: Matrix<'_>, first: usize) -> Reflections {
-    let mut reflections = Reflections { width: directions.width, ..Reflections::default() };
+fn householder(directions: Matrix<'_>, first: usize) -> Reflections {
+    let width = directions.width;
+    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(first);
     for n in 0..first {
         let mut direction: Vec<f64> = directions.row(n).iter().map(|&x| f64::from(x)).collect();
-        for (at, scale, from) in reflections.each() {
-            (kernels.reflect)(at, scale, &mut direction[from..]);
+        for (from, vector) in vectors.iter().enumerate() {
+            let along = 2.0 * product_of(vector, &direction[from..]) / product_of(vector, vector);
+            direction[from..].iter_mut().zip(vector).for_each(|(x, u)| *x -= along * u);
         }
-        reflections.push(&direction[n..]);
+        vectors.push(reflection_of(&direction[n..]));
     }
-    reflections
+    #[expect(clippy::cast_possible_truncation, reason = "numbers of f32")]
+    let stored = vectors.concat().into_iter().map(|x| x as f32).collect();
+    Reflections::of_stored(width, first, stored).unwrap_or_default()
+}
+
+/// The vector of the reflection that takes a vector to its first component, in numbers of f32.
+fn reflection_of(vector: &[f64]) -> Vec<f64> {
+    let norm = product_of(vector, vector).sqrt();
+    let mut at: Vec<f64> = vector.iter().map(|x| x / norm).collect();
+    at[0] += if at[0] < 0.0 { -1.0 } else { 1.0 };
+    #[expect(clippy::cast_possible_truncation, reason = "stored as f32")]
+    let mut stored: Vec<f32> = at.iter().map(|&x| x as f32).collect();
+    if norm_of(&stored).is_none() {
+        stored.fill(0.0);
+        stored[0] = 1.0;
+    }
+    stored.into_iter().map(f64::from).collect()
 }
 
 /// The sum of each component times each other one, over all vectors.

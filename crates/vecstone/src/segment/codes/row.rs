@@ -1,7 +1,8 @@
 //! A row as it is stored: the code of each part of it, with bounds of what they leave out.
 
-use crate::segment::codes::file::{Back, Part};
+use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::frame::{Frame, distance, norm, outward};
+use crate::segment::codes::part::{Back, Part};
 use crate::sys::kernel::Kernels;
 use crate::sys::kernel::codes::{Correction, Residual, Scratch};
 use crate::types::config::Metric;
@@ -96,6 +97,7 @@ impl<'a> Encoder<'a> {
         block.norm = block.norm.max(outward(norm, true));
     }
 
+    /// The code of a part of what is at `place`, less its centre, behind `out`.
     fn part(
         &mut self,
         n: usize,
@@ -109,4 +111,28 @@ impl<'a> Encoder<'a> {
         let residual = Residual { vector: &place[components.clone()], centre: &centre[components], inner };
         (self.kernels.encode)(&residual, &mut self.scratch[n], &mut out[start..])
     }
+}
+
+/// Of each part of some centres, coded as they are: the codes, then the array of each number. For the second part nothing if
+/// the frame has one part.
+pub(crate) fn parts_of_centres(
+    kernels: &'static Kernels,
+    frame: &Frame,
+    centres: Matrix<'_>,
+) -> [Vec<u8>; 2] {
+    let (mut encoder, origin) = (Encoder::new(kernels, frame), vec![0f32; centres.width]);
+    let first = frame.first();
+    let mut part = |n: usize, components: Range<usize>| {
+        let (mut codes, mut numbers) = (Vec::new(), [const { Vec::new() }; 3]);
+        if components.is_empty() {
+            return codes;
+        }
+        for row in 0..centres.rows() {
+            let of = encoder.part(n, components.clone(), (centres.row(row), &origin), &mut codes);
+            numbers.iter_mut().zip([of.a, of.h, of.e]).for_each(|(out, number)| out.push(number));
+        }
+        numbers.iter().flatten().for_each(|number: &f32| codes.extend(number.to_le_bytes()));
+        codes
+    };
+    [part(0, 0..first), part(1, first..centres.width)]
 }

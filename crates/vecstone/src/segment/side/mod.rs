@@ -12,6 +12,7 @@ use crate::format::Identity;
 use crate::format::header::Header;
 use crate::pair::files::{Files, StoreFile};
 use crate::segment::Segment;
+use crate::segment::codes::effort::Effort;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::point::Point;
 use crate::segment::version::{SegmentVersion, Version};
@@ -28,19 +29,21 @@ use std::sync::atomic::AtomicU64;
 
 mod centres;
 mod codes;
+mod effort;
 mod files;
 mod ids;
 mod stats;
 
 pub(crate) use crate::segment::point::Covered;
 pub(crate) use codes::{CodedFile, Coverage};
+pub(crate) use effort::measured;
 pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
-pub use stats::SideStats;
-pub(crate) use stats::stats;
+pub use stats::{EffortStats, LookedAt, SideStats};
+pub(crate) use stats::{effort as effort_stats, stats};
 
-/// All kinds of side files.
-/// What a later one needs is before it.
-const LIST: &[&dyn SideKind] = &[&ids::IdsFile, &centres::CentresKind, &codes::CodesKind];
+/// All kinds of side files. What a later one needs is before it.
+const LIST: &[&dyn SideKind] =
+    &[&ids::IdsFile, &centres::CentresKind, &codes::CodesKind, &effort::EffortKind];
 
 #[cfg(test)]
 thread_local! {
@@ -188,16 +191,21 @@ pub(crate) struct Optimize {
     pub(crate) threads: usize,
     /// Bytes of the sample of which centres are found.
     pub(crate) sample: u64,
+    /// How effort is measured: by searches.
+    pub(crate) measure: Measure,
 }
+
+/// Measures how many rows an approximate search has to look at, on so many threads; `None` where there are no codes.
+pub(crate) type Measure = fn(&Version, usize, GoOn<'_>) -> Result<Option<Effort>>;
 
 impl Optimize {
     /// Only what opening needs is built.
     pub(crate) const NOT_NOW: Optimize =
-        Optimize { from_hot: None, merge: false, threads: 1, sample: 64 << 20 };
+        Optimize { from_hot: None, merge: false, threads: 1, sample: 64 << 20, measure: |_, _, _| Ok(None) };
 
     /// All rows get a code, for a caller who waits.
-    pub(crate) fn now(threads: usize) -> Optimize {
-        Optimize { from_hot: Some(1), merge: true, threads, sample: 256 << 20 }
+    pub(crate) fn now(threads: usize, measure: Measure) -> Optimize {
+        Optimize { from_hot: Some(1), merge: true, threads, sample: 256 << 20, measure }
     }
 }
 

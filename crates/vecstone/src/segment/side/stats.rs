@@ -1,6 +1,7 @@
 //! Side files in figures.
 
 use super::{SideFile, all};
+use crate::segment::codes::effort::{NEIGHBOURS, RECALLS};
 use crate::segment::version::Version;
 use std::time::SystemTime;
 
@@ -18,6 +19,38 @@ pub struct SideStats {
     pub bytes: u64,
     /// When the newest was made, where that is known.
     pub modified: Option<SystemTime>,
+}
+
+/// How many rows an approximate search looks at, as it was measured.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EffortStats {
+    /// Live rows when it was measured.
+    pub rows: u64,
+    /// By neighbours that are looked for, then by recall.
+    pub looked: Vec<LookedAt>,
+}
+
+/// What one recall takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct LookedAt {
+    /// Neighbours that are looked for.
+    pub k: usize,
+    /// The share of them that is found on average.
+    pub recall: f32,
+    /// Rows that are looked at for that.
+    pub rows: u64,
+}
+
+/// What was measured for the newest centres, if anything.
+pub(crate) fn effort(version: &Version) -> Option<EffortStats> {
+    let measured = super::measured(version)?;
+    let of_k = |(k, looked): (usize, [u64; RECALLS.len()])| {
+        RECALLS.into_iter().zip(looked).map(move |(recall, rows)| LookedAt { k, recall, rows })
+    };
+    let looked = NEIGHBOURS.into_iter().zip(measured.looked).flat_map(of_k).collect();
+    Some(EffortStats { rows: measured.rows, looked })
 }
 
 /// Each kind, also one of which there is no file. Opens those that are not open yet.

@@ -117,27 +117,62 @@ pub(super) fn hadamard(values: &mut [f32]) {
     }
 }
 
-/// Reflects a vector at the plane that is orthogonal to `at`: takes `scale` (at·x) at off, which keeps every length where
-/// the scale is 2 / |at|². In f64, so that hundreds of them lose nothing.
+/// Reflections that are applied together.
+pub(crate) const REFLECTED: usize = 8;
+
+/// Vectors *u* of length 1, one for each reflection, which takes 2 (u·x) u off *x*.
+#[derive(Debug, Clone)]
+pub(crate) struct Reflected {
+    /// Eight vectors as long as those that are reflected, one after the other.
+    pub(crate) vectors: Vec<f64>,
+    /// Their products with each other.
+    pub(crate) gram: [[f64; REFLECTED]; REFLECTED],
+}
+
+/// Applies eight reflections to a vector, the first one first, or the last one. In f64, so that hundreds of them lose
+/// nothing. With w the numbers of which each takes that many of its u off, w = 2 (u·x - the sum of u·u' w' over those
+/// before): x is read and written once for all eight.
 #[inline(always)]
-pub(super) fn reflect(at: &[f32], scale: f64, x: &mut [f64]) {
+pub(super) fn reflect(by: &Reflected, is_forward: bool, x: &mut [f64]) {
+    let len = x.len();
+    assert!(len > 0 && by.vectors.len() == REFLECTED * len, "vectors of one length");
+    let (mut along, mut off) = ([0f64; REFLECTED], [0f64; REFLECTED]);
+    for (along, u) in along.iter_mut().zip(by.vectors.chunks_exact(len)) {
+        *along = product(u, x);
+    }
+    for n in 0..REFLECTED {
+        let at = if is_forward { n } else { REFLECTED - 1 - n };
+        off[at] = 2.0 * along[at];
+        for (along, product) in along.iter_mut().zip(by.gram[at]) {
+            *along -= product * off[at];
+        }
+    }
+    for (off, vectors) in off.as_chunks::<4>().0.iter().zip(by.vectors.chunks_exact(4 * len)) {
+        let (ab, cd) = vectors.split_at(2 * len);
+        let ((a, b), (c, d)) = (ab.split_at(len), cd.split_at(len));
+        for ((((x, a), b), c), d) in x.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *x -= (off[0] * a + off[1] * b) + (off[2] * c + off[3] * d);
+        }
+    }
+}
+
+/// The product of two vectors of one length, in f64.
+#[inline(always)]
+pub(crate) fn product(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 16;
-    assert_eq!(at.len(), x.len(), "vectors of one length");
     let mut sums = [0f64; LANES];
-    let ((many, few), (xs, rest)) = (at.as_chunks::<LANES>(), x.as_chunks_mut::<LANES>());
-    for (at, x) in many.iter().zip(&*xs) {
+    let ((many, few), (others, rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in many.iter().zip(others) {
         for lane in 0..LANES {
-            sums[lane] += f64::from(at[lane]) * x[lane];
+            sums[lane] += a[lane] * b[lane];
         }
     }
-    let of_rest: f64 = few.iter().zip(&*rest).map(|(&at, x)| f64::from(at) * x).sum();
-    let along = scale * (sums.iter().sum::<f64>() + of_rest);
-    for (at, x) in many.iter().zip(xs) {
-        for lane in 0..LANES {
-            x[lane] -= along * f64::from(at[lane]);
-        }
+    let mut half = LANES / 2;
+    while half > 0 {
+        (0..half).for_each(|lane| sums[lane] += sums[lane + half]);
+        half /= 2;
     }
-    few.iter().zip(rest).for_each(|(&at, x)| *x -= along * f64::from(at));
+    sums[0] + few.iter().zip(rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
 #[inline(always)]
@@ -277,23 +312,28 @@ pub(super) fn check_codes(queries: &[&[Levels]], codes: &[u8], out: &[i32]) -> (
     (bytes, rows)
 }
 
-/// Turns the products of some codes into estimates; whether one of them, plus its margin, is not less than the least.
+/// Codes that are scored at once, at most.
+pub(crate) const SCORED: usize = u128::BITS as usize;
+
+/// Turns the products of some codes into estimates. Returns a bit for each code, from the lowest on: whether its estimate
+/// plus margin is not less than the least.
 #[inline(always)]
-pub(super) fn score(by: &Scoring, dots: &[i32], of: Corrections<'_>, estimates: &mut [f32]) -> bool {
-    let mut found = false;
-    let rows = dots.iter().zip(of.a).zip(of.h).zip(of.e).zip(estimates);
-    if of.beyond.is_empty() {
-        for ((((&dot, &a), &h), &e), estimate) in rows {
-            *estimate = self::estimate(by, dot, a, h);
-            found |= is_kept(by, *estimate, e, 0.0);
-        }
-    } else {
-        for (((((&dot, &a), &h), &e), estimate), &beyond) in rows.zip(of.beyond) {
-            *estimate = self::estimate(by, dot, a, h);
-            found |= is_kept(by, *estimate, e, beyond);
-        }
+pub(super) fn score(by: &Scoring, dots: &[i32], of: Corrections<'_>, estimates: &mut [f32]) -> u128 {
+    check_scored(dots, of, estimates);
+    let mut kept = 0;
+    for (n, (&dot, found)) in dots.iter().zip(estimates).enumerate() {
+        let beyond = of.beyond.get(n).map_or(0.0, |&beyond| beyond);
+        *found = estimate(by, dot, of.a[n], of.h[n]);
+        kept |= u128::from(is_kept(by, *found, of.e[n], beyond)) << n;
     }
-    found
+    kept
+}
+
+pub(super) fn check_scored(dots: &[i32], of: Corrections<'_>, estimates: &[f32]) {
+    let rows = dots.len();
+    let is_one_each = [of.a.len(), of.h.len(), of.e.len(), estimates.len()] == [rows; 4];
+    assert!(rows <= SCORED && is_one_each, "a number for each code");
+    assert!(of.beyond.is_empty() || of.beyond.len() == rows, "a number for each code");
 }
 
 /// The estimate of a row whose code and the query's have this product.

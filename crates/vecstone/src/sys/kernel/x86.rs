@@ -2,11 +2,12 @@
 //! products of codes: by hand, since only then do all sums stay in registers and each load serves several products.
 #![expect(unsafe_code, reason = "instructions that not every processor has, and loads from slices")]
 
-use super::codes::{self, Correction, Corrections, Residual, Scoring, Scratch};
+use super::codes::{self, Correction, Reflected, Residual, Scratch};
 use super::{Block, Family, Kernels, QUERIES, ROWS, STREAMS, generic};
 use std::arch::x86_64::*;
 
 mod products;
+mod score;
 
 /// A family: its single kernels from the generic code, the others from the names of its instructions.
 macro_rules! family {
@@ -31,13 +32,13 @@ macro_rules! family {
             // SAFETY: as above.
             hadamard: |values| unsafe { $module::hadamard(values) },
             // SAFETY: as above.
-            reflect: |at, scale, x| unsafe { $module::reflect(at, scale, x) },
+            reflect: |by, is_forward, x| unsafe { $module::reflect(by, is_forward, x) },
             // SAFETY: as above.
             encode: |residual, scratch, out| unsafe { $module::encode(residual, scratch, out) },
             // SAFETY: as above.
             code_dots: |queries, codes, out| unsafe { products::$module::code_dots(queries, codes, out) },
             // SAFETY: as above.
-            score: |by, dots, of, estimates| unsafe { $module::score(by, dots, of, estimates) },
+            score: |by, dots, of, estimates| unsafe { score::$module(by, dots, of, estimates) },
         };
 
         mod $module {
@@ -64,8 +65,8 @@ macro_rules! family {
             }
 
             #[target_feature(enable = $features)]
-            pub(super) fn reflect(at: &[f32], scale: f64, x: &mut [f64]) {
-                codes::reflect(at, scale, x);
+            pub(super) fn reflect(by: &Reflected, is_forward: bool, x: &mut [f64]) {
+                codes::reflect(by, is_forward, x);
             }
 
             #[target_feature(enable = $features)]
@@ -75,16 +76,6 @@ macro_rules! family {
                 out: &mut [u8],
             ) -> Correction {
                 codes::encode(residual, scratch, out)
-            }
-
-            #[target_feature(enable = $features)]
-            pub(super) fn score(
-                by: &Scoring,
-                dots: &[i32],
-                of: Corrections<'_>,
-                estimates: &mut [f32],
-            ) -> bool {
-                codes::score(by, dots, of, estimates)
             }
 
             /// The sum of all lanes.
@@ -232,7 +223,7 @@ family!(
     AVX512,
     avx512,
     Family::Avx512,
-    "avx512f",
+    "avx512f,avx512bw,avx512dq,avx512vl",
     16,
     __m512,
     _mm512_setzero_ps,

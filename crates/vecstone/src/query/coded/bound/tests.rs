@@ -130,7 +130,7 @@ impl<'a> Placed<'a> {
         let (measured, is_all) = (self.measured(kernels, query), bound.excludes_all(query, bar));
         let is_far = || query.is_far(self.frame, measured, &self.partition, bar);
         assert!(is_all || forget != Forget::Nothing || !is_far(), "told at less cost only");
-        if is_all || !(kernels.score)(&scoring[0], &dots, of, &mut estimates) {
+        if is_all || (kernels.score)(&scoring[0], &dots, of, &mut estimates) == 0 {
             return true;
         }
         let mut estimate = estimates[0];

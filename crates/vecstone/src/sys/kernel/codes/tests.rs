@@ -127,7 +127,7 @@ fn scores_are_those_of_plain_arithmetic() {
     let mut random = Random(42);
     let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::from_bits(1), f32::MAX];
     for round in 0..400 {
-        let count = round % 40;
+        let count = round % (SCORED + 1);
         let mut some = |n| -> Vec<f32> {
             let mut values = numbers(&mut random, n, 3.0);
             if round % 5 == 0 {
@@ -147,7 +147,7 @@ fn scores_are_those_of_plain_arithmetic() {
         let by = Scoring { half_step, bias: 777, share, margin, beyond: by[3], least: by[4] * 1e6 };
         let of = Corrections { a: &a, h: &h, e: &e, beyond: &beyond }.part(round % 3..round % 3 + count);
         let mut expected = Vec::new();
-        let mut kept = false;
+        let mut kept = 0u128;
         for (n, &dot) in dots.iter().enumerate() {
             let estimate = of.a[n] * (by.half_step * (2 * dot - 777) as f32) + by.share * of.h[n];
             let beyond = if beyond.is_empty() { 0.0 } else { of.beyond[n] };
@@ -155,7 +155,7 @@ fn scores_are_those_of_plain_arithmetic() {
             // Not the negation of `>=`: what is not a number is kept.
             let is_less = bound < by.least;
             assert_eq!(is_kept(&by, estimate, of.e[n], beyond), !is_less);
-            kept |= !is_less;
+            kept |= u128::from(!is_less) << n;
             expected.push(estimate);
         }
         for kernels in Family::available() {
@@ -169,20 +169,38 @@ fn scores_are_those_of_plain_arithmetic() {
 #[test]
 fn reflections_are_those_of_plain_arithmetic() {
     let mut random = Random(47);
-    for len in (1..70).chain([128, 383, 384, 1000]) {
-        let at = numbers(&mut random, len, 2.0);
-        let x: Vec<f64> = numbers(&mut random, len, 5.0).into_iter().map(f64::from).collect();
-        let scale = 2.0 / at.iter().map(|&at| f64::from(at).powi(2)).sum::<f64>();
-        let along: f64 = at.iter().zip(&x).map(|(&at, x)| f64::from(at) * x).sum();
+    for len in (8..70).chain([128, 383, 384, 1000]) {
+        let mut wide =
+            |scale| numbers(&mut random, len, scale).into_iter().map(f64::from).collect::<Vec<_>>();
+        let x = wide(5.0);
+        let mut vectors: Vec<Vec<f64>> = (0..REFLECTED).map(|_| wide(1.0)).collect();
+        // Two of one direction, too.
+        vectors[5] = vectors[2].clone();
+        for vector in &mut vectors {
+            let norm = product(vector, vector).sqrt();
+            vector.iter_mut().for_each(|x| *x /= norm);
+        }
+        let gram = std::array::from_fn(|a| std::array::from_fn(|b| product(&vectors[a], &vectors[b])));
+        let by = Reflected { vectors: vectors.concat(), gram };
+        let mut right = x.clone();
+        for u in &vectors {
+            let along: f64 = 2.0 * u.iter().zip(&right).map(|(u, x)| u * x).sum::<f64>();
+            right.iter_mut().zip(u).for_each(|(x, u)| *x -= along * u);
+        }
         for kernels in Family::available() {
             let mut out = x.clone();
-            (kernels.reflect)(&at, scale, &mut out);
-            for ((out, x), &at) in out.iter().zip(&x).zip(&at) {
-                let right = x - scale * along * f64::from(at);
-                assert!((out - right).abs() <= 1e-11, "{} {len}: {out} {right}", kernels.family.name());
+            let check = |out: &[f64], right: &[f64]| {
+                let off = out.iter().zip(right).map(|(out, right)| (out - right).abs()).fold(0.0, f64::max);
+                assert!(off <= 1e-11, "{} {len}: {off}", kernels.family.name());
+            };
+            (kernels.reflect)(&by, true, &mut out);
+            check(&out, &right);
+            (kernels.reflect)(&by, false, &mut out);
+            check(&out, &x);
+            for other in [0, len - 1, len + 1] {
+                let call = || (kernels.reflect)(&by, true, &mut vec![0.0; other]);
+                catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
             }
-            let call = || (kernels.reflect)(&at, scale, &mut vec![0.0; len + 1]);
-            catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
         }
     }
 }

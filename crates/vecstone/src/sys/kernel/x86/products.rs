@@ -49,13 +49,17 @@ macro_rules! family {
                 let (bytes, rows) = (queries[0].len() * HALF, out.len() / Q);
                 assert!(codes.len() == rows * bytes && queries.iter().all(|query| query.len() * HALF == bytes));
                 let mut put = |row: usize, column: &[i32; Q]| {
-                    column.iter().enumerate().for_each(|(query, product)| out[query * rows + row] = *product);
+                    for (query, product) in column.iter().enumerate() {
+                        out[query * rows + row] = *product;
+                    }
                 };
                 let whole = rows - rows % R;
                 for row in (0..whole).step_by(R) {
                     // SAFETY: there are `R` codes from here on, of as many groups as each query has.
                     let columns: [[i32; Q]; R] = unsafe { $products(&queries, &codes[row * bytes..]) };
-                    columns.iter().enumerate().for_each(|(n, column)| put(row + n, column));
+                    for (n, column) in columns.iter().enumerate() {
+                        put(row + n, column);
+                    }
                 }
                 for row in whole..rows {
                     // SAFETY: as above.
@@ -176,9 +180,12 @@ unsafe fn avx512_products<const Q: usize, const R: usize>(
             }
         }
     }
-    add_up_all(&sums.map(|sums| {
-        sums.map(|sum| _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum)))
-    }))
+    let mut totals = [[_mm256_setzero_si256(); Q]; R];
+    for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        let (low, high) = (_mm512_castsi512_si256(*sum), _mm512_extracti64x4_epi64::<1>(*sum));
+        *total = _mm256_add_epi32(low, high);
+    }
+    add_up_all(&totals)
 }
 
 /// Asks for what comes after `R` codes: side by side they are no stream that the processor would see ahead of.
@@ -198,7 +205,9 @@ fn add_up_all<const Q: usize, const R: usize>(totals: &[[__m256i; Q]; R]) -> [[i
     let mut products = [[0; Q]; R];
     let (fours, rest) = totals.as_flattened().as_chunks();
     let (fours_out, rest_out) = products.as_flattened_mut().as_chunks_mut();
-    fours.iter().zip(fours_out).for_each(|(totals, out)| *out = add_up(*totals));
+    for (totals, out) in fours.iter().zip(fours_out) {
+        *out = add_up(*totals);
+    }
     for (total, out) in rest.iter().zip(rest_out) {
         [*out, ..] = add_up([*total; 4]);
     }

@@ -1,0 +1,126 @@
+//! Approximate search: looks at the partitions nearest to a query, until so many rows were looked at.
+
+use super::bound::{CodedQuery, Measured, ordered};
+use super::pass::Scratch;
+use super::{Coded, Found, Ready, Space, Stop, Walk};
+use crate::sys::kernel::STREAMS;
+use crate::types::error::Result;
+use std::cmp::Reverse;
+use std::slice;
+
+/// Standard deviations of an estimate that are allowed for.
+const DEVIATIONS: f64 = 3.0;
+/// Partitions that are put in order at once, at first.
+const AT_ONCE: usize = 64;
+/// Where fewer than so many fourths of the rows with a code count, those that count are counted.
+const THINNED: u64 = 3;
+
+impl Coded<'_> {
+    /// What the codes of centres say of each partition, for a query: the greater, the nearer. `None` if one is damaged.
+    pub(super) fn estimates(&self, walk: &Walk<'_, '_>) -> Option<Vec<f32>> {
+        let of_space = |(space, query): (&Space<'_>, &CodedQuery)| {
+            Some(query.estimates(self.kernels, &space.file.codes()?))
+        };
+        let of_spaces = self.spaces.iter().zip(&walk.queries).map(of_space).collect::<Option<Vec<_>>>()?;
+        let of_file = |ready: &Ready<'_>| {
+            let of_space = &of_spaces[ready.space];
+            ready.partitions.iter().map(|of| of_space[of.centre as usize]).collect::<Vec<_>>()
+        };
+        Some(self.files.iter().flat_map(of_file).collect())
+    }
+
+    /// How many rows of a partition are live.
+    fn live_rows(&self, partition: usize) -> u64 {
+        let (ready, of) = self.partition(partition);
+        let Some(back) = ready.file.codes.back(of) else { return 0 };
+        let is_live = |row: &usize| self.live(&ready.file, back.ordinal(*row)).is_some();
+        (0..of.rows as usize).filter(is_live).count() as u64
+    }
+}
+
+/// Partitions, the nearest first, put in order as far as they are asked for.
+pub(super) struct Nearest {
+    /// What orders them, and their numbers.
+    keys: Vec<(i32, Reverse<usize>)>,
+    given: usize,
+    /// How many are in order.
+    ordered: usize,
+}
+
+impl Nearest {
+    pub(super) fn of(estimates: &[f32]) -> Nearest {
+        let keys = estimates.iter().enumerate().map(|(at, estimate)| (ordered(*estimate), Reverse(at)));
+        Nearest { keys: keys.collect(), given: 0, ordered: 0 }
+    }
+}
+
+impl Iterator for Nearest {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.given == self.ordered {
+            let rest = &mut self.keys[self.ordered..];
+            let more = rest.len().min(self.ordered.max(AT_ONCE));
+            if more < rest.len() {
+                rest.select_nth_unstable_by(more, |a, b| b.cmp(a));
+            }
+            rest[..more].sort_unstable_by(|a, b| b.cmp(a));
+            self.ordered += more;
+        }
+        let (_, Reverse(at)) = *self.keys.get(self.given)?;
+        self.given += 1;
+        Some(at)
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Looks at the nearest partitions, the nearest first, until they had `effort` live rows and `k` were found.
+    pub(super) fn look_near(&mut self, effort: u64, found: &mut Found<'_>) -> Result<()> {
+        let coded = self.coded;
+        self.queries.iter_mut().for_each(|query| query.allow(DEVIATIONS));
+        let Some(estimates) = coded.estimates(self) else {
+            found.stop = Some(Stop::Damaged);
+            return Ok(());
+        };
+        let mut near = Nearest::of(&estimates);
+        let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
+        let (mut scratch, mut looked) = (Scratch::new(), 0);
+        self.visited = vec![false; coded.partitions.len()];
+        self.measured = vec![Measured::default(); coded.partitions.len()];
+        loop {
+            let next: Vec<usize> = near.by_ref().take(STREAMS).collect();
+            if next.is_empty() {
+                return Ok(());
+            }
+            self.measure_centres(&next);
+            for (n, &at) in next.iter().enumerate() {
+                if let Some(&next) = next.get(n + 1) {
+                    let (ready, of) = coded.partition(next);
+                    ready.file.codes.prefetch_front(of);
+                }
+                if found.stop.is_some() || (looked >= effort && found.search.is_full()) {
+                    return Ok(());
+                }
+                coded.visit(at, slice::from_ref(self), slice::from_mut(found), &mut scratch)?;
+                self.look_at_waiting(found)?;
+                self.set_bar(found)?;
+                let (_, of) = coded.partition(at);
+                looked += if is_thinned { coded.live_rows(at) } else { of.rows.into() };
+            }
+        }
+    }
+
+    /// Measures the query with the centres of some partitions.
+    fn measure_centres(&mut self, partitions: &[usize]) {
+        let coded = self.coded;
+        for (n, (space, query)) in coded.spaces.iter().zip(&self.queries).enumerate() {
+            let is_in = |at: &&usize| coded.partition(**at).0.space == n;
+            let here: Vec<usize> = partitions.iter().filter(is_in).copied().collect();
+            let centres = here.iter().map(|&at| space.centres.row(coded.partition(at).1.centre as usize));
+            let mut at = here.iter();
+            Measured::each(coded.kernels, space.frame, &[&query.place], centres, |_, measured| {
+                at.next().into_iter().for_each(|&at| self.measured[at] = measured);
+            });
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How many rows an approximate search has to look at, measured with rows of the store as queries.
+
+use super::{Coded, Walk};
+use crate::buffer::BufferSnapshot;
+use crate::query::scan::{SearchRequest, nearest};
+use crate::query::search::Rows;
+use crate::segment::codes::effort::{Effort, NEIGHBOURS, RECALLS};
+use crate::segment::codes::frame::split_mix;
+use crate::segment::side::GoOn;
+use crate::segment::version::{At, Version};
+use crate::types::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Rows that are queries.
+const QUERIES: u64 = 256;
+/// Of those so many at once.
+const AT_ONCE: usize = 32;
+
+/// The neighbours of a query: where each is, the nearest first.
+type Neighbours = Vec<(usize, u64)>;
+
+/// Measures effort: of each of some rows the nearest others are found by an exact search, and how many rows are looked at
+/// before the partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more
+/// than one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
+pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Result<Option<Effort>> {
+    let sample = sample(version);
+    let found = neighbours(version, &sample, threads, go_on)?;
+    let Some(coded) = Coded::of(version, 1) else { return Ok(None) };
+    let partitions = coded.partitions_of(&found);
+    // Of each query the rows before each neighbour.
+    let mut needed: Vec<Vec<u64>> = Vec::with_capacity(sample.len());
+    for (at, neighbours) in sample.iter().zip(&found) {
+        let vector = version.vector(*at)?;
+        let Some(queries) = coded.code(&vector) else { continue };
+        let walk = Walk { coded: &coded, queries, measured: Vec::new(), visited: Vec::new() };
+        let Some(before) = coded.rows_before(&walk) else { return Ok(None) };
+        let needs = |row| partitions.get(row).map_or(0, |&partition| before[partition] + 1);
+        needed.push(neighbours.iter().map(needs).collect());
+    }
+    let looked = NEIGHBOURS.map(|k| {
+        let nearest: Vec<&[u64]> = needed.iter().map(|needed| &needed[..needed.len().min(k)]).collect();
+        RECALLS.map(|recall| effort(&nearest, recall.into()))
+    });
+    Ok(Some(Effort { rows: version.live(), looked }))
+}
+
+/// The least effort with which that share of the neighbours is found, and two standard errors more: what is measured of a
+/// sample may be too little for others.
+fn effort(needed: &[&[u64]], recall: f64) -> u64 {
+    let mut all: Vec<u64> = needed.concat();
+    all.sort_unstable();
+    let is_enough = |effort: u64| {
+        let shares = needed.iter().filter(|needed| !needed.is_empty()).map(|needed| {
+            needed.iter().filter(|&&needs| needs <= effort).count() as f64 / needed.len() as f64
+        });
+        let (count, sum, squares) = shares.fold((0.0, 0.0, 0.0), |(count, sum, squares), share| {
+            (count + 1.0, sum + share, squares + share * share)
+        });
+        let mean: f64 = sum / count;
+        let variance = (squares / count - mean * mean).max(0.0);
+        mean - 2.0 * (variance / count).sqrt() >= recall
+    };
+    let at = all.partition_point(|&effort| !is_enough(effort));
+    all.get(at).or(all.last()).copied().unwrap_or(0)
+}
+
+/// Some live rows, spread over all: each of as many stretches has one.
+fn sample(version: &Version) -> Vec<At> {
+    let (live, mut random) = (version.live(), 1);
+    let step = (live / QUERIES).max(1);
+    let mut wanted = split_mix(&mut random) % step;
+    let mut sample = Vec::new();
+    for (n, at) in (0..).zip(version.live_rows()) {
+        if n == wanted {
+            sample.push(at);
+            let next = (n / step + 1) * step;
+            wanted = next + split_mix(&mut random) % step;
+        }
+    }
+    sample
+}
+
+/// The nearest rows of each of some, but for itself.
+fn neighbours(version: &Version, sample: &[At], threads: usize, go_on: GoOn<'_>) -> Result<Vec<Neighbours>> {
+    let (schema, buffered) = (&version.schema, BufferSnapshot::default());
+    let rows = Rows { version: Arc::new(version.clone()), buffered: &buffered, puts: Vec::new() };
+    let most = NEIGHBOURS[NEIGHBOURS.len() - 1];
+    let k = usize::try_from(version.live()).unwrap_or(usize::MAX).min(most + 1);
+    let mut all = Vec::with_capacity(sample.len());
+    for sample in sample.chunks(AT_ONCE) {
+        if go_on((all.len() as u64) * schema.stride()).is_break() {
+            return Err(Error::Cancelled);
+        }
+        let mut queries = Vec::with_capacity(sample.len() * schema.dim as usize);
+        for at in sample {
+            queries.extend_from_slice(&version.vector(*at)?);
+        }
+        let (metric, dim) = (schema.metric, schema.dim as usize);
+        let request = SearchRequest { metric, dim, queries: &queries, k, radius: None, recall: 1.0 };
+        for (found, at) in nearest(&rows, &request, threads)?.into_iter().zip(sample) {
+            let others = found.rows.iter().map(|row| (row.segment, row.row));
+            all.push(others.filter(|&row| row != (at.segment, u64::from(at.row))).take(most).collect());
+        }
+    }
+    Ok(all)
+}
+
+impl Coded<'_> {
+    /// The partition of each row that is a neighbour.
+    fn partitions_of(&self, found: &[Neighbours]) -> HashMap<(usize, u64), usize> {
+        const UNKNOWN: usize = usize::MAX;
+        let rows = found.iter().flatten().map(|&row| (row, UNKNOWN));
+        let mut partitions: HashMap<(usize, u64), usize> = rows.collect();
+        for at in 0..self.partitions.len() {
+            let (ready, of) = self.partition(at);
+            let Some(back) = ready.file.codes.back(of) else { continue };
+            for ordinal in (0..of.rows as usize).map(|row| back.ordinal(row)) {
+                let known = self.live(&ready.file, ordinal).and_then(|row| partitions.get_mut(&row));
+                known.into_iter().for_each(|partition| *partition = at);
+            }
+        }
+        partitions.retain(|_, partition| *partition != UNKNOWN);
+        partitions
+    }
+
+    /// How many rows a search looks at before it comes to each partition; `None` if something is damaged.
+    fn rows_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<u64>> {
+        let (mut before, mut looked) = (vec![0; self.partitions.len()], 0);
+        for at in super::approximate::Nearest::of(&self.estimates(walk)?) {
+            before[at] = looked;
+            looked += u64::from(self.partition(at).1.rows);
+        }
+        Some(before)
+    }
+}

@@ -1,0 +1,123 @@
+//! The file of effort, `.effort.side` in `format.md`: how many rows an approximate search looks at.
+
+use crate::format::Fields;
+use crate::pair::files::StoreFile;
+use crate::segment::codes::pages::{FileId, Magic, Paged, Writer};
+use crate::types::error::Result;
+
+const KIND: (Magic, u32) = (*b"VECSTEFF", 1);
+/// For so many neighbours it is measured, and for so great a share of them that is found.
+pub(crate) const NEIGHBOURS: [usize; 3] = [1, 10, 100];
+pub(crate) const RECALLS: [f32; 4] = [0.90, 0.95, 0.97, 0.99];
+/// Where the rows are so many times more or fewer, effort grows by this power of it: measured of embeddings of text between
+/// 48,000 and 100,000 rows.
+const GROWTH: f64 = 0.65;
+/// Where more than one of so many rows came since, rows like these may not have been measured, and effort is doubled.
+const NEW: u64 = 4;
+
+/// How many live rows the partitions have that an approximate search looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Effort {
+    /// Live rows when it was measured.
+    pub(crate) rows: u64,
+    /// By [`NEIGHBOURS`], then by [`RECALLS`].
+    pub(crate) looked: [[u64; RECALLS.len()]; NEIGHBOURS.len()],
+}
+
+impl Effort {
+    /// For `k` neighbours among so many live rows, of which that share is to be found; by what was measured for the next
+    /// greater numbers. `None` where only an exact search finds as many.
+    pub(crate) fn of(&self, k: usize, recall: f32, live: u64) -> Option<u64> {
+        let at = RECALLS.iter().position(|&measured| measured >= recall)?;
+        let (last, beyond) = (NEIGHBOURS.len() - 1, k.div_ceil(NEIGHBOURS[NEIGHBOURS.len() - 1]));
+        let row = NEIGHBOURS.iter().position(|&measured| measured >= k).unwrap_or(last);
+        let looked = self.looked[row][at].saturating_mul(beyond as u64);
+        let is_grown = live.saturating_sub(self.rows) > live / NEW;
+        let scale = (live as f64 / self.rows.max(1) as f64).powf(GROWTH) * if is_grown { 2.0 } else { 1.0 };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of rows")]
+        let scaled = (looked as f64 * scale).ceil() as u64;
+        Some(scaled.max(1))
+    }
+}
+
+/// Writes the file, which is new and empty. `centres`: the id of the file of centres for which it was measured.
+pub(crate) fn write(
+    file: &StoreFile,
+    uuid: [u8; 16],
+    (id, centres): (FileId, FileId),
+    effort: &Effort,
+) -> Result<()> {
+    let mut fields = [uuid, id, centres].concat();
+    let numbers = std::iter::once(&effort.rows).chain(effort.looked.as_flattened());
+    numbers.for_each(|number| fields.extend(number.to_le_bytes()));
+    Writer::new(file, KIND, fields, id, 0).finish()
+}
+
+/// An open file of effort.
+#[derive(Debug)]
+pub(crate) struct EffortFile {
+    pub(crate) pages: Paged,
+    /// The id of the file of centres for which it was measured.
+    pub(crate) centres: FileId,
+    pub(crate) effort: Effort,
+}
+
+impl EffortFile {
+    /// `None` if it is damaged, or of another store.
+    pub(crate) fn open(file: StoreFile, uuid: [u8; 16]) -> Result<Option<EffortFile>> {
+        let mut found = None;
+        let pages = Paged::open(file, KIND, |fields| {
+            let (id, centres, effort) = decode(fields, uuid)?;
+            found = Some((centres, effort));
+            Some(id)
+        })?;
+        let (Some(pages), Some((centres, effort))) = (pages, found) else { return Ok(None) };
+        Ok((pages.data_len() == 0).then_some(EffortFile { pages, centres, effort }))
+    }
+}
+
+fn decode(bytes: &[u8], uuid: [u8; 16]) -> Option<(FileId, FileId, Effort)> {
+    let mut fields = Fields(bytes);
+    let is_ours = fields.array()? == uuid;
+    let (id, centres, rows) = (fields.array()?, fields.array()?, fields.u64()?);
+    let mut looked = [[0; RECALLS.len()]; NEIGHBOURS.len()];
+    for number in looked.as_flattened_mut() {
+        *number = fields.u64()?;
+    }
+    (is_ours && rows > 0 && fields.0.is_empty()).then_some((id, centres, Effort { rows, looked }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEASURED: Effort =
+        Effort { rows: 1000, looked: [[1, 2, 3, 4], [10, 20, 30, 40], [50, 60, 70, 80]] };
+
+    #[test]
+    fn the_next_greater_numbers_are_used() {
+        for (k, recall, expected) in [
+            (1, 0.9, Some(1)),
+            (1, 0.5, Some(1)),
+            (1, 0.91, Some(2)),
+            (2, 0.95, Some(20)),
+            (10, 0.96, Some(30)),
+            (11, 0.99, Some(80)),
+            (100, 0.9, Some(50)),
+            (101, 0.9, Some(100)),
+            (1000, 0.9, Some(500)),
+            (10, 0.991, None),
+        ] {
+            assert_eq!(MEASURED.of(k, recall, 1000), expected, "{k} {recall}");
+        }
+    }
+
+    #[test]
+    fn effort_grows_with_the_rows_and_more_with_many_new_ones() {
+        let of = |live| MEASURED.of(100, 0.9, live).expect("below 0.99");
+        // 50 times 1.3 to the power of 0.65, and times 10 to it, which is doubled.
+        assert_eq!((of(1300), of(10_000)), (60, 447));
+        assert!(of(100) < 20 && of(1) >= 1);
+        assert!(MEASURED.of(usize::MAX, 0.9, u64::MAX).is_some());
+    }
+}
