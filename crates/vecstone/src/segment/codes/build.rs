@@ -344,15 +344,12 @@ pub(crate) fn train(
     }
     let sample = Matrix { values: &values, width };
     let Work { threads, done, go_on } = work;
-    let mut train = |count: usize| {
-        let centres = Centres::train(sample, count.min(sample.rows()), *threads, &mut || go_on(*done))?;
-        let differences = differences(kernels, &centres, sample, *threads);
-        let reflections = reflect::principal(kernels, Matrix { values: &differences, width }, *threads);
-        Ok::<_, Error>((centres, reflections))
-    };
-    let (mut centres, mut reflections) = train((count / OF_DIVIDED).max(1))?;
-    if reflections.count() == 0 {
-        (centres, reflections) = train(count)?;
+    let go_on = &mut || go_on(*done);
+    let mut centres = Centres::train(sample, count.min(sample.rows()), *threads, go_on)?;
+    let differences = differences(kernels, &centres, sample, *threads);
+    let reflections = reflect::principal(kernels, Matrix { values: &differences, width }, *threads);
+    if reflections.count() > 0 {
+        centres = centres.fewer(sample, (count / OF_DIVIDED).max(1), *threads, go_on)?;
     }
     let frame = Frame::new(schema.metric, mean, id, reflections);
     frame.turn_all(kernels, &mut centres.groups);

@@ -225,6 +225,19 @@ impl Centres {
         ask(go_on).map(|()| trained)
     }
 
+    /// About so many centres in the place of these, found of these, then moved to the means of the sample.
+    pub(crate) fn fewer(
+        &self,
+        sample: Matrix<'_>,
+        count: usize,
+        threads: usize,
+        go_on: Asked<'_>,
+    ) -> Result<Centres> {
+        let mut fewer = Centres::train(self.all(), count.min(self.all().rows()), threads, go_on)?;
+        fewer.move_once(kernel::kernels(), sample, threads);
+        Ok(fewer)
+    }
+
     /// Moves each centre to the mean of the vectors that are nearest to it.
     fn move_once(&mut self, kernels: &Kernels, sample: Matrix<'_>, threads: usize) {
         let of_centre = members(kernels, &Finder::new(self), sample, self.all().rows(), threads);
