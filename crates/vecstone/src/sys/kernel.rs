@@ -28,6 +28,8 @@ pub(crate) const STREAMS: usize = 6;
 pub(crate) type Block = [[f32; ROWS]; QUERIES];
 /// A kernel of one query and rows side by side: some sums for each row.
 type RowsKernel<const SUMS: usize> = fn(&[f32], [&[f32]; STREAMS]) -> [[f32; SUMS]; STREAMS];
+/// A kernel of some queries and codes: a product for each code, of one query after the other.
+type CodesKernel = fn(&[&[Levels]], &[u8], &mut [i32]);
 type BlockKernel = fn([&[f32]; QUERIES], [&[f32]; ROWS]) -> Block;
 
 /// The kernels of one family. All slices of a call have one length, else the kernel panics. O(dim).
@@ -52,7 +54,9 @@ pub(crate) struct Kernels {
     pub(crate) hadamard: fn(&mut [f32]),
     pub(crate) reflect: fn(&Reflected, bool, &mut [f64]),
     pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
-    pub(crate) code_dots: fn(&[&[Levels]], &[u8], &mut [i32]),
+    pub(crate) code_dots: CodesKernel,
+    /// The same as `code_dots` of codes that are [packed](codes::pack), where that is faster for many queries.
+    pub(crate) packed_dots: Option<CodesKernel>,
     pub(crate) score: fn(&Scoring, &[i32], Corrections<'_>, &mut [f32]) -> u128,
 }
 

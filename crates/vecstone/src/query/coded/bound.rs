@@ -427,21 +427,18 @@ impl PartitionBound {
         self.far[0] - self.radii[1] > reach || self.radii[0] - self.far[1] > reach
     }
 
-    /// What a kernel needs to tell by each part which rows may be as near as the bar.
-    pub(crate) fn scoring(&self, query: &CodedQuery, bar: f64) -> [Scoring; 2] {
+    /// What a kernel needs to tell by a part, the first or both, which rows may be as near as the bar.
+    pub(crate) fn scoring(&self, query: &CodedQuery, part: usize, bar: f64) -> Scoring {
         let (limit, margin) = self.limit(query, bar);
         let least = self.base - self.constant(margin) - limit;
+        let Allowed { e, beyond, .. } = query.allowed;
+        let (margin, beyond) = (margin * e[part], self.beyond * beyond);
         #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
-        let outward = |[margin, beyond]: [f64; 2]| [(margin as f32).next_up(), (beyond as f32).next_up()];
-        #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
-        let least = (least as f32).next_down();
+        let (margin, beyond, least) =
+            ((margin as f32).next_up(), (beyond as f32).next_up(), (least as f32).next_down());
         let share = if query.metric == Metric::Ip { self.share } else { 1.0 };
-        array::from_fn(|part| {
-            let (half_step, bias) = (query.half_steps[part], query.biases[part]);
-            let Allowed { e, beyond, .. } = query.allowed;
-            let [margin, beyond] = outward([margin * e[part], self.beyond * beyond]);
-            Scoring { half_step, bias, share, margin, beyond, least }
-        })
+        let (half_step, bias) = (query.half_steps[part], query.biases[part]);
+        Scoring { half_step, bias, share, margin, beyond, least }
     }
 
     /// C of an estimate, by which rows of all partitions are compared.

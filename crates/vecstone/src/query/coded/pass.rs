@@ -15,10 +15,15 @@ use std::ops::Range;
 /// Rows that are scored at once.
 const AT_ONCE: usize = codes::SCORED;
 
+/// Searches for which codes are packed, at least.
+const LEAST_FOR_PACKED: usize = if cfg!(test) { 5 } else { 16 };
+
 /// Memory for one partition after the other.
 pub(super) struct Scratch {
     visitors: Vec<Visitor>,
     dots: Vec<i32>,
+    /// Codes of some rows, for many searches.
+    packed: Vec<u8>,
 }
 
 /// A search that a partition may have rows for.
@@ -37,6 +42,7 @@ struct Chunk<'a> {
     /// Read for the first row that its front does not exclude.
     back: Option<Back<'a>>,
     rows: Range<usize>,
+    is_packed: bool,
 }
 
 /// A row that the first part of its code does not exclude.
@@ -60,7 +66,7 @@ impl Waiting {
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
-        Scratch { visitors: Vec::new(), dots: vec![0; QUERIES * AT_ONCE] }
+        Scratch { visitors: Vec::new(), dots: vec![0; QUERIES * AT_ONCE], packed: Vec::new() }
     }
 }
 
@@ -99,7 +105,7 @@ impl Coded<'_> {
         founds: &mut [Found<'_>],
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { visitors, dots } = scratch;
+        let Scratch { visitors, dots, packed } = scratch;
         let (ready, of) = self.partition(partition);
         visitors.clear();
         for (search, (walk, found)) in walks.iter().zip(&mut *founds).enumerate() {
@@ -122,26 +128,35 @@ impl Coded<'_> {
             return Ok(());
         };
         let all = of.rows as usize;
-        let mut chunk = Chunk { partition, ready, of, front, back: None, rows: 0..0 };
-        for visitors in visitors.chunks(QUERIES) {
-            for start in (0..all).step_by(AT_ONCE) {
-                chunk.rows = start..all.min(start + AT_ONCE);
-                self.score(&mut chunk, visitors, walks, founds, dots)?;
-            }
-            for visitor in visitors {
-                let explain = &mut founds[visitor.search].search.explain;
-                explain.partitions_visited += 1;
-                explain.codes_scanned += u64::from(of.rows);
+        let mut chunk = Chunk { partition, ready, of, front, back: None, rows: 0..0, is_packed: false };
+        for start in (0..all).step_by(AT_ONCE) {
+            chunk.rows = start..all.min(start + AT_ONCE);
+            self.pack(&mut chunk, visitors.len(), packed);
+            for visitors in visitors.chunks(QUERIES) {
+                self.score(&mut chunk, (visitors, packed), walks, founds, dots)?;
             }
         }
+        for visitor in visitors {
+            let explain = &mut founds[visitor.search].search.explain;
+            explain.partitions_visited += 1;
+            explain.codes_scanned += u64::from(of.rows);
+        }
         Ok(())
+    }
+
+    /// Packs the codes of some rows, if that is worth it for so many searches.
+    fn pack(&self, chunk: &mut Chunk<'_>, visitors: usize, packed: &mut Vec<u8>) {
+        chunk.is_packed = self.kernels.packed_dots.is_some() && visitors >= LEAST_FOR_PACKED;
+        if chunk.is_packed {
+            codes::pack(chunk.codes(), chunk.code(), packed);
+        }
     }
 
     /// Scores some rows for at most [`QUERIES`] searches.
     fn score(
         &self,
         chunk: &mut Chunk<'_>,
-        visitors: &[Visitor],
+        (visitors, packed): (&[Visitor], &[u8]),
         walks: &[Walk<'_, '_>],
         founds: &mut [Found<'_>],
         dots: &mut [i32],
@@ -150,10 +165,12 @@ impl Coded<'_> {
         for (query, visitor) in queries.iter_mut().zip(visitors) {
             *query = walks[visitor.search].query(chunk.partition).first();
         }
-        let (count, code) = (chunk.rows.len(), queries[0].len() * GROUP / 2);
-        let codes = &chunk.front.codes[chunk.rows.start * code..chunk.rows.end * code];
-        let dots = &mut dots[..visitors.len() * count];
-        (self.kernels.code_dots)(&queries[..visitors.len()], codes, dots);
+        let count = chunk.rows.len();
+        let (queries, dots) = (&queries[..visitors.len()], &mut dots[..visitors.len() * count]);
+        match self.kernels.packed_dots.filter(|_| chunk.is_packed) {
+            Some(packed_dots) => packed_dots(queries, packed, dots),
+            None => (self.kernels.code_dots)(queries, chunk.codes(), dots),
+        }
         for (visitor, dots) in visitors.iter().zip(dots.chunks_exact(count)) {
             walks[visitor.search].take(chunk, &visitor.bound, dots, &mut founds[visitor.search])?;
         }
@@ -172,6 +189,15 @@ impl Found<'_> {
 }
 
 impl<'a> Chunk<'a> {
+    /// Bytes of a code.
+    fn code(&self) -> usize {
+        self.front.codes.len() / self.of.rows as usize
+    }
+
+    fn codes(&self) -> &'a [u8] {
+        &self.front.codes[self.rows.start * self.code()..self.rows.end * self.code()]
+    }
+
     fn back(&mut self) -> Option<Back<'a>> {
         if self.back.is_none() {
             self.back = self.ready.file.codes.back(self.of);
@@ -189,7 +215,7 @@ impl Walk<'_, '_> {
         dots: &[i32],
         found: &mut Found<'_>,
     ) -> Result<()> {
-        let [scoring, _] = bound.scoring(self.query(chunk.partition), found.search.bar());
+        let scoring = bound.scoring(self.query(chunk.partition), 0, found.search.bar());
         let mut estimates = [0f32; AT_ONCE];
         let (of, estimates) =
             (chunk.front.corrections.part(chunk.rows.clone()), &mut estimates[..dots.len()]);
@@ -246,7 +272,7 @@ impl Walk<'_, '_> {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
-        let ([_, scoring], is_full) = (bound.scoring(query, found.search.bar()), found.search.is_full());
+        let (scoring, is_full) = (bound.scoring(query, 1, found.search.bar()), found.search.is_full());
         let nearest = bound.nearest(query, found.search.bar());
         for &Waiting { row, mut estimate, mut e, .. } in waiting {
             if let Some(RowCode { code, correction }) = back.second(row) {

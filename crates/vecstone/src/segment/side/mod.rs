@@ -192,11 +192,11 @@ pub(crate) struct Optimize {
     /// Bytes of the sample of which centres are found.
     pub(crate) sample: u64,
     /// How effort is measured: by searches.
-    pub(crate) measure: Measure,
+    pub(crate) measure: EffortMeter,
 }
 
 /// Measures how many rows an approximate search has to look at, on so many threads; `None` where there are no codes.
-pub(crate) type Measure = fn(&Version, usize, GoOn<'_>) -> Result<Option<Effort>>;
+pub(crate) type EffortMeter = fn(&Version, usize, GoOn<'_>) -> Result<Option<Effort>>;
 
 impl Optimize {
     /// Only what opening needs is built.
@@ -204,7 +204,7 @@ impl Optimize {
         Optimize { from_hot: None, merge: false, threads: 1, sample: 64 << 20, measure: |_, _, _| Ok(None) };
 
     /// All rows get a code, for a caller who waits.
-    pub(crate) fn now(threads: usize, measure: Measure) -> Optimize {
+    pub(crate) fn now(threads: usize, measure: EffortMeter) -> Optimize {
         Optimize { from_hot: Some(1), merge: true, threads, sample: 256 << 20, measure }
     }
 }

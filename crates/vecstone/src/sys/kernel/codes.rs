@@ -303,6 +303,36 @@ pub(super) fn code_dots(queries: &[&[Levels]], codes: &[u8], out: &mut [i32]) {
     }
 }
 
+/// Codes that are packed together: a number of 32 bits of each is a vector.
+pub(crate) const PACKED: usize = 16;
+
+/// Puts the bytes of codes side by side, four of each at a time, sixteen codes together; in the place of missing codes there
+/// are zeros. So each lane of a vector is of one code, and its sum needs no adding up. O(bytes).
+pub(crate) fn pack(codes: &[u8], code: usize, out: &mut Vec<u8>) {
+    assert!(code > 0 && code.is_multiple_of(GROUP_BYTES) && codes.len().is_multiple_of(code), "whole codes");
+    out.clear();
+    out.resize((codes.len() / code).next_multiple_of(PACKED) * code, 0);
+    for (codes, block) in codes.chunks(PACKED * code).zip(out.chunks_exact_mut(PACKED * code)) {
+        for (lane, code) in codes.chunks_exact(code).enumerate() {
+            for (four, vector) in code.as_chunks::<4>().0.iter().zip(block.chunks_exact_mut(PACKED * 4)) {
+                vector[lane * 4..(lane + 1) * 4].copy_from_slice(four);
+            }
+        }
+    }
+}
+
+/// The same of packed codes, with room for as many products as there are codes.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "of processors that can use it"))]
+pub(super) fn check_packed(queries: &[&[Levels]], packed: &[u8], out: &[i32]) -> usize {
+    let groups = queries.first().map_or(0, |query| query.len());
+    assert!(groups > 0 && queries.iter().all(|query| query.len() == groups), "queries of one length");
+    let rows = out.len() / queries.len();
+    assert_eq!(out.len(), rows * queries.len(), "a number for each code");
+    assert_eq!(packed.len(), rows.next_multiple_of(PACKED) * groups * GROUP_BYTES, "as many codes");
+    rows
+}
+
 /// Bytes of one code, and how many codes there are.
 pub(super) fn check_codes(queries: &[&[Levels]], codes: &[u8], out: &[i32]) -> (usize, usize) {
     let groups = queries.first().map_or(0, |query| query.len());

@@ -125,6 +125,7 @@ pub(super) static PORTABLE: Kernels = Kernels {
     reflect: codes::reflect,
     encode: codes::encode,
     code_dots: codes::code_dots,
+    packed_dots: None,
     score: codes::score,
 };
 
@@ -143,5 +144,6 @@ pub(super) static NEON: Kernels = Kernels {
     reflect: codes::reflect,
     encode: codes::encode,
     code_dots: codes::code_dots,
+    packed_dots: None,
     score: codes::score,
 };

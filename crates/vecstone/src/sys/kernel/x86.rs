@@ -12,7 +12,7 @@ mod score;
 /// A family: its single kernels from the generic code, the others from the names of its instructions.
 macro_rules! family {
     ($kernels:ident, $module:ident, $family:expr, $features:literal, $lanes:literal, $vector:ident,
-     $zero:ident, $load:ident, $store:ident, $subtract:ident, $multiply_add:ident) => {
+     $zero:ident, $load:ident, $store:ident, $subtract:ident, $multiply_add:ident, $packed_dots:expr) => {
         pub(super) static $kernels: Kernels = Kernels {
             family: $family,
             // SAFETY: `Family::kernels` gives this out only where the processor has the instructions.
@@ -37,6 +37,7 @@ macro_rules! family {
             encode: |residual, scratch, out| unsafe { $module::encode(residual, scratch, out) },
             // SAFETY: as above.
             code_dots: |queries, codes, out| unsafe { products::$module::code_dots(queries, codes, out) },
+            packed_dots: $packed_dots,
             // SAFETY: as above.
             score: |by, dots, of, estimates| unsafe { score::$module(by, dots, of, estimates) },
         };
@@ -217,7 +218,9 @@ family!(
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_sub_ps,
-    _mm256_fmadd_ps
+    _mm256_fmadd_ps,
+    // Products of 16 bits are to be added up now and then all the same.
+    None
 );
 family!(
     AVX512,
@@ -230,7 +233,9 @@ family!(
     _mm512_loadu_ps,
     _mm512_storeu_ps,
     _mm512_sub_ps,
-    _mm512_fmadd_ps
+    _mm512_fmadd_ps,
+    // SAFETY: as above.
+    Some(|queries, packed, out| unsafe { products::packed_dots(queries, packed, out) })
 );
 
 /// Bytes that memory gives at once, and how far ahead they are asked for.

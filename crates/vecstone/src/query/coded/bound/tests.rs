@@ -115,7 +115,8 @@ impl<'a> Placed<'a> {
         let block = &self.rows;
         let (first, width) = (self.frame.first(), self.centre.len());
         let of_e = |e: f32| if forget == Forget::Error && e < f32::INFINITY { 0.0 } else { e };
-        let (scoring, mut dots, mut estimates) = (bound.scoring(query, bar), [0], [0.0]);
+        let (scoring, mut dots, mut estimates) =
+            ([0, 1].map(|part| bound.scoring(query, part, bar)), [0], [0.0]);
         let (a, h, mut e) = (block.a[row], block.h[row], of_e(block.e[row]));
         let beyond = block.beyond.get(row).map_or(0.0, |&beyond| beyond);
         let beyond = if forget == Forget::Beyond { 0.0 } else { beyond };

@@ -45,6 +45,17 @@ fn check_products(queries: &[&[i8]], codes: &[u8]) {
         (kernels.code_dots)(&coded, codes, &mut out);
         let (width, count) = (queries[0].len(), expected.len());
         assert_eq!(out, expected, "{} {width}: {} x {count}", kernels.family.name(), queries.len());
+        let Some(packed_dots) = kernels.packed_dots else { continue };
+        let mut packed = vec![9; 7];
+        pack(codes, width / 2, &mut packed);
+        out.fill(i32::MIN);
+        packed_dots(&coded, &packed, &mut out);
+        assert_eq!(out, expected, "{} packed {width}: {} x {count}", kernels.family.name(), queries.len());
+        for bytes in [packed.len() + 1, packed.len().wrapping_sub(1)] {
+            packed.resize(bytes.min(1 << 23), 0);
+            let call = || packed_dots(&coded, &packed, &mut out.clone());
+            catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
+        }
     }
 }
 

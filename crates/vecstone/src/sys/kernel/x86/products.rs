@@ -2,7 +2,7 @@
 //! are registers for their sums.
 
 use super::{AHEAD, CACHE_LINE, prefetch_line};
-use crate::sys::kernel::codes::{self, GROUP, Levels};
+use crate::sys::kernel::codes::{self, GROUP, Levels, PACKED};
 use std::arch::x86_64::*;
 
 /// Bytes of a code for one group.
@@ -20,8 +20,8 @@ macro_rules! family {
             pub(in super::super::super) fn code_dots(queries: &[&[Levels]], codes: &[u8], out: &mut [i32]) {
                 const CODES: [usize; codes::QUERIES] = [$($codes),+];
                 let (_, rows) = codes::check_codes(queries, codes, out);
-                let parts = queries.chunks(codes::QUERIES).zip(out.chunks_mut((codes::QUERIES * rows).max(1)));
-                for (queries, out) in parts {
+                let outs = out.chunks_mut((codes::QUERIES * rows).max(1));
+                for (queries, out) in queries.chunks(codes::QUERIES).zip(outs) {
                     match *queries {
                         [a] => several::<1, { CODES[0] }>([a], codes, out),
                         [a, b] => several::<2, { CODES[1] }>([a, b], codes, out),
@@ -29,7 +29,9 @@ macro_rules! family {
                         [a, b, c, d] => several::<4, { CODES[3] }>([a, b, c, d], codes, out),
                         [a, b, c, d, e] => several::<5, { CODES[4] }>([a, b, c, d, e], codes, out),
                         [a, b, c, d, e, f] => several::<6, { CODES[5] }>([a, b, c, d, e, f], codes, out),
-                        [a, b, c, d, e, f, g] => several::<7, { CODES[6] }>([a, b, c, d, e, f, g], codes, out),
+                        [a, b, c, d, e, f, g] => {
+                            several::<7, { CODES[6] }>([a, b, c, d, e, f, g], codes, out);
+                        }
                         [a, b, c, d, e, f, g, h] => {
                             several::<8, { CODES[7] }>([a, b, c, d, e, f, g, h], codes, out);
                         }
@@ -47,7 +49,8 @@ macro_rules! family {
                 out: &mut [i32],
             ) {
                 let (bytes, rows) = (queries[0].len() * HALF, out.len() / Q);
-                assert!(codes.len() == rows * bytes && queries.iter().all(|query| query.len() * HALF == bytes));
+                let is_one_length = queries.iter().all(|query| query.len() * HALF == bytes);
+                assert!(is_one_length && codes.len() == rows * bytes, "checked before");
                 let mut put = |row: usize, column: &[i32; Q]| {
                     for (query, product) in column.iter().enumerate() {
                         out[query * rows + row] = *product;
@@ -186,6 +189,60 @@ unsafe fn avx512_products<const Q: usize, const R: usize>(
         *total = _mm256_add_epi32(low, high);
     }
     add_up_all(&totals)
+}
+
+/// As [`codes::code_dots`] of packed codes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn packed_dots(queries: &[&[Levels]], packed: &[u8], out: &mut [i32]) {
+    let rows = codes::check_packed(queries, packed, out);
+    for (queries, out) in queries.chunks(codes::QUERIES).zip(out.chunks_mut((codes::QUERIES * rows).max(1))) {
+        match *queries {
+            [a, b, c, d, e, f, g, h] => several_packed([a, b, c, d, e, f, g, h], packed, out),
+            _ => {
+                for (query, out) in queries.iter().zip(out.chunks_exact_mut(rows.max(1))) {
+                    several_packed([query], packed, out);
+                }
+            }
+        }
+    }
+}
+
+/// The products of `Q` queries, of whole vectors of codes: checked before.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn several_packed<const Q: usize>(queries: [&[Levels]; Q], packed: &[u8], out: &mut [i32]) {
+    /// Vectors of a group.
+    const VECTORS: usize = HALF / 4;
+    let (groups, rows, low_half) = (queries[0].len(), out.len() / Q, _mm512_set1_epi8(15));
+    let block = groups * HALF * PACKED;
+    assert!(
+        packed.len() == rows.div_ceil(PACKED) * block && queries.iter().all(|query| query.len() == groups)
+    );
+    for start in (0..rows).step_by(PACKED) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; Q];
+        for group in 0..groups {
+            for vector in 0..VECTORS {
+                let at = start / PACKED * block + (group * VECTORS + vector) * PACKED * 4;
+                // SAFETY: each block has eight vectors of 64 bytes for each group.
+                let codes = unsafe { _mm512_loadu_si512(packed.as_ptr().add(at).cast()) };
+                let low = _mm512_and_si512(codes, low_half);
+                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low_half);
+                for (query, [of_low, of_high]) in queries.iter().zip(&mut sums) {
+                    let levels = query.as_ptr().wrapping_add(group).cast::<i32>();
+                    // SAFETY: a group of a query has 64 bytes, sixteen numbers, and those of the high halves are behind.
+                    let (lows, highs) = unsafe { (*levels.add(vector), *levels.add(VECTORS + vector)) };
+                    *of_low = _mm512_dpbusd_epi32(*of_low, low, _mm512_set1_epi32(lows));
+                    *of_high = _mm512_dpbusd_epi32(*of_high, high, _mm512_set1_epi32(highs));
+                }
+            }
+        }
+        let lanes = u16::MAX >> (PACKED - PACKED.min(rows - start));
+        for (query, [low, high]) in sums.iter().enumerate() {
+            let sum = _mm512_add_epi32(*low, *high);
+            // SAFETY: only as many lanes are stored as the query has numbers from `start` on.
+            unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().add(query * rows + start), lanes, sum) };
+        }
+    }
 }
 
 /// Asks for what comes after `R` codes: side by side they are no stream that the processor would see ahead of.
