@@ -45,7 +45,7 @@ pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Res
     Ok(Some(Effort { rows: version.live(), looked }))
 }
 
-/// The least effort with which that share of the neighbours is found, and two standard errors more: what is measured of a
+/// The least effort with which that share of the neighbours is found, and three standard errors more: what is measured of a
 /// sample may be too little for others.
 fn effort(needed: &[&[u64]], recall: f64) -> u64 {
     let mut all: Vec<u64> = needed.concat();
@@ -59,7 +59,7 @@ fn effort(needed: &[&[u64]], recall: f64) -> u64 {
         });
         let mean: f64 = sum / count;
         let variance = (squares / count - mean * mean).max(0.0);
-        mean - 2.0 * (variance / count).sqrt() >= recall
+        mean - 3.0 * (variance / count).sqrt() >= recall
     };
     let at = all.partition_point(|&effort| !is_enough(effort));
     all.get(at).or(all.last()).copied().unwrap_or(0)
