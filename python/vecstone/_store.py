@@ -56,9 +56,10 @@ class Hits(Sequence[Hit]):
 
     `ids` is a list, `distances` float32 of shape (n,). `exact` tells whether the answer is that of a scan of all rows,
     `rows_read` how many vectors were read for it. `explain`, if the search was told `explain`, is a dict: `path` is "scan"
-    (every row that the filter selects was read), "codes" or "codes_then_scan"; `rows_scanned`, `codes_scanned` (looked at by
-    code), `rows_refined` (measured by the reference), `partitions_visited`, `partitions_skipped`; `seconds`, a dict of the
-    stages select, rank, scan, refine and fetch, and `queries`, how many share these seconds. Else it is None.
+    (every row that the filter selects was read), "codes", "approximate" or "codes_then_scan"; `rows_scanned`,
+    `codes_scanned` (looked at by code), `rows_refined` (measured by the reference), `partitions_visited`,
+    `partitions_skipped`; `seconds`, a dict of the stages select, rank, scan, refine and fetch, and `queries`, how many
+    share these seconds. Else it is None.
     """
 
     __slots__ = ("_documents", "_vectors", "distances", "exact", "explain", "ids", "rows_read")

@@ -89,7 +89,9 @@ fn neighbours(version: &Version, sample: &[At], threads: usize, go_on: GoOn<'_>)
     let k = usize::try_from(version.live()).unwrap_or(usize::MAX).min(most + 1);
     let mut all = Vec::with_capacity(sample.len());
     for sample in sample.chunks(AT_ONCE) {
-        if go_on((all.len() as u64) * schema.stride()).is_break() {
+        // As if all queries together read each row once: codes are less, and rows that they leave are more.
+        let read = version.live().saturating_mul(schema.stride()) / QUERIES * all.len() as u64;
+        if go_on(read).is_break() {
             return Err(Error::Cancelled);
         }
         let mut queries = Vec::with_capacity(sample.len() * schema.dim as usize);
