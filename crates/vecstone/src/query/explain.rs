@@ -163,8 +163,7 @@ mod tests {
                     time   2.000 ms: rank 1.000 ms, refine 1.000 ms; of 16 queries together";
         assert_eq!(codes.to_string(), text);
         assert_eq!(Explain::default().to_string(), "path   nothing was searched");
-        use SearchPath::{Approximate, Codes, CodesThenScan, Scan};
-        let paths = [Scan, Codes, Approximate, CodesThenScan];
+        let paths = [SearchPath::Scan, SearchPath::Codes, SearchPath::Approximate, SearchPath::CodesThenScan];
         assert_eq!(paths.map(SearchPath::name), ["scan", "codes", "approximate", "codes_then_scan"]);
     }
 }

@@ -7,7 +7,7 @@ use crate::segment::codes;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::kernel;
 use crate::tests::model::{DIR, Random, options};
-use crate::{Metric, SearchPath, VectorStore, VerifyReport, reference_distance};
+use crate::{Metric, SearchOptions, SearchPath, VectorStore, VerifyReport, reference_distance};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,14 +203,17 @@ fn forged(image: &Image, path: &Path, forge: impl FnOnce(&mut Forged)) -> Image 
 
 /// Each row that is found is live, there once, and as far as is said.
 fn is_sane(store: &VectorStore, filled: &Filled, query: &[f32], k: usize, what: &str) {
-    let hits = found(&store.search(query, k).expect("found"));
-    let ids: BTreeSet<u64> = hits.iter().map(|(id, _)| *id).collect();
-    assert_eq!(ids.len(), hits.len(), "{what}: a row twice");
-    for (id, distance) in hits {
-        let (_, row) =
-            filled.live.iter().find(|(live, _)| *live == id).unwrap_or_else(|| panic!("{what}: {id}"));
-        let right = to_public(filled.metric, reference_distance(filled.metric, query, row));
-        assert_eq!(distance, right.to_bits(), "{what}: {id}");
+    for options in [SearchOptions::new(), SearchOptions::new().recall_target(0.9)] {
+        let hits = store.snapshot().and_then(|snapshot| snapshot.search_with(query, k, &options));
+        let hits = found(&hits.expect("found"));
+        let ids: BTreeSet<u64> = hits.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids.len(), hits.len(), "{what}: a row twice");
+        for (id, distance) in hits {
+            let (_, row) =
+                filled.live.iter().find(|(live, _)| *live == id).unwrap_or_else(|| panic!("{what}: {id}"));
+            let right = to_public(filled.metric, reference_distance(filled.metric, query, row));
+            assert_eq!(distance, right.to_bits(), "{what}: {id}");
+        }
     }
 }
 

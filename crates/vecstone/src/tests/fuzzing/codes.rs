@@ -4,7 +4,7 @@ use super::forged::Forged;
 use crate::query::distance::to_public;
 use crate::segment::codes::frame::split_mix;
 use crate::sys::disk::sim::{Image, SimDisk};
-use crate::{Id, Metric, OpenOptions, VectorStore, reference_distance};
+use crate::{Id, Metric, OpenOptions, SearchOptions, VectorStore, reference_distance};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -87,8 +87,11 @@ pub fn codes(input: &[u8]) {
     image.files.insert(path, file.sealed());
     let store = VectorStore::open_read_only_on(Arc::new(SimDisk::new(&image)), Path::new(DIR));
     let store = store.expect("side files are never needed");
-    for query in [&base.rows[3], &base.rows[1000]] {
-        let hits = store.search(query, 10).expect("found");
+    let snapshot = store.snapshot().expect("taken");
+    let ways = [SearchOptions::new(), SearchOptions::new().recall_target(0.9)];
+    for (query, options) in [3, 1000].iter().flat_map(|&at| ways.each_ref().map(|way| (&base.rows[at], way)))
+    {
+        let hits = snapshot.search_with(query, 10, options).expect("found");
         let mut seen = BTreeSet::new();
         for hit in hits.iter() {
             let Id::U64(id) = hit.id else { panic!("a number") };
