@@ -159,7 +159,7 @@ class _Reading:
 
         Exact, at every size, unless told otherwise: `recall_target`, above 0 and at most 1, is the share of the k nearest
         rows that the answer is to have on average, for queries like the rows; `exact=False` alone means that of `open`, else
-        0.95. Without codes, and above 0.99, such a search is exact; `Hits.exact` says which it was.
+        0.95. Without codes, with a radius, and above 0.99, such a search is exact; `Hits.exact` says which it was.
 
         O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none, a `recall_target` out of range or below 1
         with `exact=True`; CorruptError: a result is damaged.

@@ -1,4 +1,5 @@
-//! Exact search over codes: the vectors that are read are those that the codes do not exclude.
+//! Search over codes: the vectors that are read are those that the codes do not exclude. What follows is of exact search;
+//! `approximate.rs` has the other one.
 //!
 //! The nearest partitions are looked at first, and their best rows measured: that sets the bar. Then every other
 //! partition that the bar does not exclude is passed through in the order of the file, and what its codes do not

@@ -71,9 +71,10 @@ pub struct Explain {
     pub(crate) rows_by_code: u64,
     /// Evaluating the filter.
     pub select: Duration,
-    /// Ranking partitions by their distance from the query.
+    /// Bringing the query into the space of the codes and, for an exact search, ranking partitions by their distance.
     pub rank: Duration,
-    /// Looking at codes and rows. Where rows are scanned in f32, refining is part of it.
+    /// Looking at codes and rows; in an approximate search ranking partitions, too. Where rows are scanned in f32, refining
+    /// is part of it.
     pub scan: Duration,
     /// Measuring the rows that their codes did not exclude.
     pub refine: Duration,

@@ -74,14 +74,21 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
     }
     let searches = request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let mut searches: Vec<Search<'_>> = searches.collect();
-    let effort = side::measured(&rows.version).filter(|_| request.recall < 1.0);
-    let effort = effort.and_then(|effort| effort.of(request.k, request.recall, rows.version.live()));
-    let coded = coded::search(&rows.version, &mut searches, (request.k, effort), limit)?;
+    let coded = coded::search(&rows.version, &mut searches, (request.k, effort(rows, request)), limit)?;
     let (over_codes, over_rows): (Vec<_>, Vec<_>) =
         searches.iter_mut().partition(|search| search.explain.path.is_done_by_codes());
     scan_all(rows, coded.as_ref(), request, over_codes, limit)?;
     scan_all(rows, None, request, over_rows, limit)?;
     Ok(searches.into_iter().map(Search::finish).collect())
+}
+
+/// How many rows an approximate search looks at; `None` for an exact one. A radius is a bar from the beginning on: bounds
+/// that allow for chance would drop rows before there are as many as are asked for.
+fn effort(rows: &Rows<'_>, request: &SearchRequest<'_>) -> Option<u64> {
+    if request.recall >= 1.0 || request.radius.is_some() {
+        return None;
+    }
+    side::measured(&rows.version)?.of(request.k, request.recall, rows.version.live())
 }
 
 /// Measures rows against the queries of some searches: all, or those without a code. The rows are walked through once.

@@ -87,7 +87,7 @@ impl SearchOptions {
     /// other number is [`Error::InvalidRecallTarget`]. [`Hits::is_exact`] says whether an answer turned out to be exact.
     ///
     /// How many rows have to be looked at for that was measured when codes were built, with rows of the store as queries: it
-    /// holds for queries like them. As long as rows have no codes, and above 0.99, the search is exact.
+    /// holds for queries like them. As long as rows have no codes, with a radius, and above 0.99, the search is exact.
     pub fn recall_target(mut self, target: f32) -> SearchOptions {
         self.recall_target = Some(target);
         self

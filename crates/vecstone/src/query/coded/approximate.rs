@@ -12,7 +12,7 @@ use std::slice;
 const DEVIATIONS: f64 = 3.0;
 /// Partitions that are put in order at once, at first.
 const AT_ONCE: usize = 64;
-/// Where fewer than so many fourths of the rows with a code count, those that count are counted.
+/// Where fewer than so many fourths of the rows are live or selected, those that are count as looked at; else all do.
 const THINNED: u64 = 3;
 
 impl Coded<'_> {

@@ -12,10 +12,10 @@ use crate::types::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Rows that are queries.
+/// Rows that are queries, at most.
 const QUERIES: u64 = 256;
 /// Of those so many at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 8;
 
 /// The neighbours of a query: where each is, the nearest first.
 type Neighbours = Vec<(usize, u64)>;
@@ -24,13 +24,19 @@ type Neighbours = Vec<(usize, u64)>;
 /// before the partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more
 /// than one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
 pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Result<Option<Effort>> {
+    if Coded::of(version, 1).is_none() {
+        return Ok(None);
+    }
     let sample = sample(version);
-    let found = neighbours(version, &sample, threads, go_on)?;
+    let (found, read) = neighbours(version, &sample, threads, go_on)?;
+    let mut ask = || if go_on(read).is_break() { Err(Error::Cancelled) } else { Ok(()) };
+    // Some may have been found damaged meanwhile.
     let Some(coded) = Coded::of(version, 1) else { return Ok(None) };
-    let partitions = coded.partitions_of(&found);
+    let partitions = coded.partitions_of(&found, &mut ask)?;
     // Of each query the rows before each neighbour.
     let mut needed: Vec<Vec<u64>> = Vec::with_capacity(sample.len());
     for (at, neighbours) in sample.iter().zip(&found) {
+        ask()?;
         let vector = version.vector(*at)?;
         let Some(queries) = coded.code(&vector) else { continue };
         let walk = Walk { coded: &coded, queries, measured: Vec::new(), visited: Vec::new() };
@@ -68,7 +74,7 @@ fn effort(needed: &[&[u64]], recall: f64) -> u64 {
 /// Some live rows, spread over all: each of as many stretches has one.
 fn sample(version: &Version) -> Vec<At> {
     let (live, mut random) = (version.live(), 1);
-    let step = (live / QUERIES).max(1);
+    let step = live.div_ceil(QUERIES).max(1);
     let mut wanted = split_mix(&mut random) % step;
     let mut sample = Vec::new();
     for (n, at) in (0..).zip(version.live_rows()) {
@@ -81,17 +87,22 @@ fn sample(version: &Version) -> Vec<At> {
     sample
 }
 
-/// The nearest rows of each of some, but for itself.
-fn neighbours(version: &Version, sample: &[At], threads: usize, go_on: GoOn<'_>) -> Result<Vec<Neighbours>> {
+/// The nearest rows of each of some, but for itself; and how many bytes were read for them, about.
+fn neighbours(
+    version: &Version,
+    sample: &[At],
+    threads: usize,
+    go_on: GoOn<'_>,
+) -> Result<(Vec<Neighbours>, u64)> {
     let (schema, buffered) = (&version.schema, BufferSnapshot::default());
     let rows = Rows { version: Arc::new(version.clone()), buffered: &buffered, puts: Vec::new() };
     let most = NEIGHBOURS[NEIGHBOURS.len() - 1];
     let k = usize::try_from(version.live()).unwrap_or(usize::MAX).min(most + 1);
+    // As if all queries together read each row once: codes are less, and rows that they leave are more.
+    let read_for = |queries: usize| version.live().saturating_mul(schema.stride()) / QUERIES * queries as u64;
     let mut all = Vec::with_capacity(sample.len());
     for sample in sample.chunks(AT_ONCE) {
-        // As if all queries together read each row once: codes are less, and rows that they leave are more.
-        let read = version.live().saturating_mul(schema.stride()) / QUERIES * all.len() as u64;
-        if go_on(read).is_break() {
+        if go_on(read_for(all.len())).is_break() {
             return Err(Error::Cancelled);
         }
         let mut queries = Vec::with_capacity(sample.len() * schema.dim as usize);
@@ -105,16 +116,22 @@ fn neighbours(version: &Version, sample: &[At], threads: usize, go_on: GoOn<'_>)
             all.push(others.filter(|&row| row != (at.segment, u64::from(at.row))).take(most).collect());
         }
     }
-    Ok(all)
+    let read = read_for(all.len());
+    Ok((all, read))
 }
 
 impl Coded<'_> {
     /// The partition of each row that is a neighbour.
-    fn partitions_of(&self, found: &[Neighbours]) -> HashMap<(usize, u64), usize> {
+    fn partitions_of(
+        &self,
+        found: &[Neighbours],
+        ask: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<HashMap<(usize, u64), usize>> {
         const UNKNOWN: usize = usize::MAX;
         let rows = found.iter().flatten().map(|&row| (row, UNKNOWN));
         let mut partitions: HashMap<(usize, u64), usize> = rows.collect();
         for at in 0..self.partitions.len() {
+            ask()?;
             let (ready, of) = self.partition(at);
             let Some(back) = ready.file.codes.back(of) else { continue };
             for ordinal in (0..of.rows as usize).map(|row| back.ordinal(row)) {
@@ -123,7 +140,7 @@ impl Coded<'_> {
             }
         }
         partitions.retain(|_, partition| *partition != UNKNOWN);
-        partitions
+        Ok(partitions)
     }
 
     /// How many rows a search looks at before it comes to each partition; `None` if something is damaged.

@@ -15,7 +15,7 @@ const GROWTH: f64 = 0.65;
 /// Where more than one of so many rows came since, rows like these may not have been measured, and effort is doubled.
 const NEW: u64 = 4;
 
-/// How many live rows the partitions have that an approximate search looks at.
+/// How many rows an approximate search looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effort {
     /// Live rows when it was measured.
@@ -26,7 +26,8 @@ pub(crate) struct Effort {
 
 impl Effort {
     /// For `k` neighbours among so many live rows, of which that share is to be found; by what was measured for the next
-    /// greater numbers. `None` where only an exact search finds as many.
+    /// greater numbers, above 100 by as many times what was measured for 100. `None` where only an exact search finds as
+    /// many.
     pub(crate) fn of(&self, k: usize, recall: f32, live: u64) -> Option<u64> {
         let at = RECALLS.iter().position(|&measured| measured >= recall)?;
         let (last, beyond) = (NEIGHBOURS.len() - 1, k.div_ceil(NEIGHBOURS[NEIGHBOURS.len() - 1]));

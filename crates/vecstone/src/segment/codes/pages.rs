@@ -1,5 +1,5 @@
 //! A file of a head and pages, each with a checksum that is looked at when the page is first touched: what files of
-//! centres and of codes have in common. `format.md` specifies it.
+//! centres, of codes and of effort have in common. `format.md` specifies it.
 
 use crate::format::{Fields, crc32c};
 use crate::pair::files::StoreFile;

@@ -5,6 +5,7 @@ use super::codes::Coverage;
 use super::{Covered, FilesOf, GoOn, Rows, Scope, SideFile, SideKind, of_type};
 use crate::format::Identity;
 use crate::pair::files::{StoreFile, random};
+use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::effort::{self, Effort, EffortFile};
 use crate::segment::version::Version;
 use crate::types::error::{Error, Result};
@@ -22,6 +23,13 @@ pub(crate) fn measured(version: &Version) -> Option<&Effort> {
     let centres = centres::newest(version)?.id();
     let files = of_type::<EffortFile>(version.side_files()).filter(|file| file.centres == centres);
     files.last().map(|file| &file.effort)
+}
+
+/// Whether there are codes, all of the newest centres.
+fn is_coded(version: &Version) -> bool {
+    let files = Coverage::of(version).files;
+    let newest = centres::newest(version).map(CentresFile::id);
+    !files.is_empty() && files.iter().all(|file| Some(file.centres.id()) == newest)
 }
 
 impl SideKind for EffortKind {
@@ -49,7 +57,7 @@ impl SideKind for EffortKind {
     /// There are codes, and nothing was measured of them, or of far fewer or more rows.
     fn is_wanted(&self, rows: &Rows<'_>) -> bool {
         let (version, may) = (rows.version, rows.is_active() && rows.closing.is_none());
-        if !may || rows.optimize.from_hot.is_none() || Coverage::of(version).files.is_empty() {
+        if !may || rows.optimize.from_hot.is_none() || !is_coded(version) {
             return false;
         }
         measured(version).is_none_or(|effort| {

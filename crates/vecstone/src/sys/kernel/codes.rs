@@ -131,7 +131,7 @@ pub(crate) struct Reflected {
 
 /// Applies eight reflections to a vector, the first one first, or the last one. In f64, so that hundreds of them lose
 /// nothing. With w the numbers of which each takes that many of its u off, w = 2 (u·x - the sum of u·u' w' over those
-/// before): x is read and written once for all eight.
+/// before): x is written twice, not eight times.
 #[inline(always)]
 pub(super) fn reflect(by: &Reflected, is_forward: bool, x: &mut [f64]) {
     let len = x.len();
