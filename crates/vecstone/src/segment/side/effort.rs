@@ -8,6 +8,7 @@ use crate::pair::files::{StoreFile, random};
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::effort::{self, Effort, EffortFile};
 use crate::segment::version::Version;
+use crate::sys::kernel;
 use crate::types::error::{Error, Result};
 
 /// `N.effort.side`.
@@ -54,9 +55,10 @@ impl SideKind for EffortKind {
         Ok(opened.map(|file| Box::new(file) as Box<dyn SideFile>))
     }
 
-    /// There are codes, and nothing was measured of them, or of far fewer or more rows.
+    /// There are codes, searches go by them, and nothing was measured of them, or of far fewer or more rows.
     fn is_wanted(&self, rows: &Rows<'_>) -> bool {
-        let (version, may) = (rows.version, rows.is_active() && rows.closing.is_none());
+        let (version, is_used) = (rows.version, kernel::kernels().has_fast_codes());
+        let may = is_used && rows.is_active() && rows.closing.is_none();
         if !may || rows.optimize.from_hot.is_none() || !is_coded(version) {
             return false;
         }

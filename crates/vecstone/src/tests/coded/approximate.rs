@@ -172,6 +172,10 @@ fn what_is_not_measured_is_exact() {
         assert_eq!(path(&filled, 10, 0.99), SearchPath::Approximate);
         assert_ne!(path(&filled, 10, 0.991), SearchPath::Approximate, "above what is measured");
         assert_ne!(path(&filled, ROWS / 2, 0.9), SearchPath::Approximate, "for half of the rows");
+        let within = SearchOptions::new().recall_target(0.9).radius(f32::MAX);
+        let snapshot = filled.store.snapshot().expect("open");
+        let hits = snapshot.search_with(&queries[0], 10, &within).expect("found");
+        assert!(hits.is_exact() && hits.len() == 10, "a radius is a bar before there are ten rows");
         assert!(NEIGHBOURS.contains(&100) && path(&filled, 101, 0.9) == SearchPath::Approximate);
     }
     let mut plain = create(Metric::L2, 48, 1);
@@ -204,7 +208,7 @@ fn damaged_effort_is_measured_again() {
         assert!(!is_used || at >= len - 63, "byte {at}: {}", hits.explain());
         if !is_used {
             assert_eq!(found(&hits), filled.expected(&queries[0], 10, &Ask::All), "byte {at}");
-            if at % 16 == 0 {
+            if at % 64 == 0 {
                 store.optimize().expect("measured");
                 assert_eq!(search().explain().path, SearchPath::Approximate, "byte {at}");
             }
