@@ -164,7 +164,8 @@ asan: ## The tests under AddressSanitizer; needs a nightly toolchain.
 	  RUSTFLAGS="-Zsanitizer=address" $(CARGO) +$(NIGHTLY) test --locked -p vecstone --target $(HOST) \
 	    --target-dir target/asan --lib --tests -- \
 	    $(foreach part,planted tests::crash tests::fault tests::panic tests::beside tests::unfinished tests::forged \
-	      tests::lying a_filter_may_select_more coded::bound,--skip $(part)); \
+	      tests::lying a_filter_may_select_more coded::bound query::bound \
+	      what_is_found_is_what_the_reference_says,--skip $(part)); \
 	else echo "no nightly toolchain: AddressSanitizer skipped"; fi
 
 miri: ## The format code under Miri; needs a nightly toolchain with Miri.
