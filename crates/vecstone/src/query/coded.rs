@@ -356,11 +356,10 @@ impl Walk<'_, '_> {
     fn nearest(&mut self, found: &mut Found<'_>) -> Result<()> {
         let (mut scratch, coded) = (Scratch::new(), self.coded);
         self.visited = vec![false; coded.partitions.len()];
-        let order = |(at, (place, measured)): (usize, (&Place, &Measured))| {
-            Reverse((measured.order(coded.spaces[coded.files[place.file].space].frame.metric), at))
-        };
-        let partitions = coded.partitions.iter().zip(&self.measured).enumerate();
-        let mut nearest: BinaryHeap<Reverse<(i32, usize)>> = partitions.map(order).collect();
+        let order =
+            |(at, measured): (usize, &Measured)| Reverse((measured.order(coded.frame(at).metric), at));
+        let mut nearest: BinaryHeap<Reverse<(i32, usize)>> =
+            self.measured.iter().enumerate().map(order).collect();
         for _ in 0..NEAREST_PARTITIONS {
             let enough = found.search.explain.codes_scanned >= NEAREST_ROWS && found.search.is_full();
             if enough || found.stop.is_some() {

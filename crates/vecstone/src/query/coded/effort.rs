@@ -4,8 +4,8 @@ use super::{Coded, Walk};
 use crate::buffer::BufferSnapshot;
 use crate::query::scan::{SearchRequest, nearest};
 use crate::query::search::Rows;
+use crate::segment::codes::build;
 use crate::segment::codes::effort::{Effort, NEIGHBOURS, RECALLS};
-use crate::segment::codes::frame::split_mix;
 use crate::segment::side::GoOn;
 use crate::segment::version::{At, Version};
 use crate::types::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Res
     if Coded::of(version, 1).is_none() {
         return Ok(None);
     }
-    let sample = sample(version);
+    let sample = build::sample(version, QUERIES);
     let (found, read) = neighbours(version, &sample, threads, go_on)?;
     let mut ask = || if go_on(read).is_break() { Err(Error::Cancelled) } else { Ok(()) };
     // Some may have been found damaged meanwhile.
@@ -69,22 +69,6 @@ fn effort(needed: &[&[u64]], recall: f64) -> u64 {
     };
     let at = all.partition_point(|&effort| !is_enough(effort));
     all.get(at).or(all.last()).copied().unwrap_or(0)
-}
-
-/// Some live rows, spread over all: each of as many stretches has one.
-fn sample(version: &Version) -> Vec<At> {
-    let (live, mut random) = (version.live(), 1);
-    let step = live.div_ceil(QUERIES).max(1);
-    let mut wanted = split_mix(&mut random) % step;
-    let mut sample = Vec::new();
-    for (n, at) in (0..).zip(version.live_rows()) {
-        if n == wanted {
-            sample.push(at);
-            let next = (n / step + 1) * step;
-            wanted = next + split_mix(&mut random) % step;
-        }
-    }
-    sample
 }
 
 /// The nearest rows of each of some, but for itself; and how many bytes were read for them, about.

@@ -286,7 +286,7 @@ impl Blocks<'_> {
                 // It was assigned before, so that it can be placed.
                 offset(self.frame.metric, &self.frame.mean, &fresh.vector(number as usize)?, place);
             }
-            self.frame.turn_all(kernel::kernels(), places);
+            self.frame.turn(kernel::kernels(), places);
             for (&number, place) in numbers.iter().zip(places.chunks_exact(width)) {
                 encoder.add(&mut block, place, centre, fresh.ordinal(number as usize));
             }
@@ -352,8 +352,8 @@ pub(crate) fn train(
         centres = centres.fewer(sample, (count / OF_DIVIDED).max(1), *threads, go_on)?;
     }
     let frame = Frame::new(schema.metric, mean, id, reflections);
-    frame.turn_all(kernels, &mut centres.groups);
-    frame.turn_all(kernels, &mut centres.centres);
+    frame.turn(kernels, &mut centres.groups);
+    frame.turn(kernels, &mut centres.centres);
     Ok((frame, centres))
 }
 
@@ -376,8 +376,8 @@ fn differences(kernels: &Kernels, centres: &Centres, sample: Matrix<'_>, threads
     values
 }
 
-/// About so many live rows, spread over all of them.
-fn sample(version: &Version, most: u64) -> Vec<At> {
+/// So many live rows, or all, spread over all of them.
+pub(crate) fn sample(version: &Version, most: u64) -> Vec<At> {
     let live = version.live();
     let mut random = 0;
     let mut left = live;

@@ -3,7 +3,7 @@
 use crate::format::Fields;
 use crate::pair::files::StoreFile;
 use crate::segment::codes::cluster::{Centres, Matrix};
-use crate::segment::codes::frame::{Frame, is_first_part};
+use crate::segment::codes::frame::{Frame, is_first_part, parts};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
 use crate::segment::codes::part::Part;
 use crate::segment::codes::reflect::Reflections;
@@ -91,14 +91,15 @@ impl Head {
             groups: array(u64::from(self.groups) * self.width()),
             starts: array(u64::from(self.groups) + 1),
             centres: array(u64::from(self.centres) * self.width()),
-            codes: self.parts().map(|components| array(u64::from(self.centres) * part_numbers(components))),
+            codes: self
+                .parts()
+                .map(|components| array(u64::from(self.centres) * part_numbers(components as u64))),
         }
     }
 
-    /// Components of each part of a code. The second has none if there is one part.
-    fn parts(&self) -> [u64; 2] {
-        let first = if self.reflections == 0 { self.width() } else { self.reflections.into() };
-        [first, self.width() - first]
+    /// Components of each part of a code.
+    fn parts(&self) -> [usize; 2] {
+        parts(self.reflections as usize, self.dim as usize)
     }
 
     /// Bytes of all pages.
@@ -211,8 +212,7 @@ impl CentresFile {
     pub(crate) fn codes(&self) -> Option<[Part<'_>; 2]> {
         let count = self.head.centres as usize;
         let of = |n: usize| {
-            let components = usize::try_from(self.head.parts()[n]).ok()?;
-            Part::of(self.pages.get(self.layout.codes[n].clone())?, count, components, true)
+            Part::of(self.pages.get(self.layout.codes[n].clone())?, count, self.head.parts()[n], true)
         };
         Some([of(0)?, if self.head.reflections > 0 { of(1)? } else { Part::default() }])
     }

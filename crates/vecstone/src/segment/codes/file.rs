@@ -3,7 +3,7 @@
 use crate::format::{Fields, Identity};
 use crate::pair::files::StoreFile;
 use crate::segment::codes::centres::CentresFile;
-use crate::segment::codes::frame::{Frame, is_first_part};
+use crate::segment::codes::frame::{Frame, is_first_part, parts};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
 use crate::segment::codes::part::{Back, Part};
 use crate::segment::codes::row::NewBlock;
@@ -106,11 +106,9 @@ impl Head {
         (is_possible && u64::from(partitions) <= coded && fields.0.is_empty()).then_some(head)
     }
 
-    /// Components of each part of a code. The second has none if there is one part.
+    /// Components of each part of a code.
     fn parts(&self) -> [usize; 2] {
-        let width = Frame::padded(self.dim as usize);
-        let first = if self.first == 0 { width } else { self.first as usize };
-        [first, width - first]
+        parts(self.first as usize, self.dim as usize)
     }
 
     /// Bytes of the front and of the back of a partition.

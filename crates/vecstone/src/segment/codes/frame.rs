@@ -140,14 +140,8 @@ impl Frame {
         is_coded
     }
 
-    /// R.
-    pub(crate) fn turn(&self, kernels: &Kernels, values: &mut [f32]) {
-        self.reflections.apply(kernels, values);
-        self.rotate(kernels, values);
-    }
-
-    /// R of each of some vectors.
-    pub(crate) fn turn_all(&self, kernels: &Kernels, vectors: &mut [f32]) {
+    /// R of each of some vectors, which are one after the other.
+    pub(crate) fn turn(&self, kernels: &Kernels, vectors: &mut [f32]) {
         self.reflections.apply(kernels, vectors);
         vectors.chunks_exact_mut(Self::padded(self.dim)).for_each(|vector| self.rotate(kernels, vector));
     }
@@ -177,6 +171,14 @@ impl Frame {
         let of_parts = self.rotations.iter().map(Rotation::rounding).fold(0.0, f64::max);
         (self.reflections.rounding() + of_parts + 2.0 * UNIT) * norm + of_cosine + lost
     }
+}
+
+/// Components of each part of codes of `dim` components, of which the first has so many. 0: there is one part, and the
+/// second has none.
+pub(crate) fn parts(first: usize, dim: usize) -> [usize; 2] {
+    let width = Frame::padded(dim);
+    let first = if first == 0 { width } else { first };
+    [first, width - first]
 }
 
 /// Whether the first part of codes of `dim` components may have so many, or none.

@@ -325,21 +325,25 @@ pub(crate) fn pack(codes: &[u8], code: usize, out: &mut Vec<u8>) {
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "of processors that can use it"))]
 pub(super) fn check_packed(queries: &[&[Levels]], packed: &[u8], out: &[i32]) -> usize {
-    let groups = queries.first().map_or(0, |query| query.len());
-    assert!(groups > 0 && queries.iter().all(|query| query.len() == groups), "queries of one length");
-    let rows = out.len() / queries.len();
-    assert_eq!(out.len(), rows * queries.len(), "a number for each code");
-    assert_eq!(packed.len(), rows.next_multiple_of(PACKED) * groups * GROUP_BYTES, "as many codes");
+    let (bytes, rows) = check_queries(queries, out);
+    assert_eq!(packed.len(), rows.next_multiple_of(PACKED) * bytes, "as many codes");
     rows
 }
 
 /// Bytes of one code, and how many codes there are.
 pub(super) fn check_codes(queries: &[&[Levels]], codes: &[u8], out: &[i32]) -> (usize, usize) {
+    let (bytes, rows) = check_queries(queries, out);
+    assert_eq!(codes.len(), rows * bytes, "as many codes");
+    (bytes, rows)
+}
+
+/// Bytes of a code that is multiplied with these, and how many codes there is room for.
+fn check_queries(queries: &[&[Levels]], out: &[i32]) -> (usize, usize) {
     let groups = queries.first().map_or(0, |query| query.len());
     assert!(groups > 0 && queries.iter().all(|query| query.len() == groups), "queries of one length");
-    let (bytes, rows) = (groups * GROUP_BYTES, out.len() / queries.len());
-    assert!(codes.len() == rows * bytes && out.len() == rows * queries.len(), "a number for each code");
-    (bytes, rows)
+    let rows = out.len() / queries.len();
+    assert_eq!(out.len(), rows * queries.len(), "a number for each code");
+    (groups * GROUP_BYTES, rows)
 }
 
 /// Codes that are scored at once, at most.
