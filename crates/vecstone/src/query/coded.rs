@@ -24,7 +24,7 @@ use crate::types::error::Result;
 use bound::{CodedQuery, Measured, PartitionBound};
 use pass::{Scratch, Waiting};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::ops::Range;
 use std::slice;
 
@@ -32,6 +32,7 @@ mod approximate;
 pub(crate) mod bound;
 pub(crate) mod effort;
 mod pass;
+mod signs;
 
 /// Rows of the nearest partitions that set the bar.
 const NEAREST_ROWS: u64 = if cfg!(test) { 200 } else { 2000 };
@@ -175,7 +176,8 @@ impl<'a> Coded<'a> {
         let with_code = searches.iter_mut().filter_map(|search| {
             let queries = self.code(search.query())?;
             let measured = Vec::with_capacity(self.partitions.len());
-            Some((search, Walk { coded: self, queries, measured, visited: Vec::new() }))
+            let copies = effort.is_some();
+            Some((search, Walk { coded: self, queries, measured, visited: Vec::new(), copies }))
         });
         let (searches, mut walks): (Vec<_>, Vec<_>) = with_code.unzip();
         if effort.is_none() {
@@ -262,6 +264,8 @@ struct Walk<'w, 'a> {
     measured: Vec<Measured>,
     /// Which partitions were among the nearest.
     visited: Vec<bool>,
+    /// Whether copies are looked at, too: an approximate search may come to one sooner than to its row.
+    copies: bool,
 }
 
 /// What one thread has found.
@@ -273,6 +277,8 @@ struct Found<'q> {
     /// Rows that seem nearer than the bar, and were asked for.
     near: Vec<Pending>,
     pending: Vec<Pending>,
+    /// What was measured, where copies are looked at.
+    measured: HashSet<(usize, u64)>,
     /// Rows that their codes did not exclude.
     left: u64,
     stop: Option<Stop>,
@@ -286,6 +292,7 @@ impl<'q> Found<'q> {
             bounds: Vec::new(),
             near: Vec::new(),
             pending: Vec::new(),
+            measured: HashSet::new(),
             left: 0,
             stop,
         }
@@ -391,7 +398,11 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    /// Measures a row, unless it was measured before.
     fn measure(&self, found: &mut Found<'_>, pending: &Pending) -> Result<()> {
+        if self.copies && !found.measured.insert((pending.segment, pending.row)) {
+            return Ok(());
+        }
         let vector = self.coded.version.segments[pending.segment].vector(pending.row)?;
         found.search.explain.rows_by_code += 1;
         found.search.refine(pending.segment, pending.row, &vector);

@@ -6,7 +6,7 @@
 //! returns the sum of *t* (1 + *θ*), plus *η*, with |*θ*| ≤ *γ* = [`rounding`] and |*η*| ≤ [`underflow`]; or, where a sum
 //! overflows, something that is not finite.
 
-use codes::{Correction, Corrections, Levels, Reflected, Residual, Scoring, Scratch};
+use codes::{Correction, Corrections, Levels, Reflected, Residual, Scoring, Scratch, SignTables};
 pub(crate) use generic::reference_sums;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -50,10 +50,12 @@ pub(crate) struct Kernels {
     pub(crate) reference_dot: fn(&[f32], &[f32]) -> [f64; 2],
     /// The same of (q-x)².
     pub(crate) reference_l2: fn(&[f32], &[f32]) -> [f64; 1],
-    /// See [`codes`]; so the five below.
+    /// See [`codes`]; so the seven below.
     pub(crate) hadamard: fn(&mut [f32]),
     pub(crate) reflect: fn(&Reflected, bool, &mut [f64]),
     pub(crate) encode: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
+    pub(crate) encode_signs: fn(&Residual<'_>, &mut Scratch, &mut [u8]) -> Correction,
+    pub(crate) sign_dots: fn(&SignTables, &[u8], &mut [i32]),
     pub(crate) code_dots: CodesKernel,
     /// The same as `code_dots` of codes that are [packed](codes::pack), where that is faster for many queries.
     pub(crate) packed_dots: Option<CodesKernel>,
@@ -164,11 +166,11 @@ pub(crate) fn kernels() -> &'static Kernels {
 }
 
 /// Asks memory for what will be read soon. Costs little, and changes nothing.
-pub(crate) fn prefetch(bytes: &[u8]) {
+pub(crate) fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    x86::prefetch(bytes);
+    x86::prefetch(values);
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = values;
 }
 
 /// The largest relative rounding *γ* of one term, for rows of `dim` components.

@@ -2,14 +2,14 @@
 
 use super::bound::{CodedQuery, Measured, ordered};
 use super::pass::Scratch;
+use super::signs::Left;
 use super::{Coded, Found, Ready, Space, Stop, Walk};
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 use std::cmp::Reverse;
-use std::slice;
 
-/// Standard deviations of an estimate that are allowed for.
-const DEVIATIONS: f64 = 3.0;
+/// Standard deviations of an estimate by signs, and of one by 4 bits, that are allowed for.
+const DEVIATIONS: [f64; 2] = [2.0, 3.0];
 /// Partitions that are put in order at once, at first.
 const AT_ONCE: usize = 64;
 /// Where fewer than so many fourths of the rows are live or selected, those that are count as looked at; else all do.
@@ -29,12 +29,12 @@ impl Coded<'_> {
         Some(self.files.iter().flat_map(of_file).collect())
     }
 
-    /// How many rows of a partition are live.
-    fn live_rows(&self, partition: usize) -> u64 {
+    /// How many rows and copies of a partition are live.
+    fn live_codes(&self, partition: usize) -> u64 {
         let (ready, of) = self.partition(partition);
         let Some(back) = ready.file.codes.back(of) else { return 0 };
         let is_live = |row: &usize| self.live(&ready.file, back.ordinal(*row)).is_some();
-        (0..of.rows as usize).filter(is_live).count() as u64
+        (0..of.codes()).filter(is_live).count() as u64
     }
 }
 
@@ -84,30 +84,42 @@ impl Walk<'_, '_> {
         };
         let mut near = Nearest::of(&estimates);
         let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
-        let (mut scratch, mut looked) = (Scratch::new(), 0);
-        self.visited = vec![false; coded.partitions.len()];
+        let (mut scratch, mut looked, mut left) = (Scratch::new(), 0, Left::default());
         self.measured = vec![Measured::default(); coded.partitions.len()];
         loop {
             let next: Vec<usize> = near.by_ref().take(STREAMS).collect();
             if next.is_empty() {
-                return Ok(());
+                return self.look_at_left(&mut left, found);
             }
             self.measure_centres(&next);
             for (n, &at) in next.iter().enumerate() {
                 if let Some(&next) = next.get(n + 1) {
                     let (ready, of) = coded.partition(next);
-                    ready.file.codes.prefetch_front(of);
+                    ready.file.codes.prefetch_signs(of);
                 }
                 if found.stop.is_some() || (looked >= effort && found.search.is_full()) {
-                    return Ok(());
+                    return self.look_at_left(&mut left, found);
                 }
-                coded.visit(at, slice::from_ref(self), slice::from_mut(found), &mut scratch)?;
+                let before = std::mem::take(&mut left);
+                self.look_at_signs(at, &mut left, found, &mut scratch)?;
+                // What the one before asked for has come by now.
                 self.look_at_waiting(found)?;
-                self.set_bar(found)?;
+                self.look_at_fronts(&before, found);
+                if !found.search.is_full() {
+                    self.look_at_left(&mut left, found)?;
+                    self.set_bar(found)?;
+                }
                 let (_, of) = coded.partition(at);
-                looked += if is_thinned { coded.live_rows(at) } else { of.rows.into() };
+                looked += if is_thinned { coded.live_codes(at) } else { of.codes() as u64 };
             }
         }
+    }
+
+    /// Looks at all that is left of a partition.
+    fn look_at_left(&self, left: &mut Left, found: &mut Found<'_>) -> Result<()> {
+        self.look_at_waiting(found)?;
+        self.look_at_fronts(&std::mem::take(left), found);
+        self.look_at_waiting(found)
     }
 
     /// Measures the query with the centres of some partitions.

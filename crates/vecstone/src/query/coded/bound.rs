@@ -47,7 +47,7 @@
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
 use crate::segment::codes::part::Part;
-use crate::sys::kernel::codes::{GROUP, Levels, SCORED, Scoring};
+use crate::sys::kernel::codes::{GROUP, Levels, SCORED, Scoring, SignTables};
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::types::config::Metric;
 use std::array;
@@ -87,13 +87,16 @@ pub(crate) struct CodedQuery {
     /// γ and η of the kernels.
     of_kernels: [f64; 2],
     allowed: Allowed,
+    /// Of the first part, for an approximate search.
+    tables: SignTables,
 }
 
 /// How much is allowed for of what a bound says may be: all of it in an exact search.
 #[derive(Debug, Clone, Copy)]
 struct Allowed {
-    /// Of |e|M, by the first part and by both.
+    /// Of |e|M, by the first part and by both; and by signs.
     e: [f64; 2],
+    signs: f64,
     /// Of tN.
     beyond: f64,
     /// Of ρ|Y'|.
@@ -128,7 +131,8 @@ impl CodedQuery {
             error: frame.error(norm),
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
             of_kernels: [kernel::rounding(place.len()), kernel::underflow(place.len())],
-            allowed: Allowed { e: [1.0; 2], beyond: 1.0, rest: 1.0 },
+            allowed: Allowed { e: [1.0; 2], signs: 1.0, beyond: 1.0, rest: 1.0 },
+            tables: SignTables::default(),
             place,
             levels,
         }
@@ -136,11 +140,13 @@ impl CodedQuery {
 
     /// Makes it a query of an approximate search. The bounds are products of lengths, which two vectors only reach if they
     /// have one direction. The product of directions that have nothing to do with each other has a standard deviation of
-    /// 1/√n in n components: so many of these are allowed for.
-    pub(crate) fn allow(&mut self, deviations: f64) {
-        let of = |components: usize| (deviations / (components as f64).sqrt()).min(1.0);
+    /// 1/√n in n components: so many of these are allowed for, of codes of signs and of 4 bits.
+    pub(crate) fn allow(&mut self, [of_signs, of_codes]: [f64; 2]) {
+        let of = |deviations: f64, components: usize| (deviations / (components as f64).sqrt()).min(1.0);
         let (first, all) = (self.first * GROUP, self.place.len());
-        self.allowed = Allowed { e: [of(first), of(all)], beyond: OF_BEYOND, rest: of(all) };
+        let e = [of(of_codes, first), of(of_codes, all)];
+        self.tables = SignTables::new(self.first());
+        self.allowed = Allowed { e, signs: of(of_signs, first), beyond: OF_BEYOND, rest: of(of_codes, all) };
     }
 
     /// The product of U with each of some codes of the whole query, given by its parts, as an estimate: of V·k - |k|²/2, or
@@ -162,6 +168,11 @@ impl CodedQuery {
             }
         }
         sums
+    }
+
+    /// What U of the first part says of signs.
+    pub(crate) fn tables(&self) -> &SignTables {
+        &self.tables
     }
 
     /// U of the first part.
@@ -279,7 +290,9 @@ impl Measured {
         mut see: impl FnMut(Measured),
     ) {
         let (ip, first) = (frame.metric == Metric::Ip, frame.first());
+        let mut ahead = centres.chunks(STREAMS).skip(1);
         for centres in centres.chunks(STREAMS) {
+            ahead.next().into_iter().flatten().for_each(|centre| kernel::prefetch(centre));
             let rows: [&[f32]; STREAMS] = array::from_fn(|n| centres[n.min(centres.len() - 1)]);
             let measured = if ip {
                 let measured =
@@ -429,15 +442,23 @@ impl PartitionBound {
 
     /// What a kernel needs to tell by a part, the first or both, which rows may be as near as the bar.
     pub(crate) fn scoring(&self, query: &CodedQuery, part: usize, bar: f64) -> Scoring {
+        self.scoring_by(query, (query.half_steps[part], query.biases[part]), query.allowed.e[part], bar)
+    }
+
+    /// The same of codes of signs: what is added up has the levels 1 and 0, and not 15 to 0 of which half counts.
+    pub(crate) fn scoring_of_signs(&self, query: &CodedQuery, bar: f64) -> Scoring {
+        let step = (2.0 * query.half_steps[0], query.biases[0] / 15);
+        self.scoring_by(query, step, query.allowed.signs, bar)
+    }
+
+    fn scoring_by(&self, query: &CodedQuery, (half_step, bias): (f32, i32), e: f64, bar: f64) -> Scoring {
         let (limit, margin) = self.limit(query, bar);
         let least = self.base - self.constant(margin) - limit;
-        let Allowed { e, beyond, .. } = query.allowed;
-        let (margin, beyond) = (margin * e[part], self.beyond * beyond);
+        let (margin, beyond) = (margin * e, self.beyond * query.allowed.beyond);
         #[expect(clippy::cast_possible_truncation, reason = "rounded so that more rows are kept")]
         let (margin, beyond, least) =
             ((margin as f32).next_up(), (beyond as f32).next_up(), (least as f32).next_down());
         let share = if query.metric == Metric::Ip { self.share } else { 1.0 };
-        let (half_step, bias) = (query.half_steps[part], query.biases[part]);
         Scoring { half_step, bias, share, margin, beyond, least }
     }
 

@@ -39,9 +39,12 @@ pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Res
         ask()?;
         let vector = version.vector(*at)?;
         let Some(queries) = coded.code(&vector) else { continue };
-        let walk = Walk { coded: &coded, queries, measured: Vec::new(), visited: Vec::new() };
+        let walk = Walk { coded: &coded, queries, measured: Vec::new(), visited: Vec::new(), copies: true };
         let Some(before) = coded.rows_before(&walk) else { return Ok(None) };
-        let needs = |row| partitions.get(row).map_or(0, |&partition| before[partition] + 1);
+        let needs = |row| {
+            let partitions = partitions.get(row).into_iter().flatten();
+            partitions.map(|&partition| before[partition] + 1).min().unwrap_or(0)
+        };
         needed.push(neighbours.iter().map(needs).collect());
     }
     let looked = NEIGHBOURS.map(|k| {
@@ -105,25 +108,23 @@ fn neighbours(
 }
 
 impl Coded<'_> {
-    /// The partition of each row that is a neighbour.
+    /// The partitions that each row that is a neighbour is in, or has a copy in.
     fn partitions_of(
         &self,
         found: &[Neighbours],
         ask: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<HashMap<(usize, u64), usize>> {
-        const UNKNOWN: usize = usize::MAX;
-        let rows = found.iter().flatten().map(|&row| (row, UNKNOWN));
-        let mut partitions: HashMap<(usize, u64), usize> = rows.collect();
+    ) -> Result<HashMap<(usize, u64), Vec<usize>>> {
+        let mut partitions: HashMap<(usize, u64), Vec<usize>> =
+            found.iter().flatten().map(|&row| (row, Vec::new())).collect();
         for at in 0..self.partitions.len() {
             ask()?;
             let (ready, of) = self.partition(at);
             let Some(back) = ready.file.codes.back(of) else { continue };
-            for ordinal in (0..of.rows as usize).map(|row| back.ordinal(row)) {
+            for ordinal in (0..of.codes()).map(|row| back.ordinal(row)) {
                 let known = self.live(&ready.file, ordinal).and_then(|row| partitions.get_mut(&row));
-                known.into_iter().for_each(|partition| *partition = at);
+                known.into_iter().for_each(|partitions| partitions.push(at));
             }
         }
-        partitions.retain(|_, partition| *partition != UNKNOWN);
         Ok(partitions)
     }
 
@@ -132,7 +133,7 @@ impl Coded<'_> {
         let (mut before, mut looked) = (vec![0; self.partitions.len()], 0);
         for at in super::approximate::Nearest::of(&self.estimates(walk)?) {
             before[at] = looked;
-            looked += u64::from(self.partition(at).1.rows);
+            looked += self.partition(at).1.codes() as u64;
         }
         Some(before)
     }

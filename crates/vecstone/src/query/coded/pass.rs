@@ -13,7 +13,7 @@ use crate::types::error::Result;
 use std::ops::Range;
 
 /// Rows that are scored at once.
-const AT_ONCE: usize = codes::SCORED;
+pub(super) const AT_ONCE: usize = codes::SCORED;
 
 /// Searches for which codes are packed, at least.
 const LEAST_FOR_PACKED: usize = if cfg!(test) { 5 } else { 16 };
@@ -21,28 +21,31 @@ const LEAST_FOR_PACKED: usize = if cfg!(test) { 5 } else { 16 };
 /// Memory for one partition after the other.
 pub(super) struct Scratch {
     visitors: Vec<Visitor>,
-    dots: Vec<i32>,
+    pub(super) dots: Vec<i32>,
     /// Codes of some rows, for many searches.
     packed: Vec<u8>,
 }
 
 /// A search that a partition may have rows for.
-struct Visitor {
+pub(super) struct Visitor {
     /// The number of the search.
-    search: usize,
-    bound: PartitionBound,
+    pub(super) search: usize,
+    pub(super) bound: PartitionBound,
 }
 
 /// Some rows of a partition.
-struct Chunk<'a> {
-    partition: usize,
-    ready: &'a Ready<'a>,
-    of: &'a Partition,
-    front: Part<'a>,
+pub(super) struct Chunk<'a> {
+    pub(super) partition: usize,
+    pub(super) ready: &'a Ready<'a>,
+    pub(super) of: &'a Partition,
+    pub(super) front: Part<'a>,
+    /// Number of the front's first row.
+    pub(super) first: usize,
     /// Read for the first row that its front does not exclude.
-    back: Option<Back<'a>>,
-    rows: Range<usize>,
-    is_packed: bool,
+    pub(super) back: Option<Back<'a>>,
+    /// Of the front.
+    pub(super) rows: Range<usize>,
+    pub(super) is_packed: bool,
 }
 
 /// A row that the first part of its code does not exclude.
@@ -58,6 +61,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// `of`: its estimate and |e|.
+    pub(super) fn new(bound: usize, row: usize, (estimate, e): (f32, f32)) -> Waiting {
+        Waiting { bound, row, estimate, e }
+    }
+
     /// The same, where so many bounds come first.
     pub(super) fn behind(self, bounds: usize) -> Waiting {
         Waiting { bound: self.bound + bounds, ..self }
@@ -123,12 +131,13 @@ impl Coded<'_> {
         if visitors.is_empty() {
             return Ok(());
         }
-        let Some(front) = ready.file.codes.front(of) else {
+        let Some(front) = ready.file.codes.front(of, 0) else {
             visitors.iter().for_each(|visitor| founds[visitor.search].stop = Some(Stop::Damaged));
             return Ok(());
         };
         let all = of.rows as usize;
-        let mut chunk = Chunk { partition, ready, of, front, back: None, rows: 0..0, is_packed: false };
+        let mut chunk =
+            Chunk { partition, ready, of, front, first: 0, back: None, rows: 0..0, is_packed: false };
         for start in (0..all).step_by(AT_ONCE) {
             chunk.rows = start..all.min(start + AT_ONCE);
             self.pack(&mut chunk, visitors.len(), packed);
@@ -153,7 +162,7 @@ impl Coded<'_> {
     }
 
     /// Scores some rows for at most [`QUERIES`] searches.
-    fn score(
+    pub(super) fn score(
         &self,
         chunk: &mut Chunk<'_>,
         (visitors, packed): (&[Visitor], &[u8]),
@@ -191,14 +200,14 @@ impl Found<'_> {
 impl<'a> Chunk<'a> {
     /// Bytes of a code.
     fn code(&self) -> usize {
-        self.front.codes.len() / self.of.rows as usize
+        self.front.codes.len() / self.front.corrections.a.len()
     }
 
     fn codes(&self) -> &'a [u8] {
         &self.front.codes[self.rows.start * self.code()..self.rows.end * self.code()]
     }
 
-    fn back(&mut self) -> Option<Back<'a>> {
+    pub(super) fn back(&mut self) -> Option<Back<'a>> {
         if self.back.is_none() {
             self.back = self.ready.file.codes.back(self.of);
         }
@@ -234,9 +243,9 @@ impl Walk<'_, '_> {
         while kept != 0 {
             let n = kept.trailing_zeros() as usize;
             kept &= kept - 1;
-            let row = chunk.rows.start + n;
+            let row = chunk.first + chunk.rows.start + n;
             kernel::prefetch(back.record(row));
-            found.waiting.push(Waiting { bound: at, row, estimate: estimates[n], e: of.e[n] });
+            found.waiting.push(Waiting::new(at, row, (estimates[n], of.e[n])));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::pair::files::{StoreFile, random};
 use crate::segment::codes::centres::CentresFile;
-use crate::segment::codes::cluster::{Centres, Finder, Matrix};
+use crate::segment::codes::cluster::{Centres, Finder, Matrix, Two};
 use crate::segment::codes::file::{CodesFile, CodesWriter, Head};
 use crate::segment::codes::frame::{Frame, norm, offset, scale_of, split_mix};
 use crate::segment::codes::reflect;
@@ -13,6 +13,7 @@ use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
 use crate::types::config::Metric;
 use crate::types::error::{Error, Result};
+use std::array;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
@@ -28,6 +29,11 @@ const SAMPLE_PER_CENTRE: u64 = 40;
 /// Where rows differ in few directions, of two parts of a code, no partition is left out, and a half of the centres serve as
 /// well: ranking them and beginning with a partition take time, too.
 const OF_DIVIDED: usize = 2;
+/// A row has a copy in a second partition if less than so many times more is lost there than in its own: a query that is
+/// near to it may be nearer to that one. Where rows are in clusters apart from each other, copies only cost.
+const AMBIGUOUS: f32 = 2.0;
+/// One of so many rows has a copy, at most.
+const OF_COPIES: usize = 2;
 /// Rows with a norm above so many times the middle one are not asked for the mean.
 const OUTLIER: f64 = 16.0;
 
@@ -105,13 +111,26 @@ pub(crate) struct Content<'a> {
     pub(crate) kept: Vec<Kept<'a>>,
 }
 
-/// The rows of one partition, before they are written.
+/// The rows of one partition and its copies, before they are written.
 struct Members<'a> {
     centre: u32,
-    /// Numbers of fresh rows.
-    fresh: &'a [u32],
-    /// Rows of kept files.
-    kept: u64,
+    /// Numbers of fresh rows, and of those with a copy here.
+    fresh: [&'a [u32]; 2],
+    /// Rows and copies of kept files.
+    kept: [u64; 2],
+}
+
+impl Members<'_> {
+    /// Rows and copies.
+    fn counts(&self) -> [u32; 2] {
+        array::from_fn(|part| {
+            u32::try_from(self.fresh[part].len() as u64 + self.kept[part]).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn rows(&self) -> u64 {
+        self.counts()[0].into()
+    }
 }
 
 /// Why no file was made.
@@ -127,7 +146,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Writes a file of codes, which is new and empty. Holds 8 bytes of memory for each fresh row, and some partitions.
+/// Writes a file of codes, which is new and empty. Holds 20 bytes of memory for each fresh row, and some partitions.
 pub(crate) fn write(
     file: &StoreFile,
     content: &Content<'_>,
@@ -136,29 +155,32 @@ pub(crate) fn write(
     let centres = content.centres.1;
     let (Some(frame), Some(points)) = (centres.frame(), centres.centres()) else { return Err(Failure::Side) };
     let assigned = assign(&content.fresh, frame, centres.load().ok_or(Failure::Side)?, work)?;
-    let (order, ends) = sort(&assigned, points.rows());
-    let mut kept = vec![0u64; points.rows()];
+    let sorted =
+        [sort(&assigned, points.rows(), |two| two.nearest), sort(&assigned, points.rows(), |two| two.second)];
+    let mut kept = vec![[0u64; 2]; points.rows()];
     let mut plain: Vec<u32> = Vec::new();
     for file in &content.kept {
         let partitions = file.codes.partitions_of(centres).ok_or(Failure::Side)?;
         for partition in partitions {
             let back = file.codes.back(partition).ok_or(Failure::Side)?;
-            let rows = (0..partition.rows as usize).filter(|&row| (file.to)(back.ordinal(row)).is_some());
-            kept[partition.centre as usize] += rows.count() as u64;
+            let is_kept = |row: &usize| (file.to)(back.ordinal(*row)).is_some();
+            let kept = &mut kept[partition.centre as usize];
+            for (kept, part) in kept.iter_mut().zip(partition.parts()) {
+                *kept += part.filter(is_kept).count() as u64;
+            }
         }
         plain.extend(file.codes.plain().ok_or(Failure::Side)?.filter_map(&file.to));
     }
-    let without = assigned.iter().enumerate().filter(|(_, centre)| **centre == NONE);
+    let without = (0..).zip(&assigned).filter(|(_, two)| two.nearest == NONE);
     plain.extend(without.map(|(number, _)| content.fresh.ordinal(number)));
     plain.sort_unstable();
     let members = |centre: usize| {
-        let start = if centre == 0 { 0 } else { ends[centre - 1] as usize };
-        let fresh = &order[start..ends[centre] as usize];
+        let fresh = sorted.each_ref().map(|sorted| sorted.of(centre));
         Members { centre: u32::try_from(centre).unwrap_or(NONE), fresh, kept: kept[centre] }
     };
-    let all: Vec<Members<'_>> =
-        (0..kept.len()).map(members).filter(|of| of.fresh.len() as u64 + of.kept > 0).collect();
-    let coded = all.iter().map(|of| of.fresh.len() as u64 + of.kept).sum();
+    // Where a partition has no rows of its own, none is read for copies.
+    let all: Vec<Members<'_>> = (0..kept.len()).map(members).filter(|of| of.rows() > 0).collect();
+    let coded = all.iter().map(Members::rows).sum();
     let head = Head {
         uuid: content.version.schema.uuid,
         id: random()?,
@@ -171,18 +193,17 @@ pub(crate) fn write(
         coded,
         ranges: content.ranges.clone(),
     };
-    let sizes = all.iter().map(|of| of.fresh.len() as u64 + of.kept);
-    let mut out = CodesWriter::new(file, head, sizes);
+    let mut out = CodesWriter::new(file, head, all.iter().map(Members::counts));
     let blocks = Blocks { content, frame, centres: points };
     let mut start = 0;
     while start < all.len() {
         let mut rows = 0;
         let more = all[start..].iter().take_while(|of| {
-            rows += of.fresh.len() as u64 + of.kept;
+            rows += of.counts().map(u64::from).iter().sum::<u64>();
             rows <= ROWS_AT_ONCE
         });
         let end = start + more.count().max(1);
-        let read: u64 = all[start..end].iter().map(|of| of.fresh.len() as u64).sum();
+        let read: u64 = all[start..end].iter().map(|of| of.fresh[0].len() as u64).sum();
         out.add(&blocks.of(&all[start..end], work.threads)?)?;
         work.add(read * content.version.schema.stride())?;
         start = end;
@@ -190,8 +211,9 @@ pub(crate) fn write(
     Ok(out.finish(&plain)?)
 }
 
-/// The centre of each fresh row. Centres are turned back once, and no row is turned.
-fn assign(fresh: &Fresh<'_>, frame: &Frame, mut centres: Centres, work: &mut Work<'_>) -> Result<Vec<u32>> {
+/// The centre of each fresh row, and that of its copy if it is to have one. Centres are turned back once, and no row is
+/// turned.
+fn assign(fresh: &Fresh<'_>, frame: &Frame, mut centres: Centres, work: &mut Work<'_>) -> Result<Vec<Two>> {
     if fresh.len() == 0 {
         return Ok(Vec::new());
     }
@@ -203,46 +225,70 @@ fn assign(fresh: &Fresh<'_>, frame: &Frame, mut centres: Centres, work: &mut Wor
     for start in (0..fresh.len()).step_by(at_once) {
         let end = fresh.len().min(start + at_once);
         let tiles = (start..end).step_by(TILE);
-        let place = |done: &mut Vec<(usize, Vec<u32>)>, first: usize| -> Result<()> {
+        let place = |done: &mut Vec<(usize, Vec<Two>)>, first: usize| -> Result<()> {
             let rows = first..end.min(first + TILE);
             let mut values = vec![0f32; rows.len() * width];
             let mut is_coded = Vec::with_capacity(rows.len());
             for (number, out) in rows.zip(values.chunks_exact_mut(width)) {
                 is_coded.push(offset(frame.metric, &frame.mean, &fresh.vector(number)?, out));
             }
-            let mut nearest = finder.nearest(kernels, Matrix { values: &values, width });
-            nearest
-                .iter_mut()
-                .zip(is_coded)
-                .filter(|(_, coded)| !coded)
-                .for_each(|(centre, _)| *centre = NONE);
-            done.push((first, nearest));
+            let mut two = finder.two(kernels, Matrix { values: &values, width });
+            let uncoded = two.iter_mut().zip(is_coded).filter(|(_, coded)| !coded);
+            uncoded.for_each(|(two, _)| *two = Two { nearest: NONE, second: NONE, loss: f32::INFINITY });
+            done.push((first, two));
             Ok(())
         };
         let done = parallel::for_each_piece(tiles, work.threads as u64, work.threads, Vec::new, place)?;
         let mut done = done.concat();
         done.sort_by_key(|(first, _)| *first);
-        assigned.extend(done.into_iter().flat_map(|(_, nearest)| nearest));
+        assigned.extend(done.into_iter().flat_map(|(_, two)| two));
         work.add((end - start) as u64 * fresh.version.schema.stride())?;
     }
+    leave_most_ambiguous(&mut assigned);
     Ok(assigned)
 }
 
-/// The numbers of rows by their centre, and where those of each centre end.
-fn sort(assigned: &[u32], centres: usize) -> (Vec<u32>, Vec<u32>) {
+/// Leaves a second centre to the rows that lose least by it.
+fn leave_most_ambiguous(assigned: &mut [Two]) {
+    let mut losses: Vec<f32> = assigned.iter().map(|two| two.loss).filter(|&loss| loss < AMBIGUOUS).collect();
+    let most = assigned.len() / OF_COPIES;
+    let limit =
+        if losses.len() > most { *losses.select_nth_unstable_by(most, f32::total_cmp).1 } else { AMBIGUOUS };
+    for two in assigned {
+        let is_less = two.loss < limit;
+        two.second = if is_less { two.second } else { NONE };
+    }
+}
+
+/// Numbers of rows by their centre.
+struct Sorted {
+    numbers: Vec<u32>,
+    /// Where those of each centre end.
+    ends: Vec<u32>,
+}
+
+impl Sorted {
+    fn of(&self, centre: usize) -> &[u32] {
+        let start = if centre == 0 { 0 } else { self.ends[centre - 1] as usize };
+        &self.numbers[start..self.ends[centre] as usize]
+    }
+}
+
+fn sort(assigned: &[Two], centres: usize, centre: impl Fn(&Two) -> u32) -> Sorted {
+    let numbered = || (0..).zip(assigned.iter().map(&centre)).filter(|(_, centre)| *centre != NONE);
     let mut ends = vec![0u32; centres];
-    assigned.iter().filter(|&&centre| centre != NONE).for_each(|&centre| ends[centre as usize] += 1);
+    numbered().for_each(|(_, centre): (u32, u32)| ends[centre as usize] += 1);
     let mut start = 0;
     for end in &mut ends {
         start += std::mem::replace(end, start);
     }
-    let mut order = vec![0u32; start as usize];
-    for (number, &centre) in (0..).zip(assigned).filter(|(_, centre)| **centre != NONE) {
+    let mut numbers = vec![0u32; start as usize];
+    for (number, centre) in numbered() {
         let at = &mut ends[centre as usize];
-        order[*at as usize] = number;
+        numbers[*at as usize] = number;
         *at += 1;
     }
-    (order, ends)
+    Sorted { numbers, ends }
 }
 
 /// Makes blocks.
@@ -274,39 +320,59 @@ impl Blocks<'_> {
         encoder: &mut Encoder<'_>,
     ) -> std::result::Result<NewBlock, Failure> {
         let mut block = NewBlock::new(members.centre);
-        for kept in &self.content.kept {
-            copy(kept, &mut block)?;
+        for (part, numbers) in members.fresh.into_iter().enumerate() {
+            for kept in &self.content.kept {
+                take(kept, part, &mut block)?;
+            }
+            self.encode(numbers, part, encoder, &mut block)?;
         }
-        let centre = self.centres.row(members.centre as usize);
+        Ok(block)
+    }
+
+    /// Codes fresh rows or, as the second part, copies of some.
+    fn encode(
+        &self,
+        numbers: &[u32],
+        part: usize,
+        encoder: &mut Encoder<'_>,
+        block: &mut NewBlock,
+    ) -> std::result::Result<(), Failure> {
+        let centre = self.centres.row(block.centre as usize);
         let (width, fresh) = (self.centres.width, &self.content.fresh);
-        let mut places = vec![0f32; width * members.fresh.len().min(TILE)];
-        for numbers in members.fresh.chunks(TILE) {
+        let mut places = vec![0f32; width * numbers.len().min(TILE)];
+        for numbers in numbers.chunks(TILE) {
             let places = &mut places[..width * numbers.len()];
             for (&number, place) in numbers.iter().zip(places.chunks_exact_mut(width)) {
                 // It was assigned before, so that it can be placed.
                 offset(self.frame.metric, &self.frame.mean, &fresh.vector(number as usize)?, place);
             }
             self.frame.turn(kernel::kernels(), places);
+            let add = if part == 0 { Encoder::add } else { Encoder::add_copy };
             for (&number, place) in numbers.iter().zip(places.chunks_exact(width)) {
-                encoder.add(&mut block, place, centre, fresh.ordinal(number as usize));
+                add(encoder, block, place, centre, fresh.ordinal(number as usize));
             }
         }
-        Ok(block)
+        Ok(())
     }
 }
 
-/// Copies what a file has of a partition.
-fn copy(kept: &Kept<'_>, block: &mut NewBlock) -> std::result::Result<(), Failure> {
+/// Takes what a file has of a partition: rows or, as the second part, copies.
+fn take(kept: &Kept<'_>, part: usize, block: &mut NewBlock) -> std::result::Result<(), Failure> {
     let partitions = kept.codes.partitions().ok_or(Failure::Side)?;
     let Ok(at) = partitions.binary_search_by_key(&block.centre, |partition| partition.centre) else {
         return Ok(());
     };
     let partition = &partitions[at];
-    let front = kept.codes.front(partition).ok_or(Failure::Side)?;
+    let front = kept.codes.front(partition, part).ok_or(Failure::Side)?;
+    let signs = kept.codes.signs(partition, part, &front).ok_or(Failure::Side)?;
     let back = kept.codes.back(partition).ok_or(Failure::Side)?;
-    for row in 0..partition.rows as usize {
+    let rows = partition.parts()[part].clone();
+    let first = rows.start;
+    for row in rows {
         let Some(ordinal) = (kept.to)(back.ordinal(row)) else { continue };
-        block.copy((&front, &back), row, ordinal);
+        let codes = (signs.row(row - first), front.row(row - first));
+        let rest = (front.corrections.beyond.get(row - first), back.record(row));
+        block.parts[part].take(codes, rest, ordinal);
     }
     block.radii = [block.radii[0].min(partition.radii[0]), block.radii[1].max(partition.radii[1])];
     block.norm = block.norm.max(partition.norm);

@@ -212,7 +212,7 @@ impl CentresFile {
     pub(crate) fn codes(&self) -> Option<[Part<'_>; 2]> {
         let count = self.head.centres as usize;
         let of = |n: usize| {
-            Part::of(self.pages.get(self.layout.codes[n].clone())?, count, self.head.parts()[n], true)
+            Part::of(self.pages.get(self.layout.codes[n].clone())?, count, self.head.parts()[n] / 2, true)
         };
         Some([of(0)?, if self.head.reflections > 0 { of(1)? } else { Part::default() }])
     }

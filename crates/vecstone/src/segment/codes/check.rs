@@ -5,7 +5,7 @@ use crate::pair::files::Files;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::file::{CodesFile, Partition};
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, distance, norm};
-use crate::segment::codes::part::{Back, Part, RowCode};
+use crate::segment::codes::part::{Back, Part, RowCode, Signs};
 use crate::segment::side::FilesOf;
 use crate::sys::kernel;
 use crate::sys::kernel::codes::Correction;
@@ -15,7 +15,8 @@ use crate::types::error::Result;
 /// What the sums of this check may have lost, relative to their terms.
 const SLACK: f64 = 1e-9;
 
-/// Whether every row of the ranges has one code, or is in the list of those without, and every bound holds. Damaged
+/// Whether every row of the ranges has one code and at most one copy, or is in the list of those without, and every bound
+/// holds. Damaged
 /// pages are no difference, nor rows of segments that are gone. O(rows * dim), by read calls.
 ///
 /// # Errors
@@ -38,20 +39,25 @@ pub(crate) fn is_right(codes: &CodesFile, centres: &CentresFile, files_of: Files
     }
     let Some(partitions) = codes.partitions() else { return Ok(is_of_page(codes)) };
     let rows: u64 = codes.head.ranges.iter().map(|range| range.len()).sum();
-    let mut check = Check { codes, frame, segments, seen: vec![false; usize::try_from(rows).unwrap_or(0)] };
+    let unseen = vec![false; usize::try_from(rows).unwrap_or(0)];
+    let mut check = Check { codes, frame, segments, seen: [unseen.clone(), unseen] };
     for partition in partitions {
-        let (Some(front), Some(back)) = (codes.front(partition), codes.back(partition)) else {
-            return Ok(true);
-        };
         if partition.centre >= centres.count() {
             return Ok(false);
         }
-        if !check.block(partition, (&front, &back), all.row(partition.centre as usize))? {
-            return Ok(false);
+        for part in 0..2 {
+            let (Some(front), Some(back)) = (codes.front(partition, part), codes.back(partition)) else {
+                return Ok(true);
+            };
+            let Some(signs) = codes.signs(partition, part, &front) else { return Ok(true) };
+            let stored = (&signs, &front, &back);
+            if !check.block((partition, part), stored, all.row(partition.centre as usize))? {
+                return Ok(false);
+            }
         }
     }
     let Some(mut plain) = codes.plain() else { return Ok(true) };
-    Ok(plain.all(|ordinal| check.see(ordinal)) && check.seen.iter().all(|&seen| seen))
+    Ok(plain.all(|ordinal| check.see(ordinal, 0)) && check.seen[0].iter().all(|&seen| seen))
 }
 
 /// Whether a table is missing for a damaged page, and not for what it says.
@@ -66,35 +72,41 @@ struct Check<'a> {
     frame: &'a Frame,
     /// Of each range.
     segments: Vec<Option<(Files, Header)>>,
-    seen: Vec<bool>,
+    /// Rows and copies.
+    seen: [Vec<bool>; 2],
 }
 
 impl Check<'_> {
-    /// Notes a row; false if there is no such row, or it was noted before.
-    fn see(&mut self, ordinal: u32) -> bool {
-        self.seen.get_mut(ordinal as usize).is_some_and(|seen| !std::mem::replace(seen, true))
+    /// Notes a row, or a copy as the second part; false if there is no such row, or it was noted before.
+    fn see(&mut self, ordinal: u32, part: usize) -> bool {
+        self.seen[part].get_mut(ordinal as usize).is_some_and(|seen| !std::mem::replace(seen, true))
     }
 
     fn block(
         &mut self,
-        partition: &Partition,
-        (front, back): (&Part<'_>, &Back<'_>),
+        (partition, part): (&Partition, usize),
+        (signs, front, back): (&Signs<'_>, &Part<'_>, &Back<'_>),
         centre: &[f32],
     ) -> Result<bool> {
         let (mut vector, mut place) = (vec![0f32; self.frame.dim], vec![0f32; centre.len()]);
-        for row in 0..partition.rows as usize {
+        for (n, row) in partition.parts()[part].clone().enumerate() {
             let ordinal = back.ordinal(row);
-            if !self.see(ordinal) {
+            if !self.see(ordinal, part) {
                 return Ok(false);
             }
             let Some((range, number)) = self.codes.locate(ordinal) else { return Ok(false) };
             let Some((files, header)) = &self.segments[range] else { continue };
             header.element.read(&mut vector, |bytes| files.dat.read(bytes, header.row_start(number)))?;
             let is_placed = self.frame.place(kernel::kernels(), &vector, &mut place);
-            if !is_placed
-                || !self.is_bound(&place, centre, (front, back), row)
-                || !is_around(partition, &place, centre)
-            {
+            let (code, correction) = signs.row(n);
+            let stored = Stored {
+                signs: RowCode { code: &code, correction },
+                first: front.row(n),
+                beyond: front.corrections.beyond.get(n).copied(),
+                second: back.second(row),
+            };
+            let is_bound = is_placed && self.is_bound(&place, centre, &stored);
+            if !is_bound || !(part == 1 || is_around(partition, &place, centre)) {
                 return Ok(false);
             }
         }
@@ -102,25 +114,42 @@ impl Check<'_> {
     }
 
     /// Whether the numbers of a row are what its codes leave out.
-    fn is_bound(
-        &self,
-        place: &[f32],
-        centre: &[f32],
-        (front, back): (&Part<'_>, &Back<'_>),
-        row: usize,
-    ) -> bool {
+    fn is_bound(&self, place: &[f32], centre: &[f32], stored: &Stored<'_>) -> bool {
         let (metric, first) = (self.frame.metric, self.frame.first());
         let [one, two] = [&place[..first], &place[first..]];
         let (k_one, k_two) = centre.split_at(first);
-        let of_one = Left::of(metric, (one, k_one), front.row(row));
+        let of_signs = Left::of(metric, (one, k_one), stored.signs, sign);
+        let of_one = Left::of(metric, (one, k_one), stored.first, level);
         let half = of_one.square / 2.0;
-        let Some(second) = back.second(row) else { return of_one.is_bound([half, 0.0], of_one.error) };
-        let of_two = Left::of(metric, (two, k_two), second);
+        let Some(second) = stored.second else {
+            return [of_signs, of_one].iter().all(|left| left.is_bound([half, 0.0], left.error));
+        };
+        let of_two = Left::of(metric, (two, k_two), second, level);
         let moved = of_two.square / 2.0;
-        of_one.is_bound([half + moved, moved], of_one.error)
+        [&of_signs, &of_one].iter().all(|left| left.is_bound([half + moved, moved], left.error))
             && of_two.is_bound([0.0, moved], of_one.error + of_two.error)
-            && is_at_least(front.corrections.beyond[row], of_two.square)
+            && stored.beyond.is_some_and(|beyond| is_at_least(beyond, of_two.square))
     }
+}
+
+/// What is stored of a row.
+struct Stored<'a> {
+    signs: RowCode<'a>,
+    first: RowCode<'a>,
+    beyond: Option<f32>,
+    second: Option<RowCode<'a>>,
+}
+
+/// The level of a component in a code of signs.
+fn sign(code: &[u8], component: usize) -> f64 {
+    if code[component / 8] >> (component % 8) & 1 == 1 { 1.0 } else { -1.0 }
+}
+
+/// The same in a code of 4 bits a component.
+fn level(code: &[u8], component: usize) -> f64 {
+    let (group, lane) = (component / 64, component % 64);
+    let byte = code[group * 32 + lane % 32];
+    f64::from(if lane < 32 { byte & 15 } else { byte >> 4 }) - 7.5
 }
 
 /// Whether the radii and the norm of a partition are bounds for a row.
@@ -158,15 +187,14 @@ impl Left {
         metric: Metric,
         (place, centre): (&[f32], &[f32]),
         RowCode { code, correction }: RowCode<'_>,
+        level: impl Fn(&[u8], usize) -> f64,
     ) -> Left {
         let a = f64::from(correction.a);
         let (error, square, of_centre, terms, along, of_levels) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         let stored = correction;
         let mut left = Left { metric, stored, error, square, of_centre, terms, along, of_levels };
         for (n, (&z, &k)) in place.iter().zip(centre).enumerate() {
-            let (group, lane) = (n / 64, n % 64);
-            let byte = code[group * 32 + lane % 32];
-            let level = f64::from(if lane < 32 { byte & 15 } else { byte >> 4 }) - 7.5;
+            let level = level(code, n);
             let (y, k) = (f64::from(z) - f64::from(k), f64::from(k));
             let e = y - a * level;
             left.error += e * e;

@@ -10,6 +10,7 @@ use crate::sys::parallel;
 use crate::types::error::{Error, Result};
 use std::array;
 use std::ops::{ControlFlow, Range};
+use std::slice;
 
 /// Groups in which the nearest centre is looked for.
 const NEAREST_GROUPS: usize = 4;
@@ -19,6 +20,8 @@ const ROUNDS: usize = 6;
 const TILE: usize = 1024;
 /// Vectors for each group that the first level looks at.
 const PER_GROUP: usize = 128;
+/// Nearest centres among which the place of a copy is looked for.
+const CANDIDATES: usize = 8;
 
 /// Asked now and then whether to go on.
 pub(crate) type Asked<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
@@ -60,8 +63,33 @@ pub(crate) struct Centres {
     pub(crate) centres: Vec<f32>,
 }
 
-/// Of some vectors the number of the nearest centre, and half the square of the distance less half that of the vector's.
-type Nearest = Vec<(f32, u32)>;
+/// The number of a centre, behind half the square of its distance from a vector less half that of the vector's.
+type Near = (f32, u32);
+/// Of some vectors the nearest centre.
+type Nearest = Vec<Near>;
+/// No centre. A vector that is near to nothing, not being a number, goes to the first one.
+const NOWHERE: Near = (f32::INFINITY, 0);
+
+/// Keeps a centre in its place if it is one of the nearest.
+fn keep(nearest: &mut [Near], far: f32, number: u32) {
+    let mut at = nearest.len() - 1;
+    if far < nearest[at].0 {
+        nearest[at] = (far, number);
+        while at > 0 && nearest[at].0 < nearest[at - 1].0 {
+            nearest.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
+/// The centre of a vector, and the one that its copy would go to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Two {
+    pub(crate) nearest: u32,
+    pub(crate) second: u32,
+    /// How much more is lost at the second than at the nearest, as a factor.
+    pub(crate) loss: f32,
+}
 
 /// Compares each of some vectors with each centre, and keeps the nearest so far.
 fn compare(
@@ -106,49 +134,63 @@ impl<'a> Finder<'a> {
         let mut found = Vec::with_capacity(vectors.rows());
         for start in (0..vectors.rows()).step_by(TILE) {
             let tile = vectors.part(start..vectors.rows().min(start + TILE));
-            found.extend(self.nearest_of_tile(kernels, tile).into_iter().map(|(_, centre)| centre));
+            found.extend(self.near_of_tile(kernels, tile).into_iter().map(|[(_, centre)]| centre));
         }
         found
     }
 
-    fn nearest_of_tile(&self, kernels: &Kernels, tile: Matrix<'_>) -> Nearest {
+    /// Of each vector the nearest centre, and another one whose error is not that of the nearest: the one whose residual is
+    /// small, and the more so along the residual of the nearest (SOAR: P. Sun, D. Simcha, D. Dopson, R. Guo and S. Kumar,
+    /// Improved Indexing for Approximate Nearest Neighbor Search, 2023; with λ = 1).
+    pub(crate) fn two(&self, kernels: &Kernels, vectors: Matrix<'_>) -> Vec<Two> {
+        let mut found = Vec::with_capacity(vectors.rows());
+        for start in (0..vectors.rows()).step_by(TILE) {
+            let tile = vectors.part(start..vectors.rows().min(start + TILE));
+            let near = self.near_of_tile::<CANDIDATES>(kernels, tile);
+            found.extend(
+                (0..tile.rows()).zip(&near).map(|(row, near)| self.two_of(kernels, tile.row(row), near)),
+            );
+        }
+        found
+    }
+
+    fn two_of(&self, kernels: &Kernels, vector: &[f32], [first, others @ ..]: &[Near; CANDIDATES]) -> Two {
+        let square = (kernels.dot)(vector, vector).1;
+        let (centre, half) = (self.of.all().row(first.1 as usize), self.halves[first.1 as usize]);
+        let own = square + 2.0 * first.0;
+        let loss = |&(far, number): &Near| {
+            // The product of both residuals, from those of vector and centres.
+            let between = (kernels.dot)(centre, self.of.all().row(number as usize)).0;
+            let along = square - (half - first.0) - (self.halves[number as usize] - far) + between;
+            (square + 2.0 * far + along * along / own, number)
+        };
+        let there = others.iter().filter(|(far, _)| far.is_finite()).map(loss);
+        let (loss, second) = there.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or(NOWHERE);
+        Two { nearest: first.1, second, loss: if own > 0.0 { loss / own } else { f32::INFINITY } }
+    }
+
+    /// The nearest centres of each vector, of those in the nearest groups.
+    fn near_of_tile<const N: usize>(&self, kernels: &Kernels, tile: Matrix<'_>) -> Vec<[Near; N]> {
         let of = self.of;
         let groups = of.starts.len() - 1;
         let rows: Vec<&[f32]> = (0..tile.rows()).map(|row| tile.row(row)).collect();
-        let mut near = vec![[(f32::INFINITY, 0u32); NEAREST_GROUPS]; rows.len()];
+        let mut near = vec![[NOWHERE; NEAREST_GROUPS]; rows.len()];
         compare(kernels, &rows, of.of_groups(), &self.group_halves, |row, group, far| {
-            let near = &mut near[row];
-            if far < near[NEAREST_GROUPS - 1].0 {
-                near[NEAREST_GROUPS - 1] = (far, u32::try_from(group).unwrap_or(0));
-                let mut at = NEAREST_GROUPS - 1;
-                while at > 0 && near[at].0 < near[at - 1].0 {
-                    near.swap(at, at - 1);
-                    at -= 1;
-                }
-            }
+            keep(&mut near[row], far, u32::try_from(group).unwrap_or(0));
         });
         let mut of_group: Vec<Vec<u32>> = vec![Vec::new(); groups];
         for (row, near) in (0..).zip(&near) {
             let there = near.iter().filter(|(far, _)| far.is_finite());
             there.for_each(|&(_, group)| of_group[group as usize].push(row));
         }
-        // A vector that is near to nothing, not being a number, goes to the first one.
-        let mut best: Nearest = vec![(f32::INFINITY, 0); rows.len()];
+        let mut best = vec![[NOWHERE; N]; rows.len()];
         for (group, numbers) in of_group.iter().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
             let vectors: Vec<&[f32]> = numbers.iter().map(|&row| rows[row as usize]).collect();
             let (first, range) = (of.starts[group], of.range(group));
-            compare(
-                kernels,
-                &vectors,
-                of.all().part(range.clone()),
-                &self.halves[range],
-                |n, centre, far| {
-                    let best = &mut best[numbers[n] as usize];
-                    if far < best.0 {
-                        *best = (far, first + u32::try_from(centre).unwrap_or(0));
-                    }
-                },
-            );
+            let (centres, halves) = (of.all().part(range.clone()), &self.halves[range]);
+            compare(kernels, &vectors, centres, halves, |n, centre, far| {
+                keep(&mut best[numbers[n] as usize], far, first + u32::try_from(centre).unwrap_or(0));
+            });
         }
         best
     }
@@ -361,11 +403,9 @@ fn flat_nearest(
     let halves = centres.half_squares(kernels);
     let look = |done: &mut Vec<(usize, Nearest)>, (tile, rows): (usize, &[u32])| {
         let vectors: Vec<&[f32]> = rows.iter().map(|&row| sample.row(row as usize)).collect();
-        let mut best: Nearest = vec![(f32::INFINITY, 0); rows.len()];
+        let mut best: Nearest = vec![NOWHERE; rows.len()];
         compare(kernels, &vectors, centres, &halves, |row, centre, far| {
-            if far < best[row].0 {
-                best[row] = (far, u32::try_from(centre).unwrap_or(0));
-            }
+            keep(slice::from_mut(&mut best[row]), far, u32::try_from(centre).unwrap_or(0));
         });
         done.push((tile, best));
         Ok::<(), std::convert::Infallible>(())

@@ -5,20 +5,31 @@ use crate::pair::files::StoreFile;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::frame::{Frame, is_first_part, parts};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
-use crate::segment::codes::part::{Back, Part};
-use crate::segment::codes::row::NewBlock;
+use crate::segment::codes::part::{Back, Part, Signs};
+use crate::segment::codes::row::{Coded, NewBlock, NewCodes};
 use crate::segment::point::{Covered, Point};
 use crate::sys::kernel;
+use crate::sys::kernel::codes;
 use crate::types::config::{MAX_ROWS, Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
 use crate::types::schema::Schema;
+use std::ops::Range;
 use std::sync::OnceLock;
 
-const KIND: (Magic, u32) = (*b"VECSTCOD", 1);
+const KIND: (Magic, u32) = (*b"VECSTCOD", 2);
 /// Bytes of an entry of the table.
-const ENTRY: usize = 40;
+const ENTRY: usize = 48;
 const ENTRY_BYTES: u64 = ENTRY as u64;
+
+/// What there is of each partition, in this order in the file.
+#[derive(Debug, Clone, Copy)]
+enum Block {
+    Signs,
+    Front,
+    Back,
+}
+const BLOCKS: usize = 3;
 
 /// Bytes of a range.
 fn encode_range(range: &Covered, out: &mut Vec<u8>) {
@@ -111,12 +122,24 @@ impl Head {
         parts(self.first as usize, self.dim as usize)
     }
 
-    /// Bytes of the front and of the back of a partition.
-    fn bytes(&self, rows: u64) -> [u64; 2] {
+    /// Bytes of each block of a partition with so many rows and copies: those of the rows, and those of the copies.
+    fn bytes(&self, codes: [u32; 2]) -> [[u64; 2]; BLOCKS] {
         let [first, second] = self.parts();
         let beyond = if second > 0 { 4 } else { 0 };
-        [first / 2 + 12 + beyond, Back::bytes(second)]
-            .map(|bytes| (rows * bytes as u64).next_multiple_of(ALIGNMENT))
+        let [rows, copies] = codes.map(u64::from);
+        let of = |codes: u64, bytes: usize| (codes * bytes as u64).next_multiple_of(ALIGNMENT);
+        let apart = |bytes: usize| [of(rows, bytes), of(copies, bytes)];
+        let signs = |codes: u32| {
+            let bytes = codes::sign_bytes(codes as usize, first / 8) as u64;
+            (bytes + u64::from(codes) * 12).next_multiple_of(ALIGNMENT)
+        };
+        let back = of(rows + copies, Back::bytes(second));
+        [codes.map(signs), apart(first / 2 + 12 + beyond), [back, 0]]
+    }
+
+    /// The same, of each block together.
+    fn sizes(&self, codes: [u32; 2]) -> [u64; BLOCKS] {
+        self.bytes(codes).map(|of| of.iter().sum())
     }
 
     /// Bytes of the table, rounded up.
@@ -134,13 +157,32 @@ impl Head {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Partition {
     pub(crate) centre: u32,
+    /// Rows of which this is the nearest centre. They come first.
     pub(crate) rows: u32,
-    /// Where its front and its back start.
-    pub(crate) starts: [u64; 2],
+    /// Rows of other partitions that have a copy here.
+    pub(crate) copies: u32,
+    /// Where its blocks start: signs, front and back.
+    pub(crate) starts: [u64; BLOCKS],
     /// Least and greatest distance of a row from the centre.
     pub(crate) radii: [f32; 2],
     /// Greatest norm of a row.
     pub(crate) norm: f32,
+}
+
+impl Partition {
+    /// Rows and copies.
+    pub(crate) fn codes(&self) -> usize {
+        self.rows as usize + self.copies as usize
+    }
+
+    /// Places of the rows and of the copies.
+    pub(crate) fn parts(&self) -> [Range<usize>; 2] {
+        [0..self.rows as usize, self.rows as usize..self.codes()]
+    }
+
+    fn counts(&self) -> [u32; 2] {
+        [self.rows, self.copies]
+    }
 }
 
 /// Writes a file, its partitions in the order of their centres.
@@ -153,39 +195,55 @@ pub(crate) struct CodesWriter<'a> {
 }
 
 impl<'a> CodesWriter<'a> {
-    /// `sizes`: rows of each partition.
-    pub(crate) fn new(file: &'a StoreFile, head: Head, sizes: impl Iterator<Item = u64>) -> CodesWriter<'a> {
-        let blocks: u64 = sizes.flat_map(|rows| head.bytes(rows)).sum();
+    /// `sizes`: rows and copies of each partition.
+    pub(crate) fn new(
+        file: &'a StoreFile,
+        head: Head,
+        sizes: impl Iterator<Item = [u32; 2]>,
+    ) -> CodesWriter<'a> {
+        let blocks: u64 = sizes.flat_map(|codes| head.sizes(codes)).sum();
         let pages = Writer::new(file, KIND, head.encode(), head.id, blocks + head.tail_bytes());
         CodesWriter { pages, table: Vec::new(), start: 0, head }
     }
 
-    /// Adds some partitions: their fronts, one behind the other, then their backs.
+    /// Adds some partitions: their signs, one behind the other, then their fronts, then their backs.
     pub(crate) fn add(&mut self, blocks: &[NewBlock]) -> Result<()> {
-        let sizes = |block: &NewBlock| self.head.bytes(block.rows() as u64);
-        let mut front = self.start;
-        let mut back = front + blocks.iter().map(|block| sizes(block)[0]).sum::<u64>();
-        for block in blocks {
-            let rows = u32::try_from(block.rows()).unwrap_or(u32::MAX);
+        let counts = |block: &NewBlock| block.parts.each_ref().map(NewCodes::count);
+        let sizes: Vec<[u64; BLOCKS]> = blocks.iter().map(|block| self.head.sizes(counts(block))).collect();
+        let mut starts = [self.start; BLOCKS];
+        for n in 1..BLOCKS {
+            starts[n] = starts[n - 1] + sizes.iter().map(|sizes| sizes[n - 1]).sum::<u64>();
+        }
+        for (block, sizes) in blocks.iter().zip(&sizes) {
+            let [rows, copies] = counts(block);
             [block.centre, rows].iter().for_each(|field| self.table.extend(field.to_le_bytes()));
-            [front, back].iter().for_each(|start| self.table.extend(start.to_le_bytes()));
-            let bounds = [block.radii[0], block.radii[1], block.norm, 0.0];
+            starts.iter().for_each(|start| self.table.extend(start.to_le_bytes()));
+            let bounds = [block.radii[0], block.radii[1], block.norm];
             bounds.iter().for_each(|bound| self.table.extend(bound.to_le_bytes()));
-            let [of_front, of_back] = sizes(block);
-            (front, back) = (front + of_front, back + of_back);
+            self.table.extend(copies.to_le_bytes());
+            starts.iter_mut().zip(sizes).for_each(|(start, size)| *start += size);
         }
-        self.start = back;
-        for block in blocks {
-            self.pages.add(&block.codes)?;
-            let arrays = [&block.a, &block.h, &block.e, &block.beyond];
-            arrays.into_iter().try_for_each(|array| self.pages.add_floats(array))?;
-            self.pages.align()?;
+        self.start = starts[BLOCKS - 1];
+        let parts = || blocks.iter().flat_map(|block| &block.parts);
+        let of_signs = self.head.parts()[0] / 8;
+        for Coded { codes, a, h, e } in parts().map(|part| &part.signs) {
+            self.add_coded(&codes::pack_signs(codes, of_signs), [a, h, e, &[]])?;
+        }
+        for part in parts() {
+            let Coded { codes, a, h, e } = &part.first;
+            self.add_coded(codes, [a, h, e, &part.beyond])?;
         }
         for block in blocks {
-            self.pages.add(&block.back)?;
+            block.parts.iter().try_for_each(|part| self.pages.add(&part.back))?;
             self.pages.align()?;
         }
         Ok(())
+    }
+
+    fn add_coded(&mut self, codes: &[u8], numbers: [&[f32]; 4]) -> Result<()> {
+        self.pages.add(codes)?;
+        numbers.into_iter().try_for_each(|array| self.pages.add_floats(array))?;
+        self.pages.align()
     }
 
     /// `plain`: the ordinals without a code.
@@ -258,51 +316,71 @@ impl CodesFile {
     fn read_partitions(&self) -> Option<Vec<Partition>> {
         let blocks = self.blocks_len();
         let bytes = self.pages.get(blocks..blocks + u64::from(self.head.partitions) * ENTRY_BYTES)?;
-        let (mut partitions, mut ends, mut all, mut coded) = (Vec::new(), [0, 0], 0, 0);
+        let (mut partitions, mut ends, mut all, mut coded) = (Vec::new(), [0; BLOCKS], 0, 0);
         let mut last = None;
         for entry in bytes.as_chunks::<ENTRY>().0 {
             let mut fields = Fields(entry);
-            let (centre, rows, starts) = (fields.u32()?, fields.u32()?, [fields.u64()?, fields.u64()?]);
-            let [least, greatest, norm, _] = [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
+            let (centre, rows) = (fields.u32()?, fields.u32()?);
+            let starts = [fields.u64()?, fields.u64()?, fields.u64()?];
+            let [least, greatest, norm, copies] =
+                [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
             let radii = [least, greatest].map(f32::from_bits);
             let in_order = last.is_none_or(|last| last < centre) && rows > 0;
             if !in_order || radii[0] < 0.0 {
                 return None;
             }
             last = Some(centre);
-            for ((start, end), bytes) in starts.iter().zip(&mut ends).zip(self.head.bytes(rows.into())) {
+            for ((start, end), bytes) in starts.iter().zip(&mut ends).zip(self.head.sizes([rows, copies])) {
                 let is_there = start >= end && start.is_multiple_of(ALIGNMENT);
                 *end = start.checked_add(bytes).filter(|&end| is_there && end <= blocks)?;
                 all += bytes;
             }
             coded += u64::from(rows);
-            partitions.push(Partition { centre, rows, starts, radii, norm: f32::from_bits(norm) });
+            partitions.push(Partition { centre, rows, copies, starts, radii, norm: f32::from_bits(norm) });
         }
         (all == blocks && coded == self.head.coded).then_some(partitions)
     }
 
-    /// What every search reads of a partition: the first part of its codes. `None` if a byte is damaged.
-    pub(crate) fn front(&self, partition: &Partition) -> Option<Part<'_>> {
+    /// The first part of the codes of a partition's rows or, as the second part, of its copies, by 4 bits a component: what
+    /// an exact search reads. `None` if a byte is damaged.
+    pub(crate) fn front(&self, partition: &Partition, part: usize) -> Option<Part<'_>> {
         let [first, second] = self.head.parts();
-        let bytes = self.part_of(partition, 0)?;
-        Part::of(bytes, partition.rows as usize, first, second == 0)
+        let (bytes, rows) = (self.of(partition, Block::Front, part)?, partition.parts()[part].len());
+        Part::of(bytes, rows, first / 2, second == 0)
     }
 
-    /// Asks memory for the front of a partition.
-    pub(crate) fn prefetch_front(&self, partition: &Partition) {
-        self.part_of(partition, 0).into_iter().for_each(kernel::prefetch);
+    /// The same by signs, with what is beyond, of the `front`: what an approximate search reads.
+    pub(crate) fn signs<'a>(
+        &'a self,
+        partition: &Partition,
+        part: usize,
+        front: &Part<'a>,
+    ) -> Option<Signs<'a>> {
+        let (bytes, rows) = (self.of(partition, Block::Signs, part)?, partition.parts()[part].len());
+        Signs::of(bytes, rows, self.head.parts()[0] / 8, front.corrections.beyond)
+    }
+
+    /// Asks memory for the signs of a partition, and for what is beyond.
+    pub(crate) fn prefetch_signs(&self, partition: &Partition) {
+        for part in 0..2 {
+            self.of(partition, Block::Signs, part).into_iter().for_each(kernel::prefetch);
+            let front = self.front(partition, part);
+            front.into_iter().for_each(|front| kernel::prefetch(front.corrections.beyond));
+        }
     }
 
     /// What a search reads of the rows that are left; `None` if a byte is damaged.
     pub(crate) fn back(&self, partition: &Partition) -> Option<Back<'_>> {
         let [_, second] = self.head.parts();
-        let records = self.part_of(partition, 1)?.get(..partition.rows as usize * Back::bytes(second))?;
+        let records = self.of(partition, Block::Back, 0)?.get(..partition.codes() * Back::bytes(second))?;
         Some(Back { records, code: second / 2 })
     }
 
-    fn part_of(&self, partition: &Partition, n: usize) -> Option<&[u8]> {
-        let (start, bytes) = (partition.starts[n], self.head.bytes(partition.rows.into())[n]);
-        self.pages.get(start..start + bytes)
+    /// What a block has of a partition's rows or, as the second part, of its copies.
+    fn of(&self, partition: &Partition, block: Block, part: usize) -> Option<&[u8]> {
+        let [rows, copies] = self.head.bytes(partition.counts())[block as usize];
+        let start = partition.starts[block as usize] + [0, rows][part];
+        self.pages.get(start..start + [rows, copies][part])
     }
 
     /// The ordinals of rows without a code; `None` if they are damaged.

@@ -1,14 +1,52 @@
 //! Codes as they are stored: of the first part of some vectors one after the other, of the second in records.
 
 use crate::format::Fields;
-use crate::sys::kernel::codes::{Correction, Corrections};
+use crate::sys::kernel;
+use crate::sys::kernel::codes::{self, Correction, Corrections};
 use crate::types::element::Element;
+use std::ops::Range;
 
 /// The first part of the codes of a partition.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Part<'a> {
     pub(crate) codes: &'a [u8],
     pub(crate) corrections: Corrections<'a>,
+}
+
+/// The first part of the codes of a partition, by signs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signs<'a> {
+    /// Packed.
+    codes: &'a [u8],
+    /// Bytes of a code.
+    code: usize,
+    pub(crate) corrections: Corrections<'a>,
+}
+
+impl<'a> Signs<'a> {
+    /// Of so many rows, of so many bytes each, with what is beyond.
+    pub(crate) fn of(bytes: &'a [u8], rows: usize, code: usize, beyond: &'a [f32]) -> Option<Signs<'a>> {
+        let (codes, rest) = bytes.split_at_checked(codes::sign_bytes(rows, code))?;
+        let floats = |n: usize| Element::F32.borrow(rest.get(n * rows * 4..(n + 1) * rows * 4)?);
+        Some(Signs {
+            codes,
+            code,
+            corrections: Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond },
+        })
+    }
+
+    /// The codes of some rows, from the start of a block on.
+    pub(crate) fn codes(&self, rows: &Range<usize>) -> &'a [u8] {
+        let end = rows.end.next_multiple_of(codes::SIGN_BLOCK);
+        &self.codes[rows.start * self.code..end * self.code]
+    }
+
+    /// The code of a row, component by component, and what is beside it.
+    pub(crate) fn row(&self, row: usize) -> (Vec<u8>, Correction) {
+        let Corrections { a, h, e, .. } = self.corrections;
+        let correction = Correction { a: a[row], h: h[row], e: e[row] };
+        (codes::unpack_signs(self.codes, self.code, row), correction)
+    }
 }
 
 /// One part of the code of one row.
@@ -19,12 +57,21 @@ pub(crate) struct RowCode<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The first part of some rows, with what is beyond it, or without.
-    pub(crate) fn of(bytes: &'a [u8], rows: usize, components: usize, is_all: bool) -> Option<Part<'a>> {
-        let (codes, rest) = bytes.split_at_checked(rows * components / 2)?;
+    /// The first part of some rows, of so many bytes each, with what is beyond it, or without.
+    pub(crate) fn of(bytes: &'a [u8], rows: usize, code: usize, is_all: bool) -> Option<Part<'a>> {
+        let (codes, rest) = bytes.split_at_checked(rows * code)?;
         let floats = |n: usize| Element::F32.borrow(rest.get(n * rows * 4..(n + 1) * rows * 4)?);
         let beyond = if is_all { &[][..] } else { floats(3)? };
         Some(Part { codes, corrections: Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond } })
+    }
+
+    /// Asks memory for what there is of a row.
+    pub(crate) fn prefetch(&self, row: usize) {
+        kernel::prefetch(self.row(row).code);
+        let Corrections { a, h, e, beyond } = self.corrections;
+        [a, h, e, beyond]
+            .into_iter()
+            .for_each(|array| kernel::prefetch(array.get(row..=row).unwrap_or_default()));
     }
 
     pub(crate) fn row(&self, row: usize) -> RowCode<'a> {

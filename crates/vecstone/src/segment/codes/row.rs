@@ -2,7 +2,7 @@
 
 use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::frame::{Frame, distance, norm, outward};
-use crate::segment::codes::part::{Back, Part};
+use crate::segment::codes::part::RowCode;
 use crate::sys::kernel::Kernels;
 use crate::sys::kernel::codes::{Correction, Residual, Scratch};
 use crate::types::config::Metric;
@@ -12,43 +12,72 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(crate) struct NewBlock {
     pub(crate) centre: u32,
-    /// Of the first part of the rows.
-    pub(crate) codes: Vec<u8>,
-    pub(crate) a: Vec<f32>,
-    pub(crate) h: Vec<f32>,
-    pub(crate) e: Vec<f32>,
-    /// What is beyond the first part; empty if that is all.
-    pub(crate) beyond: Vec<f32>,
-    /// Of each row the second part of its code with its numbers, if there is one, and its ordinal.
-    pub(crate) back: Vec<u8>,
+    /// Rows, and copies of rows of other partitions.
+    pub(crate) parts: [NewCodes; 2],
     pub(crate) radii: [f32; 2],
     pub(crate) norm: f32,
 }
 
-impl NewBlock {
-    pub(crate) fn new(centre: u32) -> NewBlock {
-        let [codes, back] = [const { Vec::new() }; 2];
-        let [a, h, e, beyond] = [const { Vec::new() }; 4];
-        NewBlock { centre, codes, a, h, e, beyond, back, radii: [f32::INFINITY, 0.0], norm: 0.0 }
-    }
+/// Codes in the making.
+#[derive(Debug, Default)]
+pub(crate) struct NewCodes {
+    /// Of the first part by signs, and by 4 bits a component.
+    pub(crate) signs: Coded,
+    pub(crate) first: Coded,
+    /// What is beyond the first part; empty if that is all.
+    pub(crate) beyond: Vec<f32>,
+    /// Of each row the second part of its code with its numbers, if there is one, and its ordinal.
+    pub(crate) back: Vec<u8>,
+}
 
-    pub(crate) fn rows(&self) -> usize {
-        self.a.len()
-    }
+/// Codes of one form, one after the other, and the numbers beside them.
+#[derive(Debug, Default)]
+pub(crate) struct Coded {
+    pub(crate) codes: Vec<u8>,
+    pub(crate) a: Vec<f32>,
+    pub(crate) h: Vec<f32>,
+    pub(crate) e: Vec<f32>,
+}
 
+impl Coded {
     fn push(&mut self, of: Correction) {
         self.a.push(of.a);
         self.h.push(of.h);
         self.e.push(of.e);
     }
 
-    /// Adds what another partition has of a row.
-    pub(crate) fn copy(&mut self, (front, back): (&Part<'_>, &Back<'_>), row: usize, ordinal: u32) {
-        let first = front.row(row);
-        self.codes.extend_from_slice(first.code);
-        self.push(first.correction);
-        self.beyond.extend(front.corrections.beyond.get(row));
-        let record = back.record(row);
+    fn take(&mut self, code: &[u8], of: Correction) {
+        self.codes.extend_from_slice(code);
+        self.push(of);
+    }
+}
+
+impl NewBlock {
+    pub(crate) fn new(centre: u32) -> NewBlock {
+        NewBlock {
+            centre,
+            parts: [NewCodes::default(), NewCodes::default()],
+            radii: [f32::INFINITY, 0.0],
+            norm: 0.0,
+        }
+    }
+}
+
+impl NewCodes {
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.first.a.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a row of another file: its codes of the first part, what is beyond, its record, and its new ordinal.
+    pub(crate) fn take(
+        &mut self,
+        ((signs, of_signs), first): ((Vec<u8>, Correction), RowCode<'_>),
+        (beyond, record): (Option<&f32>, &[u8]),
+        ordinal: u32,
+    ) {
+        self.signs.take(&signs, of_signs);
+        self.first.take(first.code, first.correction);
+        self.beyond.extend(beyond);
         self.back.extend_from_slice(&record[..record.len() - 4]);
         self.back.extend(ordinal.to_le_bytes());
     }
@@ -69,32 +98,46 @@ impl<'a> Encoder<'a> {
 
     /// Adds a row, which is at `place` in the frame, to the partition of its centre. O(components).
     pub(crate) fn add(&mut self, block: &mut NewBlock, place: &[f32], centre: &[f32], ordinal: u32) {
-        let (first, inner) = (self.frame.first(), self.frame.metric == Metric::Ip);
-        let mut one = self.part(0, 0..first, (place, centre), &mut block.codes);
+        self.code(&mut block.parts[0], place, centre, ordinal);
+        let (radius, norm) = (distance(place, centre), norm(place));
+        let bounds = [outward(radius, false), outward(radius, true)];
+        block.radii = [block.radii[0].min(bounds[0]), block.radii[1].max(bounds[1])];
+        block.norm = block.norm.max(outward(norm, true));
+    }
+
+    /// Adds a row of another partition.
+    pub(crate) fn add_copy(&mut self, block: &mut NewBlock, place: &[f32], centre: &[f32], ordinal: u32) {
+        self.code(&mut block.parts[1], place, centre, ordinal);
+    }
+
+    fn code(&mut self, out: &mut NewCodes, place: &[f32], centre: &[f32], ordinal: u32) {
+        let (first, inner) = (self.frame.first(), self.inner());
+        let mut one = self.part(0, 0..first, (place, centre), &mut out.first.codes);
+        let mut signs = self.signs((&place[..first], &centre[..first]), &mut out.signs.codes);
         if first < place.len() {
-            let mut two = self.part(1, first..place.len(), (place, centre), &mut block.back);
+            let mut two = self.part(1, first..place.len(), (place, centre), &mut out.back);
             let beyond = distance(&place[first..], &centre[first..]);
             if !inner {
                 // The first estimate counts the squares of all components.
                 let half = beyond * beyond / 2.0;
                 #[expect(clippy::cast_possible_truncation, reason = "stored as f32")]
-                let moved = [(f64::from(one.h) - half) as f32, (f64::from(two.h) + half) as f32];
-                [one.h, two.h] = moved;
+                let moved = |h: f32, by: f64| (f64::from(h) + by) as f32;
+                (signs.h, one.h, two.h) = (moved(signs.h, -half), moved(one.h, -half), moved(two.h, half));
             }
             two.e = outward(f64::from(one.e).hypot(f64::from(two.e)), true);
             let beyond = outward(beyond, true);
             if !(one.h.is_finite() && two.h.is_finite() && beyond.is_finite()) {
                 [one.e, two.e] = [f32::INFINITY; 2];
             }
-            block.beyond.push(beyond);
-            [two.a, two.h, two.e].iter().for_each(|number| block.back.extend(number.to_le_bytes()));
+            if !(signs.h.is_finite() && beyond.is_finite()) {
+                signs.e = f32::INFINITY;
+            }
+            out.beyond.push(beyond);
+            [two.a, two.h, two.e].iter().for_each(|number| out.back.extend(number.to_le_bytes()));
         }
-        block.push(one);
-        block.back.extend(ordinal.to_le_bytes());
-        let (radius, norm) = (distance(place, centre), norm(place));
-        let bounds = [outward(radius, false), outward(radius, true)];
-        block.radii = [block.radii[0].min(bounds[0]), block.radii[1].max(bounds[1])];
-        block.norm = block.norm.max(outward(norm, true));
+        out.first.push(one);
+        out.signs.push(signs);
+        out.back.extend(ordinal.to_le_bytes());
     }
 
     /// The code of a part of what is at `place`, less its centre, behind `out`.
@@ -105,11 +148,23 @@ impl<'a> Encoder<'a> {
         (place, centre): (&[f32], &[f32]),
         out: &mut Vec<u8>,
     ) -> Correction {
-        let inner = self.frame.metric == Metric::Ip;
         let start = out.len();
         out.resize(start + components.len() / 2, 0);
-        let residual = Residual { vector: &place[components.clone()], centre: &centre[components], inner };
+        let (vector, centre) = (&place[components.clone()], &centre[components]);
+        let residual = Residual { vector, centre, inner: self.inner() };
         (self.kernels.encode)(&residual, &mut self.scratch[n], &mut out[start..])
+    }
+
+    /// The signs of the first part of a vector less its centre, behind `out`.
+    fn signs(&mut self, (vector, centre): (&[f32], &[f32]), out: &mut Vec<u8>) -> Correction {
+        let start = out.len();
+        out.resize(start + vector.len() / 8, 0);
+        let residual = Residual { vector, centre, inner: self.inner() };
+        (self.kernels.encode_signs)(&residual, &mut self.scratch[0], &mut out[start..])
+    }
+
+    fn inner(&self) -> bool {
+        self.frame.metric == Metric::Ip
     }
 }
 

@@ -303,6 +303,131 @@ pub(super) fn code_dots(queries: &[&[Levels]], codes: &[u8], out: &mut [i32]) {
     }
 }
 
+/// The signs of a vector less its centre, a bit for each component: 1 for the level 1, 0 for -1. Component *j* of a group
+/// is bit *j* of its 8 bytes, the lowest first. As [`encode`] otherwise; `out` has a bit for each component.
+#[inline(always)]
+pub(super) fn encode_signs(residual: &Residual<'_>, scratch: &mut Scratch, out: &mut [u8]) -> Correction {
+    let components = residual.vector.len();
+    assert!(
+        components == residual.centre.len() && components == scratch.levels.len(),
+        "vectors of one length"
+    );
+    assert!(components.is_multiple_of(GROUP) && out.len() == components / 8, "whole groups");
+    let parts = residual.vector.as_chunks::<8>().0.iter().zip(residual.centre.as_chunks::<8>().0);
+    let levels = scratch.levels.as_chunks_mut::<8>().0;
+    for ((out, levels), (vector, centre)) in out.iter_mut().zip(levels).zip(parts) {
+        *out = 0;
+        for lane in 0..8 {
+            let is_positive = vector[lane] >= centre[lane];
+            levels[lane] = if is_positive { 1.0 } else { -1.0 };
+            *out |= u8::from(is_positive) << lane;
+        }
+    }
+    if residual.vector == residual.centre {
+        return Correction::default();
+    }
+    correction(residual, &scratch.levels)
+}
+
+/// Codes of signs whose components stand side by side.
+pub(crate) const SIGN_BLOCK: usize = 32;
+/// Components of a table, and its bytes.
+const TABLE: usize = 4;
+const TABLE_BYTES: usize = 1 << TABLE;
+/// What an entry of a table counts: so the sum of two entries is a byte.
+const TABLE_STEP: i32 = 8;
+
+/// Bytes of so many codes of signs, each of so many bytes, as they are stored.
+pub(crate) fn sign_bytes(codes: usize, code: usize) -> usize {
+    codes.next_multiple_of(SIGN_BLOCK) * code
+}
+
+/// Puts codes of signs side by side, 32 of them together; in the place of missing codes there are zeros. For each four
+/// components in turn there are 16 bytes: byte *j* has those of code *j* in its low half, and of code *j* + 16 in its high
+/// half. So one instruction looks up what the query says of four components, for all codes (as in F. André, A.-M. Kermarrec
+/// and N. Le Scouarnec, Cache Locality is not Enough, 2015). O(bytes).
+pub(crate) fn pack_signs(codes: &[u8], code: usize) -> Vec<u8> {
+    let mut out = vec![0; sign_bytes(codes.len() / code, code)];
+    for (codes, block) in codes.chunks(SIGN_BLOCK * code).zip(out.chunks_exact_mut(SIGN_BLOCK * code)) {
+        for (row, code) in codes.chunks_exact(code).enumerate() {
+            for (tables, byte) in block.as_chunks_mut::<{ 2 * TABLE_BYTES }>().0.iter_mut().zip(code) {
+                let (at, high) = (row % TABLE_BYTES, row / TABLE_BYTES * TABLE);
+                tables[at] |= (byte & 15) << high;
+                tables[TABLE_BYTES + at] |= (byte >> 4) << high;
+            }
+        }
+    }
+    out
+}
+
+/// One of the codes that are side by side.
+pub(crate) fn unpack_signs(packed: &[u8], code: usize, row: usize) -> Vec<u8> {
+    let block = &packed[row / SIGN_BLOCK * SIGN_BLOCK * code..][..SIGN_BLOCK * code];
+    let (at, high) = (row % TABLE_BYTES, row % SIGN_BLOCK / TABLE_BYTES * TABLE);
+    let half = |byte: u8| byte >> high & 15;
+    let tables = block.as_chunks::<{ 2 * TABLE_BYTES }>().0.iter();
+    tables.map(|tables| half(tables[at]) | half(tables[TABLE_BYTES + at]) << 4).collect()
+}
+
+/// What a query says of signs: for each four components and each way in which they may be the sum of those levels that have
+/// a 1, less the least one there is, in steps.
+#[derive(Debug, Default)]
+pub(crate) struct SignTables {
+    pub(super) entries: Vec<[u8; TABLE_BYTES]>,
+    /// The sum of the least ones.
+    pub(super) least: i32,
+}
+
+impl SignTables {
+    pub(crate) fn new(query: &[Levels]) -> SignTables {
+        let mut tables = SignTables::default();
+        for levels in query.iter().flat_map(|Levels(levels)| levels.as_chunks::<TABLE>().0) {
+            let mut sums = [0i32; TABLE_BYTES];
+            for n in 1..TABLE_BYTES {
+                sums[n] = sums[n & (n - 1)] + i32::from(levels[n.trailing_zeros() as usize]);
+            }
+            let least = sums.iter().copied().min().unwrap_or(0);
+            tables.least += least;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "four levels are 508 at most"
+            )]
+            tables.entries.push(sums.map(|sum| ((sum - least + TABLE_STEP / 2) / TABLE_STEP) as u8));
+        }
+        tables
+    }
+
+    /// The most that a product may be off for each component: half a step for each table.
+    #[cfg(test)]
+    fn error(&self) -> i32 {
+        TABLE_STEP / 2 * i32::try_from(self.entries.len()).unwrap_or(i32::MAX)
+    }
+}
+
+/// Of each of some codes of signs, which are [packed](pack_signs), the sum of those of the query's levels that have a 1
+/// there, about: half a step of each table is lost at most.
+#[inline(always)]
+pub(super) fn sign_dots(query: &SignTables, packed: &[u8], out: &mut [i32]) {
+    check_signs(query, packed, out);
+    let blocks = packed.chunks_exact((query.entries.len() * TABLE_BYTES).max(1));
+    for (block, out) in blocks.zip(out.chunks_mut(SIGN_BLOCK)) {
+        for (row, out) in out.iter_mut().enumerate() {
+            let (at, high) = (row % TABLE_BYTES, row / TABLE_BYTES * TABLE);
+            let entries = query.entries.iter().zip(block.as_chunks::<TABLE_BYTES>().0);
+            let entries =
+                entries.map(|(entries, codes)| i32::from(entries[usize::from(codes[at] >> high & 15)]));
+            *out = query.least + TABLE_STEP * entries.sum::<i32>();
+        }
+    }
+}
+
+/// There are as many codes of signs as there is room for products.
+pub(super) fn check_signs(query: &SignTables, packed: &[u8], out: &[i32]) {
+    let block = query.entries.len() * TABLE_BYTES;
+    assert!(block > 0 && packed.len() == out.len().div_ceil(SIGN_BLOCK) * block, "as many codes");
+}
+
 /// Codes that are packed together: a number of 32 bits of each is a vector.
 pub(crate) const PACKED: usize = 16;
 

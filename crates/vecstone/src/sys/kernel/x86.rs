@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 
 mod products;
 mod score;
+mod signs;
 
 /// A family: its single kernels from the generic code, the others from the names of its instructions.
 macro_rules! family {
@@ -35,6 +36,10 @@ macro_rules! family {
             reflect: |by, is_forward, x| unsafe { $module::reflect(by, is_forward, x) },
             // SAFETY: as above.
             encode: |residual, scratch, out| unsafe { $module::encode(residual, scratch, out) },
+            // SAFETY: as above.
+            encode_signs: |residual, scratch, out| unsafe { $module::encode_signs(residual, scratch, out) },
+            // SAFETY: as above.
+            sign_dots: |query, signs, out| unsafe { signs::$module(query, signs, out) },
             // SAFETY: as above.
             code_dots: |queries, codes, out| unsafe { products::$module::code_dots(queries, codes, out) },
             packed_dots: $packed_dots,
@@ -77,6 +82,15 @@ macro_rules! family {
                 out: &mut [u8],
             ) -> Correction {
                 codes::encode(residual, scratch, out)
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) fn encode_signs(
+                residual: &Residual<'_>,
+                scratch: &mut Scratch,
+                out: &mut [u8],
+            ) -> Correction {
+                codes::encode_signs(residual, scratch, out)
             }
 
             /// The sum of all lanes.
@@ -249,6 +263,6 @@ fn prefetch_line(address: *const u8) {
     };
 }
 
-pub(super) fn prefetch(bytes: &[u8]) {
-    bytes.chunks(CACHE_LINE).for_each(|line| prefetch_line(line.as_ptr()));
+pub(super) fn prefetch<T>(values: &[T]) {
+    values.chunks(CACHE_LINE / size_of::<T>()).for_each(|line| prefetch_line(line.as_ptr().cast()));
 }

@@ -148,7 +148,7 @@ struct Places {
     of: [usize; 2],
 }
 
-const ENTRY: usize = 40;
+const ENTRY: usize = 48;
 
 impl Places {
     /// `None` if the file says that it has more than there is.
@@ -160,27 +160,57 @@ impl Places {
         Some(Places { table: parts.data.len().checked_sub(tail)?, partitions, plain, of })
     }
 
-    /// Where the front and the back of a partition start, and its rows.
-    fn starts(&self, parts: &Forged, partition: usize) -> ([usize; 2], usize) {
+    /// Where the signs, the front and the back of a partition start, and its rows.
+    fn starts(&self, parts: &Forged, partition: usize) -> ([usize; 3], usize) {
         let entry = self.table + partition * ENTRY;
-        let starts = [8, 16].map(|at| u32_at(&parts.data, entry + at) as usize);
+        let starts = [8, 16, 24].map(|at| u32_at(&parts.data, entry + at) as usize);
         (starts, u32_at(&parts.data, entry + 4) as usize)
     }
 
-    fn arrays(&self) -> usize {
-        if self.of[1] > 0 { 8 } else { 4 }
+    fn copies(&self, parts: &Forged, partition: usize) -> usize {
+        u32_at(&parts.data, self.table + partition * ENTRY + 44) as usize
     }
 
-    /// Where a number of a row is: 0 is a, then h, e, the ordinal, what is beyond; a, h and e of the second part.
+    /// The numbers that a row has.
+    fn arrays(&self) -> &'static [usize] {
+        if self.of[1] > 0 { &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10] } else { &[0, 1, 2, 3, 8, 9, 10] }
+    }
+
+    /// Where a number of a row is: 0 is a, then h, e, the ordinal, what is beyond; a, h and e of the second part, then of
+    /// the signs.
     fn of_row(&self, parts: &Forged, partition: usize, array: usize, row: usize) -> usize {
-        let ([front, back], rows) = self.starts(parts, partition);
-        let numbers = if self.of[1] > 0 { self.of[1] / 2 + 12 } else { 0 };
-        let record = back + row * (numbers + 4);
+        let ([signs, front, _], rows) = self.starts(parts, partition);
+        let numbers = self.record() - 4;
+        let record = self.record_of(parts, partition, row);
         match array {
             3 => record + numbers,
             5..=7 => record + numbers - 12 + (array - 5) * 4,
+            8..=10 => signs + rows.next_multiple_of(32) * self.of[0] / 8 + ((array - 8) * rows + row) * 4,
             _ => front + rows * self.of[0] / 2 + (array.min(3) * rows + row) * 4,
         }
+    }
+
+    /// Where the record of a row is, or of a copy behind the rows.
+    fn record_of(&self, parts: &Forged, partition: usize, row: usize) -> usize {
+        self.starts(parts, partition).0[2] + row * self.record()
+    }
+
+    fn copy_ordinal(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
+        let rows = self.starts(parts, partition).1;
+        self.record_of(parts, partition, rows + copy) + self.record() - 4
+    }
+
+    fn record(&self) -> usize {
+        4 + if self.of[1] > 0 { self.of[1] / 2 + 12 } else { 0 }
+    }
+
+    /// Where e of a copy is.
+    fn e_of_copy(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
+        let ([_, front, _], rows) = self.starts(parts, partition);
+        let copies = self.copies(parts, partition);
+        let numbers = if self.of[1] > 0 { 16 } else { 12 };
+        let behind = front + (rows * (self.of[0] / 2 + numbers)).next_multiple_of(64);
+        behind + copies * self.of[0] / 2 + (2 * copies + copy) * 4
     }
 }
 
@@ -264,7 +294,7 @@ fn hostile_files_do_no_harm() {
                         }
                         (3, Some(places)) if places.partitions > 0 && places.table > 0 => {
                             let partition = random.below(places.partitions);
-                            let array = random.below(places.arrays());
+                            let array = places.arrays()[random.below(places.arrays().len())];
                             let at = places.of_row(parts, partition, array, 0).min(parts.data.len());
                             (&mut parts.data, at)
                         }
@@ -346,7 +376,7 @@ fn a_build_leaves_out_centres_without_order() {
 #[test]
 fn verify_names_bounds_that_do_not_hold() {
     type Lie = (&'static str, fn(&mut Forged, &Places));
-    let lies: [Lie; 12] = [
+    let lies: [Lie; 16] = [
         ("e is too small", |parts, places| {
             let at = places.of_row(parts, 0, 2, 1);
             float(parts, at, |e| e * 0.999);
@@ -364,19 +394,35 @@ fn verify_names_bounds_that_do_not_hold() {
             float(parts, at, |a| a * 1.0001);
         }),
         ("a code is another", |parts, places| {
-            let ([start, _], _) = places.starts(parts, 0);
+            let ([_, start, _], _) = places.starts(parts, 0);
             parts.data[start + 3] ^= 0x88;
         }),
+        ("a sign is another", |parts, places| {
+            let ([start, ..], _) = places.starts(parts, 0);
+            parts.data[start + 1] ^= 4;
+        }),
+        ("a of the signs is another", |parts, places| {
+            let at = places.of_row(parts, 0, 8, 1);
+            float(parts, at, |a| a * 1.0001);
+        }),
+        ("h of the signs is another", |parts, places| {
+            let at = places.of_row(parts, 0, 9, 1);
+            float(parts, at, |h| h * 1.0001 + 1e-5);
+        }),
+        ("e of the signs is too small", |parts, places| {
+            let at = places.of_row(parts, 0, 10, 1);
+            float(parts, at, |e| e * 0.999);
+        }),
         ("the greatest radius is too small", |parts, places| {
-            float(parts, places.table + 28, |radius| radius * 0.999);
+            float(parts, places.table + 36, |radius| radius * 0.999);
         }),
         ("the least radius is too large", |parts, places| {
-            float(parts, places.table + 24, |radius| radius * 1.001 + 1e-6);
+            float(parts, places.table + 32, |radius| radius * 1.001 + 1e-6);
         }),
         ("the greatest norm is too small", |parts, places| {
-            float(parts, places.table + 32, |norm| norm * 0.999);
+            float(parts, places.table + 40, |norm| norm * 0.999);
         }),
-        ("a radius is none", |parts, places| float(parts, places.table + 28, |_| f32::NAN)),
+        ("a radius is none", |parts, places| float(parts, places.table + 36, |_| f32::NAN)),
         ("two rows are exchanged", |parts, places| {
             let [a, b] = [0, 1].map(|row| places.of_row(parts, 0, 3, row));
             for n in 0..4 {
@@ -433,6 +479,46 @@ fn verify_names_bounds_that_do_not_hold() {
                 "{metric:?} {what}: {:?}",
                 report.damage
             );
+            is_sane(&reader(&lying), &filled, &filled.live[7].1, 10, what);
+        }
+    }
+}
+
+/// Copies are checked as rows are, and a row has one at most.
+#[test]
+fn verify_names_copies_that_are_wrong() {
+    type Lie = (&'static str, fn(&mut Forged, &Places, usize));
+    let lies: [Lie; 3] = [
+        ("a copy is of another row", |parts, places, partition| {
+            let ordinal = places.of_row(parts, partition, 3, 0);
+            let copy = places.copy_ordinal(parts, partition, 0);
+            parts.data.copy_within(ordinal..ordinal + 4, copy);
+        }),
+        ("a copy is there twice", |parts, places, partition| {
+            let [a, b] = [0, 1].map(|copy| places.copy_ordinal(parts, partition, copy));
+            parts.data.copy_within(a..a + 4, b);
+        }),
+        ("e of a copy is too small", |parts, places, partition| {
+            let at = places.e_of_copy(parts, partition, 1);
+            float(parts, at, |e| e * 0.999);
+        }),
+    ];
+    for (metric, dim) in metrics_and_dims() {
+        let (image, filled) = codes::for_all(|| {
+            let mut filled = create(metric, dim, 1);
+            filled.put(&rows(&mut Random(73), "isotropic", 3 * ROWS, &[vec![0.0; dim]]));
+            filled.store.optimize().expect("built");
+            assert!(filled.store.verify().expect("read").is_ok());
+            (filled.disk.image(), filled)
+        });
+        for (what, lie) in lies {
+            let lying = forged(&image, &codes_file(), |parts| {
+                let places = Places::of(parts).expect("a table");
+                let partition = (0..places.partitions).find(|&n| places.copies(parts, n) > 1);
+                lie(parts, &places, partition.expect("rows between centres have copies"));
+            });
+            let report = verified(&lying);
+            assert!(!report.is_ok() && report.damage.iter().all(is_side), "{metric:?} {what}");
             is_sane(&reader(&lying), &filled, &filled.live[7].1, 10, what);
         }
     }

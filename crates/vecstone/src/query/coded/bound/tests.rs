@@ -55,7 +55,7 @@ impl<'a> Placed<'a> {
         let (mut rows, mut encoder) = (NewBlock::new(0), Encoder::new(kernels, frame));
         places.iter().for_each(|place| encoder.add(&mut rows, place, &centre, 0));
         let (radii, norm) = (rows.radii, rows.norm);
-        let partition = Partition { centre: 0, rows: 1, starts: [0; 2], radii, norm };
+        let partition = Partition { centre: 0, rows: 1, copies: 0, starts: [0; 3], radii, norm };
         Placed { frame, centre, rows, partition }
     }
 
@@ -112,17 +112,18 @@ impl<'a> Placed<'a> {
         bar: f64,
         forget: Forget,
     ) -> bool {
-        let block = &self.rows;
+        let block = &self.rows.parts[0];
+        let of_first = &block.first;
         let (first, width) = (self.frame.first(), self.centre.len());
         let of_e = |e: f32| if forget == Forget::Error && e < f32::INFINITY { 0.0 } else { e };
         let (scoring, mut dots, mut estimates) =
             ([0, 1].map(|part| bound.scoring(query, part, bar)), [0], [0.0]);
-        let (a, h, mut e) = (block.a[row], block.h[row], of_e(block.e[row]));
+        let (a, h, mut e) = (of_first.a[row], of_first.h[row], of_e(of_first.e[row]));
         let beyond = block.beyond.get(row).map_or(0.0, |&beyond| beyond);
         let beyond = if forget == Forget::Beyond { 0.0 } else { beyond };
         (kernels.code_dots)(
             &[query.first()],
-            &block.codes[row * first / 2..(row + 1) * first / 2],
+            &of_first.codes[row * first / 2..(row + 1) * first / 2],
             &mut dots,
         );
         let beyonds = [beyond];

@@ -89,6 +89,82 @@ fn the_largest_products_of_codes_do_not_overflow() {
     }
 }
 
+/// Products of signs are off by no more than their tables, and of every family the same. What is packed is found again.
+#[test]
+fn products_of_signs_are_near() {
+    let mut random = Random(43);
+    let all: Vec<i8> =
+        (0..4224).map(|_| i8::try_from(random.below(255) as i64 - 127).expect("a level")).collect();
+    let bytes: Vec<u8> = (0..70 * 528).map(|_| random.below(256).to_le_bytes()[0]).collect();
+    let extremes = [vec![127i8; 4224], vec![-127; 4224]];
+    for width in (64..=1280).step_by(64).chain([4096, 4160]) {
+        for count in [0, 1, 15, 16, 31, 32, 33, 64, 70] {
+            for query in [&all, &extremes[0], &extremes[1]] {
+                let (query, code) = (&query[..width], width / 8);
+                let rows: Vec<&[u8]> = bytes.chunks_exact(code).take(count).collect();
+                let packed = pack_signs(&rows.concat(), code);
+                assert_eq!(packed.len(), sign_bytes(count, code));
+                let tables = SignTables::new(&levels(query));
+                let mut products = vec![i32::MIN; count];
+                sign_dots(&tables, &packed, &mut products);
+                for (row, (signs, found)) in rows.iter().zip(&products).enumerate() {
+                    assert_eq!(unpack_signs(&packed, code, row), *signs);
+                    let there = (0..width).filter(|n| signs[n / 8] >> (n % 8) & 1 == 1);
+                    let right: i32 = there.map(|n| i32::from(query[n])).sum();
+                    assert!((found - right).abs() <= tables.error(), "{width}: {found} {right}");
+                }
+                for kernels in Family::available() {
+                    let mut out = vec![i32::MIN; count];
+                    (kernels.sign_dots)(&tables, &packed, &mut out);
+                    assert_eq!(out, products, "{} {width} x {count}", kernels.family.name());
+                    let (longer, mut out) = (vec![0; packed.len() + 1], vec![0; count]);
+                    let call = || (kernels.sign_dots)(&tables, &longer, &mut out);
+                    catch_unwind(AssertUnwindSafe(call)).expect_err("another length");
+                }
+            }
+        }
+    }
+}
+
+/// A code of signs says what it leaves out, and all families say the same.
+#[test]
+fn signs_of_a_vector_are_coded_with_their_error() {
+    let mut random = Random(44);
+    for width in [64, 192, 768] {
+        for inner in [false, true] {
+            let (vector, centre) = (numbers(&mut random, width, 1.0), numbers(&mut random, width, 0.5));
+            let residual = Residual { vector: &vector, centre: &centre, inner };
+            let mut signs = vec![0u8; width / 8];
+            let of = encode_signs(&residual, &mut Scratch::new(width), &mut signs);
+            let level = |n: usize| if signs[n / 8] >> (n % 8) & 1 == 1 { 1.0 } else { -1.0 };
+            let (a, mut error, mut h, mut square) = (f64::from(of.a), 0.0, 0.0, 0.0);
+            for n in 0..width {
+                let (y, k) = (f64::from(vector[n]) - f64::from(centre[n]), f64::from(centre[n]));
+                assert_eq!(level(n) > 0.0, vector[n] >= centre[n]);
+                let e = y - a * level(n);
+                error += e * e;
+                square += y * y;
+                h += if inner { k * e } else { -a * k * level(n) };
+            }
+            let h = if inner { h } else { h - square / 2.0 };
+            assert!(
+                (error.sqrt()..error.sqrt() * (1.0 + 1e-6)).contains(&f64::from(of.e)),
+                "{width} {error}"
+            );
+            assert!((h - f64::from(of.h)).abs() < 1e-4 * (1.0 + h.abs()), "{width} {h}");
+            for kernels in Family::available() {
+                let mut again = vec![1u8; width / 8];
+                let other = (kernels.encode_signs)(&residual, &mut Scratch::new(width), &mut again);
+                assert_eq!((other, &again), (of, &signs), "{}", kernels.family.name());
+            }
+            let same = Residual { vector: &centre, centre: &centre, inner };
+            assert_eq!(encode_signs(&same, &mut Scratch::new(width), &mut signs), Correction::default());
+            let unknown = Residual { vector: &vec![f32::NAN; width], centre: &centre, inner };
+            assert_eq!(encode_signs(&unknown, &mut Scratch::new(width), &mut signs).e, f32::INFINITY);
+        }
+    }
+}
+
 #[test]
 fn wrong_lengths_of_codes_are_refused() {
     for kernels in Family::available() {
