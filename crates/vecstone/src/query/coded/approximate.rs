@@ -6,7 +6,6 @@ use super::signs::Left;
 use super::{Coded, Found, Ready, Space, Stop, Walk};
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
-use std::cmp::Reverse;
 
 /// Standard deviations of an estimate by signs, and of one by 4 bits, that are allowed for.
 const DEVIATIONS: [f64; 2] = [2.0, 3.0];
@@ -40,8 +39,8 @@ impl Coded<'_> {
 
 /// Partitions, the nearest first, put in order as far as they are asked for.
 pub(super) struct Nearest {
-    /// What orders them, and their numbers.
-    keys: Vec<(i32, Reverse<usize>)>,
+    /// What orders them, the nearest first, and their numbers in the low half.
+    keys: Vec<u64>,
     given: usize,
     /// How many are in order.
     ordered: usize,
@@ -49,8 +48,12 @@ pub(super) struct Nearest {
 
 impl Nearest {
     pub(super) fn of(estimates: &[f32]) -> Nearest {
-        let keys = estimates.iter().enumerate().map(|(at, estimate)| (ordered(*estimate), Reverse(at)));
-        Nearest { keys: keys.collect(), given: 0, ordered: 0 }
+        let key = |(at, estimate): (u32, &f32)| {
+            // From the greatest on, as an unsigned number.
+            let order = !(ordered(*estimate).cast_unsigned() ^ 1 << 31);
+            u64::from(order) << 32 | u64::from(at)
+        };
+        Nearest { keys: (0..).zip(estimates).map(key).collect(), given: 0, ordered: 0 }
     }
 }
 
@@ -62,14 +65,14 @@ impl Iterator for Nearest {
             let rest = &mut self.keys[self.ordered..];
             let more = rest.len().min(self.ordered.max(AT_ONCE));
             if more < rest.len() {
-                rest.select_nth_unstable_by(more, |a, b| b.cmp(a));
+                rest.select_nth_unstable(more);
             }
-            rest[..more].sort_unstable_by(|a, b| b.cmp(a));
+            rest[..more].sort_unstable();
             self.ordered += more;
         }
-        let (_, Reverse(at)) = *self.keys.get(self.given)?;
+        let key = *self.keys.get(self.given)?;
         self.given += 1;
-        Some(at)
+        Some((key & u64::from(u32::MAX)) as usize)
     }
 }
 

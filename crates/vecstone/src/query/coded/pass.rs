@@ -200,7 +200,7 @@ impl Found<'_> {
 impl<'a> Chunk<'a> {
     /// Bytes of a code.
     fn code(&self) -> usize {
-        self.front.codes.len() / self.front.corrections.a.len()
+        self.front.code
     }
 
     fn codes(&self) -> &'a [u8] {

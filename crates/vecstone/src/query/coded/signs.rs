@@ -42,6 +42,7 @@ impl Walk<'_, '_> {
         found.search.explain.partitions_visited += 1;
         found.search.explain.codes_scanned += of.codes() as u64;
         left.of = Some((partition, bound));
+        let scoring = bound.scoring_of_signs(query, bar);
         for part in 0..if of.copies > 0 { 2 } else { 1 } {
             let front = ready.file.codes.front(of, part);
             let signs = front.as_ref().and_then(|front| ready.file.codes.signs(of, part, front));
@@ -56,7 +57,6 @@ impl Walk<'_, '_> {
                 let rows = start..(end - first).min(start + AT_ONCE);
                 let (dots, mut estimates) = (&mut scratch.dots[..rows.len()], [0f32; AT_ONCE]);
                 (self.coded.kernels.sign_dots)(query.tables(), signs.codes(&rows), dots);
-                let scoring = bound.scoring_of_signs(query, found.search.bar());
                 let of_rows = signs.corrections.part(rows.clone());
                 let mut kept =
                     (self.coded.kernels.score)(&scoring, dots, of_rows, &mut estimates[..rows.len()]);

@@ -10,6 +10,8 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Part<'a> {
     pub(crate) codes: &'a [u8],
+    /// Bytes of a code.
+    pub(crate) code: usize,
     pub(crate) corrections: Corrections<'a>,
 }
 
@@ -62,7 +64,11 @@ impl<'a> Part<'a> {
         let (codes, rest) = bytes.split_at_checked(rows * code)?;
         let floats = |n: usize| Element::F32.borrow(rest.get(n * rows * 4..(n + 1) * rows * 4)?);
         let beyond = if is_all { &[][..] } else { floats(3)? };
-        Some(Part { codes, corrections: Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond } })
+        Some(Part {
+            codes,
+            code,
+            corrections: Corrections { a: floats(0)?, h: floats(1)?, e: floats(2)?, beyond },
+        })
     }
 
     /// Asks memory for what there is of a row.
@@ -75,7 +81,7 @@ impl<'a> Part<'a> {
     }
 
     pub(crate) fn row(&self, row: usize) -> RowCode<'a> {
-        let bytes = self.codes.len() / self.corrections.a.len();
+        let bytes = self.code;
         let Corrections { a, h, e, .. } = self.corrections;
         let correction = Correction { a: a[row], h: h[row], e: e[row] };
         RowCode { code: &self.codes[row * bytes..(row + 1) * bytes], correction }

@@ -50,16 +50,17 @@ impl Reflections {
         let (mut blocks, mut start) = (Vec::new(), 0);
         for from in (0..count).step_by(REFLECTED) {
             let len = width - from;
-            let mut vectors = vec![0f64; REFLECTED * len];
-            for (n, wide) in vectors.chunks_exact_mut(len).enumerate() {
+            let (mut vectors, mut scales) = (vec![0f32; REFLECTED * len], [0f64; REFLECTED]);
+            for ((n, wide), scale) in vectors.chunks_exact_mut(len).enumerate().zip(&mut scales) {
                 let vector = stored.get(start..start + len - n)?;
-                let norm = norm_of(vector)?;
-                wide[n..].iter_mut().zip(vector).for_each(|(wide, &x)| *wide = f64::from(x) / norm);
+                *scale = 2.0 / square_of(vector)?;
+                wide[n..].copy_from_slice(vector);
                 start += len - n;
             }
-            let vector = |n: usize| &vectors[n * len..(n + 1) * len];
+            let wide: Vec<f64> = vectors.iter().map(|&x| f64::from(x)).collect();
+            let vector = |n: usize| &wide[n * len..(n + 1) * len];
             let gram = array::from_fn(|a| array::from_fn(|b| product_of(vector(a), vector(b))));
-            blocks.push(Reflected { vectors, gram });
+            blocks.push(Reflected { vectors, scales, gram });
         }
         (start == stored.len()).then_some(Reflections { width, stored, blocks })
     }
@@ -100,11 +101,11 @@ impl Reflections {
     }
 
     /// The relative error of a reflected vector. It is rounded to f32 once. In f64, with n the components and ε the
-    /// rounding, u·x and u·u' are off by (n + 8) ε at most, as all these vectors are; so w, which is at most 2, by
-    /// 2 (n + 8) ε times 1 for its own product and 2 for each of up to seven w before it, and by twice what each of these
+    /// rounding, u·x, u·u' and |u|² are off by (n + 8) ε at most, relative to the lengths; so w |u|, which is at most 2, by
+    /// 4 (n + 8) ε times 1 for its own product and 2 for each of up to seven w before it, and by twice what each of these
     /// is off, which makes 3⁷ of it; and what eight of them take off together by half more.
     pub(crate) fn rounding(&self) -> f64 {
-        let of_block = 1.5 * 2.0 * 15.0 * 2187.0 * (self.width + 8) as f64 * f64::EPSILON;
+        let of_block = 1.5 * 4.0 * 15.0 * 2187.0 * (self.width + 8) as f64 * f64::EPSILON;
         if self.blocks.is_empty() {
             0.0
         } else {
@@ -113,10 +114,10 @@ impl Reflections {
     }
 }
 
-/// |u|; `None` if that is no direction's.
-fn norm_of(vector: &[f32]) -> Option<f64> {
+/// |u|²; `None` if that is no direction's.
+fn square_of(vector: &[f32]) -> Option<f64> {
     let square: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    (1e-30..1e30).contains(&square).then(|| square.sqrt())
+    (1e-30..1e30).contains(&square).then_some(square)
 }
 
 /// Reflections for vectors like these, which are what rows are less their centres; none if no few directions have most of
@@ -168,7 +169,7 @@ fn reflection_of(vector: &[f64]) -> Vec<f64> {
     at[0] += if at[0] < 0.0 { -1.0 } else { 1.0 };
     #[expect(clippy::cast_possible_truncation, reason = "stored as f32")]
     let mut stored: Vec<f32> = at.iter().map(|&x| x as f32).collect();
-    if norm_of(&stored).is_none() {
+    if square_of(&stored).is_none() {
         stored.fill(0.0);
         stored[0] = 1.0;
     }

@@ -3,6 +3,7 @@
 //! A component's code *n*, 0 to 15, stands for the level n - 7.5. A code of 64 components is 32 bytes: byte *j* holds
 //! component *j* in its low half and component *j* + 32 in its high half.
 
+use std::array;
 use std::ops::Range;
 
 /// Components whose codes stand together.
@@ -120,40 +121,72 @@ pub(super) fn hadamard(values: &mut [f32]) {
 /// Reflections that are applied together.
 pub(crate) const REFLECTED: usize = 8;
 
-/// Vectors *u* of length 1, one for each reflection, which takes 2 (u·x) u off *x*.
+/// Vectors *u*, one for each reflection, which takes 2 (u·x) / |u|² times u off *x*.
 #[derive(Debug, Clone)]
 pub(crate) struct Reflected {
-    /// Eight vectors as long as those that are reflected, one after the other.
-    pub(crate) vectors: Vec<f64>,
+    /// Eight vectors as long as those that are reflected, one after the other. As f32 they are half as much to read.
+    pub(crate) vectors: Vec<f32>,
+    /// 2 / |u|².
+    pub(crate) scales: [f64; REFLECTED],
     /// Their products with each other.
     pub(crate) gram: [[f64; REFLECTED]; REFLECTED],
 }
 
 /// Applies eight reflections to a vector, the first one first, or the last one. In f64, so that hundreds of them lose
 /// nothing. With w the numbers of which each takes that many of its u off, w = 2 (u·x - the sum of u·u' w' over those
-/// before): x is written twice, not eight times.
+/// before) / |u|²: x is written twice, not eight times.
 #[inline(always)]
-pub(super) fn reflect(by: &Reflected, is_forward: bool, x: &mut [f64]) {
+pub(super) fn reflect<const FUSED: bool>(by: &Reflected, is_forward: bool, x: &mut [f64]) {
     let len = x.len();
     assert!(len > 0 && by.vectors.len() == REFLECTED * len, "vectors of one length");
-    let (mut along, mut off) = ([0f64; REFLECTED], [0f64; REFLECTED]);
-    for (along, u) in along.iter_mut().zip(by.vectors.chunks_exact(len)) {
-        *along = product(u, x);
-    }
+    let vectors: [&[f32]; REFLECTED] = array::from_fn(|n| &by.vectors[n * len..][..len]);
+    let (mut along, mut off) = (products::<FUSED>(vectors, x), [0f64; REFLECTED]);
     for n in 0..REFLECTED {
         let at = if is_forward { n } else { REFLECTED - 1 - n };
-        off[at] = 2.0 * along[at];
+        off[at] = -by.scales[at] * along[at];
         for (along, product) in along.iter_mut().zip(by.gram[at]) {
-            *along -= product * off[at];
+            *along += product * off[at];
         }
     }
-    for (off, vectors) in off.as_chunks::<4>().0.iter().zip(by.vectors.chunks_exact(4 * len)) {
-        let (ab, cd) = vectors.split_at(2 * len);
-        let ((a, b), (c, d)) = (ab.split_at(len), cd.split_at(len));
-        for ((((x, a), b), c), d) in x.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-            *x -= (off[0] * a + off[1] * b) + (off[2] * c + off[3] * d);
+    for (off, vectors) in off.as_chunks::<4>().0.iter().zip(vectors.as_chunks::<4>().0) {
+        for ((((x, a), b), c), d) in
+            x.iter_mut().zip(vectors[0]).zip(vectors[1]).zip(vectors[2]).zip(vectors[3])
+        {
+            let [a, b, c, d] = [a, b, c, d].map(|u| f64::from(*u));
+            *x = add_product::<FUSED>(off[0], a, add_product::<FUSED>(off[1], b, *x));
+            *x = add_product::<FUSED>(off[2], c, add_product::<FUSED>(off[3], d, *x));
         }
     }
+}
+
+/// a b + c, rounded once where the family has an instruction for it.
+#[inline(always)]
+fn add_product<const FUSED: bool>(a: f64, b: f64, c: f64) -> f64 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// The products of eight vectors with another one of their length, in f64: beside each other, so that none waits for its
+/// own sum.
+#[inline(always)]
+fn products<const FUSED: bool>(vectors: [&[f32]; REFLECTED], x: &[f64]) -> [f64; REFLECTED] {
+    const LANES: usize = 8;
+    let mut sums = [[0f64; LANES]; REFLECTED];
+    let (many, few) = x.as_chunks::<LANES>();
+    let parts = vectors.map(|vector| vector.as_chunks::<LANES>());
+    for (at, x) in many.iter().enumerate() {
+        for (sums, (u, _)) in sums.iter_mut().zip(&parts) {
+            let u = &u[at];
+            for lane in 0..LANES {
+                sums[lane] = add_product::<FUSED>(f64::from(u[lane]), x[lane], sums[lane]);
+            }
+        }
+    }
+    let mut products = [0f64; REFLECTED];
+    for ((product, s), (_, rest)) in products.iter_mut().zip(sums).zip(parts) {
+        let rest = few.iter().zip(rest).map(|(x, &u)| f64::from(u) * x).sum::<f64>();
+        *product = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])) + rest;
+    }
+    products
 }
 
 /// The product of two vectors of one length, in f64.

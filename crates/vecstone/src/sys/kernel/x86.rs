@@ -72,7 +72,7 @@ macro_rules! family {
 
             #[target_feature(enable = $features)]
             pub(super) fn reflect(by: &Reflected, is_forward: bool, x: &mut [f64]) {
-                codes::reflect(by, is_forward, x);
+                codes::reflect::<true>(by, is_forward, x);
             }
 
             #[target_feature(enable = $features)]

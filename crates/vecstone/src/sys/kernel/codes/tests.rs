@@ -263,15 +263,14 @@ fn reflections_are_those_of_plain_arithmetic() {
         let mut vectors: Vec<Vec<f64>> = (0..REFLECTED).map(|_| wide(1.0)).collect();
         // Two of one direction, too.
         vectors[5] = vectors[2].clone();
-        for vector in &mut vectors {
-            let norm = product(vector, vector).sqrt();
-            vector.iter_mut().for_each(|x| *x /= norm);
-        }
         let gram = std::array::from_fn(|a| std::array::from_fn(|b| product(&vectors[a], &vectors[b])));
-        let by = Reflected { vectors: vectors.concat(), gram };
+        let scales = std::array::from_fn(|n| 2.0 / product(&vectors[n], &vectors[n]));
+        #[expect(clippy::cast_possible_truncation, reason = "made of f32")]
+        let narrow = vectors.iter().flatten().map(|&x| x as f32).collect();
+        let by = Reflected { vectors: narrow, scales, gram };
         let mut right = x.clone();
         for u in &vectors {
-            let along: f64 = 2.0 * u.iter().zip(&right).map(|(u, x)| u * x).sum::<f64>();
+            let along = 2.0 / product(u, u) * product(u, &right);
             right.iter_mut().zip(u).for_each(|(x, u)| *x -= along * u);
         }
         for kernels in Family::available() {

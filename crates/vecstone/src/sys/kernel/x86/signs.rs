@@ -9,7 +9,8 @@ const PAIRS: usize = 64;
 /// A family: its vector and its instructions. `lanes` adds up the lanes of a vector of 16-bit numbers.
 macro_rules! family {
     ($name:ident, $features:literal, $vector:ty, $load:ident, $zero:ident, $bytes:ident, $words:ident,
-     $and:ident, $shift:ident, $look_up:ident, $add_bytes:ident, $add_words:ident, |$sum:ident| $lanes:expr) => {
+     $and:ident, $shift:ident, $look_up:ident, $add_bytes:ident, $add_words:ident,
+     |$sum:ident| $lanes:expr) => {
         #[target_feature(enable = $features)]
         pub(super) fn $name(query: &SignTables, packed: &[u8], out: &mut [i32]) {
             const BYTES: usize = size_of::<$vector>();
