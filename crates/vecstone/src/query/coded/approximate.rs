@@ -72,7 +72,8 @@ impl Iterator for Nearest {
         }
         let key = *self.keys.get(self.given)?;
         self.given += 1;
-        Some((key & u64::from(u32::MAX)) as usize)
+        #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+        Some(key as u32 as usize)
     }
 }
 

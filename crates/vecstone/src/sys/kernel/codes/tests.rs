@@ -263,8 +263,8 @@ fn reflections_are_those_of_plain_arithmetic() {
         let mut vectors: Vec<Vec<f64>> = (0..REFLECTED).map(|_| wide(1.0)).collect();
         // Two of one direction, too.
         vectors[5] = vectors[2].clone();
-        let gram = std::array::from_fn(|a| std::array::from_fn(|b| product(&vectors[a], &vectors[b])));
-        let scales = std::array::from_fn(|n| 2.0 / product(&vectors[n], &vectors[n]));
+        let gram = array::from_fn(|a| array::from_fn(|b| product(&vectors[a], &vectors[b])));
+        let scales = array::from_fn(|n| 2.0 / product(&vectors[n], &vectors[n]));
         #[expect(clippy::cast_possible_truncation, reason = "made of f32")]
         let narrow = vectors.iter().flatten().map(|&x| x as f32).collect();
         let by = Reflected { vectors: narrow, scales, gram };
