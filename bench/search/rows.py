@@ -97,7 +97,7 @@ class Bench:
         store = ours.optimized(self.path(), rows)
         yield from self.against_flat(store, rows, queries, f"over codes, clusters {shape(rows)}", 25)
         share = ours.side_bytes(store) / rows.nbytes
-        yield Row(f"side files, {shape(rows)}", "of raw", share, 0.16, 1.0, peer="set by the project", scaled=False)
+        yield Row(f"side files, {shape(rows)}", "of raw", share, 0.25, 1.0, peer="set by the project", scaled=False)
 
     def million(self) -> Iterator[Row]:
         rows, queries = self.data.clusters(1_000_000, 768)

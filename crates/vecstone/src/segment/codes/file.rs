@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 
 const KIND: (Magic, u32) = (*b"VECSTCOD", 2);
 /// Bytes of an entry of the table.
-const ENTRY: usize = 48;
+const ENTRY: usize = 56;
 const ENTRY_BYTES: u64 = ENTRY as u64;
 
 /// What there is of each partition, in this order in the file.
@@ -27,9 +27,11 @@ const ENTRY_BYTES: u64 = ENTRY as u64;
 enum Block {
     Signs,
     Front,
+    /// The front of the copies: an exact search reads fronts one behind the other, and none of these.
+    Copies,
     Back,
 }
-const BLOCKS: usize = 3;
+const BLOCKS: usize = 4;
 
 /// Bytes of a range.
 fn encode_range(range: &Covered, out: &mut Vec<u8>) {
@@ -122,19 +124,19 @@ impl Head {
         parts(self.first as usize, self.dim as usize)
     }
 
-    /// Bytes of each block of a partition with so many rows and copies: those of the rows, and those of the copies.
+    /// Bytes of each block of a partition with so many rows and copies; of signs those of the rows, and of the copies.
     fn bytes(&self, codes: [u32; 2]) -> [[u64; 2]; BLOCKS] {
         let [first, second] = self.parts();
         let beyond = if second > 0 { 4 } else { 0 };
         let [rows, copies] = codes.map(u64::from);
         let of = |codes: u64, bytes: usize| (codes * bytes as u64).next_multiple_of(ALIGNMENT);
-        let apart = |bytes: usize| [of(rows, bytes), of(copies, bytes)];
+        let front = |codes: u64| [of(codes, first / 2 + 12 + beyond), 0];
         let signs = |codes: u32| {
             let bytes = codes::sign_bytes(codes as usize, first / 8) as u64;
             (bytes + u64::from(codes) * 12).next_multiple_of(ALIGNMENT)
         };
         let back = of(rows + copies, Back::bytes(second));
-        [codes.map(signs), apart(first / 2 + 12 + beyond), [back, 0]]
+        [codes.map(signs), front(rows), front(copies), [back, 0]]
     }
 
     /// The same, of each block together.
@@ -161,7 +163,7 @@ pub(crate) struct Partition {
     pub(crate) rows: u32,
     /// Rows of other partitions that have a copy here.
     pub(crate) copies: u32,
-    /// Where its blocks start: signs, front and back.
+    /// Where its blocks start.
     pub(crate) starts: [u64; BLOCKS],
     /// Least and greatest distance of a row from the centre.
     pub(crate) radii: [f32; 2],
@@ -206,7 +208,7 @@ impl<'a> CodesWriter<'a> {
         CodesWriter { pages, table: Vec::new(), start: 0, head }
     }
 
-    /// Adds some partitions: their signs, one behind the other, then their fronts, then their backs.
+    /// Adds some partitions: their signs, one behind the other, then their fronts, those of copies, and their backs.
     pub(crate) fn add(&mut self, blocks: &[NewBlock]) -> Result<()> {
         let counts = |block: &NewBlock| block.parts.each_ref().map(NewCodes::count);
         let sizes: Vec<[u64; BLOCKS]> = blocks.iter().map(|block| self.head.sizes(counts(block))).collect();
@@ -229,7 +231,7 @@ impl<'a> CodesWriter<'a> {
         for Coded { codes, a, h, e } in parts().map(|part| &part.signs) {
             self.add_coded(&codes::pack_signs(codes, of_signs), [a, h, e, &[]])?;
         }
-        for part in parts() {
+        for part in (0..2).flat_map(|part| blocks.iter().map(move |block| &block.parts[part])) {
             let Coded { codes, a, h, e } = &part.first;
             self.add_coded(codes, [a, h, e, &part.beyond])?;
         }
@@ -321,7 +323,7 @@ impl CodesFile {
         for entry in bytes.as_chunks::<ENTRY>().0 {
             let mut fields = Fields(entry);
             let (centre, rows) = (fields.u32()?, fields.u32()?);
-            let starts = [fields.u64()?, fields.u64()?, fields.u64()?];
+            let starts = [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?];
             let [least, greatest, norm, copies] =
                 [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
             let radii = [least, greatest].map(f32::from_bits);
@@ -345,8 +347,8 @@ impl CodesFile {
     /// an exact search reads. `None` if a byte is damaged.
     pub(crate) fn front(&self, partition: &Partition, part: usize) -> Option<Part<'_>> {
         let [first, second] = self.head.parts();
-        let (bytes, rows) = (self.of(partition, Block::Front, part)?, partition.parts()[part].len());
-        Part::of(bytes, rows, first / 2, second == 0)
+        let (block, rows) = ([Block::Front, Block::Copies][part], partition.parts()[part].len());
+        Part::of(self.of(partition, block, 0)?, rows, first / 2, second == 0)
     }
 
     /// The same by signs, with what is beyond, of the `front`: what an approximate search reads.

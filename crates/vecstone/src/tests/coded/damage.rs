@@ -148,7 +148,7 @@ struct Places {
     of: [usize; 2],
 }
 
-const ENTRY: usize = 48;
+const ENTRY: usize = 56;
 
 impl Places {
     /// `None` if the file says that it has more than there is.
@@ -160,15 +160,15 @@ impl Places {
         Some(Places { table: parts.data.len().checked_sub(tail)?, partitions, plain, of })
     }
 
-    /// Where the signs, the front and the back of a partition start, and its rows.
-    fn starts(&self, parts: &Forged, partition: usize) -> ([usize; 3], usize) {
+    /// Where signs, front, front of copies and back of a partition start, and its rows.
+    fn starts(&self, parts: &Forged, partition: usize) -> ([usize; 4], usize) {
         let entry = self.table + partition * ENTRY;
-        let starts = [8, 16, 24].map(|at| u32_at(&parts.data, entry + at) as usize);
+        let starts = [8, 16, 24, 32].map(|at| u32_at(&parts.data, entry + at) as usize);
         (starts, u32_at(&parts.data, entry + 4) as usize)
     }
 
     fn copies(&self, parts: &Forged, partition: usize) -> usize {
-        u32_at(&parts.data, self.table + partition * ENTRY + 44) as usize
+        u32_at(&parts.data, self.table + partition * ENTRY + 52) as usize
     }
 
     /// The numbers that a row has.
@@ -179,7 +179,7 @@ impl Places {
     /// Where a number of a row is: 0 is a, then h, e, the ordinal, what is beyond; a, h and e of the second part, then of
     /// the signs.
     fn of_row(&self, parts: &Forged, partition: usize, array: usize, row: usize) -> usize {
-        let ([signs, front, _], rows) = self.starts(parts, partition);
+        let ([signs, front, ..], rows) = self.starts(parts, partition);
         let numbers = self.record() - 4;
         let record = self.record_of(parts, partition, row);
         match array {
@@ -192,7 +192,23 @@ impl Places {
 
     /// Where the record of a row is, or of a copy behind the rows.
     fn record_of(&self, parts: &Forged, partition: usize, row: usize) -> usize {
-        self.starts(parts, partition).0[2] + row * self.record()
+        self.starts(parts, partition).0[3] + row * self.record()
+    }
+
+    fn copy_ordinal(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
+        let rows = self.starts(parts, partition).1;
+        self.record_of(parts, partition, rows + copy) + self.record() - 4
+    }
+
+    fn record(&self) -> usize {
+        4 + if self.of[1] > 0 { self.of[1] / 2 + 12 } else { 0 }
+    }
+
+    /// Where e of a copy is.
+    fn e_of_copy(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
+        let ([_, _, front, _], _) = self.starts(parts, partition);
+        let copies = self.copies(parts, partition);
+        front + copies * self.of[0] / 2 + (2 * copies + copy) * 4
     }
 
     fn copy_ordinal(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
@@ -394,7 +410,7 @@ fn verify_names_bounds_that_do_not_hold() {
             float(parts, at, |a| a * 1.0001);
         }),
         ("a code is another", |parts, places| {
-            let ([_, start, _], _) = places.starts(parts, 0);
+            let ([_, start, ..], _) = places.starts(parts, 0);
             parts.data[start + 3] ^= 0x88;
         }),
         ("a sign is another", |parts, places| {
@@ -414,15 +430,15 @@ fn verify_names_bounds_that_do_not_hold() {
             float(parts, at, |e| e * 0.999);
         }),
         ("the greatest radius is too small", |parts, places| {
-            float(parts, places.table + 36, |radius| radius * 0.999);
+            float(parts, places.table + 44, |radius| radius * 0.999);
         }),
         ("the least radius is too large", |parts, places| {
-            float(parts, places.table + 32, |radius| radius * 1.001 + 1e-6);
+            float(parts, places.table + 40, |radius| radius * 1.001 + 1e-6);
         }),
         ("the greatest norm is too small", |parts, places| {
-            float(parts, places.table + 40, |norm| norm * 0.999);
+            float(parts, places.table + 48, |norm| norm * 0.999);
         }),
-        ("a radius is none", |parts, places| float(parts, places.table + 36, |_| f32::NAN)),
+        ("a radius is none", |parts, places| float(parts, places.table + 44, |_| f32::NAN)),
         ("two rows are exchanged", |parts, places| {
             let [a, b] = [0, 1].map(|row| places.of_row(parts, 0, 3, row));
             for n in 0..4 {

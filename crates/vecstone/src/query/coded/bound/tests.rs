@@ -55,7 +55,7 @@ impl<'a> Placed<'a> {
         let (mut rows, mut encoder) = (NewBlock::new(0), Encoder::new(kernels, frame));
         places.iter().for_each(|place| encoder.add(&mut rows, place, &centre, 0));
         let (radii, norm) = (rows.radii, rows.norm);
-        let partition = Partition { centre: 0, rows: 1, copies: 0, starts: [0; 3], radii, norm };
+        let partition = Partition { centre: 0, rows: 1, copies: 0, starts: [0; 4], radii, norm };
         Placed { frame, centre, rows, partition }
     }
 
