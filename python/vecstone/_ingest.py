@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import as_float32, check_finite, check_ids, check_writable, no_text
 from ._rows import Batch, Columns
-from ._sources import open_source
+from ._sources import as_iterable, open_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +44,10 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     """Writes the rows of a source, streamed within bounded memory; no number of rows is too large.
 
     `source`: a path (.npy, Parquet, Arrow IPC, JSON lines, told apart by content), anything with `__arrow_c_stream__`
-    (pyarrow, polars, DuckDB), a Hugging Face data set, a pandas table or a dict of columns, or an iterator of batches: of
-    any of these, or of (ids, vectors[, documents]). About 16 MiB are held at a time, more where a batch of the source
-    is larger. `id_column`: its name; for a .npy file also a list of ids.
+    (pyarrow, polars, DuckDB), a Hugging Face data set, a pandas table or a dict of columns, rows as dicts
+    ([{"id": ..., "vector": ...}]), texts to be embedded, or an iterator of batches: of any of the tables, or of (ids,
+    vectors[, documents]). About 16 MiB are held at a time, more where a batch of the source is larger. `id_column`: its
+    name; for a .npy file and for texts also a list of ids.
 
     `document_columns`: a name or a list of names; the document of a row is the object of these columns, but if the only
     one is called "document", its value (text in it is JSON, but in JSON lines it is text). None: a column "document", if
@@ -55,7 +59,8 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     the same call goes on. Of an id that comes twice the last row counts.
 
     `embed(texts) -> array of shape (n, dim)` makes the vectors, from the texts of `text_column`, `batch_size` at a time;
-    the text becomes part of the document, with the `document_columns` that are named. Everything else about a batch is
+    the text becomes part of the document, with the `document_columns` that are named. Texts without a table are kept under
+    "text", unless `text_column` says otherwise, and their ids are made of them: equal texts are one row. Everything else about a batch is
     checked before its texts are embedded. Each batch is durable before the next call, and with `resume` a row that is
     stored with the same text is not embedded again: a crash never makes anyone pay twice.
 
@@ -67,9 +72,11 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+    source = as_iterable(source)
     if embed is not None and text_column is None:
-        raise ValueError("embed needs text_column: the column whose texts are embedded")
+        source, text_column = _text_column(source)
     columns = _columns(id_column, vector_column, document_columns, text_column if embed else None)
+    columns = columns._replace(id_of_text=partial(_id_of_text, store.id_kind))
     check_writable(store)
     total, batches = open_source(source, columns, batch_size if embed else None)
     seen = written = unchanged = embedded = 0
@@ -100,6 +107,33 @@ def _columns(id: Any, vector: str, documents: Any, text: str | None) -> Columns:
         # The text is kept: it tells the next run what was embedded.
         documents = list(dict.fromkeys([text, *documents]))
     return Columns(id, vector if text is None else None, documents or None, text)
+
+
+def _text_column(source: Any) -> tuple[Any, str]:
+    """The source, and the name under which the texts that it consists of are kept."""
+    first: Any = ()
+    if isinstance(source, Iterator):
+        first = next(source, "")
+        source = chain([first] if first else [], source)
+    elif isinstance(source, (list, tuple)):
+        first = source[0] if source else ""
+    if not isinstance(first, str):
+        raise ValueError("embed needs text_column: the column whose texts are embedded")
+    return source, "text"
+
+
+_TEXTS = uuid.UUID("6d5f0e0c-6a38-5c2e-9c0e-1f0a5b7d4e21")
+"""The namespace of the ids that are made of texts; it never changes."""
+
+
+def _id_of_text(kind: str | None, text: Any) -> Any:
+    """The UUIDv5 of a text, as text where the store's ids are strings."""
+    if kind == "u64":
+        raise TypeError("ids made of texts are UUIDs, and those of the store are of kind u64; give id_column=, a list of ids")
+    if not isinstance(text, str) or no_text(text):
+        return ""  # refused with its row
+    id = uuid.uuid5(_TEXTS, text)
+    return id if kind == "uuid" else str(id)
 
 
 def _plain(store: Store, batch: Batch, resume: bool) -> tuple[int, int]:

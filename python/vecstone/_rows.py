@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import check_finite
@@ -27,6 +27,8 @@ class Columns(NamedTuple):
     """None for none, "auto" for a column `document` if there is one, "*" for all others, or a list of names."""
     text: str | None
     """Of the texts to be embedded."""
+    id_of_text: Callable[[str], Any] | None = None
+    """Makes the id of a text that comes without one."""
 
     def id_name(self) -> str:
         if isinstance(self.id, str):
