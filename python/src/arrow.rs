@@ -117,6 +117,15 @@ impl Rows {
         Ok(Rows { total: reader.rows(), source: Mutex::new(Source::File(Box::new(reader))) })
     }
 
+    /// The names of the columns of a file that are not read; of JSON lines the keys of the first line, once that was read.
+    #[getter]
+    fn unread(&self) -> Vec<String> {
+        match &*self.source.lock().unwrap_or_else(PoisonError::into_inner) {
+            Source::File(reader) => reader.unread().to_vec(),
+            Source::Stream { .. } => Vec::new(),
+        }
+    }
+
     fn __iter__(this: Py<Self>) -> Py<Self> {
         this
     }

@@ -8,10 +8,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyInt, PyList, PyString, PyType};
-use vecstone::{AsId, Id, IdKind, IdRef, Uuid};
-
-/// The largest number that is an id: one more stands for "none" in the results of `search_many`.
-const LARGEST: u64 = u64::MAX - 1;
+use vecstone::{AsId, Id, IdKind, IdRef, MAX_ID_NUMBER, Uuid};
 
 /// One id, its text where Python has it.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ fn number(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         },
     };
     match whole.extract::<u64>() {
-        Ok(number) if number <= LARGEST => Ok(Some(number)),
+        Ok(number) if number <= MAX_ID_NUMBER => Ok(Some(number)),
         _ => Err(out_of_range(&whole.to_string())),
     }
 }
@@ -131,7 +128,7 @@ impl Ids {
         } else {
             return Ok(None);
         };
-        if let Some(number) = numbers.iter().find(|number| **number > LARGEST) {
+        if let Some(number) = numbers.iter().find(|number| **number > MAX_ID_NUMBER) {
             return Err(out_of_range(&number.to_string()));
         }
         Ok(Some(Ids { kind: Some(IdKind::U64), numbers, ..Ids::default() }))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import vecstone
-from conftest import DIM, names
+from conftest import DIM, jsonl, names
 
 
 def as_dicts(rows: np.ndarray, **more: Any) -> list[dict[str, Any]]:
@@ -205,6 +206,29 @@ def test_a_column_that_is_not_read_may_hold_anything(tmp_path: Path, rows: np.nd
                 assert store.get_documents(names(2)) == [{"text": "x"}, {"text": "yy"}]
                 with pytest.raises(ValueError, match="nope"):
                     vecstone.ingest(store, table, document_columns=["nope"])
+
+
+def test_columns_that_are_not_read_are_named_once(tmp_path: Path, rows: np.ndarray) -> None:
+    columns: dict[str, Any] = {"id": names(9), "vector": rows[:9].tolist(), "year": [1] * 9, "title": ["x"] * 9}
+    as_rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    sources: list[Any] = [columns, as_rows, jsonl(tmp_path / "x.jsonl", as_rows), iter([columns, columns])]
+    if has_arrow():
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table(columns)
+        pq.write_table(table, tmp_path / "x.parquet", row_group_size=3)
+        sources += [table, tmp_path / "x.parquet", iter(table.to_batches(3))]
+    for n, source in enumerate(sources):
+        with vecstone.open(tmp_path / f"{n}") as store:
+            with pytest.warns(UserWarning, match="columns that were not read: 'year', 'title'; document_columns") as told:
+                vecstone.ingest(store, source)
+            assert len(told) == 1 and told[0].filename == __file__
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                for chosen in ([], ["year"], "*"):
+                    vecstone.ingest(store, columns, document_columns=chosen)
+                vecstone.ingest(store, {"id": names(9), "vector": rows[:9]})
 
 
 def test_an_infinity_in_a_column(tmp_path: Path, rows: np.ndarray) -> None:

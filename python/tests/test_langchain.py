@@ -3,6 +3,7 @@
 import datetime
 import math
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -236,8 +237,8 @@ def test_relevance_and_thresholds(rocks: VecstoneVectorStore, recwarn: pytest.Wa
 
 FILTERS: list[tuple[dict[str, Any], set[int]]] = [
     ({"year": 2003}, {3}),
-    ({"year": {"$gte": 2007}, "kind.hard": True}, {8}),
-    ({"$or": [{"year": 2001}, {"$and": [{"year": {"$lt": 2005}}, {"kind.hard": True}]}]}, {0, 1, 2, 4}),
+    ({"year": {"$gte": 2007}, "$document": {"metadata.kind.hard": True}}, {8}),
+    ({"$or": [{"year": 2001}, {"$and": [{"year": {"$lt": 2005}}, {"$document": {"metadata.kind.hard": True}}]}]}, {0, 1, 2, 4}),
     ({"$not": {"year": {"$in": list(range(2001, 2010))}}}, {0}),
     ({"$not": {"$or": [{"year": {"$gt": 2002}}, {"year": 2000}]}}, {1, 2}),
     ({"tags": {"$contains": "chalk"}}, {2, 5, 8}),
@@ -361,3 +362,33 @@ def test_indexing_api(empty: VecstoneVectorStore) -> None:
 def test_a_document_added_again_with_fewer_keys_has_only_the_new_ones(rocks: VecstoneVectorStore) -> None:
     rocks.add_documents([Document("basalt", metadata={"year": 1}), Document("chalk")], ids=IDS[:2])
     assert [found.metadata for found in rocks.get_by_ids(IDS[:2])] == [{"year": 1}, {}]
+
+
+@pytest.mark.parametrize("key", ["file.name", ".a", "a.", "a..b", "\\", "a\\.b", "a.$gt", "é.ü", " "])
+def test_a_key_is_meant_letter_for_letter(empty: VecstoneVectorStore, key: str) -> None:
+    empty.add_texts(["a", "b"], [{key: "a.pdf"}, {key: "b.pdf"}], ids=["a", "b"])
+
+    def found(filter: Any) -> list[str | None]:
+        return sorted(document.id or "" for document in empty.similarity_search("a", filter=filter))
+
+    assert found({key: "a.pdf"}) == found({key: {"$ne": "b.pdf"}}) == found({"$not": {key: "b.pdf"}}) == ["a"]
+    assert found({"$or": [{key: "a.pdf"}, {key: {"$in": ["b.pdf"]}}]}) == found({key: {"$exists": True}}) == ["a", "b"]
+    assert empty.delete(filter={key: {"$ne": "a.pdf"}}) and found({}) == ["a"]
+
+
+def test_nested_metadata_by_the_document(empty: VecstoneVectorStore) -> None:
+    empty.add_texts(["a", "b"], [{"author": {"name": "Ada"}, "n": 1}, {"author": {"name": "Bob"}, "n": 1}], ids=["a", "b"])
+    with pytest.warns(UserWarning, match=r'no row has the metadata key .author.name.*"\$document": {"metadata.author.name"'):
+        assert empty.similarity_search("a", filter={"author.name": "Ada"}) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert empty.similarity_search("a", filter={"$and": [{"author.name": "Ada"}]}) == []
+        assert empty.similarity_search("a", filter={"no.such": {"$ne": 1}, "n": 2}) == []
+    filters: list[dict[str, Any]] = [
+        {"$document": {"metadata.author.name": "Bob"}}, {"n": 1, "$document": {"page_content": "b"}},
+        {"$and": [{"$document": {"metadata.author.name": {"$ne": "Ada"}}}, {"n": 1}]},
+    ]
+    for filter in filters:
+        assert [document.id for document in empty.similarity_search("a", filter=filter)] == ["b"]
+    with pytest.raises(TypeError, match="document is a str"):
+        empty.similarity_search("a", filter={"$document": "b"})

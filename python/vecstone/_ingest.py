@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -51,7 +52,7 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
 
     `document_columns`: a name or a list of names; the document of a row is the object of these columns, but if the only
     one is called "document", its value (text in it is JSON, but in JSON lines it is text). None: a column "document", if
-    there is one; "*": all columns but ids and vectors; []: no documents. What is null or missing keeps the document that
+    there is one, and a warning that names the others; "*": all columns but ids and vectors; []: no documents. What is null or missing keeps the document that
     is stored; `vecstone.NO_DOCUMENT` in its place removes it. Rows of another store are copied whole: where it has no
     document, the copy has none.
 
@@ -76,7 +77,8 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     if embed is not None and text_column is None:
         source, text_column = _text_column(source)
     columns = _columns(id_column, vector_column, document_columns, text_column if embed else None)
-    columns = columns._replace(id_of_text=partial(_id_of_text, store.id_kind))
+    unread: dict[str, None] | None = {} if document_columns is None else None
+    columns = columns._replace(id_of_text=partial(_id_of_text, store.id_kind), unread=unread)
     check_writable(store)
     total, batches = open_source(source, columns, batch_size if embed else None)
     seen = written = unchanged = embedded = 0
@@ -93,6 +95,9 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
             if bar is not None:
                 bar.update(len(batch.ids))
     store.flush()
+    if unread:
+        warnings.warn(f"columns that were not read: {', '.join(map(repr, unread))}; document_columns names those of which "
+                      "documents are made, '*' all, [] none", stacklevel=2)
     return Ingested(seen, written, unchanged, embedded)
 
 

@@ -102,17 +102,14 @@ def _with_columns(table: Any, columns: Columns) -> Any:
     """The table without the columns that nobody asked for: Arrow may have no type for them."""
     if columns.documents == "*" or not (hasattr(table, "columns") or hasattr(table, "column_names")):
         return table
-    asked = [columns.id_name(), columns.vector, columns.text, *_asked_documents(columns)]
+    asked = [columns.id_name(), columns.vector, columns.text, *columns.asked_documents()]
+    there = list(getattr(table, "column_names", None) or table.columns)
+    columns.pass_over(there)
     if hasattr(table, "iloc"):  # pandas; a column that is not there may be the index
-        return table.loc[:, [name in asked for name in table.columns]]
-    there = getattr(table, "column_names", None) or table.columns
+        return table.loc[:, [name in asked for name in there]]
     if hasattr(table, "select") and not hasattr(table, "fetchall") and all(isinstance(name, str) for name in there):
         return table.select([name for name in dict.fromkeys(there) if name in asked])
     return table
-
-
-def _asked_documents(columns: Columns) -> list[str]:
-    return ["document"] if columns.documents == "auto" else list(columns.documents or [])
 
 
 # ---- files, and what is Arrow ----
@@ -126,7 +123,14 @@ def _file(path: Any, columns: Columns, rows: int | None) -> tuple[int | None, It
     place = f"{os.fsdecode(path)}: "
     rows = rows or rows_at_once(next(_native(_open(path, columns, _SAMPLE), columns, place), None))
     opened = _open(path, columns, rows)
-    return opened.total, _native(opened, columns, place)
+    return opened.total, _noted(_native(opened, columns, place), opened, columns)
+
+
+def _noted(batches: Iterator[Batch], opened: _core.Rows, columns: Columns) -> Iterator[Batch]:
+    """The same, taking note of what is not read: JSON lines know after their first line."""
+    for batch in batches:
+        columns.pass_over(opened.unread)
+        yield batch
 
 
 def _open(source: Any, columns: Columns, rows: int = _SAMPLE) -> _core.Rows:
@@ -288,6 +292,7 @@ def _of_some_rows(chunk: list[Any], first: int, columns: Columns) -> Batch:
     ids = _members(chunk, columns.id_name(), first)
     batch = Batch(ids, None, None, None, "", first, columns.vector)
     if first == 0:
+        columns.pass_over(chunk[0])
         for name in columns.documents if isinstance(columns.documents, list) else ():
             _members(chunk[:1], name, 0)
     if columns.documents is not None:
@@ -337,6 +342,7 @@ def _of_columns(table: Any, columns: Columns, place: str = "") -> Batch:
     ids = _column(table, columns.id_name(), place)
     batch = Batch(ids, None, None, None, place, 0, columns.vector)
     names = _document_names(table, columns)
+    columns.pass_over(table.keys())
     members = {name: _same_length(_column(table, name, place), name, batch) for name in names}
     if list(members) == ["document"] and columns.text != "document":
         lines = [_whole(value, partial(batch.at, n, "document")) for n, value in enumerate(members["document"])]

@@ -121,6 +121,7 @@ pub struct BatchReader {
     format: Format,
     schema: SchemaRef,
     rows: u64,
+    unread: Vec<String>,
     batch_rows: usize,
     /// `None` after the end.
     inner: Option<Box<dyn RecordBatchReader + Send>>,
@@ -137,20 +138,25 @@ impl BatchReader {
         batch_rows: usize,
     ) -> Result<BatchReader> {
         let batch_rows = batch_rows.max(1);
-        let (inner, rows) = match format {
+        let Opened { reader, rows, unread } = match format {
             Format::Parquet => parquet(file, columns, batch_rows)?,
             Format::ArrowFile | Format::ArrowStream => ipc(file, format, columns)?,
             Format::JsonLines => {
                 return Err(Error::UnknownFormat { why: "JSON lines, which are no Arrow batches" });
             }
         };
-        let (path, schema) = (path.to_owned(), inner.schema());
-        Ok(BatchReader { path, format, schema, rows, batch_rows, inner: Some(inner), rest: None })
+        let (path, schema) = (path.to_owned(), reader.schema());
+        Ok(BatchReader { path, format, schema, rows, unread, batch_rows, inner: Some(reader), rest: None })
     }
 
     /// Rows of the whole file, as it says itself.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The names of the columns that are not read.
+    pub fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     /// The next batch that has rows.
@@ -211,7 +217,11 @@ fn unreadable(format: Format, why: impl ToString) -> Error {
     Error::Unreadable { format: format.name(), why: why.to_string().replace('\n', " ") }
 }
 
-type Opened = (Box<dyn RecordBatchReader + Send>, u64);
+struct Opened {
+    reader: Box<dyn RecordBatchReader + Send>,
+    rows: u64,
+    unread: Vec<String>,
+}
 
 fn parquet(file: File, columns: &Columns, batch_rows: usize) -> Result<Opened> {
     let damaged = |e| unreadable(Format::Parquet, e);
@@ -219,10 +229,11 @@ fn parquet(file: File, columns: &Columns, batch_rows: usize) -> Result<Opened> {
         guarded(Format::Parquet, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(damaged)?;
     let chosen = columns.choose(builder.schema())?;
     let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let unread = chosen.unread(builder.schema());
     let mask = ProjectionMask::roots(builder.parquet_schema(), chosen.places());
     let builder = builder.with_projection(mask).with_batch_size(batch_rows);
     let reader = guarded(Format::Parquet, || builder.build())?.map_err(damaged)?;
-    Ok((Box::new(reader), rows))
+    Ok(Opened { reader: Box::new(reader), rows, unread })
 }
 
 fn ipc(mut file: File, format: Format, columns: &Columns) -> Result<Opened> {
@@ -235,7 +246,7 @@ fn ipc(mut file: File, format: Format, columns: &Columns) -> Result<Opened> {
     let schema = reader.schema();
     // What follows the last batch of a file is its footer.
     let batches = arrow_array::RecordBatchIterator::new(reader.take(found.batches), schema);
-    Ok((Box::new(batches), found.rows))
+    Ok(Opened { reader: Box::new(batches), rows: found.rows, unread: chosen.unread(&found.schema) })
 }
 
 /// What the messages of an Arrow file or stream say, without what is in them.

@@ -62,6 +62,10 @@ fn only_the_columns_that_are_needed() {
         let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(names, ["vector", "id"]);
         assert_eq!(reader.rows(), ROWS as u64);
+        assert!(reader.unread().iter().any(|name| name == "title"), "{:?}", reader.unread());
+        assert!(!reader.unread().iter().any(|name| names.contains(name)));
+        let all = Columns { documents: DocumentColumns::Others, ..Columns::default() };
+        assert!(open(&file, &all, 10).unwrap().unread().is_empty());
         let ids = Columns { vector: None, ..Columns::default() };
         for rows in RowReader::open(&file, &ids, 1000).unwrap() {
             let rows = rows.unwrap();

@@ -136,6 +136,9 @@ impl Error {
             Error::InvalidId { row, len } => {
                 write!(f, "row {row}: the id has {len} bytes; at most {} are allowed", crate::MAX_ID_BYTES)
             }
+            Error::IdOutOfRange { row } => {
+                write!(f, "row {row}: id {} is not between 0 and 2^64 - 2", u64::MAX)
+            }
             Error::CountMismatch { ids, components, dim: 0 } => {
                 write!(
                     f,
