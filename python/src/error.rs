@@ -64,7 +64,7 @@ pub(crate) fn raised(error: &E) -> PyErr {
         E::IdKindMismatch { .. } => PyTypeError::new_err(text),
         E::UnknownIds { ids, .. } => unknown(ids),
         E::NotFound { path, .. } => {
-            let text = "no store there; check the path, or create one";
+            let text = "no store there; check the path, or open it with mode 'a', which makes one";
             PyFileNotFoundError::new_err((ENOENT, text, path.clone()))
         }
         E::AlreadyExists { path, .. } => {

@@ -4,6 +4,7 @@ use numpy::PyUntypedArray;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::path::PathBuf;
 
 /// Whether it is an array of numpy's own class: those of others may be masked, or worse.
 pub(crate) fn is_plain_array(object: &Bound<'_, PyAny>) -> bool {
@@ -12,6 +13,11 @@ pub(crate) fn is_plain_array(object: &Bound<'_, PyAny>) -> bool {
 
 fn module<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
     PyModule::import(py, "vecstone._given")
+}
+
+/// The path of a directory or file of this machine.
+pub(crate) fn path(object: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    module(object.py())?.getattr("path")?.call1((object,))?.extract()
 }
 
 /// A list, an array or an iterator of a column. `ordered`: its rows belong to those of another one.

@@ -8,7 +8,7 @@ use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 use vecstone::{Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
@@ -45,6 +45,12 @@ impl PyFilter {
         if object.cast::<PyMapping>().is_ok() {
             let text = convert::filter_to_json(object)?;
             return Ok(PyFilter { filter: Filter::parse(&text).or_raise()?, kind: None });
+        }
+        if object.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err(format!(
+                "filter is the str {}; give a dict over documents, as {{\"year\": {{\"$gt\": 2003}}}}, or a list of ids",
+                object.repr()?
+            )));
         }
         if object.is_callable() || object.try_iter().is_err() {
             return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));

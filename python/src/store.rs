@@ -3,6 +3,7 @@
 use crate::arrow;
 use crate::convert::{self, Line};
 use crate::error::OrRaise;
+use crate::given;
 use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
 use crate::iterate::{IterItem, RowIter};
@@ -31,7 +32,7 @@ impl Store {
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn of(
         py: Python<'_>,
-        path: PathBuf,
+        #[pyo3(from_py_with = given::path)] path: PathBuf,
         #[pyo3(from_py_with = numbers::dim)] dim: Option<u32>,
         metric: Option<&str>,
         mode: &str,
@@ -462,7 +463,7 @@ impl Store {
     /// Copies the store as it is now to a new directory, which is a store of its own, durable when this returns.
     ///
     /// FileExistsError if anything is there; FileNotFoundError if nothing was ever written to this store: there is none.
-    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn backup(&self, py: Python<'_>, #[pyo3(from_py_with = given::path)] path: PathBuf) -> PyResult<()> {
         let backup = |store: Option<&VectorStore>| match store {
             Some(store) => store.backup(&path).map(|_| ()),
             None => Err(Error::not_found(self.path.clone())),

@@ -368,7 +368,7 @@ def test_a_document_added_again_with_fewer_keys_has_only_the_new_ones(rocks: Vec
 def test_a_key_is_meant_letter_for_letter(empty: VecstoneVectorStore, key: str) -> None:
     empty.add_texts(["a", "b"], [{key: "a.pdf"}, {key: "b.pdf"}], ids=["a", "b"])
 
-    def found(filter: Any) -> list[str | None]:
+    def found(filter: Any) -> list[str]:
         return sorted(document.id or "" for document in empty.similarity_search("a", filter=filter))
 
     assert found({key: "a.pdf"}) == found({key: {"$ne": "b.pdf"}}) == found({"$not": {key: "b.pdf"}}) == ["a"]

@@ -3,6 +3,8 @@ show what is masked is refused by its name."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -11,6 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def path(given: Any) -> str:
+    """The path of a directory or a file of this machine; a home directory is written out. ValueError for what is none."""
+    try:
+        text = os.fsdecode(given)
+    except TypeError:
+        raise TypeError(f"path is a {type(given).__name__}; give a str or a pathlib.Path") from None
+    if not text:
+        raise ValueError("path is empty; give the directory of a store")
+    if text.startswith(":memory:"):
+        raise ValueError(f"path is {text!r}, and a store is a directory; for one that goes away give tempfile.mkdtemp()")
+    if scheme := _SCHEME.match(text):
+        advice = "copy it to this machine" if scheme[0].lower() != "file://" else "leave file:// out"
+        raise ValueError(f"path is {text!r}, and a store is a directory of this machine; {advice}")
+    return os.path.expanduser(text) if text.startswith("~") and not os.path.lexists(text) else text
+
 
 _ONE = {"ids": "one id", "documents": "one document"}
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from inspect import isawaitable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -203,7 +204,13 @@ def _new_and_moved(store: Store, rows: Batch, text_column: str) -> tuple[list[in
 
 def _vectors(embed: Embed, rows: Batch, dim: int | None) -> npt.NDArray[np.float32]:
     texts = [text or "" for text in rows.texts or []]
-    vectors = as_float32(embed(texts))
+    made = embed(texts)
+    if isawaitable(made):
+        close = getattr(made, "close", None)
+        if close is not None:
+            close()  # else Python complains that nobody awaited it
+        raise TypeError("embed is an async function; give a plain one, say lambda texts: asyncio.run(embed(texts))")
+    vectors = as_float32(made, "the vectors of embed")
     if vectors.ndim != 2 or len(vectors) != len(texts):
         raise ValueError(f"embed gave shape {vectors.shape} for {len(texts)} texts; it must give (n, dim)")
     if dim is not None and vectors.shape[1] != dim:

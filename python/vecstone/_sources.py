@@ -11,7 +11,7 @@ from typing import Any
 
 from . import _core
 from ._check import as_float32, json_line, json_text, placed
-from ._given import column
+from ._given import column, path
 from ._rows import BATCH_BYTES, Batch, Columns, in_pieces, rows_at_once
 
 _SAMPLE = 64
@@ -21,7 +21,7 @@ _SAMPLE = 64
 def open_source(source: Any, columns: Columns, rows: int | None) -> tuple[int | None, Iterator[Batch]]:
     """The number of rows, if it is known, and the batches: of so many rows, or of the usual size."""
     if isinstance(source, (str, os.PathLike)):
-        return _file(os.fspath(source), columns, rows)
+        return _file(path(source), columns, rows)
     if hasattr(source, "__arrow_c_stream__"):
         # Before the stream is open: some ask their database for it.
         length = _length(source)
@@ -115,7 +115,7 @@ def _with_columns(table: Any, columns: Columns) -> Any:
 # ---- files, and what is Arrow ----
 
 
-def _file(path: Any, columns: Columns, rows: int | None) -> tuple[int | None, Iterator[Batch]]:
+def _file(path: str, columns: Columns, rows: int | None) -> tuple[int | None, Iterator[Batch]]:
     with open(path, "rb") as file:
         magic = file.read(6)
     if magic == b"\x93NUMPY":
@@ -150,7 +150,7 @@ def _native(found: Iterable[tuple[Any, ...]], columns: Columns, place: str) -> I
         first += len(ids)
 
 
-def _npy(path: Any, columns: Columns) -> tuple[int, Iterator[Batch]]:
+def _npy(path: str, columns: Columns) -> tuple[int, Iterator[Batch]]:
     import numpy as np
 
     place = f"{os.fsdecode(path)}: "

@@ -261,7 +261,7 @@ class VecstoneVectorStore(VectorStore):
         """
         _refuse(kwargs)
         hits = self._store.search(embedding, fetch_k, filter=self._translated(filter), with_vectors=True, with_documents=True)
-        vectors = [hit.vector.tolist() for hit in hits if hit.vector is not None]
+        vectors = [hit.vector.tolist() for hit in hits]
         chosen = maximal_marginal_relevance(np.asarray(embedding), vectors, lambda_mult=lambda_mult, k=k)
         return [_document(hits[i].id, hits[i].document) for i in chosen]
 

@@ -193,7 +193,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         if mmr and hits:
             _, chosen = get_top_k_mmr_embeddings(
                 query.query_embedding,
-                [hit.vector.tolist() for hit in hits if hit.vector is not None],
+                [hit.vector.tolist() for hit in hits],
                 similarity_fn=_cosine,
                 similarity_top_k=query.similarity_top_k,
                 mmr_threshold=kwargs.get("mmr_threshold", query.mmr_threshold),

@@ -439,3 +439,12 @@ fn json_text_is_the_document() {
     let found = documents(vec![("a", plain.clone()), ("b", plain)], named).unwrap();
     assert_eq!(found[0].as_deref(), Some(r#"{"b":"{}","a":"{}"}"#));
 }
+
+#[test]
+fn decimals_are_numbers_of_a_vector() {
+    let decimals = Decimal128Array::from(vec![12_345, -1, 0, 10]).with_precision_and_scale(10, 1).unwrap();
+    let item = Arc::new(Field::new("item", decimals.data_type().clone(), true));
+    let list = FixedSizeListArray::new(item, 2, Arc::new(decimals), None);
+    let columns = vec![("id", ids(2)), ("vector", Arc::new(list) as ArrayRef)];
+    assert_eq!(rows(&batch(columns)).unwrap().vectors[..], [1234.5, -0.1, 0.0, 1.0]);
+}
