@@ -1,6 +1,6 @@
 //! Arrow data in and out by the C stream interface, and files of rows.
 
-use crate::error::OrRaise;
+use crate::error::{OrRaise, file_name};
 use crate::ids::{Ids, to_python};
 use crate::vectors;
 use numpy::{PyArray1, PyArrayMethods};
@@ -72,7 +72,7 @@ fn raised(error: Error) -> PyErr {
             Error::Io { source, operation } => {
                 let text = format!("cannot {operation}: {source}");
                 match source.raw_os_error() {
-                    Some(number) => PyOSError::new_err((number, text, path)),
+                    Some(number) => PyOSError::new_err((number, text, file_name(&path))),
                     None => PyOSError::new_err(format!("{}: {text}", path.display())),
                 }
             }

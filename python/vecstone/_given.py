@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -152,4 +151,6 @@ def _row(name: str, row: int, inner: Any) -> npt.NDArray[Any]:
 def _is_number(value: Any) -> bool:
     import numpy as np
 
-    return isinstance(value, (int, float, Decimal, np.integer, np.floating)) and not isinstance(value, bool)
+    decimal = sys.modules.get("decimal")  # without it there are none
+    numbers = (int, float, np.integer, np.floating, *((decimal.Decimal,) if decimal else ()))
+    return isinstance(value, numbers) and not isinstance(value, bool)

@@ -8,7 +8,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Mu
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, overload
 
-from . import _core
+from . import _core, _given  # noqa: F401  # what an error may need is there when no file can be opened
 from ._views import Items, Values
 
 if TYPE_CHECKING:
