@@ -88,13 +88,15 @@ pub(crate) fn lines_of(lines: Option<Vec<Line>>) -> Vec<Document<String>> {
     lines.unwrap_or_default().into_iter().map(|line| line.0).collect()
 }
 
-/// The same error, a TypeError or a ValueError, with its place before it.
+/// The same error with its place before it, if it is a TypeError or a ValueError; others are not about the value.
 pub(crate) fn placed(py: Python<'_>, place: &str, error: &PyErr) -> PyErr {
     let text = format!("{place}: {}", error.value(py));
     if error.is_instance_of::<PyTypeError>(py) {
         PyTypeError::new_err(text)
-    } else {
+    } else if error.is_instance_of::<PyValueError>(py) {
         PyValueError::new_err(text)
+    } else {
+        error.clone_ref(py)
     }
 }
 

@@ -417,3 +417,13 @@ def test_copies_are_of_the_same_store(store: vecstone.Store, rows: np.ndarray) -
     other = copy.copy(store)
     assert other.mode == "r" and np.array_equal(other["a"], rows[0])
     other.close()
+
+
+def test_a_notebook_shows_what_is_buffered(path: Path, rows: np.ndarray) -> None:
+    with vecstone.open(path, dim=DIM, flush_interval=600) as store:
+        assert "overhead" not in store._repr_html_()
+        store.put_many(names(3), rows[:3])
+        html = store._repr_html_()
+        assert "<th>buffered</th>" in html and "<td>3</td>" in html and "overhead" not in html
+        store.flush()
+        assert "buffered" not in store._repr_html_() and "<th>overhead</th>" in store._repr_html_()

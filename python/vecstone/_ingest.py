@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import uuid
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from inspect import isawaitable
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import as_float32, check_finite, check_ids, check_writable, no_text
@@ -63,8 +64,9 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     `embed(texts) -> array of shape (n, dim)` makes the vectors, from the texts of `text_column`, `batch_size` at a time;
     the text becomes part of the document, with the `document_columns` that are named. Texts without a table are kept under
     "text", unless `text_column` says otherwise, and their ids are made of them: equal texts are one row. Everything else about a batch is
-    checked before its texts are embedded. Each batch is durable before the next call, and with `resume` a row that is
-    stored with the same text is not embedded again: a crash never makes anyone pay twice.
+    checked before its texts are embedded. Equal texts are embedded once in a call, of the last million different ones.
+    Each batch is durable before the next call, and with `resume` a row that is
+    stored with the same text is not embedded again, so that after a crash the same call pays for the rest only.
 
     `progress`: a bar of tqdm, if that is installed; None shows it in terminals and notebooks.
 
@@ -82,13 +84,14 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     columns = columns._replace(id_of_text=partial(_id_of_text, store.id_kind), unread=unread)
     check_writable(store)
     total, batches = open_source(source, columns, batch_size if embed else None)
+    memory = _Embedded(embed) if embed is not None else None
     seen = written = unchanged = embedded = 0
     with _bar(total, progress) as bar:
         for batch in batches:
-            if embed is None:
+            if memory is None:
                 different, done = _plain(store, batch, resume)
             else:
-                different, done, calls = _embedded(store, batch, columns.text or "", embed, resume)
+                different, done, calls = _embedded(store, batch, columns.text or "", memory, resume)
                 embedded += calls
             seen += len(batch.ids)
             written += done
@@ -163,7 +166,52 @@ def _write(store: Store, batch: Batch, resume: bool) -> int:
     return len(batch.ids)
 
 
-def _embedded(store: Store, batch: Batch, text_column: str, embed: Embed, resume: bool) -> tuple[int, int, int]:
+class _Embedded:
+    """Embeds each text once in a call, whatever ids have it: a text that is met again takes the vector of its first row."""
+
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
+        self._row_of: dict[bytes, Any] = {}
+
+    def vectors(self, store: Store, rows: Batch, column: str) -> tuple[npt.NDArray[np.float32], int]:
+        """The vectors of the rows' texts, and how many texts were embedded for them."""
+        import numpy as np
+
+        texts = [text or "" for text in rows.texts or []]
+        known = self._stored(store, list(dict.fromkeys(texts)), column)
+        first = {text: n for n, text in reversed(list(enumerate(texts))) if text not in known}
+        new = sorted(first.values())
+        if new:
+            made = _vectors(self._embed, rows.pick(new), store.dim)
+            known.update(zip((texts[n] for n in new), made, strict=True))
+        return np.stack([known[text] for text in texts]), len(new)
+
+    def keep(self, rows: Batch) -> None:
+        """Remembers where the texts stand now. The oldest are forgotten, so that memory is bounded."""
+        for id, text in zip(rows.ids, rows.texts or [], strict=True):
+            self._row_of.setdefault(_digest(text or ""), id)
+        for digest in list(islice(self._row_of, max(0, len(self._row_of) - _REMEMBERED))):
+            del self._row_of[digest]
+
+    def _stored(self, store: Store, texts: list[str], column: str) -> dict[str, npt.NDArray[np.float32]]:
+        ids = {text: self._row_of[digest] for text in texts if (digest := _digest(text)) in self._row_of}
+        # A row may have got another text since.
+        documents = store.get_documents(list(ids.values()))
+        there = [text for text, document in zip(ids, documents, strict=True)
+                 if isinstance(document, dict) and document.get(column) == text]
+        vectors = store.get_many([ids[text] for text in there])
+        return dict(zip(there, vectors, strict=True))
+
+
+_REMEMBERED = 1_000_000
+"""Texts of which a call knows that they were embedded: about 150 MB."""
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _embedded(store: Store, batch: Batch, text_column: str, memory: _Embedded, resume: bool) -> tuple[int, int, int]:
     """Embeds the texts that are not stored yet, durably before it returns; returns the number of different ids, of those
     written, and of texts embedded."""
     _check_texts(batch, text_column)
@@ -174,10 +222,13 @@ def _embedded(store: Store, batch: Batch, text_column: str, embed: Embed, resume
     if moved:
         part = rows.pick(moved)
         store._put_lines(part.ids, store.get_many(part.ids), part.lines, None)
+    embedded = 0
     if todo:
         part = rows.pick(todo)
-        store._put_lines(part.ids, _vectors(embed, part, store.dim), part.lines, "sync")
-    return len(rows.ids), len(todo) + len(moved), len(todo)
+        vectors, embedded = memory.vectors(store, part, text_column)
+        store._put_lines(part.ids, vectors, part.lines, "sync")
+        memory.keep(part)
+    return len(rows.ids), len(todo) + len(moved), embedded
 
 
 def _check_texts(batch: Batch, column: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Mu
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, overload
 
-from . import _core, _given  # noqa: F401  # what an error may need is there when no file can be opened
+from . import _core, _given, _json  # noqa: F401  # what a call may need is there when no file can be opened
 from ._views import Items, Values
 
 if TYPE_CHECKING:
@@ -359,11 +359,12 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         stats = self.stats()
         cells = {
             "rows": f"{len(self):,}",
+            **({"buffered": f"{stats['buffered']:,}"} if stats["buffered"] else {}),
             "dim": stats["dim"],
             "metric": stats["metric"],
             "ids": self.id_kind or "not fixed yet",
             "on disk": _human(stats["bytes"]["total"]),
-            "overhead": f"{stats['overhead']:.4f}",
+            **({} if stats["buffered"] or not stats["rows"] else {"overhead": f"{stats['overhead']:.4f}"}),
             "memory": _human(stats["memory"]["heap"]),
         }
         head = "".join(f"<th>{escape(key)}</th>" for key in cells)
