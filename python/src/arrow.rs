@@ -1,6 +1,6 @@
 //! Arrow data in and out by the C stream interface, and files of rows.
 
-use crate::error::OrRaise;
+use crate::error::{OrRaise, file_name};
 use crate::ids::{Ids, to_python};
 use crate::vectors;
 use numpy::{PyArray1, PyArrayMethods};
@@ -72,7 +72,7 @@ fn raised(error: Error) -> PyErr {
             Error::Io { source, operation } => {
                 let text = format!("cannot {operation}: {source}");
                 match source.raw_os_error() {
-                    Some(number) => PyOSError::new_err((number, text, path)),
+                    Some(number) => PyOSError::new_err((number, text, file_name(&path))),
                     None => PyOSError::new_err(format!("{}: {text}", path.display())),
                 }
             }
@@ -115,6 +115,15 @@ impl Rows {
         let path: PathBuf = source.extract()?;
         let reader = py.detach(|| RowReader::open(path, &columns, batch_rows)).map_err(raised)?;
         Ok(Rows { total: reader.rows(), source: Mutex::new(Source::File(Box::new(reader))) })
+    }
+
+    /// The names of the columns of a file that are not read; of JSON lines the keys of the first line, once that was read.
+    #[getter]
+    fn unread(&self) -> Vec<String> {
+        match &*self.source.lock().unwrap_or_else(PoisonError::into_inner) {
+            Source::File(reader) => reader.unread().to_vec(),
+            Source::Stream { .. } => Vec::new(),
+        }
     }
 
     fn __iter__(this: Py<Self>) -> Py<Self> {

@@ -1,5 +1,6 @@
 //! Documents: Python's values to JSON text and back, by Python's own `json`.
 
+use crate::given;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -87,20 +88,31 @@ pub(crate) fn lines_of(lines: Option<Vec<Line>>) -> Vec<Document<String>> {
     lines.unwrap_or_default().into_iter().map(|line| line.0).collect()
 }
 
+/// The same error with its place before it, if it is a TypeError or a ValueError; others are not about the value.
+pub(crate) fn placed(py: Python<'_>, place: &str, error: &PyErr) -> PyErr {
+    let text = format!("{place}: {}", error.value(py));
+    if error.is_instance_of::<PyTypeError>(py) {
+        PyTypeError::new_err(text)
+    } else if error.is_instance_of::<PyValueError>(py) {
+        PyValueError::new_err(text)
+    } else {
+        error.clone_ref(py)
+    }
+}
+
+/// The value given for an argument of that name, as [`to_json`] has it.
+pub(crate) fn argument_to_json(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Document<String>> {
+    to_json(value).map_err(|error| placed(value.py(), name, &error))
+}
+
 /// The documents of a batch.
 pub(crate) fn many_to_json(documents: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Document<String>>> {
     let Some(documents) = documents else { return Ok(Vec::new()) };
-    let py = documents.py();
+    let (py, documents) = (documents.py(), given::column("documents", documents, true)?);
     let mut lines = Vec::new();
     for (row, document) in documents.try_iter()?.enumerate() {
-        let line = to_json(&document?).map_err(|error| {
-            let text = format!("document of row {row}: {}", error.value(py));
-            if error.is_instance_of::<PyTypeError>(py) {
-                PyTypeError::new_err(text)
-            } else {
-                PyValueError::new_err(text)
-            }
-        })?;
+        let line =
+            to_json(&document?).map_err(|error| placed(py, &format!("document of row {row}"), &error))?;
         lines.push(line);
     }
     Ok(lines)
@@ -115,16 +127,15 @@ pub(crate) fn from_json<'py>(py: Python<'py>, text: Option<&str>) -> PyResult<Bo
     }
 }
 
-/// `json.JSONEncoder(...).encode`: one line, any text as it is, and no NaN.
+/// `vecstone._json.encode`: one line, any text as it is, and no NaN.
 fn encoder(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let encode = ENCODE.get_or_try_init(py, || -> PyResult<Py<PyAny>> {
-        let options = PyDict::new(py);
-        options.set_item("ensure_ascii", false)?;
-        options.set_item("allow_nan", false)?;
-        options.set_item("separators", (",", ":"))?;
-        let encoder = py.import("json")?.getattr("JSONEncoder")?.call((), Some(&options))?;
-        Ok(encoder.getattr("encode")?.unbind())
-    })?;
-    Ok(encode.bind(py))
+    ENCODE.import(py, "vecstone._json", "encode")
+}
+
+/// A filter as JSON text.
+pub(crate) fn filter_to_json(filter: &Bound<'_, PyAny>) -> PyResult<String> {
+    static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let encode = ENCODE.import(filter.py(), "vecstone._json", "encode_filter")?;
+    encode.call1((filter,)).map_err(|error| placed(filter.py(), "filter", &error))?.extract()
 }

@@ -8,6 +8,7 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{Python, create_exception};
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use vecstone::{Error as E, ErrorKind, Id};
@@ -64,8 +65,8 @@ pub(crate) fn raised(error: &E) -> PyErr {
         E::IdKindMismatch { .. } => PyTypeError::new_err(text),
         E::UnknownIds { ids, .. } => unknown(ids),
         E::NotFound { path, .. } => {
-            let text = "no store there; check the path, or create one";
-            PyFileNotFoundError::new_err((ENOENT, text, path.clone()))
+            let text = "no store there; check the path, or open it with mode 'a', which makes one";
+            PyFileNotFoundError::new_err((ENOENT, text, file_name(path)))
         }
         E::AlreadyExists { path, .. } => {
             already_there(path, "already there; open it, or choose another path")
@@ -81,11 +82,11 @@ pub(crate) fn raised(error: &E) -> PyErr {
             with_attributes(LockedError::new_err(text), |error| error.setattr("pid", *pid))
         }
         E::Corrupt { path, offset, .. } => with_attributes(CorruptError::new_err(text), |error| {
-            error.setattr("path", path)?;
+            error.setattr("path", file_name(path))?;
             error.setattr("offset", *offset)
         }),
         E::StoreMoved { path, .. } | E::LockRemoved { path, .. } => {
-            with_attributes(StoreMovedError::new_err(text), |error| error.setattr("path", path))
+            with_attributes(StoreMovedError::new_err(text), |error| error.setattr("path", file_name(path)))
         }
         E::Closed => PyValueError::new_err(text),
         E::ReadOnly => ReadOnlyError::new_err(text),
@@ -113,19 +114,25 @@ fn unknown(ids: &[Id]) -> PyErr {
     })
 }
 
+/// A path as the exceptions of Python's own calls have it, a str: to make a `pathlib.Path`, Python may have to open files,
+/// and there may be no descriptor left.
+pub(crate) fn file_name(path: &Path) -> OsString {
+    path.as_os_str().to_owned()
+}
+
 /// As `errno` of Python has them, everywhere.
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
 
 /// The exception for a path that holds something already.
 pub(crate) fn already_there(path: &Path, text: &'static str) -> PyErr {
-    PyFileExistsError::new_err((EEXIST, text, path.to_owned()))
+    PyFileExistsError::new_err((EEXIST, text, file_name(path)))
 }
 
 /// With a number from the system Python chooses the class: `PermissionError` and the like.
 pub(crate) fn of_the_system(path: &Path, source: &io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
-        Some(number) => PyOSError::new_err((number, text, path.to_owned())),
+        Some(number) => PyOSError::new_err((number, text, file_name(path))),
         None => PyOSError::new_err(text),
     }
 }

@@ -213,7 +213,7 @@ impl Store {
         merges: bool,
     ) -> PyResult<()> {
         let durability = Some(self.durability_of(durability)?);
-        let (ids, lines) = (Ids::of(ids)?, convert::many_to_json(Some(documents))?);
+        let (ids, lines) = (Ids::of_rows(ids)?, convert::many_to_json(Some(documents))?);
         check_count(ids.len(), lines.len())?;
         let change = |store: Option<&VectorStore>| {
             let ids = ids.refs();

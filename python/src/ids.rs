@@ -1,15 +1,14 @@
 //! Ids as Python has them: `str`, `int` and numpy's integers, `uuid.UUID`.
 
+use crate::convert::placed;
+use crate::given;
 use crate::vectors::lies_plain;
 use numpy::{PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyList, PyMemoryView, PyString, PyType};
-use vecstone::{AsId, Id, IdKind, IdRef, Uuid};
-
-/// The largest number that is an id: one more stands for "none" in the results of `search_many`.
-const LARGEST: u64 = u64::MAX - 1;
+use pyo3::types::{PyBool, PyInt, PyList, PyString, PyType};
+use vecstone::{AsId, Id, IdKind, IdRef, MAX_ID_NUMBER, Uuid};
 
 /// One id, its text where Python has it.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ fn number(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         },
     };
     match whole.extract::<u64>() {
-        Ok(number) if number <= LARGEST => Ok(Some(number)),
+        Ok(number) if number <= MAX_ID_NUMBER => Ok(Some(number)),
         _ => Err(out_of_range(&whole.to_string())),
     }
 }
@@ -89,27 +88,26 @@ pub(crate) struct Ids {
 impl Ids {
     /// The ids of a list, an array of integers, or anything that can be gone through.
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Ids> {
-        if object.is_instance_of::<PyString>() {
-            return Err(PyTypeError::new_err("a str is one id; give a list of ids"));
-        }
-        // They would pass as sequences of small ints.
-        if object.is_instance_of::<PyBytes>()
-            || object.is_instance_of::<PyByteArray>()
-            || object.is_instance_of::<PyMemoryView>()
-        {
-            let class = object.get_type().name()?.to_string();
-            return Err(PyTypeError::new_err(format!("{class} is no collection of ids; give a list of ids")));
-        }
-        if let Some(ids) = Ids::of_array(object)? {
+        Ids::of_column(object, false)
+    }
+
+    /// The ids of rows, which belong to what else is given of them: a set has no order.
+    pub(crate) fn of_rows(object: &Bound<'_, PyAny>) -> PyResult<Ids> {
+        Ids::of_column(object, true)
+    }
+
+    fn of_column(object: &Bound<'_, PyAny>, ordered: bool) -> PyResult<Ids> {
+        let column = given::column("ids", object, ordered)?;
+        if let Some(ids) = Ids::of_array(&column)? {
             return Ok(ids);
         }
         let mut ids = Ids::default();
-        if let Ok(list) = object.cast::<PyList>() {
+        if let Ok(list) = column.cast::<PyList>() {
             // A list that changes meanwhile is gone through like any other.
             list.iter().try_for_each(|id| ids.push(&id))?;
             return Ok(ids);
         }
-        for id in object.try_iter()? {
+        for id in column.try_iter()? {
             ids.push(&id?)?;
         }
         Ok(ids)
@@ -130,7 +128,7 @@ impl Ids {
         } else {
             return Ok(None);
         };
-        if let Some(number) = numbers.iter().find(|number| **number > LARGEST) {
+        if let Some(number) = numbers.iter().find(|number| **number > MAX_ID_NUMBER) {
             return Err(out_of_range(&number.to_string()));
         }
         Ok(Some(Ids { kind: Some(IdKind::U64), numbers, ..Ids::default() }))
@@ -138,7 +136,8 @@ impl Ids {
 
     /// Puts one more behind the others.
     pub(crate) fn push(&mut self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let id = one(object)?;
+        let id =
+            one(object).map_err(|error| placed(object.py(), &format!("ids: row {}", self.len()), &error))?;
         let (kind, found) = (*self.kind.get_or_insert(id.as_id().kind()), id.as_id().kind());
         if kind != found {
             return Err(PyTypeError::new_err(format!(

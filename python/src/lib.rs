@@ -4,6 +4,7 @@
 mod arrow;
 mod convert;
 mod error;
+mod given;
 mod handle;
 mod ids;
 mod iterate;

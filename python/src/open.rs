@@ -149,7 +149,13 @@ impl Refused {
             }
             Refused::Contradiction(text) => PyValueError::new_err(text),
             Refused::System { path, error } => {
-                let text = format!("cannot make a store there: {error}");
+                let advice = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "; make the directory that is to hold it first, as os.makedirs does"
+                    }
+                    _ => "",
+                };
+                let text = format!("cannot make a store there: {error}{advice}");
                 of_the_system(&path, &error, text)
             }
         }

@@ -73,6 +73,7 @@ impl Pending {
 
     fn create(&self, dim: Option<u32>) -> Result<Option<VectorStore>, Refused> {
         let Some(dim) = dim else { return self.check_path().map(|()| None) };
+        self.check_parent()?;
         let options = self.options.clone();
         let options =
             self.auto_optimize_rows.map_or(options.clone(), |rows| options.auto_optimize_rows(rows));
@@ -87,6 +88,17 @@ impl Pending {
                 Err(Refused::AlreadyThere(path))
             }
             created => Ok(Some(created?)),
+        }
+    }
+
+    /// Whether there is a directory that could hold the store.
+    fn check_parent(&self) -> Result<(), Refused> {
+        let parent = self.path.parent().unwrap_or(&self.path);
+        match fs::metadata(parent) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Refused::System { path: self.path.clone(), error })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 use vecstone::{Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
@@ -30,7 +30,7 @@ pub(crate) fn attrs_to_json(attrs: &Bound<'_, PyAny>) -> PyResult<Option<String>
         return Err(PyTypeError::new_err("attrs is a dict of JSON values"));
     }
     let dict = attrs.py().get_type::<PyDict>().call1((attrs,))?;
-    if dict.is_empty()? { Ok(None) } else { Ok(convert::to_json(&dict)?.json()) }
+    if dict.is_empty()? { Ok(None) } else { Ok(convert::argument_to_json("attrs", &dict)?.json()) }
 }
 
 /// A filter as Python gives it, and of what kind the ids are that it names.
@@ -43,8 +43,14 @@ impl PyFilter {
     /// From a dict over documents, or a collection of ids.
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<PyFilter> {
         if object.cast::<PyMapping>().is_ok() {
-            let text = convert::to_json(object)?.json().unwrap_or_default();
+            let text = convert::filter_to_json(object)?;
             return Ok(PyFilter { filter: Filter::parse(&text).or_raise()?, kind: None });
+        }
+        if object.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err(format!(
+                "filter is the str {}; give a dict over documents, as {{\"year\": {{\"$gt\": 2003}}}}, or a list of ids",
+                object.repr()?
+            )));
         }
         if object.is_callable() || object.try_iter().is_err() {
             return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));
@@ -235,7 +241,7 @@ fn fill<T: Element>(
 
 /// The components of many queries, shape (n, dim), copied.
 pub(crate) fn queries(object: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>, usize)> {
-    vectors::with_any_rows(object, |source, rows, dim| {
+    vectors::with_any_rows("queries", object, |source, rows, dim| {
         let mut queries = vec![0.0; rows * dim];
         if !queries.is_empty() {
             source.copy_rows(0, &mut queries);

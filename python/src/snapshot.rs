@@ -78,7 +78,7 @@ impl Snapshot {
         ids: &Bound<'py, PyAny>,
         missing: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
+        let (ids, lenient) = (Ids::of_rows(ids)?, reading::is_lenient(missing)?);
         reading::get_many_of(py, self.snapshot.as_ref(), &ids, lenient)
     }
 
@@ -101,7 +101,7 @@ impl Snapshot {
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        reading::get_documents(py, self.snapshot.as_ref(), &Ids::of(ids)?)
+        reading::get_documents(py, self.snapshot.as_ref(), &Ids::of_rows(ids)?)
     }
 
     /// The attributes as JSON text, if there are any.

@@ -3,6 +3,7 @@
 use crate::arrow;
 use crate::convert::{self, Line};
 use crate::error::OrRaise;
+use crate::given;
 use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
 use crate::iterate::{IterItem, RowIter};
@@ -31,7 +32,7 @@ impl Store {
     #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn of(
         py: Python<'_>,
-        path: PathBuf,
+        #[pyo3(from_py_with = given::path)] path: PathBuf,
         #[pyo3(from_py_with = numbers::dim)] dim: Option<u32>,
         metric: Option<&str>,
         mode: &str,
@@ -85,7 +86,8 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        let (id, document) = (ids::one(id)?, document.map_or(Ok(Document::Keep), convert::to_json)?);
+        let given = |document| convert::argument_to_json("document", document);
+        let (id, document) = (ids::one(id)?, document.map_or(Ok(Document::Keep), given)?);
         self.write_one(py, &id, vector, document.as_deref(), durability)
     }
 
@@ -110,7 +112,7 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        let (ids, lines) = (Ids::of(ids)?, convert::many_to_json(documents)?);
+        let (ids, lines) = (Ids::of_rows(ids)?, convert::many_to_json(documents)?);
         if documents.is_some() {
             check_count(ids.len(), lines.len())?;
         }
@@ -127,7 +129,7 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<()> {
         let durability = self.durability_of(durability)?;
-        self.write_many(py, &Ids::of(ids)?, vectors, &convert::lines_of(lines), durability)
+        self.write_many(py, &Ids::of_rows(ids)?, vectors, &convert::lines_of(lines), durability)
     }
 
     /// Which of the rows are stored already, with the same bytes and the same document: bool of shape (n,).
@@ -154,7 +156,7 @@ impl Store {
         durability: Option<&str>,
     ) -> PyResult<()> {
         let (id, durability) = (ids::one(id)?, Some(self.durability_of(durability)?));
-        let document = match convert::to_json(document)? {
+        let document = match convert::argument_to_json("document", document)? {
             Document::Keep => Document::None,
             document => document,
         };
@@ -320,7 +322,7 @@ impl Store {
         ids: &Bound<'py, PyAny>,
         missing: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (ids, lenient) = (Ids::of(ids)?, reading::is_lenient(missing)?);
+        let (ids, lenient) = (Ids::of_rows(ids)?, reading::is_lenient(missing)?);
         if self.mode == Mode::Read {
             // Another thread may refresh this handle, and the store there have another dimension.
             return reading::get_many_of(py, self.snapshot_now(py)?.as_ref(), &ids, lenient);
@@ -359,7 +361,7 @@ impl Store {
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        reading::get_documents(py, self.snapshot_now(py)?.as_ref(), &Ids::of(ids)?)
+        reading::get_documents(py, self.snapshot_now(py)?.as_ref(), &Ids::of_rows(ids)?)
     }
 
     /// The ids whose rows a filter matches (see `search`), in the order of writing.
@@ -461,7 +463,7 @@ impl Store {
     /// Copies the store as it is now to a new directory, which is a store of its own, durable when this returns.
     ///
     /// FileExistsError if anything is there; FileNotFoundError if nothing was ever written to this store: there is none.
-    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn backup(&self, py: Python<'_>, #[pyo3(from_py_with = given::path)] path: PathBuf) -> PyResult<()> {
         let backup = |store: Option<&VectorStore>| match store {
             Some(store) => store.backup(&path).map(|_| ()),
             None => Err(Error::not_found(self.path.clone())),

@@ -1,5 +1,6 @@
 //! Vectors as Python has them: arrays of any numeric type and any strides, lists, whatever numpy can make an array of.
 
+use crate::given;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use numpy::ndarray::{ArrayView2, ArrayView3, Axis, s};
@@ -7,7 +8,7 @@ use numpy::{
     Element, PyArray1, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray2, PyReadonlyArray3,
     PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyModule, PySlice};
@@ -138,14 +139,10 @@ pub(crate) fn lies_plain(array: &Bound<'_, PyUntypedArray>) -> bool {
     array.is_aligned() && array.strides().iter().all(|stride| stride % size == 0)
 }
 
-fn numbers<'py>(object: &Bound<'py, PyAny>) -> PyResult<Numbers<'py>> {
-    let py = object.py();
-    let array = match object.cast::<PyUntypedArray>() {
+fn numbers<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Numbers<'py>> {
+    let array = match object.cast_exact::<PyUntypedArray>() {
         Ok(array) => array.clone(),
-        Err(_) => numpy_module(py)?
-            .call_method1("asarray", (object,))
-            .map_err(|error| unfit(py, &error))?
-            .cast_into::<PyUntypedArray>()?,
+        Err(_) => given::numbers(name, object)?,
     };
     let dtype = array.dtype();
     let (kind, size): (String, usize) = (dtype.getattr("kind")?.extract()?, dtype.itemsize());
@@ -153,17 +150,10 @@ fn numbers<'py>(object: &Bound<'py, PyAny>) -> PyResult<Numbers<'py>> {
     match kind.as_str() {
         "f" | "i" | "u" if size <= 8 => Ok(Numbers { array, kind, size, plain }),
         // A long double, or an empty list of anything.
-        _ if kind == "f" || array.len() == 0 => numbers(&array.call_method1("astype", ("float32",))?),
-        _ => Err(PyTypeError::new_err(format!("vectors of dtype {dtype} are not numbers; give float32"))),
+        _ if kind == "f" || array.len() == 0 => numbers(name, &array.call_method1("astype", ("float32",))?),
+        // Of objects, or of a kind that numpy has no letter for.
+        _ => numbers(name, given::numbers(name, &array)?.as_any()),
     }
-}
-
-fn unfit(py: Python<'_>, error: &PyErr) -> PyErr {
-    if error.is_instance_of::<PyValueError>(py) {
-        let why = error.value(py);
-        return PyValueError::new_err(format!("the vectors are not of one length: {why}"));
-    }
-    error.clone_ref(py)
 }
 
 /// Calls `take` with the rows of a two-dimensional array-like, of which there must be `rows`, and their dimension.
@@ -172,7 +162,7 @@ pub(crate) fn with_rows<R>(
     rows: usize,
     take: impl FnOnce(&dyn RowSource, usize) -> PyResult<R>,
 ) -> PyResult<R> {
-    let numbers = numbers(object)?;
+    let numbers = numbers("vectors", object)?;
     match *numbers.array.shape() {
         [0] if rows == 0 => return take(&NoRows, 1),
         [found, dim] if found == rows && dim > 0 => {}
@@ -199,13 +189,14 @@ pub(crate) fn copy_rows(object: &Bound<'_, PyAny>, rows: usize) -> PyResult<(Vec
 
 /// Calls `take` with the rows of a two-dimensional array-like, their number and their dimension.
 pub(crate) fn with_any_rows<R>(
+    name: &str,
     object: &Bound<'_, PyAny>,
     take: impl FnOnce(&dyn RowSource, usize, usize) -> PyResult<R>,
 ) -> PyResult<R> {
-    let numbers = numbers(object)?;
+    let numbers = numbers(name, object)?;
     if numbers.array.ndim() != 2 {
         let shape = numbers.array.getattr("shape")?;
-        return Err(PyValueError::new_err(format!("the array has shape {shape}; give shape (n, dim)")));
+        return Err(PyValueError::new_err(format!("{name} has shape {shape}; give shape (n, dim)")));
     }
     with_numbers(&numbers, take)
 }
@@ -259,19 +250,20 @@ fn is_big(order: &str) -> bool {
 pub(crate) fn copy_one(object: &Bound<'_, PyAny>, out: &mut Vec<f32>) -> PyResult<()> {
     out.clear();
     if let Ok(array) = object.cast::<PyArray1<f32>>()
+        && given::is_plain_array(object)
         && let Ok(array) = array.try_readonly()
         && let Ok(vector) = array.as_slice()
     {
         out.extend_from_slice(vector);
         return Ok(());
     }
-    let array = numbers(object)?.array;
+    let array = numbers("vector", object)?.array;
     if !matches!(*array.shape(), [_] | [1, _]) {
         let shape = array.getattr("shape")?;
         return Err(PyValueError::new_err(format!("a vector has shape (dim,), this has shape {shape}")));
     }
     let row = array.call_method1("reshape", (1, array.len()))?;
-    with_any_rows(&row, |source, _, dim| {
+    with_any_rows("vector", &row, |source, _, dim| {
         out.resize(dim, 0.0);
         if dim > 0 {
             source.copy_rows(0, out);

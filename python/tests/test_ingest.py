@@ -116,7 +116,7 @@ def test_embedding_is_never_paid_twice(store: vecstone.Store, tmp_path: Path) ->
     assert go(lines(), resume=False)[3] == 100
 
     def wrong(texts: list[str]) -> np.ndarray:
-        return np.zeros((1, DIM))
+        return np.zeros((2, DIM))
 
     with pytest.raises(ValueError, match="shape"):
         vecstone.ingest(store, lines(**{"id-1": "new", "id-2": "new"}), text_column="text", embed=wrong)

@@ -142,3 +142,30 @@ def test_an_id_that_comes_twice(store: vecstone.Store, embed: Paid) -> None:
     # in another batch it is another text
     assert vecstone.ingest(store, source, text_column="text", embed=embed, batch_size=2) == (3, 2, 1, 2)
     assert store.get_document("a") == {"text": "three"} and len(store) == 2
+
+
+def test_a_text_is_embedded_once_in_a_call(tmp_path: Path) -> None:
+    texts = ["x", "y", "x", "x", "z", "y", "x", "w"]
+    columns = {"id": [f"id-{n}" for n in range(8)], "text": texts}
+    for resume in (True, False):
+        for batch_size in (1, 3, 100):
+            calls: list[str] = []
+
+            def embed(given: list[str]) -> np.ndarray:
+                calls.extend(given)
+                return np.array([[ord(text[0])] * DIM for text in given], "float32")
+
+            with vecstone.open(tmp_path / f"{resume}-{batch_size}") as store:
+                done = vecstone.ingest(store, columns, text_column="text", embed=embed, batch_size=batch_size, resume=resume)
+                assert (done.rows, done.written, done.embedded) == (8, 8, 4) and sorted(calls) == ["w", "x", "y", "z"]
+                assert [store[id][0] for id in columns["id"]] == [ord(text) for text in texts]
+
+
+def test_a_row_that_got_another_text_lends_its_vector_no_more(tmp_path: Path) -> None:
+    def embed(given: list[str]) -> np.ndarray:
+        return np.array([[ord(text[0])] * DIM for text in given], "float32")
+
+    with vecstone.open(tmp_path / "s") as store:
+        columns = {"id": ["a", "a", "b"], "text": ["x", "y", "x"]}
+        done = vecstone.ingest(store, columns, text_column="text", embed=embed, batch_size=1)
+        assert done.embedded == 3 and store["a"][0] == ord("y") and store["b"][0] == ord("x")

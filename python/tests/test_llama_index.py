@@ -1,9 +1,11 @@
 """LlamaIndex: against its own `SimpleVectorStore`, and what that one cannot do."""
 
+import datetime
 import json
 import math
 import pickle
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -189,10 +191,56 @@ def test_nested_filters(store: VecstoneVectorStore) -> None:
     assert len(counts) > 20
 
 
-def test_dotted_keys_walk(store: VecstoneVectorStore) -> None:
-    store.add([TextNode(id_="x", metadata={"a": {"b": 1}}, embedding=[1.0, 0.0])])
-    filters = MetadataFilters(filters=[MetadataFilter(key="a.b", value=1)])
-    assert [node.node_id for node in store.get_nodes(filters=filters)] == ["x"]
+ODD_KEYS = ["file.name", ".a", "a.", "a..b", "\\", "a\\.b", "$in", "a.$gt", "é.ü", " "]
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_a_key_is_meant_letter_for_letter(store: VecstoneVectorStore, key: str) -> None:
+    nodes = [TextNode(id_=i, text=i, metadata={key: f"{i}.pdf"}, embedding=[1.0, 0.0]) for i in "ab"]
+    store.add(nodes)
+    simple = SimpleVectorStore()
+    simple.add(nodes)
+    O = FilterOperator
+    cases: list[tuple[FilterOperator, Any]] = [(O.EQ, "a.pdf"), (O.NE, "a.pdf"), (O.IN, ["a.pdf"]), (O.NIN, ["a.pdf"]), (O.TEXT_MATCH, "a.p"),
+                      (O.IS_EMPTY, None), (O.GT, "a.pdf")]
+    for op, value in cases:
+        filters = MetadataFilters(filters=[MetadataFilter(key=key, operator=op, value=value)])
+        query = VectorStoreQuery(query_embedding=[1.0, 0.0], similarity_top_k=5, filters=filters)
+        assert store.query(query).ids == simple.query(query).ids, op
+    store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilter(key=key, operator=O.NE, value="a.pdf")]))
+    assert [node.node_id for node in store.get_nodes()] == ["a"]
+
+
+def test_nested_metadata_by_a_filter_of_vecstones(store: VecstoneVectorStore) -> None:
+    store.add([TextNode(id_=i, metadata={"author": {"name": i}, "n": 1}, embedding=[1.0, 0.0]) for i in "ab"])
+    filters = MetadataFilters(filters=[MetadataFilter(key="author.name", value="a")])
+    advice = r"no row has the metadata key 'author.name'.*vector_store_kwargs=\{\"filter\": \{\"metadata.author.name\""
+    with pytest.warns(UserWarning, match=advice):
+        assert store.get_nodes(filters=filters) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.get_nodes(filters=filters) == []  # said once
+        store.get_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="no.such", value="a")]))
+    query = VectorStoreQuery(query_embedding=[1.0, 0.0], similarity_top_k=5)
+    nested = {"metadata.author.name": "b"}
+    assert store.query(query, filter=nested).ids == ["b"]
+    n = VectorStoreQuery(query_embedding=[1.0, 0.0], similarity_top_k=5,
+                         filters=MetadataFilters(filters=[MetadataFilter(key="n", value=2)]))
+    assert store.query(n, filter=nested).ids == []
+    with pytest.raises(TypeError, match="filter is a str"):
+        store.query(query, filter="author = 'b'")
+    store.delete_nodes(["a", "b"], filter=nested)
+    assert [node.node_id for node in store.get_nodes()] == ["a"]
+
+
+def test_metadata_is_kept_as_it_is(store: VecstoneVectorStore) -> None:
+    when = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    store.add([TextNode(id_="a", metadata={"when": when, "n": np.int64(3)}, embedding=[1.0, 0.0])])
+    assert store.get_nodes(["a"])[0].metadata == {"when": "2026-01-01T00:00:00.000000+00:00", "n": 3}
+    for value in (math.inf, -math.inf, math.nan, {"a": [math.inf]}):
+        with pytest.raises(TypeError, match=r"the metadata of node 'b'\['x'\].* is -?(inf|nan)"):
+            store.add([TextNode(id_="b", metadata={"x": value}, embedding=[1.0, 0.0])])
+    assert len(store.client) == 1
 
 
 @pytest.mark.parametrize("operator", ["in", "nin", "any", "all"])
@@ -275,6 +323,9 @@ def test_mmr_with_zeros_and_nothing(store: VecstoneVectorStore) -> None:
 def test_other_modes(store: VecstoneVectorStore, mode: VectorStoreQueryMode) -> None:
     with pytest.raises(ValueError, match=mode.value):
         store.query(VectorStoreQuery(query_embedding=[1.0], mode=mode))
+    as_text: Any = mode.value
+    with pytest.raises(ValueError, match=mode.value):
+        store.query(VectorStoreQuery(query_embedding=[1.0], mode=as_text))
     with pytest.raises(ValueError, match="query_embedding"):
         store.query(VectorStoreQuery(query_str="text"))
 

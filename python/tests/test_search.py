@@ -1,8 +1,7 @@
-"""Many queries at once, with ids of each kind; near rows only; what is not JSON."""
+"""Many queries at once, with ids of each kind; near rows only; keys of documents."""
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from pathlib import Path
 from typing import Any
@@ -96,31 +95,6 @@ def test_a_batch_of_nothing(path: Path) -> None:
             store.put_many(np.array([], dtype="int64"), vectors, [])
         assert store.dim is None and store.id_kind is None and len(store) == 0
         assert store.delete_many([]) == 0 and store.get_documents([]) == []
-
-
-def test_datetimes_are_no_json(store: vecstone.Store, rows: np.ndarray) -> None:
-    moment = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.timezone(dt.timedelta(hours=2)))
-    for value in (moment, moment.date(), moment.replace(tzinfo=None)):
-        with pytest.raises(TypeError, match="JSON"):
-            store.put("a", rows[0], {"at": value})
-        with pytest.raises(TypeError, match="JSON"):
-            store.search(rows[0], filter={"at": {"$gte": value}})
-        with pytest.raises(TypeError, match="row 0, column 'at'.*JSON"):
-            vecstone.ingest(store, {"id": ["a"], "vector": rows[:1], "at": [value]}, document_columns="at")
-    assert len(store) == 0
-    store.put("a", rows[0], {"at": moment.isoformat()})
-    store.put("b", rows[1], {"at": moment.replace(year=2025).isoformat()})
-    assert store.ids_where({"at": {"$gte": moment.replace(month=12).isoformat()}}) == ["b"]
-
-
-def test_timestamps_of_arrow_become_text(store: vecstone.Store, rows: np.ndarray) -> None:
-    pa = pytest.importorskip("pyarrow")
-    moments = [dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC), dt.datetime(2025, 1, 1, tzinfo=dt.UTC)]
-    table = pa.table({"id": ["a", "b"], "vector": rows[:2].tolist(), "at": pa.array(moments, pa.timestamp("us", "UTC"))})
-    vecstone.ingest(store, table, document_columns="at")
-    texts = [document["at"] for document in store.get_documents(["a", "b"])]
-    assert [dt.datetime.fromisoformat(text) for text in texts] == moments
-    assert store.ids_where({"at": {"$lt": "2025"}}) == ["a"]
 
 
 def test_keys_with_dots_and_dollars(store: vecstone.Store, rows: np.ndarray) -> None:

@@ -196,7 +196,7 @@ def test_search(store: vecstone.Store, rows: np.ndarray) -> None:
     assert hits.distances.dtype == np.float32 and np.allclose(hits.distances, cosine[order[:5]], atol=1e-6)
     assert hits.exact is True and hits.rows_read >= 100
     for (id, distance), hit in zip(hits, hits):
-        assert (id, distance) == (hit.id, hit.distance) and hit.vector is None and hit.document is None
+        assert (id, distance) == (hit.id, hit.distance) and not hasattr(hit, "vector") and not hasattr(hit, "document")
     assert hits[-1] == list(hits)[4] and hits[1:3] == list(hits)[1:3] and "id-7" in repr(hits)
     assert store.search(query[None, :], k=1).ids == ["id-7"]
     assert store.search(query.tolist(), k=0).ids == []
@@ -417,3 +417,13 @@ def test_copies_are_of_the_same_store(store: vecstone.Store, rows: np.ndarray) -
     other = copy.copy(store)
     assert other.mode == "r" and np.array_equal(other["a"], rows[0])
     other.close()
+
+
+def test_a_notebook_shows_what_is_buffered(path: Path, rows: np.ndarray) -> None:
+    with vecstone.open(path, dim=DIM, flush_interval=600) as store:
+        assert "overhead" not in store._repr_html_()
+        store.put_many(names(3), rows[:3])
+        html = store._repr_html_()
+        assert "<th>buffered</th>" in html and "<td>3</td>" in html and "overhead" not in html
+        store.flush()
+        assert "buffered" not in store._repr_html_() and "<th>overhead</th>" in store._repr_html_()

@@ -15,6 +15,26 @@ from __future__ import annotations
 import atexit as _atexit
 from typing import TYPE_CHECKING
 
+def _check_interpreter() -> None:
+    """ImportError in a sub-interpreter: the native half does not work there, and the process would never end."""
+    import _thread
+
+    is_main = getattr(_thread, "_is_main_interpreter", None)  # from Python 3.13
+    if is_main is None:
+        try:
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:
+            return
+        main = interpreters.get_current() == interpreters.get_main()
+    else:
+        main = is_main()
+    if not main:
+        raise ImportError("vecstone works in the main interpreter of a process only; with mod_wsgi set "
+                          "WSGIApplicationGroup %{GLOBAL}")
+
+
+_check_interpreter()
+
 from ._core import (
     NO_DOCUMENT,
     CancelledError,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._core import NoDocument
+from ._given import numbers
+from ._json import encode, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,17 +79,12 @@ def no_text(text: str) -> str | None:
     return None
 
 
-def as_float32(vectors: Any) -> npt.NDArray[np.float32]:
+def as_float32(vectors: Any, name: str = "vectors", first: int = 0) -> npt.NDArray[np.float32]:
     """Real numbers, rounded to float32; whatever shape they have. By the rule of `put_many`: text, bools and complex
-    numbers are a TypeError."""
+    numbers are a TypeError. `first`: the number of the first row, for messages."""
     import numpy as np
 
-    try:
-        array = np.asarray(vectors)
-    except ValueError as error:
-        raise ValueError(f"the vectors are not of one length: {error}") from None
-    if array.dtype.kind not in "fiu" and array.size:
-        raise TypeError(f"vectors of dtype {array.dtype} are not numbers; give float32")
+    array = numbers(name, vectors, first)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
         return array.astype("float32", copy=False)
 
@@ -103,15 +100,12 @@ def check_finite(vectors: npt.NDArray[np.float32], place: Place) -> None:
                          "give finite numbers that float32 can hold")
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
 def json_line(document: Any, place: Callable[[], str]) -> str | NoDocument | None:
     """A document as JSON; None and NO_DOCUMENT as they are. TypeError or ValueError for what JSON cannot hold."""
     if document is None or isinstance(document, NoDocument):
         return document
     try:
-        text = _encode(document)
+        text = encode(document)
     except (TypeError, ValueError) as error:
         raise placed(error, f"{place()}: ") from None
     if not text.isascii() and (wrong := no_text(text)):
@@ -157,4 +151,8 @@ def check_json(value: Any, name: str) -> None:
     elif isinstance(value, float) and not math.isfinite(value):
         raise TypeError(f"{name} is {value!r}, which JSON has no word for: store None or leave it out")
     elif not (value is None or isinstance(value, bool | int | float)):
-        raise TypeError(f"{name} is a {type(value).__name__}, which JSON cannot hold: convert it, say with str()")
+        try:
+            known = plain(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name}: {error}") from None
+        check_json(known, name)

@@ -445,6 +445,7 @@ class Rows(Iterator[tuple[Any, ...]]):
     """Rows of a file (Parquet, Arrow IPC, JSON lines), or of anything that has `__arrow_c_stream__`: an iterator of tuples
 (ids, vectors or None, documents as JSON or None, texts or None)."""
     total: int | None
+    unread: list[str]
 
     def __new__(cls, source: Any, id_column: str, vector_column: str | None, documents: Any, text_column: str | None, batch_rows: int) -> Rows:
         ...

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
+from inspect import isawaitable
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import as_float32, check_finite, check_ids, check_writable, no_text
 from ._rows import Batch, Columns
-from ._sources import open_source
+from ._sources import as_iterable, open_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,13 +47,14 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     """Writes the rows of a source, streamed within bounded memory; no number of rows is too large.
 
     `source`: a path (.npy, Parquet, Arrow IPC, JSON lines, told apart by content), anything with `__arrow_c_stream__`
-    (pyarrow, polars, DuckDB), a Hugging Face data set, a pandas table or a dict of columns, or an iterator of batches: of
-    any of these, or of (ids, vectors[, documents]). About 16 MiB are held at a time, more where a batch of the source
-    is larger. `id_column`: its name; for a .npy file also a list of ids.
+    (pyarrow, polars, DuckDB), a Hugging Face data set, a pandas table or a dict of columns, rows as dicts
+    ([{"id": ..., "vector": ...}]), texts to be embedded, or an iterator of batches: of any of the tables, or of (ids,
+    vectors[, documents]). About 16 MiB are held at a time, more where a batch of the source is larger. `id_column`: its
+    name; for a .npy file and for texts also a list of ids.
 
     `document_columns`: a name or a list of names; the document of a row is the object of these columns, but if the only
     one is called "document", its value (text in it is JSON, but in JSON lines it is text). None: a column "document", if
-    there is one; "*": all columns but ids and vectors; []: no documents. What is null or missing keeps the document that
+    there is one, and a warning that names the others; "*": all columns but ids and vectors; []: no documents. What is null or missing keeps the document that
     is stored; `vecstone.NO_DOCUMENT` in its place removes it. Rows of another store are copied whole: where it has no
     document, the copy has none.
 
@@ -55,9 +62,11 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     the same call goes on. Of an id that comes twice the last row counts.
 
     `embed(texts) -> array of shape (n, dim)` makes the vectors, from the texts of `text_column`, `batch_size` at a time;
-    the text becomes part of the document, with the `document_columns` that are named. Everything else about a batch is
-    checked before its texts are embedded. Each batch is durable before the next call, and with `resume` a row that is
-    stored with the same text is not embedded again: a crash never makes anyone pay twice.
+    the text becomes part of the document, with the `document_columns` that are named. Texts without a table are kept under
+    "text", unless `text_column` says otherwise, and their ids are made of them: equal texts are one row. Everything else about a batch is
+    checked before its texts are embedded. Equal texts are embedded once in a call, of the last million different ones.
+    Each batch is durable before the next call, and with `resume` a row that is
+    stored with the same text is not embedded again, so that after a crash the same call pays for the rest only.
 
     `progress`: a bar of tqdm, if that is installed; None shows it in terminals and notebooks.
 
@@ -67,18 +76,22 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+    source = as_iterable(source)
     if embed is not None and text_column is None:
-        raise ValueError("embed needs text_column: the column whose texts are embedded")
+        source, text_column = _text_column(source)
     columns = _columns(id_column, vector_column, document_columns, text_column if embed else None)
+    unread: dict[str, None] | None = {} if document_columns is None else None
+    columns = columns._replace(id_of_text=partial(_id_of_text, store.id_kind), unread=unread)
     check_writable(store)
     total, batches = open_source(source, columns, batch_size if embed else None)
+    memory = _Embedded(embed) if embed is not None else None
     seen = written = unchanged = embedded = 0
     with _bar(total, progress) as bar:
         for batch in batches:
-            if embed is None:
+            if memory is None:
                 different, done = _plain(store, batch, resume)
             else:
-                different, done, calls = _embedded(store, batch, columns.text or "", embed, resume)
+                different, done, calls = _embedded(store, batch, columns.text or "", memory, resume)
                 embedded += calls
             seen += len(batch.ids)
             written += done
@@ -86,6 +99,9 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
             if bar is not None:
                 bar.update(len(batch.ids))
     store.flush()
+    if unread:
+        warnings.warn(f"columns that were not read: {', '.join(map(repr, unread))}; document_columns names those of which "
+                      "documents are made, '*' all, [] none", stacklevel=2)
     return Ingested(seen, written, unchanged, embedded)
 
 
@@ -100,6 +116,33 @@ def _columns(id: Any, vector: str, documents: Any, text: str | None) -> Columns:
         # The text is kept: it tells the next run what was embedded.
         documents = list(dict.fromkeys([text, *documents]))
     return Columns(id, vector if text is None else None, documents or None, text)
+
+
+def _text_column(source: Any) -> tuple[Any, str]:
+    """The source, and the name under which the texts that it consists of are kept."""
+    first: Any = ()
+    if isinstance(source, Iterator):
+        first = next(source, "")
+        source = chain([first] if first else [], source)
+    elif isinstance(source, (list, tuple)):
+        first = source[0] if source else ""
+    if not isinstance(first, str):
+        raise ValueError("embed needs text_column: the column whose texts are embedded")
+    return source, "text"
+
+
+_TEXTS = uuid.UUID("6d5f0e0c-6a38-5c2e-9c0e-1f0a5b7d4e21")
+"""The namespace of the ids that are made of texts; it never changes."""
+
+
+def _id_of_text(kind: str | None, text: Any) -> Any:
+    """The UUIDv5 of a text, as text where the store's ids are strings."""
+    if kind == "u64":
+        raise TypeError("ids made of texts are UUIDs, and those of the store are of kind u64; give id_column=, a list of ids")
+    if not isinstance(text, str) or no_text(text):
+        return ""  # refused with its row
+    id = uuid.uuid5(_TEXTS, text)
+    return id if kind == "uuid" else str(id)
 
 
 def _plain(store: Store, batch: Batch, resume: bool) -> tuple[int, int]:
@@ -123,7 +166,52 @@ def _write(store: Store, batch: Batch, resume: bool) -> int:
     return len(batch.ids)
 
 
-def _embedded(store: Store, batch: Batch, text_column: str, embed: Embed, resume: bool) -> tuple[int, int, int]:
+class _Embedded:
+    """Embeds each text once in a call, whatever ids have it: a text that is met again takes the vector of its first row."""
+
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
+        self._row_of: dict[bytes, Any] = {}
+
+    def vectors(self, store: Store, rows: Batch, column: str) -> tuple[npt.NDArray[np.float32], int]:
+        """The vectors of the rows' texts, and how many texts were embedded for them."""
+        import numpy as np
+
+        texts = [text or "" for text in rows.texts or []]
+        known = self._stored(store, list(dict.fromkeys(texts)), column)
+        first = {text: n for n, text in reversed(list(enumerate(texts))) if text not in known}
+        new = sorted(first.values())
+        if new:
+            made = _vectors(self._embed, rows.pick(new), store.dim)
+            known.update(zip((texts[n] for n in new), made, strict=True))
+        return np.stack([known[text] for text in texts]), len(new)
+
+    def keep(self, rows: Batch) -> None:
+        """Remembers where the texts stand now. The oldest are forgotten, so that memory is bounded."""
+        for id, text in zip(rows.ids, rows.texts or [], strict=True):
+            self._row_of.setdefault(_digest(text or ""), id)
+        for digest in list(islice(self._row_of, max(0, len(self._row_of) - _REMEMBERED))):
+            del self._row_of[digest]
+
+    def _stored(self, store: Store, texts: list[str], column: str) -> dict[str, npt.NDArray[np.float32]]:
+        ids = {text: self._row_of[digest] for text in texts if (digest := _digest(text)) in self._row_of}
+        # A row may have got another text since.
+        documents = store.get_documents(list(ids.values()))
+        there = [text for text, document in zip(ids, documents, strict=True)
+                 if isinstance(document, dict) and document.get(column) == text]
+        vectors = store.get_many([ids[text] for text in there])
+        return dict(zip(there, vectors, strict=True))
+
+
+_REMEMBERED = 1_000_000
+"""Texts of which a call knows that they were embedded: about 150 MB."""
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _embedded(store: Store, batch: Batch, text_column: str, memory: _Embedded, resume: bool) -> tuple[int, int, int]:
     """Embeds the texts that are not stored yet, durably before it returns; returns the number of different ids, of those
     written, and of texts embedded."""
     _check_texts(batch, text_column)
@@ -134,10 +222,13 @@ def _embedded(store: Store, batch: Batch, text_column: str, embed: Embed, resume
     if moved:
         part = rows.pick(moved)
         store._put_lines(part.ids, store.get_many(part.ids), part.lines, None)
+    embedded = 0
     if todo:
         part = rows.pick(todo)
-        store._put_lines(part.ids, _vectors(embed, part, store.dim), part.lines, "sync")
-    return len(rows.ids), len(todo) + len(moved), len(todo)
+        vectors, embedded = memory.vectors(store, part, text_column)
+        store._put_lines(part.ids, vectors, part.lines, "sync")
+        memory.keep(part)
+    return len(rows.ids), len(todo) + len(moved), embedded
 
 
 def _check_texts(batch: Batch, column: str) -> None:
@@ -164,7 +255,13 @@ def _new_and_moved(store: Store, rows: Batch, text_column: str) -> tuple[list[in
 
 def _vectors(embed: Embed, rows: Batch, dim: int | None) -> npt.NDArray[np.float32]:
     texts = [text or "" for text in rows.texts or []]
-    vectors = as_float32(embed(texts))
+    made = embed(texts)
+    if isawaitable(made):
+        close = getattr(made, "close", None)
+        if close is not None:
+            close()  # else Python complains that nobody awaited it
+        raise TypeError("embed is an async function; give a plain one, say lambda texts: asyncio.run(embed(texts))")
+    vectors = as_float32(made, "the vectors of embed")
     if vectors.ndim != 2 or len(vectors) != len(texts):
         raise ValueError(f"embed gave shape {vectors.shape} for {len(texts)} texts; it must give (n, dim)")
     if dim is not None and vectors.shape[1] != dim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import check_finite
@@ -27,6 +27,21 @@ class Columns(NamedTuple):
     """None for none, "auto" for a column `document` if there is one, "*" for all others, or a list of names."""
     text: str | None
     """Of the texts to be embedded."""
+    id_of_text: Callable[[str], Any] | None = None
+    """Makes the id of a text that comes without one."""
+    unread: dict[str, None] | None = None
+    """Filled with the names of columns that are there and not read, if somebody wants to know."""
+
+    def pass_over(self, names: Iterable[Any]) -> None:
+        """Takes note of those of these columns that are not read."""
+        if self.unread is None or self.documents == "*":
+            return
+        read = {self.id if isinstance(self.id, str) else None, self.vector, self.text, *self.asked_documents()}
+        self.unread.update(dict.fromkeys(str(name) for name in names if name not in read))
+
+    def asked_documents(self) -> list[str]:
+        """The columns of which documents are made, if they are known by name."""
+        return ["document"] if self.documents == "auto" else list(self.documents or [])
 
     def id_name(self) -> str:
         if isinstance(self.id, str):

@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, overload
 
-from . import _core
+from . import _core, _given, _json  # noqa: F401  # what a call may need is there when no file can be opened
 from ._views import Items, Values
 
 if TYPE_CHECKING:
@@ -21,21 +21,44 @@ if TYPE_CHECKING:
 class Hit:
     """One result of a search. ``id, distance = hit`` works, too."""
 
-    __slots__ = ("distance", "document", "id", "vector")
+    __slots__ = ("_document", "_vector", "distance", "id")
 
     id: Any
     """A str, int or uuid.UUID, as it was put."""
     distance: float
-    vector: _Vector | None
-    """float32 of shape (dim,), if the search was told `with_vectors`."""
-    document: Any
-    """If the search was told `with_documents`; None where there is none."""
 
-    def __init__(self, id: Any, distance: float, vector: _Vector | None = None, document: Any = None) -> None:
+    def __init__(self, id: Any, distance: float, vector: Any = ..., document: Any = ...) -> None:
         self.id = id
         self.distance = distance
-        self.vector = vector
-        self.document = document
+        self._vector = vector
+        self._document = document
+
+    @property
+    def vector(self) -> _Vector:
+        """float32 of shape (dim,). AttributeError, unless the search was told `with_vectors`."""
+        vector: _Vector = self._asked("vector", self._vector)
+        return vector
+
+    @property
+    def document(self) -> Any:
+        """None where there is none. AttributeError, unless the search was told `with_documents`."""
+        return self._asked("document", self._document)
+
+    def _asked(self, name: str, value: Any) -> Any:
+        if value is ...:
+            raise AttributeError(f"the search was not asked for {name}s; give it with_{name}s=True")
+        return value
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in ("document", "vector"):  # its property has said why
+            self._asked(name, ...)
+        known = {"score": "distance: smaller is nearer", "similarity": "distance: smaller is nearer", "metadata": "document",
+                 "payload": "document", "text": "document", "embedding": "vector"}
+        meant = f"; it has {known[name]}" if name in known else ""
+        raise AttributeError(f"a Hit has no {name!r}{meant}")
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError(f"a Hit has attributes and no {key!r}; write hit.id, hit.distance, hit.document, or id, distance = hit")
 
     def __iter__(self) -> Iterator[Any]:
         yield self.id
@@ -46,6 +69,9 @@ class Hit:
 
     def __hash__(self) -> int:
         return hash((self.id, self.distance))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hit, (self.id, self.distance, self._vector, self._document)
 
     def __repr__(self) -> str:
         return f"Hit(id={self.id!r}, distance={self.distance:.6g})"
@@ -76,8 +102,8 @@ class Hits(Sequence[Hit]):
         self.ids, self.distances, self.exact, self.rows_read, self._vectors, self._documents, self.explain = found
 
     def _hit(self, at: int) -> Hit:
-        vector = None if self._vectors is None else self._vectors[at]
-        document = None if self._documents is None else self._documents[at]
+        vector: Any = ... if self._vectors is None else self._vectors[at]
+        document: Any = ... if self._documents is None else self._documents[at]
         return Hit(self.ids[at], float(self.distances[at]), vector, document)
 
     def __len__(self) -> int:
@@ -133,9 +159,26 @@ class Neighbors(tuple["npt.NDArray[Any]", "npt.NDArray[np.float32]"]):
         return f"Neighbors(ids={self.ids!r}, distances={self.distances!r})"
 
 
-def _check_k(k: int) -> None:
-    if k < 0:
-        raise ValueError(f"k is {k}; give 0 or more")
+_MEANT = {**dict.fromkeys(("limit", "n", "top_k", "topk", "n_results", "num_results", "top", "size"), "k"),
+          **dict.fromkeys(("where", "where_document", "filters", "query_filter", "predicate"), "filter"),
+          **dict.fromkeys(("max_distance", "threshold", "distance_threshold", "score_threshold"), "radius"),
+          **dict.fromkeys(("include", "with_payload", "with_document", "include_metadata"), "with_documents"),
+          **dict.fromkeys(("with_vector", "include_vectors", "include_values"), "with_vectors"),
+          **dict.fromkeys(("vector", "embedding", "query_vector", "query_embeddings", "queries"), "query")}
+"""What other stores call the arguments of a search."""
+
+
+def _refuse(call: str, unknown: Mapping[str, Any]) -> None:
+    """TypeError for arguments that a search does not have."""
+    for name in unknown:
+        meant = f"; {_MEANT[name]}= is what it takes" if name in _MEANT else ""
+        raise TypeError(f"{call}() has no argument {name!r}{meant}")
+
+
+def _check_radius(radius: Any, metric: str) -> None:
+    """ValueError for one that no row can be within."""
+    if isinstance(radius, (int, float)) and radius < 0 and metric != "ip":
+        raise ValueError(f"radius is {radius}, and no {metric} distance is below 0; leave it out to search without one")
 
 
 class _Reading:
@@ -145,7 +188,7 @@ class _Reading:
 
     def search(self, query: npt.ArrayLike, k: int = 10, *, filter: _Filter | None = None, radius: float | None = None,
                exact: bool | None = None, recall_target: float | None = None, with_vectors: bool = False,
-               with_documents: bool = False, explain: bool = False) -> Hits:
+               with_documents: bool = False, explain: bool = False, **unknown: Never) -> Hits:
         """The k rows nearest to a query, nearest first; of two at the same distance the older first.
 
         `query`: shape (dim,) or (1, dim). Distances are "cosine" 1 - cos, "ip" 1 - dot, "l2" the sum of squares:
@@ -161,18 +204,20 @@ class _Reading:
         rows that the answer is to have on average, for queries like the rows; `exact=False` alone means that of `open`, else
         0.95. Without codes, with a radius, and above 0.99, such a search is exact; `Hits.exact` says which it was.
 
-        O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none, a `recall_target` out of range or below 1
+        O(rows * dim) on all cores. ValueError: shape, NaN, a filter that is none, a radius below 0 (but with "ip"), a `recall_target` out of range or below 1
         with `exact=True`; CorruptError: a result is damaged.
         """
-        _check_k(k)
+        _refuse("search", unknown)
+        _check_radius(radius, self.metric)  # type: ignore[attr-defined]
         precision, gives = (radius, exact, recall_target), (with_vectors, with_documents, explain)
         return Hits(self._search(query, k, filter, precision, gives))  # type: ignore[attr-defined]
 
     def search_many(self, queries: npt.ArrayLike, k: int = 10, *, filter: _Filter | None = None,
                     radius: float | None = None, exact: bool | None = None, recall_target: float | None = None,
-                    with_documents: bool = False, explain: bool = False) -> Neighbors:
+                    with_documents: bool = False, explain: bool = False, **unknown: Never) -> Neighbors:
         """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
-        _check_k(k)
+        _refuse("search_many", unknown)
+        _check_radius(radius, self.metric)  # type: ignore[attr-defined]
         precision, gives = (radius, exact, recall_target), (False, with_documents, explain)
         return Neighbors(*self._search_many(queries, k, filter, precision, gives))  # type: ignore[attr-defined]
 
@@ -314,11 +359,12 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         stats = self.stats()
         cells = {
             "rows": f"{len(self):,}",
+            **({"buffered": f"{stats['buffered']:,}"} if stats["buffered"] else {}),
             "dim": stats["dim"],
             "metric": stats["metric"],
             "ids": self.id_kind or "not fixed yet",
             "on disk": _human(stats["bytes"]["total"]),
-            "overhead": f"{stats['overhead']:.4f}",
+            **({} if stats["buffered"] or not stats["rows"] else {"overhead": f"{stats['overhead']:.4f}"}),
             "memory": _human(stats["memory"]["heap"]),
         }
         head = "".join(f"<th>{escape(key)}</th>" for key in cells)

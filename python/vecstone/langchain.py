@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import vecstone
 from vecstone._check import check_ids, check_json, check_text, check_writable
+from vecstone._metadata import DottedKeys, field
 
 __all__ = ["VecstoneVectorStore"]
 
@@ -41,7 +42,9 @@ class VecstoneVectorStore(VectorStore):
     every write durable before it returns.
 
     `filter`, wherever it is taken, is a dict over the metadata (`{"lang": "en", "year": {"$gte": 2020}}`, with
-    `$and`, `$or` and `$not`; see `vecstone.Store.search`) or a collection of ids.
+    `$and`, `$or` and `$not`; see `vecstone.Store.search`) or a collection of ids. A key is one of the metadata's first
+    level, letter for letter, dots too. `{"$document": {"metadata.author.name": "Ada"}}` reaches what lies deeper: it is
+    a filter over the whole document.
 
     Raises what `vecstone.open` raises: ValueError if the store has another metric, LockedError if another process
     writes to it. A search finds a ValueError in a row that was not written through this class.
@@ -57,6 +60,7 @@ class VecstoneVectorStore(VectorStore):
     ) -> None:
         self._embedding = embedding
         self._store = vecstone.open(path, metric=metric, **open_options)
+        self._dotted = DottedKeys('filter={{"$document": {{"{path}": ...}}}}')
 
     @property
     def store(self) -> vecstone.Store:
@@ -189,7 +193,7 @@ class VecstoneVectorStore(VectorStore):
         if ids is not None:
             self._store.delete_many(ids)
         elif filter is not None:
-            self._store.delete_where(_translate(filter))
+            self._store.delete_where(self._translated(filter))
         else:
             self._store.clear()
         return True
@@ -206,7 +210,7 @@ class VecstoneVectorStore(VectorStore):
 
         The distance is `1 - cos`, `1 - dot` or the squared L2, by the store's metric. `recall_target`: as of `Store.search`.
         """
-        hits = self._store.search(embedding, k, filter=_translate(filter), recall_target=recall_target, with_documents=True)
+        hits = self._store.search(embedding, k, filter=self._translated(filter), recall_target=recall_target, with_documents=True)
         return [(_document(hit.id, hit.document), float(hit.distance)) for hit in hits]
 
     async def asimilarity_search_with_score_by_vector(
@@ -256,8 +260,8 @@ class VecstoneVectorStore(VectorStore):
         `lambda_mult` 1 looks at nearness only, 0 at difference only; both by cosine, from the stored vectors.
         """
         _refuse(kwargs)
-        hits = self._store.search(embedding, fetch_k, filter=_translate(filter), with_vectors=True, with_documents=True)
-        vectors = [hit.vector.tolist() for hit in hits if hit.vector is not None]
+        hits = self._store.search(embedding, fetch_k, filter=self._translated(filter), with_vectors=True, with_documents=True)
+        vectors = [hit.vector.tolist() for hit in hits]
         chosen = maximal_marginal_relevance(np.asarray(embedding), vectors, lambda_mult=lambda_mult, k=k)
         return [_document(hits[i].id, hits[i].document) for i in chosen]
 
@@ -274,6 +278,10 @@ class VecstoneVectorStore(VectorStore):
         """`max_marginal_relevance_search`, awaited."""
         embedding = await self._embedding.aembed_query(query)
         return await self.amax_marginal_relevance_search_by_vector(embedding, k, fetch_k, lambda_mult, **kwargs)
+
+    def _translated(self, filter: Any) -> Any:
+        self._dotted.look_at(self._store, _keys(filter))
+        return _translate(filter)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         if self._store.metric == "l2":
@@ -331,14 +339,29 @@ def _document(id: Any, document: Any) -> Document:
 
 def _translate(filter: Any) -> Any:
     """A filter over metadata as one over documents; a collection of ids stays as it is."""
-    if not isinstance(filter, dict):
+    if not isinstance(filter, Mapping):
         return filter
-    return dict(_translate_item(key, condition) for key, condition in filter.items())
+    parts = [_translate_item(key, condition) for key, condition in filter.items()]
+    return parts[0] if len(parts) == 1 else {"$and": parts} if parts else {}
 
 
-def _translate_item(key: str, condition: Any) -> tuple[str, Any]:
+def _translate_item(key: str, condition: Any) -> dict[str, Any]:
+    if key == "$document":
+        if not isinstance(condition, Mapping):
+            raise TypeError(f"$document is a {type(condition).__name__}; give a filter over the document, a dict")
+        return dict(condition)
     if not key.startswith("$"):
-        return f"metadata.{key}", condition
+        return {field(key): condition}
     if isinstance(condition, list | tuple):
-        return key, [_translate(part) for part in condition]
-    return key, _translate(condition)
+        return {key: [_translate(part) for part in condition]}
+    return {key: _translate(condition)}
+
+
+def _keys(filter: Any) -> list[str]:
+    """The keys of metadata that a filter names."""
+    if isinstance(filter, list | tuple):
+        return [key for part in filter for key in _keys(part)]
+    if not isinstance(filter, Mapping):
+        return []
+    own = [key for key in filter if not key.startswith("$")]
+    return own + [key for name in ("$and", "$or", "$not") if name in filter for key in _keys(filter[name])]

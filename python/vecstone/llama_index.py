@@ -20,7 +20,7 @@ import asyncio
 import math
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -39,6 +39,8 @@ from llama_index.core.vector_stores.types import (
 )
 
 import vecstone
+from vecstone._check import check_json
+from vecstone._metadata import DottedKeys, field
 
 __all__ = ["VecstoneVectorStore"]
 
@@ -49,8 +51,10 @@ class VecstoneVectorStore(BasePydanticVectorStore):
     `metric` is "cosine", "ip" or "l2"; None takes that of the store. `open_options` go to `vecstone.open`: `mode="r"`
     reads beside a writer, `durability="sync"` makes every write durable before it returns.
 
-    Filters may be nested and take every operator; where `SimpleVectorStore` answers, the answer is the same. A dotted
-    key walks into nested metadata. A value of another type than the operator needs never matches.
+    Filters may be nested and take every operator; where `SimpleVectorStore` answers, the answer is the same. A key is one
+    of the metadata's first level, letter for letter, dots too; a filter of vecstone's over the whole document reaches what
+    lies deeper (`vector_store_kwargs={"filter": {"metadata.author.name": "Ada"}}` of LlamaIndex's retriever), and is obeyed
+    beside the others. A value of another type than the operator needs never matches.
 
     Raises what `vecstone.open` raises: ValueError if the store has another metric, LockedError if another process
     writes to it. The async methods wait for the store in a thread.
@@ -62,6 +66,9 @@ class VecstoneVectorStore(BasePydanticVectorStore):
     metric: Literal["cosine", "l2", "ip"] | None
     open_options: dict[str, Any] = Field(default_factory=dict)
     _store: vecstone.Store = PrivateAttr()
+    _dotted: DottedKeys = PrivateAttr(
+        default_factory=lambda: DottedKeys('vector_store_kwargs={{"filter": {{"{path}": ...}}}}')
+    )
 
     def __init__(
         self,
@@ -122,8 +129,11 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Deletes the nodes that have one of the ids and match the filters. ValueError if neither is given."""
-        selection = _selection(self._store, node_ids, _translate(filters))
+        """Deletes the nodes that have one of the ids and match the filters. ValueError if neither is given.
+
+        `filter` in `delete_kwargs`: one of vecstone's over the document, which they must match, too.
+        """
+        selection = _selection(self._store, node_ids, self._translated(filters, delete_kwargs))
         if selection is None:
             raise ValueError("delete_nodes() needs node_ids or filters; clear() deletes all nodes")
         if isinstance(selection, dict):
@@ -141,7 +151,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         Ids that are not there are left out. The nodes carry their embeddings.
         """
         rows = self._store.snapshot()  # documents and vectors of one moment
-        selection = _selection(rows, node_ids, _translate(filters))
+        selection = _selection(rows, node_ids, self._translated(filters, {}))
         if selection is None:
             selection = list(rows)
         elif isinstance(selection, dict):
@@ -160,20 +170,21 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         own retriever sends for all nodes, restrict nothing. Similarities: `1 - distance` for
         cosine and ip, `1 / (1 + distance)` for l2 with the distance not squared. In mode MMR, nodes are chosen from
         the nearest `mmr_prefetch_k` (4 times top k unless given) by cosine, and `mmr_threshold` 1 looks at nearness
-        only, 0 at difference only. `recall_target` (in `kwargs`): as of `Store.search`. ValueError for other modes, or
-        without an embedding.
+        only, 0 at difference only. In `kwargs`, LlamaIndex's `vector_store_kwargs`: `filter` and `recall_target`, as of
+        `Store.search`. ValueError for other modes, or without an embedding.
         """
         if query.query_embedding is None:
             raise ValueError("query_embedding is missing: vecstone searches by vector")
         if query.mode not in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR):
-            raise ValueError(f"vecstone has no query mode {query.mode.value!r}, only 'default' and 'mmr'")
+            mode = getattr(query.mode, "value", query.mode)
+            raise ValueError(f"vecstone has no query mode {mode!r}, only 'default' and 'mmr'")
         mmr = query.mode == VectorStoreQueryMode.MMR
         k = kwargs.get("mmr_prefetch_k", 4 * query.similarity_top_k) if mmr else query.similarity_top_k
         hits = list(
             self._store.search(
                 query.query_embedding,
                 k,
-                filter=_selection(self._store, query.node_ids or None, _restricted(query)),
+                filter=_selection(self._store, query.node_ids or None, self._restricted(query, kwargs)),
                 recall_target=kwargs.get("recall_target"),
                 with_vectors=mmr,
                 with_documents=True,
@@ -182,7 +193,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         if mmr and hits:
             _, chosen = get_top_k_mmr_embeddings(
                 query.query_embedding,
-                [hit.vector.tolist() for hit in hits if hit.vector is not None],
+                [hit.vector.tolist() for hit in hits],
                 similarity_fn=_cosine,
                 similarity_top_k=query.similarity_top_k,
                 mmr_threshold=kwargs.get("mmr_threshold", query.mmr_threshold),
@@ -229,6 +240,20 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         """`query`, awaited."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
+    def _restricted(self, query: VectorStoreQuery, kwargs: dict[str, Any]) -> dict[str, Any]:
+        filter = self._translated(query.filters, kwargs)
+        return {"$and": [{"ref_doc_id": {"$in": query.doc_ids}}, filter]} if query.doc_ids else filter
+
+    def _translated(self, filters: MetadataFilters | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The filters and that over the document as one of vecstone's."""
+        self._dotted.look_at(self._store, _keys(filters))
+        own, filter = kwargs.get("filter"), _translate(filters)
+        if own is None:
+            return filter
+        if not isinstance(own, Mapping):
+            raise TypeError(f"filter is a {type(own).__name__}; give a filter over the document, a dict")
+        return {"$and": [dict(own), filter]} if filter else dict(own)
+
     def _similarity(self, distance: float) -> float:
         return 1 / (1 + math.sqrt(distance)) if self._store.metric == "l2" else 1 - float(distance)
 
@@ -249,9 +274,11 @@ _NODE_TYPES: dict[str, type[BaseNode]] = {
 
 
 def _to_document(node: BaseNode) -> dict[str, Any]:
-    data = node.model_dump(mode="json", exclude={"embedding"})
+    # Not as pydantic would write it, which makes null of infinity.
+    check_json(node.metadata, f"the metadata of node {node.node_id!r}")
+    data = node.model_dump(mode="json", exclude={"embedding", "metadata"})
     return {
-        "metadata": data.pop("metadata"),
+        "metadata": node.metadata,
         "ref_doc_id": node.ref_doc_id or "None",  # as every LlamaIndex store calls a node without a source
         "type": data.pop("class_name"),
         "node": data,
@@ -292,9 +319,10 @@ _ORDER: dict[FilterOperator, tuple[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def _restricted(query: VectorStoreQuery) -> dict[str, Any]:
-    filter = _translate(query.filters)
-    return {"$and": [{"ref_doc_id": {"$in": query.doc_ids}}, filter]} if query.doc_ids else filter
+def _keys(filters: MetadataFilters | None) -> list[str]:
+    """The keys of metadata that they name."""
+    parts = [] if filters is None else filters.filters
+    return [key for part in parts for key in (_keys(part) if isinstance(part, MetadataFilters) else [part.key])]
 
 
 def _translate(filters: MetadataFilters | None) -> dict[str, Any]:
@@ -312,7 +340,7 @@ def _translate(filters: MetadataFilters | None) -> dict[str, Any]:
 
 
 def _translate_one(filter: MetadataFilter) -> dict[str, Any]:
-    key, op, value = _KEYS.get(filter.key, f"metadata.{filter.key}"), filter.operator, filter.value
+    key, op, value = _KEYS.get(filter.key, field(filter.key)), filter.operator, filter.value
     if op == FilterOperator.IS_EMPTY:
         return {key: {"$empty": True, "$ne": {}}}  # LlamaIndex leaves the empty dict out
     if value is None:

@@ -75,6 +75,18 @@ pub(crate) enum Documents {
 }
 
 impl Columns {
+    /// Whether a column of that name is read.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let columns = [Some(&self.id), self.vector.as_ref(), self.text.as_ref()];
+        columns.into_iter().flatten().any(|column| column == name)
+            || match &self.documents {
+                DocumentColumns::None => false,
+                DocumentColumns::IfThere => name == DOCUMENT,
+                DocumentColumns::Named(names) => names.iter().any(|column| column == name),
+                DocumentColumns::Others => true,
+            }
+    }
+
     /// Finds the columns, and checks that their types are taken.
     pub(crate) fn choose(&self, schema: &Schema) -> Result<Chosen> {
         let id = find(schema, &self.id, IDS)?;
@@ -128,6 +140,13 @@ impl Documents {
 }
 
 impl Chosen {
+    /// The names of the columns that are not read.
+    pub(crate) fn unread(&self, schema: &Schema) -> Vec<String> {
+        let places = self.places();
+        let others = schema.fields().iter().enumerate().filter(|(at, _)| !places.contains(at));
+        others.map(|(_, field)| field.name().clone()).collect()
+    }
+
     /// All columns that are read, in the order of the schema.
     pub(crate) fn places(&self) -> Vec<usize> {
         let mut places = vec![self.id];

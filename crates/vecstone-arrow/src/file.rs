@@ -7,14 +7,18 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch, RecordBatchReader, StringViewArray};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{Endianness, MessageHeader, RecordBatch as RecordBatchHeader, root_as_message};
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use vecstone::MAX_BATCH_BYTES;
 
 use crate::columns::Columns;
@@ -25,6 +29,8 @@ const ARROW_MAGIC: &[u8; 6] = b"ARROW1";
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// What the buffers of one batch may unpack to.
 const MAX_UNPACKED_BYTES: u64 = 4 * MAX_BATCH_BYTES;
+/// What the texts of the rows that are handed out together may take.
+const TEXT_BYTES: u64 = 16 << 20;
 /// How much of a file is looked at to tell its format.
 const HEAD: u64 = 4096;
 
@@ -121,6 +127,7 @@ pub struct BatchReader {
     format: Format,
     schema: SchemaRef,
     rows: u64,
+    unread: Vec<String>,
     batch_rows: usize,
     /// `None` after the end.
     inner: Option<Box<dyn RecordBatchReader + Send>>,
@@ -137,20 +144,25 @@ impl BatchReader {
         batch_rows: usize,
     ) -> Result<BatchReader> {
         let batch_rows = batch_rows.max(1);
-        let (inner, rows) = match format {
+        let Opened { reader, rows, unread } = match format {
             Format::Parquet => parquet(file, columns, batch_rows)?,
             Format::ArrowFile | Format::ArrowStream => ipc(file, format, columns)?,
             Format::JsonLines => {
                 return Err(Error::UnknownFormat { why: "JSON lines, which are no Arrow batches" });
             }
         };
-        let (path, schema) = (path.to_owned(), inner.schema());
-        Ok(BatchReader { path, format, schema, rows, batch_rows, inner: Some(inner), rest: None })
+        let (path, schema) = (path.to_owned(), reader.schema());
+        Ok(BatchReader { path, format, schema, rows, unread, batch_rows, inner: Some(reader), rest: None })
     }
 
     /// Rows of the whole file, as it says itself.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The names of the columns that are not read.
+    pub fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     /// The next batch that has rows.
@@ -162,11 +174,12 @@ impl BatchReader {
                 None => return Ok(None),
             },
         };
-        if batch.num_rows() <= self.batch_rows {
+        let rows = rows_at_once(&batch).min(self.batch_rows);
+        if batch.num_rows() <= rows {
             return Ok(Some(batch));
         }
-        self.rest = Some(batch.slice(self.batch_rows, batch.num_rows() - self.batch_rows));
-        Ok(Some(batch.slice(0, self.batch_rows)))
+        self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
+        Ok(Some(batch.slice(0, rows)))
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
@@ -202,6 +215,30 @@ impl RecordBatchReader for BatchReader {
     }
 }
 
+/// How many of the first rows have at most [`TEXT_BYTES`] of text; one at least. Texts that are views may be one and the same
+/// many times, and take memory only where they are copied.
+fn rows_at_once(batch: &RecordBatch) -> usize {
+    let texts: Vec<_> = batch.columns().iter().filter_map(|column| column.as_string_view_opt()).collect();
+    let len = |text: &StringViewArray, row| if text.is_null(row) { 0 } else { text.value(row).len() as u64 };
+    let bytes = |row: usize| -> u64 { texts.iter().map(|text| len(text, row)).sum() };
+    let sums = (0..batch.num_rows()).scan(0, |sum, row| {
+        *sum += bytes(row);
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= TEXT_BYTES).count().max(1)
+}
+
+/// The same schema with texts as views, which a dictionary of few long ones does not blow up.
+fn with_views(schema: &Schema) -> Schema {
+    let view = |field: &FieldRef| match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
+        }
+        _ => field.clone(),
+    };
+    Schema::new_with_metadata(schema.fields().iter().map(view).collect::<Vec<_>>(), schema.metadata().clone())
+}
+
 /// Runs a decoder. Those of Parquet and Arrow check what they read, but where a check is missing they panic.
 fn guarded<T>(format: Format, decode: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| unreadable(format, "its decoder gave up"))
@@ -211,18 +248,26 @@ fn unreadable(format: Format, why: impl ToString) -> Error {
     Error::Unreadable { format: format.name(), why: why.to_string().replace('\n', " ") }
 }
 
-type Opened = (Box<dyn RecordBatchReader + Send>, u64);
+struct Opened {
+    reader: Box<dyn RecordBatchReader + Send>,
+    rows: u64,
+    unread: Vec<String>,
+}
 
 fn parquet(file: File, columns: &Columns, batch_rows: usize) -> Result<Opened> {
     let damaged = |e| unreadable(Format::Parquet, e);
-    let builder =
-        guarded(Format::Parquet, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(damaged)?;
+    let load = |options| guarded(Format::Parquet, || ArrowReaderMetadata::load(&file, options));
+    let metadata = load(ArrowReaderOptions::new())?.map_err(damaged)?;
+    let views = Arc::new(with_views(metadata.schema()));
+    let metadata = load(ArrowReaderOptions::new().with_schema(views))?.map_err(damaged)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let chosen = columns.choose(builder.schema())?;
     let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let unread = chosen.unread(builder.schema());
     let mask = ProjectionMask::roots(builder.parquet_schema(), chosen.places());
     let builder = builder.with_projection(mask).with_batch_size(batch_rows);
     let reader = guarded(Format::Parquet, || builder.build())?.map_err(damaged)?;
-    Ok((Box::new(reader), rows))
+    Ok(Opened { reader: Box::new(reader), rows, unread })
 }
 
 fn ipc(mut file: File, format: Format, columns: &Columns) -> Result<Opened> {
@@ -235,7 +280,7 @@ fn ipc(mut file: File, format: Format, columns: &Columns) -> Result<Opened> {
     let schema = reader.schema();
     // What follows the last batch of a file is its footer.
     let batches = arrow_array::RecordBatchIterator::new(reader.take(found.batches), schema);
-    Ok((Box::new(batches), found.rows))
+    Ok(Opened { reader: Box::new(batches), rows: found.rows, unread: chosen.unread(&found.schema) })
 }
 
 /// What the messages of an Arrow file or stream say, without what is in them.

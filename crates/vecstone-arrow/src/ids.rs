@@ -3,7 +3,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, types};
 use arrow_schema::DataType;
-use vecstone::{Id, Uuid};
+use vecstone::{Id, MAX_ID_NUMBER, Uuid};
 
 use crate::error::{Error, Result};
 
@@ -43,7 +43,7 @@ pub(crate) fn ids(array: &ArrayRef, column: &str, first: u64) -> Result<Vec<Id>>
             uuids.enumerate().map(|(row, uuid)| uuid.map_err(|e| wrong(row, e.to_string()))).collect()
         }
         of if of.is_integer() => numbers(&array).map_err(|(row, number)| {
-            wrong(row, format!("the id {number} is negative; give whole numbers from 0"))
+            wrong(row, format!("id {number} is not between 0 and 2^64 - 2; give another number"))
         }),
         _ => Ok(strings(&array).map(|text| Id::from(text.unwrap_or_default())).collect()),
     }
@@ -74,12 +74,12 @@ fn strings(array: &dyn Array) -> Box<dyn Iterator<Item = Option<&str>> + '_> {
     }
 }
 
-/// `Err`: the row and the value of the first negative number.
+/// `Err`: the row and the value of the first number that is no id.
 fn numbers(array: &dyn Array) -> Result<Vec<Id>, (usize, i128)> {
     fn of<T: ArrowPrimitiveType<Native: Into<i128>>>(array: &dyn Array) -> Result<Vec<Id>, (usize, i128)> {
         let numbers = array.as_primitive::<T>().values().iter().map(|number| (*number).into());
-        let id = |(row, number): (usize, i128)| u64::try_from(number).map(Id::U64).map_err(|_| (row, number));
-        numbers.enumerate().map(id).collect()
+        let id = |number| u64::try_from(number).ok().filter(|id| *id <= MAX_ID_NUMBER).map(Id::U64);
+        numbers.enumerate().map(|(row, number)| id(number).ok_or((row, number))).collect()
     }
     match array.data_type() {
         DataType::Int8 => of::<types::Int8Type>(array),
@@ -89,6 +89,6 @@ fn numbers(array: &dyn Array) -> Result<Vec<Id>, (usize, i128)> {
         DataType::UInt8 => of::<types::UInt8Type>(array),
         DataType::UInt16 => of::<types::UInt16Type>(array),
         DataType::UInt32 => of::<types::UInt32Type>(array),
-        _ => Ok(array.as_primitive::<types::UInt64Type>().values().iter().copied().map(Id::U64).collect()),
+        _ => of::<types::UInt64Type>(array),
     }
 }

@@ -61,6 +61,7 @@ pub(crate) fn write(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns().iter().map(AsRef::as_ref);
             write_object(fields.iter().map(|field| field.name().as_str()).zip(columns), at, out)
+                .map_err(|(member, what)| format!("member {member:?}: {what}"))
         }
         DataType::Map(..) => write_map(&array.as_map().value(at), out),
         DataType::Dictionary(..) => downcast_dictionary_array! {
@@ -75,20 +76,20 @@ pub(crate) fn write(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(
     }
 }
 
-/// Appends `{"name": value, ...}`: row `at` of each of the arrays.
+/// Appends `{"name": value, ...}`: row `at` of each of the arrays. `Err`: which of them is at fault, and why.
 pub(crate) fn write_object<'a>(
     members: impl Iterator<Item = (&'a str, &'a dyn Array)>,
     at: usize,
     out: &mut Vec<u8>,
-) -> Result<(), String> {
+) -> Result<(), (&'a str, String)> {
     out.push(b'{');
     for (n, (name, array)) in members.enumerate() {
         if n > 0 {
             out.push(b',');
         }
-        value(name, out)?;
+        value(name, out).map_err(|what| (name, what))?;
         out.push(b':');
-        write(array, at, out)?;
+        write(array, at, out).map_err(|what| (name, what))?;
     }
     out.push(b'}');
     Ok(())
@@ -139,10 +140,9 @@ fn write_number(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(), S
         DataType::UInt16 => value(&of::<types::UInt16Type>(array, at), out),
         DataType::UInt32 => value(&of::<types::UInt32Type>(array, at), out),
         DataType::UInt64 => value(&of::<types::UInt64Type>(array, at), out),
-        // What is not finite becomes null.
-        DataType::Float16 => value(&of::<types::Float16Type>(array, at).to_f32(), out),
-        DataType::Float32 => value(&of::<types::Float32Type>(array, at), out),
-        DataType::Float64 => value(&of::<types::Float64Type>(array, at), out),
+        DataType::Float16 => float(of::<types::Float16Type>(array, at).to_f32(), out),
+        DataType::Float32 => float(of::<types::Float32Type>(array, at), out),
+        DataType::Float64 => float(of::<types::Float64Type>(array, at), out),
         // As text: as numbers, most readers of JSON would round them.
         DataType::Decimal32(..) => {
             value(&array.as_primitive::<types::Decimal32Type>().value_as_string(at), out)
@@ -160,7 +160,15 @@ fn write_number(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(), S
     }
 }
 
-/// ISO 8601; what has a time zone as UTC, with a Z.
+fn float(number: impl Serialize + Into<f64> + Copy, out: &mut Vec<u8>) -> Result<(), String> {
+    let wide: f64 = number.into();
+    if wide.is_finite() {
+        return value(&number, out);
+    }
+    Err(format!("{wide} is no JSON number; make it null, or leave the column out"))
+}
+
+/// ISO 8601; a point in time as its one text.
 fn write_time(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(), String> {
     let text = match array.data_type() {
         DataType::Date32 => date::<types::Date32Type>(array, at),
@@ -176,23 +184,38 @@ fn write_time(array: &dyn Array, at: usize, out: &mut Vec<u8>) -> Result<(), Str
                 TimeUnit::Microsecond => moment::<types::TimestampMicrosecondType>(array, at),
                 TimeUnit::Nanosecond => moment::<types::TimestampNanosecondType>(array, at),
             };
-            moment.map(|moment| if zone.is_some() { moment + "Z" } else { moment })
+            moment.map(|moment| if zone.is_some() { moment + "+00:00" } else { moment })
         }
         of => return Err(format!("type {of} cannot be JSON")),
     };
-    value(&text.ok_or("the date or time is out of range; correct it")?, out)
+    value(&text.ok_or("the date or time is out of range; give one of the years 1 to 9999, or null")?, out)
 }
 
 fn date<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array, at: usize) -> Option<String> {
-    as_date::<T>(array.as_primitive::<T>().value(at).into()).map(|date| format!("{date:?}"))
+    let date = as_date::<T>(array.as_primitive::<T>().value(at).into())?;
+    of_four_digits(&date.format("%Y").to_string()).then(|| date.format("%Y-%m-%d").to_string())
 }
 
 fn time<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array, at: usize) -> Option<String> {
     as_time::<T>(array.as_primitive::<T>().value(at).into()).map(|time| format!("{time:?}"))
 }
 
+/// Six digits of a second, nine where the last three are not zero: such texts sort as the points in time do, whatever the
+/// unit of the column.
 fn moment<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &dyn Array, at: usize) -> Option<String> {
-    as_datetime::<T>(array.as_primitive::<T>().value(at).into()).map(|moment| format!("{moment:?}"))
+    let moment = as_datetime::<T>(array.as_primitive::<T>().value(at).into())?;
+    let to_the_second = moment.format("%Y-%m-%dT%H:%M:%S").to_string();
+    let nanoseconds = moment.and_utc().timestamp_subsec_nanos();
+    let digits = match nanoseconds % 1000 {
+        0 => format!("{:06}", nanoseconds / 1000),
+        _ => format!("{nanoseconds:09}"),
+    };
+    of_four_digits(&moment.format("%Y").to_string()).then(|| format!("{to_the_second}.{digits}"))
+}
+
+/// Whether a year is one of 1 to 9999: others have a sign.
+fn of_four_digits(year: &str) -> bool {
+    year.len() == 4 && year != "0000"
 }
 
 fn value(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use vecstone::{Id, MAX_BATCH_BYTES, MAX_DIM};
+use vecstone::{Id, MAX_BATCH_BYTES, MAX_DIM, MAX_ID_NUMBER};
 
 use crate::columns::{Columns, DOCUMENT, DOCUMENTS, DocumentColumns, IDS, TEXTS, VECTORS};
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ pub struct JsonLines {
     number: u64,
     /// Rows so far.
     rows: u64,
+    /// Keys of the first line that are not read.
+    unread: Vec<String>,
     ended: bool,
 }
 
@@ -72,8 +74,14 @@ impl JsonLines {
             line: Vec::new(),
             number: 0,
             rows: 0,
+            unread: Vec::new(),
             ended: false,
         }
+    }
+
+    /// Keys of the first line that are not read; none before that line was read.
+    pub(crate) fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     fn read(&mut self) -> Result<Option<Rows>> {
@@ -84,6 +92,9 @@ impl JsonLines {
             let first = self.rows == 0 && batch.ids.is_empty();
             let taken = batch.take(&self.line, &mut self.columns, first);
             taken.map_err(|what| Error::Line { line: self.number, what })?;
+            if first {
+                self.unread = unread(&self.line, &self.columns);
+            }
         }
         let Batch { ids, vectors, documents, texts, any_document } = batch;
         if ids.is_empty() {
@@ -122,6 +133,13 @@ impl JsonLines {
             }
         }
     }
+}
+
+/// The keys of a line that was taken and that are not among the columns.
+fn unread(line: &[u8], columns: &Columns) -> Vec<String> {
+    let object = serde_json::from_slice::<Object<'_>>(line);
+    let others = object.iter().flat_map(|object| &object.0).filter(|(key, _)| !columns.has(key));
+    others.map(|(key, _)| key.to_string()).collect()
 }
 
 impl Iterator for JsonLines {
@@ -276,11 +294,11 @@ fn id(text: &str) -> Result<Id, String> {
     let id = if text.starts_with('"') {
         serde_json::from_str(text).ok().map(Id::String)
     } else {
-        text.parse().ok().map(Id::U64)
+        text.parse().ok().filter(|id| *id <= MAX_ID_NUMBER).map(Id::U64)
     };
     id.ok_or_else(|| {
         let shown: String = text.chars().take(60).collect();
-        format!("the id {shown} is not one; give a string or a whole number from 0 to {}", u64::MAX)
+        format!("the id {shown} is not one; give a string or a whole number from 0 to 2^64 - 2")
     })
 }
 

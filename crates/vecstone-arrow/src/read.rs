@@ -39,6 +39,15 @@ impl RowReader {
         source.map(RowReader).map_err(|e| e.in_file(path))
     }
 
+    /// The names of the columns that are not read; of JSON lines the keys of the first line, once that was read.
+    pub fn unread(&self) -> &[String] {
+        match &self.0 {
+            Source::Batches { reader, .. } => reader.unread(),
+            Source::Lines(lines) => lines.unread(),
+            Source::Ended => &[],
+        }
+    }
+
     /// Rows of the whole file, if it says so itself: `None` for JSON lines.
     pub fn rows(&self) -> Option<u64> {
         match &self.0 {

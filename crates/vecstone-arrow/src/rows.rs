@@ -88,8 +88,9 @@ fn documents_of_text(texts: Vec<Option<String>>, column: &str, first: u64) -> Re
 
 /// The value itself, of any type; null is no document.
 fn documents_of_values(batch: &RecordBatch, at: usize, first: u64) -> Result<Vec<Option<String>>> {
-    let array = batch.column(at);
-    each_row(batch, first, |row, out| json::write(array, row, out))
+    let (schema, array) = (batch.schema(), batch.column(at));
+    let name = schema.field(at).name().as_str();
+    each_row(batch, first, |row, out| json::write(array, row, out).map_err(|what| (name, what)))
         .map(|document| document.map(|text| (text != "null").then_some(text)))
         .collect()
 }
@@ -104,14 +105,20 @@ fn documents_of_members(batch: &RecordBatch, members: &[usize], first: u64) -> R
         .collect()
 }
 
-fn each_row(
+/// What `write` makes of each row; it says which column is at fault.
+fn each_row<'a>(
     batch: &RecordBatch,
     first: u64,
-    write: impl Fn(usize, &mut Vec<u8>) -> Result<(), String>,
+    write: impl Fn(usize, &mut Vec<u8>) -> Result<(), (&'a str, String)>,
 ) -> impl Iterator<Item = Result<String>> {
     (0..batch.num_rows()).map(move |row| {
         let mut out = Vec::new();
-        let text = write(row, &mut out).and_then(|()| String::from_utf8(out).map_err(|e| e.to_string()));
-        text.map_err(|what| Error::Value { column: "document".to_owned(), row: first + row as u64, what })
+        let text = write(row, &mut out)
+            .and_then(|()| String::from_utf8(out).map_err(|e| (crate::columns::DOCUMENT, e.to_string())));
+        text.map_err(|(column, what)| Error::Value {
+            column: column.to_owned(),
+            row: first + row as u64,
+            what,
+        })
     })
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::DecimalType;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, types};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
@@ -18,7 +19,7 @@ pub(crate) fn is_taken(of: &DataType) -> bool {
     match of {
         DataType::FixedSizeList(field, _) | DataType::List(field) | DataType::LargeList(field) => {
             let of = field.data_type();
-            of.is_integer() || of.is_floating()
+            of.is_integer() || of.is_floating() || of.is_decimal()
         }
         _ => false,
     }
@@ -105,7 +106,23 @@ fn floats(values: &dyn Array) -> ScalarBuffer<f32> {
         DataType::UInt16 => of::<types::UInt16Type>(values, f32::from),
         DataType::UInt32 => of::<types::UInt32Type>(values, |x| x as f32),
         DataType::UInt64 => of::<types::UInt64Type>(values, |x| x as f32),
-        _ => of::<types::Float64Type>(values, narrow),
+        DataType::Float64 => of::<types::Float64Type>(values, narrow),
+        _ => decimals(values),
+    }
+}
+
+/// By their text: each is rounded once.
+fn decimals(values: &dyn Array) -> ScalarBuffer<f32> {
+    fn of<T: DecimalType>(values: &dyn Array) -> ScalarBuffer<f32> {
+        let array = values.as_primitive::<T>();
+        let numbers = (0..array.len()).map(|at| array.value_as_string(at).parse().unwrap_or(f32::NAN));
+        numbers.collect::<Vec<f32>>().into()
+    }
+    match values.data_type() {
+        DataType::Decimal32(..) => of::<types::Decimal32Type>(values),
+        DataType::Decimal64(..) => of::<types::Decimal64Type>(values),
+        DataType::Decimal128(..) => of::<types::Decimal128Type>(values),
+        _ => of::<types::Decimal256Type>(values),
     }
 }
 

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatchReader, StringArray};
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::basic::Compression;
+use arrow_array::{ArrayRef, Int64Array, LargeStringArray, RecordBatchReader, StringArray};
 use arrow_schema::ArrowError;
 use common::{all_rows, batch, files, ids, parquet, refused, vectors};
-use parquet::basic::Compression;
 use vecstone::Id;
 use vecstone_arrow::{Columns, DocumentColumns, Error, Format, JsonLines, RowReader, open};
 
@@ -62,6 +63,10 @@ fn only_the_columns_that_are_needed() {
         let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(names, ["vector", "id"]);
         assert_eq!(reader.rows(), ROWS as u64);
+        assert!(reader.unread().iter().any(|name| name == "title"), "{:?}", reader.unread());
+        assert!(!reader.unread().iter().any(|name| names.contains(name)));
+        let all = Columns { documents: DocumentColumns::Others, ..Columns::default() };
+        assert!(open(&file, &all, 10).unwrap().unread().is_empty());
         let ids = Columns { vector: None, ..Columns::default() };
         for rows in RowReader::open(&file, &ids, 1000).unwrap() {
             let rows = rows.unwrap();
@@ -251,5 +256,39 @@ fn no_rows_at_all() {
         let mut reader = RowReader::open(&file, &Columns::default(), 5).unwrap();
         assert_eq!(reader.rows(), Some(0));
         assert!(reader.next().is_none());
+    }
+}
+
+/// One long text that a dictionary has once stands in every row.
+#[test]
+fn few_long_texts_do_not_become_many() {
+    const ROWS: usize = 100;
+    const LONG: usize = 1 << 19;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    let text = format!("\"{}\"", "x".repeat(LONG));
+    let texts: Vec<Option<&str>> = (0..ROWS).map(|row| (row != 7).then_some(text.as_str())).collect();
+    for texts in
+        [Arc::new(StringArray::from(texts.clone())) as ArrayRef, Arc::new(LargeStringArray::from(texts))]
+    {
+        let batch = batch(vec![("id", ids(ROWS)), ("vector", vectors(ROWS, 2)), ("document", texts)]);
+        let mut writer =
+            ArrowWriter::try_new(fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 2 * LONG as u64, "a dictionary");
+        let mut rows = 0;
+        for part in RowReader::open(&path, &Columns::default(), 1000).unwrap() {
+            let part = part.unwrap();
+            let documents = part.documents.unwrap();
+            let bytes: usize = documents.iter().flatten().map(String::len).sum();
+            assert!(bytes <= 16 << 20, "{bytes}");
+            assert_eq!(part.first, rows as u64);
+            for document in documents {
+                assert_eq!(document.as_deref(), (rows != 7).then_some(text.as_str()));
+                rows += 1;
+            }
+        }
+        assert_eq!(rows, ROWS);
     }
 }

@@ -28,9 +28,9 @@ fn documents_of(text: &str, documents: DocumentColumns) -> Option<Vec<Option<Str
 #[test]
 fn ids_and_vectors() {
     let text = "\u{feff}{\"id\": \"a\\n\", \"vector\": [1, -2.5e0]}\r\n\n  \n{\"x\": {}, \"vector\":[ 0.1 , 16777217 ],\"id\":\"\"}\n\
-                {\"id\": 18446744073709551615, \"vector\": [1e-45, 1e39]}";
+                {\"id\": 18446744073709551614, \"vector\": [1e-45, 1e39]}";
     let rows = &read(text, &Columns::default()).unwrap()[0];
-    assert_eq!(rows.ids, [Id::from("a\n"), Id::from(""), Id::U64(u64::MAX)]);
+    assert_eq!(rows.ids, [Id::from("a\n"), Id::from(""), Id::U64(u64::MAX - 1)]);
     assert_eq!(rows.dim, 2);
     assert_eq!(rows.vectors[..], [1.0, -2.5, 0.1, 16_777_216.0, 1e-45, f32::INFINITY]);
     assert_eq!((&rows.documents, &rows.texts), (&None, &None));

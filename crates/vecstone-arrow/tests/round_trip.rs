@@ -16,7 +16,7 @@ const ROWS: usize = 30;
 fn id(kind: IdKind, row: usize) -> Id {
     match kind {
         IdKind::String => Id::from(format!("\u{1F980} {row}")),
-        IdKind::U64 => Id::from(u64::MAX - row as u64),
+        IdKind::U64 => Id::from(vecstone::MAX_ID_NUMBER - row as u64),
         IdKind::Uuid => Id::from(Uuid::from_u128(row as u128)),
     }
 }

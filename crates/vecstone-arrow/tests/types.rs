@@ -49,7 +49,7 @@ fn ids_of_every_type() {
     check_ids(Arc::new(UInt8Array::from(vec![0, 127])), &numbers);
     check_ids(Arc::new(UInt16Array::from(vec![0, 127])), &numbers);
     check_ids(Arc::new(UInt32Array::from(vec![0, 127])), &numbers);
-    check_ids(Arc::new(UInt64Array::from(vec![0, u64::MAX])), &[Id::U64(0), Id::U64(u64::MAX)]);
+    check_ids(Arc::new(UInt64Array::from(vec![0, u64::MAX - 1])), &[Id::U64(0), Id::U64(u64::MAX - 1)]);
     let uuid = Uuid::from_bytes([7; 16]);
     let column = FixedSizeBinaryArray::try_from_iter([uuid.as_bytes()].into_iter()).unwrap();
     check_ids(Arc::new(column), &[Id::from(uuid)]);
@@ -62,7 +62,7 @@ fn ids_that_are_refused() {
         rows_of(&batch(columns), &Columns::default(), 1000)
     };
     refused(with(Arc::new(StringArray::from(vec![Some("a"), None]))), &["\"id\"", "row 1001", "null"]);
-    refused(with(Arc::new(Int64Array::from(vec![1, 2, -3]))), &["\"id\"", "row 1002", "-3", "negative"]);
+    refused(with(Arc::new(Int64Array::from(vec![1, 2, -3]))), &["\"id\"", "row 1002", "-3", "not between"]);
     let values = Arc::new(StringArray::from(vec![Some("a"), None]));
     let dictionary = DictionaryArray::new(Int8Array::from(vec![0, 1]), values);
     refused(with(Arc::new(dictionary)), &["row 1001", "null"]);
@@ -270,8 +270,6 @@ fn values_of_every_type_as_json() {
     check_json(Arc::new(Float16Array::from(vec![None, Some(f16::from_f32(0.5))])), "0.5");
     check_json(Arc::new(Float32Array::from(vec![None, Some(0.1)])), "0.1");
     check_json(Arc::new(Float64Array::from(vec![None, Some(0.1)])), "0.1");
-    check_json(Arc::new(Float64Array::from(vec![None, Some(f64::NAN)])), "null");
-    check_json(Arc::new(Float32Array::from(vec![None, Some(f32::NEG_INFINITY)])), "null");
     check_json(Arc::new(BooleanArray::from(vec![None, Some(true)])), "true");
     check_json(Arc::new(NullArray::new(2)), "null");
     let text = "\"\\\u{1}\n\u{1F980}";
@@ -286,6 +284,27 @@ fn values_of_every_type_as_json() {
 }
 
 #[test]
+fn no_number_becomes_null() {
+    let doubles: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(f64::NAN)]));
+    let fields = Fields::from(vec![Field::new("inner", DataType::Float64, true)]);
+    for column in [
+        doubles.clone(),
+        Arc::new(Float32Array::from(vec![None, Some(f32::NEG_INFINITY)])),
+        Arc::new(Float16Array::from(vec![None, Some(f16::INFINITY)])),
+        Arc::new(StructArray::new(fields, vec![doubles], None)),
+    ] {
+        refused(
+            documents(vec![("x", column.clone())], DocumentColumns::Others),
+            &["\"x\"", "row 11", "no JSON"],
+        );
+        refused(
+            documents(vec![("document", column)], DocumentColumns::IfThere),
+            &["\"document\"", "row 11", "no JSON"],
+        );
+    }
+}
+
+#[test]
 fn times_as_json() {
     check_json(Arc::new(Date32Array::from(vec![None, Some(19_782)])), "\"2024-02-29\"");
     check_json(Arc::new(Date64Array::from(vec![None, Some(19_782 * 86_400_000)])), "\"2024-02-29\"");
@@ -294,19 +313,31 @@ fn times_as_json() {
     check_json(Arc::new(Time64MicrosecondArray::from(vec![None, Some(1)])), "\"00:00:00.000001\"");
     check_json(Arc::new(Time64NanosecondArray::from(vec![None, Some(1)])), "\"00:00:00.000000001\"");
     let seconds = 1_709_164_800;
-    check_json(Arc::new(TimestampSecondArray::from(vec![None, Some(seconds)])), "\"2024-02-29T00:00:00\"");
+    check_json(
+        Arc::new(TimestampSecondArray::from(vec![None, Some(seconds)])),
+        "\"2024-02-29T00:00:00.000000\"",
+    );
     let millis = TimestampMillisecondArray::from(vec![None, Some(seconds * 1000 + 5)]);
-    check_json(Arc::new(millis.clone()), "\"2024-02-29T00:00:00.005\"");
-    check_json(Arc::new(millis.with_timezone("Europe/Berlin")), "\"2024-02-29T00:00:00.005Z\"");
+    check_json(Arc::new(millis.clone()), "\"2024-02-29T00:00:00.005000\"");
+    check_json(Arc::new(millis.with_timezone("Europe/Berlin")), "\"2024-02-29T00:00:00.005000+00:00\"");
     check_json(
         Arc::new(TimestampMicrosecondArray::from(vec![None, Some(-1)])),
         "\"1969-12-31T23:59:59.999999\"",
     );
     let nanos =
         TimestampNanosecondArray::from(vec![None, Some(seconds * 1_000_000_000)]).with_timezone("+02:00");
-    check_json(Arc::new(nanos), "\"2024-02-29T00:00:00Z\"");
+    check_json(Arc::new(nanos), "\"2024-02-29T00:00:00.000000+00:00\"");
+    let nanos = TimestampNanosecondArray::from(vec![None, Some(1_500_000_010)]).with_timezone("UTC");
+    check_json(Arc::new(nanos), "\"1970-01-01T00:00:01.500000010+00:00\"");
+    let (first, end) = (-62_135_596_800, 253_402_300_800);
+    let utc = |second| Arc::new(TimestampSecondArray::from(vec![None, Some(second)]).with_timezone("UTC"));
+    check_json(utc(first), "\"0001-01-01T00:00:00.000000+00:00\"");
+    check_json(utc(end - 1), "\"9999-12-31T23:59:59.000000+00:00\"");
     for column in [
-        Arc::new(TimestampSecondArray::from(vec![None, Some(i64::MAX)])) as ArrayRef,
+        utc(first - 1) as ArrayRef,
+        utc(end),
+        Arc::new(Date64Array::from(vec![None, Some(end * 1000)])),
+        Arc::new(TimestampSecondArray::from(vec![None, Some(i64::MAX)])),
         Arc::new(Date64Array::from(vec![None, Some(i64::MIN)])),
         Arc::new(Time32SecondArray::from(vec![None, Some(-1)])),
     ] {
@@ -407,4 +438,13 @@ fn json_text_is_the_document() {
     let named = DocumentColumns::Named(vec!["b".to_owned(), "a".to_owned()]);
     let found = documents(vec![("a", plain.clone()), ("b", plain)], named).unwrap();
     assert_eq!(found[0].as_deref(), Some(r#"{"b":"{}","a":"{}"}"#));
+}
+
+#[test]
+fn decimals_are_numbers_of_a_vector() {
+    let decimals = Decimal128Array::from(vec![12_345, -1, 0, 10]).with_precision_and_scale(10, 1).unwrap();
+    let item = Arc::new(Field::new("item", decimals.data_type().clone(), true));
+    let list = FixedSizeListArray::new(item, 2, Arc::new(decimals), None);
+    let columns = vec![("id", ids(2)), ("vector", Arc::new(list) as ArrayRef)];
+    assert_eq!(rows(&batch(columns)).unwrap().vectors[..], [1234.5, -0.1, 0.0, 1.0]);
 }

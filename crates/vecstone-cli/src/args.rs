@@ -315,11 +315,14 @@ pub(crate) struct Export {
     /// Directory of the store.
     pub(crate) store: PathBuf,
     /// The file to write: Parquet if it ends in .parquet, Arrow IPC in .arrow or .feather, JSON lines in .jsonl or
-    /// .ndjson, .npy else. What import takes without an option.
+    /// .ndjson, an array in .npy. What import takes without an option.
     pub(crate) out: PathBuf,
     /// With .npy: the text file to write, ids, one a line.
     #[arg(long, value_name = "OUT.txt")]
     pub(crate) ids: Option<PathBuf>,
+    /// Replace files that are there.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vecstone::{Id, IdKind, MAX_ID_BYTES, Uuid};
+use vecstone::{Id, IdKind, MAX_ID_BYTES, MAX_ID_NUMBER, Uuid};
 
 use crate::failure::{Failure, Result};
 use crate::lines::{Form, Lines};
@@ -137,7 +137,7 @@ pub(crate) fn parse_all<'a>(
 pub(crate) fn parse(kind: IdKind, text: &str) -> Result<Id, String> {
     let (id, like) = match kind {
         IdKind::String => return Ok(Id::from(text)),
-        IdKind::U64 => (whole_number(text).map(Id::from), "a number from 0 to 18446744073709551615"),
+        IdKind::U64 => (whole_number(text).map(Id::from), "a number from 0 to 18446744073709551614"),
         IdKind::Uuid => (
             Uuid::try_parse(text).ok().map(Id::from),
             "32 hexadecimal digits, as in 67e55044-10b1-426f-9247-bb680e5fe0c8",
@@ -152,7 +152,8 @@ pub(crate) fn parse(kind: IdKind, text: &str) -> Result<Id, String> {
 
 /// Digits only: no sign, and no more of them than the largest number has.
 fn whole_number(text: &str) -> Option<u64> {
-    (text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+    let digits = text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok())?.filter(|number| *number <= MAX_ID_NUMBER)
 }
 
 #[cfg(test)]
@@ -170,10 +171,20 @@ mod tests {
         let number = |text| parse(IdKind::U64, text).ok();
         assert_eq!(number("0"), Some(Id::U64(0)));
         assert_eq!(number("007"), Some(Id::U64(7)));
-        assert_eq!(number("18446744073709551615"), Some(Id::U64(u64::MAX)));
-        for text in
-            ["", "+1", "-1", " 1", "1 ", "1.0", "0x1", "18446744073709551616", "000000000000000000001", "١"]
-        {
+        assert_eq!(number("18446744073709551614"), Some(Id::U64(MAX_ID_NUMBER)));
+        for text in [
+            "",
+            "+1",
+            "-1",
+            " 1",
+            "1 ",
+            "1.0",
+            "0x1",
+            "18446744073709551615",
+            "18446744073709551616",
+            "000000000000000000001",
+            "١",
+        ] {
             assert_eq!(number(text), None, "{text:?}");
         }
         let uuid = |text| parse(IdKind::Uuid, text).map(|id| id.to_string()).ok();

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Result};
 
+/// What some editors put before the first line; no part of it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What the lines of a file are.
 #[derive(Debug)]
 pub(crate) struct Form {
@@ -42,11 +45,14 @@ impl Lines {
     /// Moves to the next line; false at the end of the file.
     pub(crate) fn advance(&mut self) -> Result<bool> {
         self.line.clear();
-        // The longest value and its line end; a longer line is refused, never held.
-        let most = self.form.most as u64 + 2;
+        // The longest value, its line end, and what may stand before it; a longer line is refused, never held.
+        let most = (self.form.most + 2 + BYTE_ORDER_MARK.len()) as u64;
         let read = (&mut self.reader).take(most).read_until(b'\n', &mut self.line);
         let read = read.map_err(|e| Failure::io(&self.path, "read", &e))?;
         self.number += u64::from(read > 0);
+        if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok(read > 0)
     }
 

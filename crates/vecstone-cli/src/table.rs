@@ -9,6 +9,7 @@ use crate::args::Import;
 use crate::failure::{Failure, Result};
 use crate::ids::parse;
 use crate::importer::{BATCH_TEXT_BYTES, Batch, Input, batch_rows};
+use crate::output::{note, shown_list};
 use crate::repeats::Repeats;
 
 /// Rows that are read at a time; a batch is put together of some.
@@ -47,8 +48,23 @@ impl Table<'_> {
         let mut reader = RowReader::open(&args.file, &columns, piece_rows(args))?;
         let rows = reader.rows();
         let next = reader.next().transpose()?;
+        if args.document_columns.is_none() {
+            note_unread(&args.file, reader.unread());
+        }
         Ok(Table { args, columns, reader, rows, kind: None, next })
     }
+}
+
+/// Says which columns are left out, where nobody said that they are to be.
+fn note_unread(file: &Path, columns: &[String]) {
+    if columns.is_empty() {
+        return;
+    }
+    note(format!(
+        "{}: not read: {}; --document-columns takes names, or '*' for all, and makes documents of them",
+        file.display(),
+        shown_list(columns)
+    ));
 }
 
 fn columns(args: &Import) -> Columns {

@@ -54,9 +54,51 @@ fn line_break_in_an_id_leaves_nothing_behind() {
         store.close().unwrap();
         let before = names(&place);
         let named = id.escape_debug().to_string();
-        place.run(&["export", "s", "out.npy", "--ids", "out.ids"]).fails(2, &[&named, "line break"]);
+        place
+            .run(&["export", "s", "out.npy", "--ids", "out.ids"])
+            .fails(2, &[&named, "line break", "export to .parquet or .jsonl"]);
         assert_eq!(names(&place), before);
     }
+}
+
+#[test]
+fn what_is_there_is_replaced_only_with_force() {
+    let place = Place::new();
+    place.rows("in", 3, 2);
+    place.run(&["import", "s", "in.npy"]).ok();
+    for (there, args) in [
+        ("out.npy", &["out.npy", "--ids", "out.ids"][..]),
+        ("out.ids", &["out.npy", "--ids", "out.ids"]),
+        ("out.parquet", &["out.parquet"]),
+        ("out.jsonl", &["out.jsonl"]),
+    ] {
+        place.write(there, "old");
+        let args = [&["export", "s"], args].concat();
+        let before = names(&place);
+        place.run(&args).fails(2, &[there, "already there", "--force"]);
+        assert_eq!((names(&place), fs::read(place.path(there)).unwrap()), (before, b"old".to_vec()));
+        place.run(&[&args, &["--force"][..]].concat()).ok();
+        assert_ne!(fs::read(place.path(there)).unwrap(), b"old");
+        for name in ["out.npy", "out.ids"] {
+            _ = fs::remove_file(place.path(name));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_ending_is_no_npy() {
+    let place = Place::new();
+    place.rows("in", 3, 2);
+    place.run(&["import", "s", "in.npy"]).ok();
+    let before = names(&place);
+    for out in ["out.csv", "out", "out.npz", "out.json", "out.npy.gz", ".npy"] {
+        place.run(&["export", "s", out, "--ids", "out.ids"]).fails(2, &[out, ".parquet", ".jsonl"]);
+        place.run(&["export", "s", out, "--force"]).fails(2, &[out, ".parquet", ".jsonl"]);
+        assert_eq!(names(&place), before);
+    }
+    place.run(&["export", "s", "OUT.NPY", "--ids", "out.ids"]).ok();
+    place.run(&["export", "s", "OUT.JSONL"]).ok();
+    assert!(fs::read_to_string(place.path("OUT.JSONL")).unwrap().starts_with("{\"id\""));
 }
 
 #[test]
@@ -92,7 +134,7 @@ fn full_disk_leaves_the_old_files() {
     place.run(&["import", "s", "in.npy"]).ok();
     place.write("out.npy", "old");
     let before = names(&place);
-    let done = place.run_limited("ulimit -f 500", &["export", "s", "out.npy", "--ids", "out.ids"]);
+    let done = place.run_limited("ulimit -f 500", &["export", "s", "out.npy", "--ids", "out.ids", "--force"]);
     done.fails(2, &["out.npy", "cannot write"]);
     assert_eq!(names(&place), before);
     assert_eq!(fs::read(place.path("out.npy")).unwrap(), b"old");

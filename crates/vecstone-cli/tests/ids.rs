@@ -10,7 +10,7 @@ const UUIDS: [&str; 3] = [
     "67e55044-10b1-426f-9247-bb680e5fe0c8",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
 ];
-const NUMBERS: [&str; 3] = ["0", "42", "18446744073709551615"];
+const NUMBERS: [&str; 3] = ["0", "42", "18446744073709551614"];
 
 /// A store of three rows with these ids.
 fn store(kind: &str, ids: &str) -> (Place, Vec<f32>) {
@@ -143,4 +143,38 @@ fn a_store_without_rows_has_no_kind() {
     place.rows("in", 3, 2);
     place.run(&["import", "s", "in.npy", "--id-kind", "u64"]).ok();
     assert_eq!(place.run(&["info", "s", "--json"]).ok().json()["id_kind"], "u64");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let place = Place::new();
+    place.write("in.npy", npy_f32(&vectors(3, 2), 2));
+    place.write("in.ids", "\u{feff}a\nb\n\u{feff}c\n");
+    place.write("in.jsonl", "\u{feff}{\"n\":1}\nnull\n3\n");
+    place.run(&["import", "s", "in.npy", "--ids", "in.ids", "--documents", "in.jsonl"]).ok();
+    assert_eq!(place.run(&["get", "s", "a", "--document"]).ok().stdout, "a\t{\"n\":1}\n");
+    assert_eq!(place.exported("s").0, ["a", "b", "\u{feff}c"]);
+    let longest = format!("\u{feff}{}\r\nb\nc\n", "x".repeat(65_536));
+    place.write("long.ids", &longest);
+    place.run(&["import", "t", "in.npy", "--ids", "long.ids"]).ok();
+    place.write("long.ids", longest.replacen('x', "xx", 1));
+    place.run(&["import", "u", "in.npy", "--ids", "long.ids"]).fails(2, &["line 1", "more than 65536 bytes"]);
+    place.write("numbers.ids", "\u{feff}1\n2\n3\n");
+    place.run(&["import", "v", "in.npy", "--ids", "numbers.ids", "--id-kind", "u64"]).ok();
+    assert_eq!(place.exported("v").0, ["1", "2", "3"]);
+}
+
+#[test]
+fn the_largest_number_is_the_same_everywhere() {
+    let (place, _) = store("u64", "1\n2\n18446744073709551614\n");
+    let above = "18446744073709551615";
+    for args in [&["get", "s", above][..], &["delete", "s", above], &["search", "s", "--id", above]] {
+        place.run(args).fails(2, &[above, "from 0 to 18446744073709551614"]);
+    }
+    place.write("above.ids", format!("1\n2\n{above}\n"));
+    let import = ["import", "t", "in.npy", "--ids", "above.ids", "--id-kind", "u64"];
+    place.run(&import).fails(2, &["line 3", above]);
+    place.write("rows.jsonl", format!("{{\"id\":{above},\"vector\":[1,2]}}\n"));
+    place.run(&["import", "u", "rows.jsonl"]).fails(2, &["line 1", above, "2^64 - 2"]);
+    assert!(!place.path("t").exists() && !place.path("u").exists());
 }

@@ -28,3 +28,28 @@ fn attributes_are_shown() {
     store.set_attributes(None).unwrap();
     assert!(!info().contains("attributes"));
 }
+
+#[test]
+fn a_writer_that_is_there_is_named() {
+    let place = Place::new();
+    place.rows("in", 20, 3);
+    place.run(&["import", "s", "in.npy"]).ok();
+    let clean = || {
+        let text = place.run(&["info", "s"]).ok().stdout;
+        text.lines().find(|line| line.starts_with("clean")).unwrap().to_owned()
+    };
+    assert!(clean().ends_with(" yes"), "{}", clean());
+    let store = VectorStore::open(place.path("s")).unwrap();
+    store.put("new", &[1.0, 2.0, 3.0]).unwrap();
+    store.flush().unwrap();
+    assert!(clean().ends_with(&format!(" no: process {} writes it", std::process::id())), "{}", clean());
+    // As if the writer had died: what it left is another store.
+    std::fs::create_dir(place.path("t")).unwrap();
+    for file in place.files("s").keys() {
+        std::fs::copy(file, place.path("t").join(file.file_name().unwrap())).unwrap();
+    }
+    let text = place.run(&["info", "t"]).ok().stdout;
+    assert!(text.contains("no: the last writer did not close it"), "{text}");
+    store.close().unwrap();
+    assert!(clean().ends_with(" yes"), "{}", clean());
+}

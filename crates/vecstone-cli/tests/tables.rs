@@ -267,7 +267,7 @@ fn exports_that_are_refused() {
     let before = place.files("s");
     for (args, message) in [
         (&["out.npy"][..], "--ids"),
-        (&["out"], "--ids"),
+        (&["out"], ".parquet"),
         (&["out.parquet", "--ids", "out.ids"], "leave --ids out"),
         (&["s/out.parquet"], "inside the store"),
         (&["dir.parquet"], "not a regular file"),
@@ -288,8 +288,27 @@ fn a_full_disk_leaves_the_old_file() {
     for format in ["parquet", "arrow", "jsonl"] {
         let file = format!("out.{format}");
         place.write(&file, "old");
-        let done = place.run_limited("ulimit -f 500", &["export", "s", &file]);
+        let done = place.run_limited("ulimit -f 500", &["export", "s", &file, "--force"]);
         done.fails(2, &[&file, "cannot write"]);
         assert_eq!(std::fs::read(place.path(&file)).unwrap(), b"old");
+    }
+}
+
+#[test]
+fn columns_that_are_not_read_are_named_once() {
+    let place = Place::new();
+    place.write("rows.jsonl", "{\"id\":\"a\",\"vector\":[1,2],\"year\":1999,\"title\":\"x\"}\n");
+    place.run(&["import", "s", "rows.jsonl", "--document-columns", "*"]).ok();
+    place.run(&["export", "s", "rows.parquet"]).ok();
+    let note = |args: &[&str]| place.run(&[&["import"], args].concat()).ok().stderr;
+    for args in [&["t", "rows.jsonl"][..], &["u", "rows.parquet", "--vector-column", "vector"]] {
+        let said = note(args).matches("not read").count();
+        assert_eq!(said, usize::from(args[1] == "rows.jsonl"), "{args:?}");
+    }
+    let said = note(&["v", "rows.jsonl", "--resume"]);
+    assert!(said.contains("rows.jsonl: not read: year, title; --document-columns"), "{said}");
+    assert_eq!(said.matches("not read").count(), 1);
+    for columns in ["year", "*"] {
+        assert!(!note(&[columns, "rows.jsonl", "--document-columns", columns]).contains("not read"));
     }
 }

@@ -43,7 +43,8 @@ pub use query::snapshot::{Iter, Snapshot};
 pub use segment::side::{EffortStats, LookedAt, SideStats};
 pub use store::{Flush, VectorStore, WriteBatch};
 pub use types::config::{
-    MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ROWS, Metric,
+    MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ID_NUMBER, MAX_ROWS,
+    Metric,
 };
 pub use types::document::Document;
 pub use types::element::Element;

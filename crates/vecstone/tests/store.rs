@@ -126,6 +126,9 @@ fn bad_input_is_named_and_nothing_of_the_batch_is_stored() {
     assert!(matches!(error, Error::InvalidId { row: 1, len: 0, .. }), "{error}");
     let error = store.put("x".repeat(MAX_ID_BYTES + 1), &vector(1)).expect_err("long id");
     assert!(matches!(error, Error::InvalidId { row: 0, .. }), "{error}");
+    let error = store.put_many(&[1, u64::MAX], &[vector(1), vector(2)].concat()).expect_err("no id");
+    assert!(matches!(error, Error::IdOutOfRange { row: 1, .. }), "{error}");
+    assert!(error.to_string().contains("18446744073709551615 is not between 0 and 2^64 - 2"), "{error}");
     let error = store.search(&[0.0; 3], 1).expect_err("dimension");
     assert!(matches!(error, Error::DimensionMismatch { expected: DIM, found: 3, .. }), "{error}");
     let error = store.search(&[f32::INFINITY; DIM], 1).expect_err("infinity");
@@ -340,7 +343,7 @@ fn ids_of_every_kind_but_one_kind_a_store() {
 fn check_kind<I: AsId + Into<Id> + Clone>(kind: IdKind, id: impl Fn(u64) -> I, other: impl AsId + Copy) {
     let (_dir, path) = temp();
     let store = made(&path);
-    let ids = [id(0), id(7), id(u64::MAX)];
+    let ids = [id(0), id(7), id(vecstone::MAX_ID_NUMBER)];
     store.put_many(&ids, &[vector(0), vector(1), vector(2)].concat()).expect("stored");
     assert_eq!(store.kind(), Some(kind));
     let refused = |error: Error| {

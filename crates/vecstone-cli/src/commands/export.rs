@@ -17,12 +17,20 @@ use crate::failure::{Failure, Result};
 use crate::npy;
 use crate::output::{Output, human_bytes, shown};
 
-/// What is a table and not .npy, by the end of the file's name.
+/// What a file is, by the end of its name.
 const TABLES: [&str; 5] = ["parquet", "arrow", "feather", "jsonl", "ndjson"];
+const ARRAY: &str = "npy";
 
 pub(crate) fn run(args: &Export, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open_read_only(&args.store)?;
-    let end = args.out.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    check_target(args, &args.out)?;
+    let end = args.out.extension().and_then(|end| end.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let end = end.as_str();
+    if end != ARRAY && !TABLES.contains(&end) {
+        let what = "how it is to be written is told by the end of its name; give .npy, .parquet, .arrow, .feather, .jsonl \
+                    or .ndjson";
+        return Err(Failure::file(&args.out, what));
+    }
     match (TABLES.contains(&end), &args.ids) {
         (false, Some(ids)) => export_npy(args, &store, ids, output),
         (false, None) => {
@@ -56,7 +64,7 @@ fn export_npy(args: &Export, store: &VectorStore, ids: &Path, output: &mut Outpu
     let mut ids = Target::new(ids)?;
     let rows = write_rows(store, &mut vectors, &mut ids)?;
     let bytes = npy::header(rows, store.dim()).len() as u64 + rows * store.dim() as u64 * 4;
-    put_in_place(vectors, ids)?;
+    put_in_place(vectors, ids, args.force)?;
     let out = args.out.display().to_string();
     if args.json {
         output
@@ -79,10 +87,15 @@ fn check_target(args: &Export, path: &Path) -> Result<PathBuf> {
     if path.starts_with(&store) {
         return Err(Failure::file(&path, "this is inside the store; export to another directory"));
     }
-    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
-        return Err(Failure::file(&path, "not a regular file; give the name of a file to write"));
+    match path.metadata() {
+        Ok(meta) if !meta.is_file() => {
+            Err(Failure::file(&path, "not a regular file; give the name of a file to write"))
+        }
+        Ok(_) if !args.force => {
+            Err(Failure::file(&path, "already there; add --force to replace it, or give another name"))
+        }
+        _ => Ok(path),
     }
-    Ok(path)
 }
 
 /// The absolute path of a file that need not exist yet.
@@ -143,7 +156,7 @@ fn write_rows(store: &VectorStore, vectors: &mut Target, ids: &mut Target) -> Re
         let id = id.to_string();
         if id.contains(['\n', '\r']) {
             let what = format!(
-                "id {} has a line break, so it cannot be a line of a file; delete it first",
+                "id {} has a line break, so it cannot be a line of a file; export to .parquet or .jsonl",
                 shown(&id)
             );
             return Err(Failure::file(store.path(), what));
@@ -168,20 +181,22 @@ fn check_count(store: &VectorStore, written: u64, rows: u64) -> Result<()> {
 }
 
 /// Both files get their names only after both are whole and on the disk.
-fn put_in_place(vectors: Target, ids: Target) -> Result<()> {
+fn put_in_place(vectors: Target, ids: Target, force: bool) -> Result<()> {
     let (vectors_path, vectors) = vectors.synced()?;
     let (ids_path, ids) = ids.synced()?;
     let was_there = vectors_path.exists();
-    rename(vectors, &vectors_path)?;
-    rename(ids, &ids_path).inspect_err(|_| {
+    rename(vectors, &vectors_path, force)?;
+    rename(ids, &ids_path, force).inspect_err(|_| {
         if !was_there {
             let _ = std::fs::remove_file(&vectors_path);
         }
     })
 }
 
-fn rename(file: NamedTempFile, path: &Path) -> Result<()> {
-    let file: File = file.persist(path).map_err(|e| Failure::io(path, "create", &e.error))?;
+/// `force`: replaces what may have come there meanwhile.
+fn rename(file: NamedTempFile, path: &Path, force: bool) -> Result<()> {
+    let renamed = if force { file.persist(path) } else { file.persist_noclobber(path) };
+    let file: File = renamed.map_err(|e| Failure::io(path, "create", &e.error))?;
     drop(file);
     Ok(())
 }

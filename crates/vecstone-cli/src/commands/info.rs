@@ -1,5 +1,7 @@
 //! `vecstone info`: counts, sizes and memory.
 
+use std::fs::{File, TryLockError};
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,7 +22,8 @@ pub(crate) fn run(args: &Info, output: &mut Output) -> Result<u8> {
     if args.json {
         output.line(info_json(&store)?)?;
     } else {
-        let mut table = table(&args.store, store.recovery().clean, &store.stats()?);
+        let writer = writer(&args.store);
+        let mut table = table(&args.store, &closed(store.recovery().clean, writer), &store.stats()?);
         table.extend(store.attributes()?.map(|text| ("attributes", attributes(&text))));
         for (name, value) in table {
             output.line(format!("{name:<10} {value}"))?;
@@ -111,11 +114,32 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
     })
 }
 
-fn table(path: &Path, clean: bool, stats: &Stats) -> Vec<(&'static str, String)> {
+/// What somebody writes the store by now, as messages say it: LOCK is held, and has the number of a process.
+fn writer(store: &Path) -> Option<String> {
+    let mut file = File::open(store.join("LOCK")).ok()?;
+    // Let go at once: a writer that is about to open the store waits for longer than that.
+    if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+        return None;
+    }
+    let mut content = String::new();
+    _ = file.read_to_string(&mut content);
+    let pid = content.lines().next().filter(|pid| pid.parse::<u32>().is_ok());
+    Some(pid.map_or("another process".to_owned(), |pid| format!("process {pid}")))
+}
+
+fn closed(clean: bool, writer: Option<String>) -> String {
+    match writer {
+        Some(writer) => format!("no: {writer} writes it"),
+        None if clean => "yes".to_owned(),
+        None => "no: the last writer did not close it".to_owned(),
+    }
+}
+
+fn table(path: &Path, closed: &str, stats: &Stats) -> Vec<(&'static str, String)> {
     let Stats { bytes, memory, .. } = stats;
     let mut table = vec![
         ("path", path.display().to_string()),
-        ("clean", if clean { "yes" } else { "no: the last writer did not close it" }.to_owned()),
+        ("clean", closed.to_owned()),
         ("rows", rows(stats)),
         ("ids", stats.kind.map_or("none yet", IdKind::name).to_owned()),
         ("dim", stats.dim.to_string()),

@@ -114,7 +114,7 @@ impl Place {
 
     /// Exports a store and returns its ids and vectors.
     pub(crate) fn exported(&self, store: &str) -> (Vec<String>, Vec<f32>) {
-        self.run(&["export", store, "exported.npy", "--ids", "exported.ids"]).ok();
+        self.run(&["export", store, "exported.npy", "--ids", "exported.ids", "--force"]).ok();
         let ids = fs::read_to_string(self.path("exported.ids")).unwrap().lines().map(str::to_owned).collect();
         (ids, f32_of(&fs::read(self.path("exported.npy")).unwrap()))
     }

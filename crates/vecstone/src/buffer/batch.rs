@@ -310,6 +310,20 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Refuses a number that is no id among what a caller puts. Repair keeps what it finds.
+    pub(crate) fn check_numbers(&self) -> Result<()> {
+        match self {
+            Batch::Rows { ids, .. } | Batch::Copied { ids, .. } => {
+                ids.iter().enumerate().try_for_each(|(row, id)| id.check_number(row))
+            }
+            Batch::Ops(ops) => ops.iter().enumerate().try_for_each(|(row, op)| match op {
+                Op::Put { id, .. } => id.check_number(row),
+                Op::Delete { .. } => Ok(()),
+            }),
+            Batch::Group(_) => Ok(()),
+        }
+    }
+
     /// Refuses what must not be stored, before the first byte is written: everything but documents.
     pub(crate) fn check(&self, dim: usize, kind: Option<IdKind>) -> Result<()> {
         let Some(kind) = kind.or(self.kind()) else { return Ok(()) };

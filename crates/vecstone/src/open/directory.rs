@@ -231,7 +231,7 @@ pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
         found.push(path);
     }
     if foreign {
-        let why = "it holds files that are not ours; choose an empty or new directory";
+        let why = "it holds files that are not ours; give the directory of a store, or a new one where a store is to be made";
         return Err(Error::NotAStore { path: dir.path().to_owned(), why });
     }
     Ok(found)

@@ -312,6 +312,27 @@ fn value(text: &str, depth: usize) -> Result<Value> {
     Value::of(text, depth).map_err(not_json)?.ok_or_else(too_deep)
 }
 
+/// Refuses a list of objects under a word that is an operator but for its `$`: no document is meant by that.
+fn check_word(key: &[u8], text: &str) -> Result<()> {
+    let word = String::from_utf8_lossy(key).to_ascii_lowercase();
+    if !matches!(word.as_str(), "and" | "or" | "not" | "nor") || !text.starts_with('[') {
+        return Ok(());
+    }
+    let parts = elements(text).map_err(not_json)?;
+    if parts.is_empty() || !parts.iter().all(|part| part.starts_with('{')) {
+        return Ok(());
+    }
+    let meant = match word.as_str() {
+        "not" | "nor" => r#"{"$not": {"$or": [...]}}"#.to_owned(),
+        _ => format!(r#"{{"${word}": [...]}}"#),
+    };
+    let equal = format!(r#"{{{}: {{"$eq": [...]}}}}"#, shown(key));
+    Err(invalid(format!(
+        "{} is a key here: give {meant} to join filters, or {equal} for that key",
+        shown(key)
+    )))
+}
+
 struct Parser {
     /// The first parts of the keys seen so far.
     keys: Vec<Vec<u8>>,
@@ -328,6 +349,7 @@ impl Parser {
         let inner = depth.checked_sub(1).ok_or_else(too_deep)?;
         let mut rules = Vec::new();
         for (key, text) in entries(text).map_err(not_json)? {
+            check_word(&key, text)?;
             match &*key {
                 b"$and" => rules.extend(self.list(&key, text, inner)?),
                 b"$or" => rules.push(Rule::Any(self.list(&key, text, inner)?)),

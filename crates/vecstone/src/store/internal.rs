@@ -88,7 +88,9 @@ impl VectorStore {
         let lines = one_line_each(documents)?;
         let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
         let source = Fenced::new(source);
-        Batch::Copied { ids, source: &source, documents: &lines, dim }.check_content(dim, kind)?;
+        let all = Batch::Copied { ids, source: &source, documents: &lines, dim };
+        all.check_numbers()?;
+        all.check_content(dim, kind)?;
         batch::parts(ids, &lines, dim)?;
         let checked = batch::check_source(&source, ids.len(), dim, parallel::limit(0));
         source.end(checked)
@@ -112,6 +114,7 @@ impl VectorStore {
         };
         let all = Batch::Copied { ids, source, documents: &lines, dim };
         let engine = self.engine()?;
+        all.check_numbers()?;
         all.check_content(engine.schema.dim as usize, kind)?;
         if all.bytes() <= engine.settings.buffer_bytes / 4 {
             let mut vectors = Vec::with_capacity(ids.len() * dim);
@@ -198,6 +201,7 @@ impl VectorStore {
         ops = [op];
         let batch = Batch::Ops(&ops);
         batch.check(engine.schema.dim as usize, None)?;
+        batch.check_numbers()?;
         engine.try_write(&op, batch.bytes())
     }
 

@@ -128,6 +128,7 @@ impl VectorStore {
     pub(super) fn write_batch(&self, batch: Batch<'_>, durability: Option<Durability>) -> Result<()> {
         let engine = self.engine()?;
         batch.check(engine.schema.dim as usize, None)?;
+        batch.check_numbers()?;
         let durability = durability.unwrap_or(engine.settings.durability);
         let Some(kind) = batch.kind() else {
             engine.buffer.lock().check_writable()?;

@@ -287,7 +287,8 @@ fn strings() -> Golden {
 
 fn sealed_numbers() -> Golden {
     let mut golden = Golden::new("numbers", 3, Metric::Ip, 4);
-    golden.put_plain(&numbers([0, 1, 7, u64::MAX])).flush();
+    // In the store that is kept the last one is 2^64 - 1, which a store does not take any more, and which is read.
+    golden.put_plain(&numbers([0, 1, 7, crate::MAX_ID_NUMBER])).flush();
     golden.put_plain(&numbers([8, 9, 10])).delete(&numbers([7])).flush();
     golden.put_plain(&numbers([1, 11, 12, 13])).put_plain(&numbers([14, 9])).delete(&numbers([12, 14]));
     // The last kills are in the active log only.

@@ -9,6 +9,8 @@ pub const MAX_DIM: u32 = 65_536;
 pub const MAX_ATTRIBUTES_BYTES: u64 = (1 << 20) - (64 << 10);
 /// The longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 65_536;
+/// The largest number that is an id, 2^64 - 2: one more stands for none in tables of results.
+pub const MAX_ID_NUMBER: u64 = u64::MAX - 1;
 /// The most bytes that one call may give a batch of rows, of ids and of documents each (1 GiB). Documents that puts
 /// keep do not count.
 pub const MAX_BATCH_BYTES: u64 = 1 << 30;

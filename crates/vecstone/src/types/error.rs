@@ -206,6 +206,12 @@ pub enum Error {
         /// Length of the id in bytes.
         len: usize,
     },
+    /// An id is 2^64 - 1, above [`MAX_ID_NUMBER`](crate::MAX_ID_NUMBER). Nothing of the batch is stored.
+    #[non_exhaustive]
+    IdOutOfRange {
+        /// Row of the batch, counted from 0.
+        row: usize,
+    },
     /// Ids and vectors of a batch do not have the same number of rows. Nothing of the batch is stored.
     #[non_exhaustive]
     CountMismatch {

@@ -15,7 +15,7 @@ pub use uuid::Uuid;
 pub enum IdKind {
     /// UTF-8 text of 1 to 65,536 bytes.
     String = 1,
-    /// A number of 64 bits, stored as 8 little-endian bytes.
+    /// A number from 0 to [`MAX_ID_NUMBER`](crate::MAX_ID_NUMBER), stored as 8 little-endian bytes.
     U64 = 2,
     /// A UUID, stored as its 16 bytes.
     Uuid = 3,
@@ -180,6 +180,17 @@ impl IdRef<'_> {
     pub(crate) fn check(&self, row: usize) -> Result<()> {
         let len = self.as_bytes().len();
         if len == 0 || len > MAX_ID_BYTES { Err(Error::InvalidId { row, len }) } else { Ok(()) }
+    }
+}
+
+impl IdRef<'_> {
+    /// Refuses the one number that is no id, though a store may have it already.
+    pub(crate) fn check_number(&self, row: usize) -> Result<()> {
+        if self.0 == Bytes::Number(u64::MAX.to_le_bytes()) {
+            Err(Error::IdOutOfRange { row })
+        } else {
+            Ok(())
+        }
     }
 }
 

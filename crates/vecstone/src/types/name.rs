@@ -2,14 +2,14 @@
 
 use crate::types::error::{Error, Result};
 
-/// The one of `all` that has this name; `what` says what they are.
+/// The one of `all` that has this name, in capitals or not; `what` says what they are.
 pub(crate) fn find<T: Copy>(
     what: &'static str,
     name: &str,
     all: &[T],
     name_of: impl Fn(T) -> &'static str,
 ) -> Result<T> {
-    let found = all.iter().copied().find(|value| name_of(*value) == name);
+    let found = all.iter().copied().find(|value| name_of(*value).eq_ignore_ascii_case(name));
     found.ok_or_else(|| {
         let names: Vec<String> = all.iter().map(|value| format!("'{}'", name_of(*value))).collect();
         Error::UnknownName { what, name: name.into(), names: names.join(", ").into() }
@@ -55,6 +55,22 @@ mod tests {
         }
         let error = "Kosinus".parse::<T>().expect_err("no name");
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidInput, message));
+    }
+
+    #[test]
+    fn names_of_other_stores_are_explained() {
+        for (name, metric) in [("L2", Metric::L2), ("IP", Metric::Ip), ("Cosine", Metric::Cosine)] {
+            assert_eq!(name.parse::<Metric>().expect("a name"), metric);
+        }
+        for (name, says) in [
+            ("dot", "'ip' is 1 minus the inner product"),
+            ("Inner_Product", "'ip' is 1 minus the inner product"),
+            ("euclidean", "'l2' is the sum of the squared differences, without a root"),
+            ("cos", "'cosine' is 1 minus the cosine"),
+        ] {
+            let error = name.parse::<Metric>().expect_err("no name").to_string();
+            assert!(error.contains(says) && error.contains("is none of"), "{error}");
+        }
     }
 
     #[test]

@@ -4,14 +4,13 @@ use serde_json::json;
 use vecstone::VectorStore;
 use vecstone_arrow::{Error, Format};
 
-use super::{Target, check_count, check_target, failed_write, rename};
+use super::{Target, check_count, failed_write, rename};
 use crate::args::Export;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, human_bytes};
 
 /// `end`: that of the file's name.
 pub(super) fn export(args: &Export, store: &VectorStore, end: &str, output: &mut Output) -> Result<u8> {
-    check_target(args, &args.out)?;
     let format = match end {
         "parquet" => Format::Parquet,
         "arrow" | "feather" => Format::ArrowFile,
@@ -28,7 +27,7 @@ pub(super) fn export(args: &Export, store: &VectorStore, end: &str, output: &mut
     check_count(store, written, rows)?;
     let (path, file) = target.synced()?;
     let bytes = file.as_file().metadata().map_err(|e| Failure::io(&path, "read", &e))?.len();
-    rename(file, &path)?;
+    rename(file, &path, args.force)?;
     let out = path.display().to_string();
     if args.json {
         output.json(&json!({ "rows": rows, "dim": dim, "file": out, "bytes": bytes }))?;

@@ -389,3 +389,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_word_without_its_dollar_is_a_key_unless_it_lists_objects() {
+    for (word, says) in [("and", "\"$and\""), ("OR", "\"$or\""), ("not", "\"$not\""), ("nor", "\"$not\"")] {
+        for text in
+            [format!("{{{word:?}: [{{\"a\": 1}}, {{}}]}}"), format!("{{\"$not\": {{{word:?}: [{{}}]}}}}")]
+        {
+            let error = Filter::parse(&text).expect_err("a slip").to_string();
+            assert!(error.contains(says) && error.contains("is a key here"), "{error}");
+        }
+    }
+    let document = r#"{"and": [1, 2], "or": [], "not": {"a": 1}, "nor": "x"}"#;
+    for text in [
+        r#"{"and": [1, 2]}"#,
+        r#"{"or": []}"#,
+        r#"{"not.a": 1}"#,
+        r#"{"nor": "x"}"#,
+        r#"{"and": {"$nin": [[{"a": 1}]]}}"#,
+        r#"{"and": {"$ne": [{"a": 1}]}}"#,
+    ] {
+        assert!(
+            Filter::parse(text).expect("a filter").takes_document(Some(document)).expect("JSON"),
+            "{text}"
+        );
+    }
+}

@@ -80,7 +80,7 @@ impl Error {
                 path.display()
             ),
             Error::NotFound { path } => {
-                write!(f, "{}: no store there; check the path, or create one", path.display())
+                write!(f, "{}: no store there; check the path", path.display())
             }
             Error::AlreadyExists { path } => {
                 write!(f, "{}: already there; open it, or choose another path", path.display())
@@ -136,6 +136,9 @@ impl Error {
             Error::InvalidId { row, len } => {
                 write!(f, "row {row}: the id has {len} bytes; at most {} are allowed", crate::MAX_ID_BYTES)
             }
+            Error::IdOutOfRange { row } => {
+                write!(f, "row {row}: id {} is not between 0 and 2^64 - 2", u64::MAX)
+            }
             Error::CountMismatch { ids, components, dim: 0 } => {
                 write!(
                     f,
@@ -176,7 +179,9 @@ impl Error {
             Error::AttributesTooLarge { found, max } => {
                 write!(f, "the attributes have {found} bytes as JSON, there is room for {max}; keep less")
             }
-            Error::UnknownName { what, name, names } => write!(f, "{what} '{name}' is none of {names}"),
+            Error::UnknownName { what, name, names } => {
+                write!(f, "{what} '{name}' is none of {names}{}", meant(what, name))
+            }
             _ => self.fmt_refused_search(f),
         }
     }
@@ -238,5 +243,22 @@ impl Error {
             // All others have an arm above.
             _ => write!(f, "{self:?}"),
         }
+    }
+}
+
+/// What a name means that other stores have for a metric.
+fn meant(what: &str, name: &str) -> &'static str {
+    let letters: String =
+        name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
+    match letters.as_str() {
+        _ if what != "metric" => "",
+        "dot" | "dotproduct" | "innerproduct" | "inner" => {
+            "; 'ip' is 1 minus the inner product: smaller is nearer"
+        }
+        "euclidean" | "euclid" | "sqeuclidean" | "l2sq" | "squaredl2" => {
+            "; 'l2' is the sum of the squared differences, without a root"
+        }
+        "cos" | "cosinesimilarity" | "angular" => "; 'cosine' is 1 minus the cosine: smaller is nearer",
+        _ => "",
     }
 }

@@ -52,6 +52,7 @@ impl Error {
             Error::DimensionMismatch { .. }
             | Error::NonFinite { .. }
             | Error::InvalidId { .. }
+            | Error::IdOutOfRange { .. }
             | Error::IdKindMismatch { .. }
             | Error::CountMismatch { .. }
             | Error::BatchTooLarge { .. }
