@@ -1,4 +1,4 @@
-"""What people hand in first: it is taken for what it is, or refused by its name. Nothing is changed without a word."""
+"""What people hand in first: it is taken as meant, or refused by its name. Nothing is changed without a word."""
 
 from __future__ import annotations
 

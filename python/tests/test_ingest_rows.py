@@ -1,4 +1,4 @@
-"""Rows as dicts, texts alone, and columns that nobody asked for."""
+"""Rows as dicts, texts alone, and columns that are not asked for."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_texts_of_rows_as_dicts(store: vecstone.Store) -> None:
     assert store.get_documents(["a", "b"]) == [{"body": "x", "n": 0}, {"body": "yy", "n": 1}] and store["b"][0] == 2
 
 
-# ---- columns that nobody asked for ----
+# ---- columns that are not asked for ----
 
 
 def tables(columns: dict[str, Any]) -> Iterator[Any]:

@@ -99,7 +99,7 @@ def _has_columns(source: Any) -> bool:
 
 
 def _with_columns(table: Any, columns: Columns) -> Any:
-    """The table without the columns that nobody asked for: Arrow may have no type for them."""
+    """The table without the columns that are not asked for: Arrow may have no type for them."""
     if columns.documents == "*" or not (hasattr(table, "columns") or hasattr(table, "column_names")):
         return table
     asked = [columns.id_name(), columns.vector, columns.text, *columns.asked_documents()]

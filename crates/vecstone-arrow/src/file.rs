@@ -215,8 +215,8 @@ impl RecordBatchReader for BatchReader {
     }
 }
 
-/// How many of the first rows have at most [`TEXT_BYTES`] of text; one at least. Texts that are views may be one and the same
-/// many times, and take memory only where they are copied.
+/// How many of the first rows have at most [`TEXT_BYTES`] of text; one at least. Texts that are views may be one and the
+/// same many times, and take memory only where they are copied.
 fn rows_at_once(batch: &RecordBatch) -> usize {
     let texts: Vec<_> = batch.columns().iter().filter_map(|column| column.as_string_view_opt()).collect();
     let len = |text: &StringViewArray, row| if text.is_null(row) { 0 } else { text.value(row).len() as u64 };

@@ -55,7 +55,7 @@ impl Table<'_> {
     }
 }
 
-/// Says which columns are left out, where nobody said that they are to be.
+/// Says which columns are left out, where they are not named.
 fn note_unread(file: &Path, columns: &[String]) {
     if columns.is_empty() {
         return;

@@ -210,24 +210,6 @@ impl Places {
         let copies = self.copies(parts, partition);
         front + copies * self.of[0] / 2 + (2 * copies + copy) * 4
     }
-
-    fn copy_ordinal(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
-        let rows = self.starts(parts, partition).1;
-        self.record_of(parts, partition, rows + copy) + self.record() - 4
-    }
-
-    fn record(&self) -> usize {
-        4 + if self.of[1] > 0 { self.of[1] / 2 + 12 } else { 0 }
-    }
-
-    /// Where e of a copy is.
-    fn e_of_copy(&self, parts: &Forged, partition: usize, copy: usize) -> usize {
-        let ([_, front, _], rows) = self.starts(parts, partition);
-        let copies = self.copies(parts, partition);
-        let numbers = if self.of[1] > 0 { 16 } else { 12 };
-        let behind = front + (rows * (self.of[0] / 2 + numbers)).next_multiple_of(64);
-        behind + copies * self.of[0] / 2 + (2 * copies + copy) * 4
-    }
 }
 
 fn metrics_and_dims() -> impl Iterator<Item = (Metric, usize)> {
