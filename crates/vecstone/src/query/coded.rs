@@ -277,7 +277,7 @@ struct Found<'q> {
     /// Rows that seem nearer than the bar, and were asked for.
     near: Vec<Pending>,
     pending: Vec<Pending>,
-    /// What was measured, where copies are looked at.
+    /// Rows with a code that were measured, where copies are looked at.
     measured: HashSet<(usize, u64)>,
     /// Rows that their codes did not exclude.
     left: u64,

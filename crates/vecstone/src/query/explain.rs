@@ -61,7 +61,7 @@ pub struct Explain {
     pub partitions_visited: u64,
     /// Partitions of which no row can be among the nearest.
     pub partitions_skipped: u64,
-    /// Rows looked at by their code.
+    /// Rows, and copies of rows, looked at by their code.
     pub codes_scanned: u64,
     /// Rows whose vectors were read one after the other and measured in f32, buffered ones included.
     pub rows_scanned: u64,

@@ -304,7 +304,8 @@ fn what_codes_in_two_parts_find_is_what_the_reference_says() {
     });
 }
 
-/// Some of the queries have their neighbours among rows that are all but equal, and give up; the others do not.
+/// Some of the queries have their neighbours among rows that are all but equal, and give up, unless these were the last ones
+/// to be looked at; the others do not.
 #[test]
 fn queries_that_share_blocks_have_bars_of_their_own() {
     for (metric, threads) in Metric::ALL.into_iter().flat_map(|metric| [(metric, 1), (metric, 3)]) {
@@ -321,8 +322,9 @@ fn queries_that_share_blocks_have_bars_of_their_own() {
         let snapshot = filled.store.snapshot().expect("open");
         let many = snapshot.search_many(&queries.concat(), 10, &SearchOptions::new()).expect("found");
         for (n, hits) in many.iter().enumerate().filter(|_| kernel::kernels().has_fast_codes()) {
-            let expected = if n % 3 == 1 { SearchPath::CodesThenScan } else { SearchPath::Codes };
-            assert_eq!(hits.explain().path, expected, "{metric:?} {n}: {}", hits.explain());
+            let explain = hits.explain();
+            let is_hard = explain.path == SearchPath::CodesThenScan || explain.rows_refined >= 1000;
+            assert_eq!(is_hard, n % 3 == 1, "{metric:?} {n}: {explain}");
         }
     }
 }

@@ -78,7 +78,7 @@ impl Iterator for Nearest {
 }
 
 impl Walk<'_, '_> {
-    /// Looks at the nearest partitions, the nearest first, until they had `effort` live rows and `k` were found.
+    /// Looks at the nearest partitions, the nearest first, until they had `effort` rows and copies and `k` were found.
     pub(super) fn look_near(&mut self, effort: u64, found: &mut Found<'_>) -> Result<()> {
         let coded = self.coded;
         self.queries.iter_mut().for_each(|query| query.allow(DEVIATIONS));

@@ -34,16 +34,20 @@ impl Walk<'_, '_> {
         let ((ready, of), query, bar) =
             (self.coded.partition(partition), self.query(partition), found.search.bar());
         let is_far = query.is_far(self.coded.frame(partition), self.measured[partition], of, bar);
-        let bound = (!is_far).then(|| self.bound(partition)).filter(|bound| !bound.excludes_all(query, bar));
-        let Some(bound) = bound else {
+        let bound = (!is_far || of.copies > 0).then(|| self.bound(partition));
+        // Radii are of the rows and not of the copies.
+        let is_out = is_far || bound.as_ref().is_none_or(|bound| bound.excludes_all(query, bar));
+        let Some(bound) = bound.filter(|_| !is_out || of.copies > 0) else {
             found.search.explain.partitions_skipped += 1;
             return Ok(());
         };
+        let parts = usize::from(is_out)..if of.copies > 0 { 2 } else { 1 };
         found.search.explain.partitions_visited += 1;
-        found.search.explain.codes_scanned += of.codes() as u64;
+        found.search.explain.codes_scanned +=
+            of.parts()[parts.clone()].iter().map(|rows| rows.len() as u64).sum::<u64>();
         left.of = Some((partition, bound));
         let scoring = bound.scoring_of_signs(query, bar);
-        for part in 0..if of.copies > 0 { 2 } else { 1 } {
+        for part in parts {
             let front = ready.file.codes.front(of, part);
             let signs = front.as_ref().and_then(|front| ready.file.codes.signs(of, part, front));
             let (Some(front), Some(signs)) = (front, signs) else {
@@ -90,6 +94,7 @@ impl Walk<'_, '_> {
         let ((ready, of), query) = (self.coded.partition(partition), self.query(partition));
         let scoring = bound.scoring(query, 0, found.search.bar());
         let at = found.bounds.len();
+        found.bounds.push((partition, bound));
         for (part, rows) in left.rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             let (Some(front), Some(back)) = (ready.file.codes.front(of, part), ready.file.codes.back(of))
             else {
@@ -107,9 +112,6 @@ impl Walk<'_, '_> {
                     found.waiting.push(Waiting::new(at, row, (estimate, code.correction.e)));
                 }
             }
-        }
-        if found.waiting.last().is_some() {
-            found.bounds.push((partition, bound));
         }
     }
 }

@@ -178,7 +178,7 @@ pub(crate) fn write(
         let fresh = sorted.each_ref().map(|sorted| sorted.of(centre));
         Members { centre: u32::try_from(centre).unwrap_or(NONE), fresh, kept: kept[centre] }
     };
-    // Where a partition has no rows of its own, none is read for copies.
+    // Copies go with the last row of their partition.
     let all: Vec<Members<'_>> = (0..kept.len()).map(members).filter(|of| of.rows() > 0).collect();
     let coded = all.iter().map(Members::rows).sum();
     let head = Head {

@@ -16,8 +16,7 @@ use crate::types::error::Result;
 const SLACK: f64 = 1e-9;
 
 /// Whether every row of the ranges has one code and at most one copy, or is in the list of those without, and every bound
-/// holds. Damaged
-/// pages are no difference, nor rows of segments that are gone. O(rows * dim), by read calls.
+/// holds. Damaged pages are no difference, nor rows of segments that are gone. O(rows * dim), by read calls.
 ///
 /// # Errors
 ///
@@ -57,7 +56,10 @@ pub(crate) fn is_right(codes: &CodesFile, centres: &CentresFile, files_of: Files
         }
     }
     let Some(mut plain) = codes.plain() else { return Ok(true) };
-    Ok(plain.all(|ordinal| check.see(ordinal, 0)) && check.seen[0].iter().all(|&seen| seen))
+    let has_code = |(copy, row): (&bool, &bool)| *row || !copy;
+    let are_of_coded = check.seen[1].iter().zip(&check.seen[0]).all(has_code);
+    let is_each = plain.all(|ordinal| check.see(ordinal, 0)) && check.seen[0].iter().all(|&seen| seen);
+    Ok(is_each && are_of_coded)
 }
 
 /// Whether a table is missing for a damaged page, and not for what it says.

@@ -164,7 +164,8 @@ impl<'a> Finder<'a> {
             let along = square - (half - first.0) - (self.halves[number as usize] - far) + between;
             (square + 2.0 * far + along * along / own, number)
         };
-        let there = others.iter().filter(|(far, _)| far.is_finite()).map(loss);
+        let there =
+            others.iter().filter(|(far, _)| far.is_finite()).map(loss).filter(|(loss, _)| loss.is_finite());
         let (loss, second) = there.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or(NOWHERE);
         Two { nearest: first.1, second, loss: if own > 0.0 { loss / own } else { f32::INFINITY } }
     }

@@ -5,7 +5,7 @@ use crate::pair::files::StoreFile;
 use crate::segment::codes::pages::{FileId, Magic, Paged, Writer};
 use crate::types::error::Result;
 
-const KIND: (Magic, u32) = (*b"VECSTEFF", 1);
+const KIND: (Magic, u32) = (*b"VECSTEFF", 2);
 /// For so many neighbours it is measured, and for so great a share of them that is found.
 pub(crate) const NEIGHBOURS: [usize; 3] = [1, 10, 100];
 pub(crate) const RECALLS: [f32; 4] = [0.90, 0.95, 0.97, 0.99];
@@ -15,7 +15,7 @@ const GROWTH: f64 = 0.65;
 /// Where more than one of so many rows came since, rows like these may not have been measured, and effort is doubled.
 const NEW: u64 = 4;
 
-/// How many rows an approximate search looks at.
+/// How many rows and copies an approximate search looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effort {
     /// Live rows when it was measured.

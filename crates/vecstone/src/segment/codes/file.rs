@@ -132,8 +132,8 @@ impl Head {
         let of = |codes: u64, bytes: usize| (codes * bytes as u64).next_multiple_of(ALIGNMENT);
         let front = |codes: u64| [of(codes, first / 2 + 12 + beyond), 0];
         let signs = |codes: u32| {
-            let bytes = codes::sign_bytes(codes as usize, first / 8) as u64;
-            (bytes + u64::from(codes) * 12).next_multiple_of(ALIGNMENT)
+            let packed = u64::from(codes).next_multiple_of(codes::SIGN_BLOCK as u64) * (first / 8) as u64;
+            (packed + u64::from(codes) * 12).next_multiple_of(ALIGNMENT)
         };
         let back = of(rows + copies, Back::bytes(second));
         [codes.map(signs), front(rows), front(copies), [back, 0]]
@@ -328,7 +328,7 @@ impl CodesFile {
                 [fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?];
             let radii = [least, greatest].map(f32::from_bits);
             let in_order = last.is_none_or(|last| last < centre) && rows > 0;
-            if !in_order || radii[0] < 0.0 {
+            if !in_order || radii[0] < 0.0 || rows.checked_add(copies).is_none() {
                 return None;
             }
             last = Some(centre);

@@ -367,8 +367,9 @@ pub(crate) const SIGN_BLOCK: usize = 32;
 /// Components of a table, and its bytes.
 const TABLE: usize = 4;
 const TABLE_BYTES: usize = 1 << TABLE;
-/// What an entry of a table counts: so the sum of two entries is a byte.
-const TABLE_STEP: i32 = 8;
+/// What an entry of a table counts: sums of four levels are 508 apart at most, so that an entry is 127 at most, and the sum
+/// of two is a byte.
+pub(super) const TABLE_STEP: i32 = 4;
 
 /// Bytes of so many codes of signs, each of so many bytes, as they are stored.
 pub(crate) fn sign_bytes(codes: usize, code: usize) -> usize {

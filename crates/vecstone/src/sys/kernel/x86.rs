@@ -264,5 +264,6 @@ fn prefetch_line(address: *const u8) {
 }
 
 pub(super) fn prefetch<T>(values: &[T]) {
+    const { assert!(size_of::<T>() > 0 && size_of::<T>() <= CACHE_LINE, "some to a line") };
     values.chunks(CACHE_LINE / size_of::<T>()).for_each(|line| prefetch_line(line.as_ptr().cast()));
 }

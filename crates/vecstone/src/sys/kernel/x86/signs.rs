@@ -1,6 +1,6 @@
 //! Products of codes of signs: a look-up for each four components serves a block of codes.
 
-use crate::sys::kernel::codes::{SIGN_BLOCK, SignTables, check_signs};
+use crate::sys::kernel::codes::{SIGN_BLOCK, SignTables, TABLE_STEP, check_signs};
 use std::arch::x86_64::*;
 
 /// Pairs of vectors of which sums fit in 16 bits, those of all lanes together: an entry of a table is 127 at most.
@@ -94,7 +94,7 @@ fn add([low_even, low_odd, high_even, high_odd]: [__m128i; 4], sums: &mut [i32; 
         _mm_unpackhi_epi16(high_even, high_odd),
     ];
     for (eight, sums) in eights.into_iter().zip(sums.as_chunks_mut::<8>().0) {
-        let steps = _mm256_slli_epi32::<3>(_mm256_cvtepu16_epi32(eight));
+        let steps = _mm256_slli_epi32::<{ TABLE_STEP.ilog2().cast_signed() }>(_mm256_cvtepu16_epi32(eight));
         // SAFETY: there are eight numbers.
         unsafe {
             let at = sums.as_mut_ptr().cast();
