@@ -35,17 +35,17 @@ pub(super) struct Visitor {
 
 /// Some rows of a partition.
 pub(super) struct Chunk<'a> {
-    pub(super) partition: usize,
-    pub(super) ready: &'a Ready<'a>,
-    pub(super) of: &'a Partition,
+    partition: usize,
+    ready: &'a Ready<'a>,
+    of: &'a Partition,
     pub(super) front: Part<'a>,
     /// Number of the front's first row.
-    pub(super) first: usize,
+    first: usize,
     /// Read for the first row that its front does not exclude.
-    pub(super) back: Option<Back<'a>>,
+    back: Option<Back<'a>>,
     /// Of the front.
     pub(super) rows: Range<usize>,
-    pub(super) is_packed: bool,
+    is_packed: bool,
 }
 
 /// A row that the first part of its code does not exclude.
@@ -61,11 +61,6 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// `of`: its estimate and |e|.
-    pub(super) fn new(bound: usize, row: usize, (estimate, e): (f32, f32)) -> Waiting {
-        Waiting { bound, row, estimate, e }
-    }
-
     /// The same, where so many bounds come first.
     pub(super) fn behind(self, bounds: usize) -> Waiting {
         Waiting { bound: self.bound + bounds, ..self }
@@ -136,8 +131,7 @@ impl Coded<'_> {
             return Ok(());
         };
         let all = of.rows as usize;
-        let mut chunk =
-            Chunk { partition, ready, of, front, first: 0, back: None, rows: 0..0, is_packed: false };
+        let mut chunk = Chunk::new(partition, (ready, of), front, 0);
         for start in (0..all).step_by(AT_ONCE) {
             chunk.rows = start..all.min(start + AT_ONCE);
             self.pack(&mut chunk, visitors.len(), packed);
@@ -157,7 +151,7 @@ impl Coded<'_> {
     fn pack(&self, chunk: &mut Chunk<'_>, visitors: usize, packed: &mut Vec<u8>) {
         chunk.is_packed = self.kernels.packed_dots.is_some() && visitors >= LEAST_FOR_PACKED;
         if chunk.is_packed {
-            codes::pack(chunk.codes(), chunk.code(), packed);
+            codes::pack(chunk.codes(), chunk.front.code, packed);
         }
     }
 
@@ -188,6 +182,12 @@ impl Coded<'_> {
 }
 
 impl Found<'_> {
+    /// Asks for the second part of a row, which is looked at later. `bound`: its place among those that are waited for.
+    pub(super) fn wait(&mut self, back: &Back<'_>, bound: usize, row: usize, (estimate, e): (f32, f32)) {
+        kernel::prefetch(back.record(row));
+        self.waiting.push(Waiting { bound, row, estimate, e });
+    }
+
     /// Gives up if too many of the rows that were scored are left over.
     fn give_up(&mut self, rows: u64) {
         let (scored, left) = (self.search.explain.codes_scanned, self.left);
@@ -198,16 +198,21 @@ impl Found<'_> {
 }
 
 impl<'a> Chunk<'a> {
-    /// Bytes of a code.
-    fn code(&self) -> usize {
-        self.front.code
+    /// No rows yet, of a front whose first row has that number.
+    pub(super) fn new(
+        partition: usize,
+        (ready, of): (&'a Ready<'a>, &'a Partition),
+        front: Part<'a>,
+        first: usize,
+    ) -> Chunk<'a> {
+        Chunk { partition, ready, of, front, first, back: None, rows: 0..0, is_packed: false }
     }
 
     fn codes(&self) -> &'a [u8] {
-        &self.front.codes[self.rows.start * self.code()..self.rows.end * self.code()]
+        &self.front.codes[self.rows.start * self.front.code..self.rows.end * self.front.code]
     }
 
-    pub(super) fn back(&mut self) -> Option<Back<'a>> {
+    fn back(&mut self) -> Option<Back<'a>> {
         if self.back.is_none() {
             self.back = self.ready.file.codes.back(self.of);
         }
@@ -244,8 +249,7 @@ impl Walk<'_, '_> {
             let n = kept.trailing_zeros() as usize;
             kept &= kept - 1;
             let row = chunk.first + chunk.rows.start + n;
-            kernel::prefetch(back.record(row));
-            found.waiting.push(Waiting::new(at, row, (estimates[n], of.e[n])));
+            found.wait(&back, at, row, (estimates[n], of.e[n]));
         }
         Ok(())
     }

@@ -2,9 +2,8 @@
 //! brought these.
 
 use super::bound::PartitionBound;
-use super::pass::{AT_ONCE, Chunk, Scratch, Visitor, Waiting};
+use super::pass::{AT_ONCE, Chunk, Scratch, Visitor};
 use super::{Found, Stop, Walk};
-use crate::sys::kernel;
 use crate::sys::kernel::codes::{self, is_kept};
 use crate::types::error::Result;
 use std::ops::Range;
@@ -55,8 +54,7 @@ impl Walk<'_, '_> {
                 return Ok(());
             };
             let Range { start: first, end } = of.parts()[part];
-            let mut chunk =
-                Chunk { partition, ready, of, front, first, back: None, rows: 0..0, is_packed: false };
+            let mut chunk = Chunk::new(partition, (ready, of), front, first);
             for start in (0..end - first).step_by(AT_ONCE) {
                 let rows = start..(end - first).min(start + AT_ONCE);
                 let (dots, mut estimates) = (&mut scratch.dots[..rows.len()], [0f32; AT_ONCE]);
@@ -108,8 +106,7 @@ impl Walk<'_, '_> {
                 let beyond = front.corrections.beyond.get(row).map_or(0.0, |&beyond| beyond);
                 if is_kept(&scoring, estimate, code.correction.e, beyond) {
                     let row = of.parts()[part].start + row;
-                    kernel::prefetch(back.record(row));
-                    found.waiting.push(Waiting::new(at, row, (estimate, code.correction.e)));
+                    found.wait(&back, at, row, (estimate, code.correction.e));
                 }
             }
         }
