@@ -80,7 +80,7 @@ sdist: $(VENV)/.ready ## A source distribution in target/sdist, installed from t
 	$(PYTHON) -m venv target/venv-sdist && target/venv-sdist/bin/pip install --quiet target/sdist/*.tar.gz
 	cd target/sdist && ../venv-sdist/bin/vecstone --version && ../venv-sdist/bin/python -P -c 'import vecstone; print(vecstone.__version__)'
 
-check: fmt clippy docs deny types ## Format, lints, documentation, dependencies.
+check: fmt clippy docs deny licences-check types ## Format, lints, documentation, dependencies.
 
 fmt: ## The format of the code.
 	$(CARGO) fmt --all --check
@@ -97,6 +97,13 @@ docs: ## Documentation without warnings.
 deny: ## Licences, advisories and sources of what we link (needs cargo-deny).
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --workspace check bans licenses sources; \
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
+
+licences: ## Writes the licences of all linked crates to python/LICENSES-THIRD-PARTY.txt, which wheel and sdist carry.
+	CARGO=$(CARGO) $(PYTHON) python/licences.py
+
+.PHONY: licences licences-check
+licences-check:
+	CARGO=$(CARGO) $(PYTHON) python/licences.py --check
 
 msrv: ## Builds with the oldest toolchain that Cargo.toml names (rust-version); skipped where it is not installed.
 	@toolchain=$$(rustup toolchain list 2>/dev/null | sed -n 's/^\($(MSRV)[.0-9]*-[^ ]*\).*/\1/p' | head -n 1); \

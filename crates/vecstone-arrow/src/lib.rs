@@ -46,6 +46,10 @@ mod rows;
 mod vectors;
 mod write;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use arrow_array;
 pub use columns::{Columns, DocumentColumns};
 pub use error::{Error, Result};

@@ -10,11 +10,14 @@
 //! | each link of a Markdown page leads to a file of the repository and to a heading of it | `links` |
 //! | lengths of functions and files; each Rust file is a module | `shape` |
 //! | imports of the library go downwards only | `layers` |
+//! | each package that goes to a registry has licences, a page and all that is shown there | `packages` |
 
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod links;
+#[cfg(test)]
+mod packages;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]

@@ -21,7 +21,7 @@ mod tests;
 mod types;
 
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 pub use buffer::batch::Op;

@@ -1,0 +1,37 @@
+"""What the installed wheel carries beside the code: licences, and what a registry shows of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import distribution, files
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LICENCES = ["LICENSE-MIT", "LICENSE-APACHE", "LICENSES-THIRD-PARTY.txt"]
+
+
+def test_the_wheel_carries_the_licences() -> None:
+    carried = {file.name: file.locate() for file in files("vecstone") or [] if "licenses" in file.parts}
+    assert sorted(carried) == sorted(LICENCES)
+    for name, file in carried.items():
+        assert Path(str(file)).read_bytes() == (ROOT / "python" / name).read_bytes(), name
+
+
+def test_the_licences_are_those_of_the_locked_crates() -> None:
+    subprocess.run([sys.executable, "-P", ROOT / "python/licences.py", "--lock"], check=True)
+
+
+def test_what_a_registry_shows() -> None:
+    told = distribution("vecstone").metadata
+    assert told["License-Expression"] == "MIT OR Apache-2.0"
+    assert told.get_all("License-File") == LICENCES
+    assert told["Summary"] and told["Requires-Python"] == ">=3.11" and told["Keywords"]
+    links = {line.partition(", ")[0] for line in told.get_all("Project-URL") or []}
+    assert links == {"Homepage", "Documentation", "Repository", "Issues", "Changelog"}
+    assert told["Description-Content-Type"].startswith("text/markdown") and "pip install" in told["Description"]
+    assert {"langchain", "llama-index"} <= set(told.get_all("Provides-Extra") or [])
+
+
+def test_the_wheel_names_no_folder_of_the_machine_that_built_it() -> None:
+    assert not [file for file in files("vecstone") or [] if "sboms" in file.parts]
