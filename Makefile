@@ -21,8 +21,10 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 help: ## This text.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+DEBIAN := crates/vecstone-cli/data/debian-4096
+
 demo: ## The main job on real data: import, kill, recover, search, verify.
-	$(CARGO) run --release --locked -p vecstone-cli -- demo
+	$(CARGO) run --release --locked -p vecstone-cli -- demo --vectors $(DEBIAN)x384.npy --ids $(DEBIAN).ids
 
 test: test-rust test-python ## Everything that must pass.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.metadata import distribution, files
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 LICENCES = ["LICENSE-MIT", "LICENSE-APACHE", "LICENSES-THIRD-PARTY.txt"]
@@ -35,3 +38,14 @@ def test_what_a_registry_shows() -> None:
 
 def test_the_wheel_names_no_folder_of_the_machine_that_built_it() -> None:
     assert not [file for file in files("vecstone") or [] if "sboms" in file.parts]
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_the_demo_needs_nothing_but_the_wheel(module: bool, tmp_path: Path) -> None:
+    """Neither files of the repository nor a PATH with the command on it."""
+    command = [sys.executable, "-m", "vecstone"] if module else [Path(sys.executable).with_name("vecstone")]
+    ended = subprocess.run([*command, "demo", "kept", "--json"], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"},
+                           capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["rows"] == 256 and [search["id"] for search in told["searches"]] == ["firefox-esr", "vlc", "sqlite3"]

@@ -77,7 +77,8 @@ pub(crate) enum Command {
     #[command(after_help = "Example: vecstone migrate backup/vectors movies")]
     Migrate(Migrate),
     /// Import real embeddings, kill the writer in the middle, recover, search, verify.
-    #[command(after_help = "Example: vecstone demo\n         vecstone demo /tmp/vecstone-demo")]
+    #[command(after_help = "Example: vecstone demo\n         vecstone demo /tmp/vecstone-demo\n         \
+                            vecstone demo --vectors movies.npy --ids movies.txt")]
     Demo(Demo),
 }
 
@@ -346,6 +347,12 @@ pub(crate) struct Migrate {
 pub(crate) struct Demo {
     /// Directory to work in and keep; must not be there [default: a temporary one, removed at the end]
     pub(crate) dir: Option<PathBuf>,
+    /// A .npy file to take instead of the bundled 256 rows.
+    #[arg(long, value_name = "FILE", requires = "ids")]
+    pub(crate) vectors: Option<PathBuf>,
+    /// The ids of its rows, a line each.
+    #[arg(long, value_name = "FILE", requires = "vectors")]
+    pub(crate) ids: Option<PathBuf>,
     /// Print one JSON object at the end; the steps go to stderr.
     #[arg(long)]
     pub(crate) json: bool,

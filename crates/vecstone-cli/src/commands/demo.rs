@@ -1,6 +1,7 @@
 //! `vecstone demo`: the promise, shown on real data. A writer is killed in the middle, and nothing it
 //! acknowledged is missing.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,20 +11,22 @@ use std::process::{Child, Command, Stdio};
 use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
-use vecstone::VectorStore;
+use vecstone::{IdKind, VectorStore};
 
 use crate::args::Demo;
 use crate::failure::{Failure, Result};
+use crate::ids::IdLines;
 use crate::npy::{self, Shape};
 use crate::output::{Output, human_bytes, note};
 use crate::rows::Rows;
 
-const VECTORS: &[u8] = include_bytes!("../../data/debian-4096x384.npy");
-const IDS: &str = include_str!("../../data/debian-4096.ids");
+/// Of `data/debian-4096x384.npy`, as float16: what is near to the queries, and others. `make demo` takes all.
+const VECTORS: &[u8] = include_bytes!("../../demo/debian-256x384.npy");
+const IDS: &str = include_str!("../../demo/debian-256.ids");
 const QUERIES: [&str; 3] = ["firefox-esr", "vlc", "sqlite3"];
 const NEIGHBORS: usize = 5;
-/// Rows of a batch: many acknowledgements, so that there is a middle to be killed in. The second is for the retry.
-const BATCHES: [&str; 2] = ["64", "8"];
+/// Batches of an import: many acknowledgements, so that there is a middle to be killed in. The second is for the retry.
+const BATCHES: [u64; 2] = [64, 512];
 
 /// What the demo did, as printed by `--json`.
 #[derive(Serialize)]
@@ -52,7 +55,7 @@ struct Resumed {
 
 #[derive(Serialize)]
 struct Search {
-    id: &'static str,
+    id: String,
     neighbors: Vec<(String, f32)>,
 }
 
@@ -86,9 +89,9 @@ struct Place {
     _temporary: Option<TempDir>,
 }
 
-/// What is in the bundled files.
+/// What is in the files.
 struct Input {
-    ids: Vec<&'static str>,
+    ids: Vec<String>,
     vectors: Vec<f32>,
     dim: usize,
 }
@@ -96,21 +99,21 @@ struct Input {
 /// `program`: the name by which this one was called.
 pub(crate) fn run(args: &Demo, program: Option<&OsString>, output: &mut Output) -> Result<u8> {
     let mut voice = Voice { json: args.json, output };
+    // What is given is read before a directory is made.
+    let given = args.vectors.as_deref().zip(args.ids.as_deref());
+    let given = given.map(|(npy, ids)| read_input(npy, ids)).transpose()?;
     let place = prepare(args, program)?;
-    let input = read_input(&place)?;
+    let input = given.map_or_else(|| read_input(&place.npy, &place.ids), Ok)?;
     let rows = input.ids.len() as u64;
-    voice.say(format!(
-        "1. {rows} Debian package descriptions as vectors of dim {}: {}",
-        input.dim,
-        place.npy.display()
-    ))?;
+    let what = if args.vectors.is_none() { "Debian package descriptions as vectors" } else { "vectors" };
+    voice.say(format!("1. {rows} {what} of dim {}: {}", input.dim, place.npy.display()))?;
     let (acknowledged, killed) = import_and_kill(&place, rows, &mut voice)?;
     let (recovered, recovery) = check_acknowledged(&place, &input, acknowledged, &mut voice)?;
     let resumed = resume(&place, &mut voice)?;
     let store = VectorStore::open_read_only(&place.store)?;
     check_rows(&store, &input, rows)?;
     voice.say(format!("   all {rows} rows are there, byte for byte"))?;
-    let searches = search(&store, &mut voice)?;
+    let searches = search(&store, &input, &mut voice)?;
     let verified_bytes = verify(&store, &mut voice)?;
     let stats = store.stats()?;
     voice.say(format!(
@@ -160,25 +163,40 @@ fn prepare(args: &Demo, program: Option<&OsString>) -> Result<Place> {
             (temporary.path().to_owned(), Some(temporary))
         }
     };
-    let (npy, ids, store) = (root.join("debian.npy"), root.join("debian.ids"), root.join("packages"));
+    let store = root.join("packages");
+    if let (Some(npy), Some(ids)) = (args.vectors.clone(), args.ids.clone()) {
+        return Ok(Place { program, root, npy, ids, store, _temporary: temporary });
+    }
+    let (npy, ids) = (root.join("debian.npy"), root.join("debian.ids"));
     fs::write(&npy, VECTORS).map_err(|e| Failure::io(&npy, "write", &e))?;
     fs::write(&ids, IDS).map_err(|e| Failure::io(&ids, "write", &e))?;
     Ok(Place { program, root, npy, ids, store, _temporary: temporary })
 }
 
-fn read_input(place: &Place) -> Result<Input> {
-    let (file, layout) = npy::open(&place.npy, Shape::Matrix)?;
-    let ids: Vec<&str> = IDS.lines().collect();
+/// Rows that an import would replace cannot be told from lost ones: each id may come once.
+fn read_input(npy: &Path, id_lines: &Path) -> Result<Input> {
+    let (file, layout) = npy::open(npy, Shape::Matrix)?;
+    let lines = IdLines::open(id_lines, IdKind::String)?;
+    let ids = lines.all().map(|id| Ok(id?.to_string())).collect::<Result<Vec<String>>>()?;
+    if ids.is_empty() || ids.len() as u64 != layout.rows {
+        let what = format!("{} ids for the {} rows of {}", ids.len(), layout.rows, npy.display());
+        return Err(Failure::file(id_lines, what));
+    }
+    let mut seen = HashSet::new();
+    if let Some(id) = ids.iter().find(|id| !seen.insert(*id)) {
+        return Err(Failure::file(id_lines, format!("the id {id} comes twice; the demo needs each once")));
+    }
     let mut vectors = Vec::new();
-    Rows::new(&place.npy, file, layout).read(ids.len(), &mut vectors)?;
+    Rows::new(npy, file, layout).read(ids.len(), &mut vectors)?;
     Ok(Input { ids, vectors, dim: layout.dim })
 }
 
 /// Starts an import in another process and kills it after a third. Returns what it acknowledged.
 fn import_and_kill(place: &Place, rows: u64, voice: &mut Voice<'_>) -> Result<(u64, bool)> {
-    for (attempt, batch) in BATCHES.iter().enumerate() {
+    for (attempt, batches) in BATCHES.iter().enumerate() {
+        let batch = (rows / batches).max(1).to_string();
         voice.say(format!("2. importing in another process, in batches of {batch} rows"))?;
-        let mut child = importer(place, &["--batch-rows", batch], Stdio::null(), Stdio::piped())?;
+        let mut child = importer(place, &["--batch-rows", &batch], Stdio::null(), Stdio::piped())?;
         let (acknowledged, killed) = kill_after(&mut child, rows / 3)?;
         let status = child.wait().map_err(|e| Failure::io(&place.store, "wait for the import into", &e))?;
         if !killed {
@@ -201,7 +219,14 @@ fn import_and_kill(place: &Place, rows: u64, voice: &mut Voice<'_>) -> Result<(u
 
 fn importer(place: &Place, more: &[&str], stdout: Stdio, stderr: Stdio) -> Result<Child> {
     let mut command = Command::new(&place.program);
-    command.arg("import").arg(&place.store).arg(&place.npy).arg("--ids").arg(&place.ids).args(more);
+    command
+        .arg("import")
+        .arg(&place.store)
+        .arg(&place.npy)
+        .arg("--convert")
+        .arg("--ids")
+        .arg(&place.ids)
+        .args(more);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     command.spawn().map_err(|e| Failure::io(&place.program, "start", &e))
 }
@@ -279,9 +304,15 @@ fn resume(place: &Place, voice: &mut Voice<'_>) -> Result<Resumed> {
     Ok(resumed)
 }
 
-fn search(store: &VectorStore, voice: &mut Voice<'_>) -> Result<Vec<Search>> {
+/// What is near to known packages, or else to the first rows.
+fn search(store: &VectorStore, input: &Input, voice: &mut Voice<'_>) -> Result<Vec<Search>> {
+    let mut ids: Vec<&str> =
+        QUERIES.into_iter().filter(|query| input.ids.iter().any(|id| id == query)).collect();
+    if ids.is_empty() {
+        ids = input.ids.iter().map(String::as_str).take(QUERIES.len()).collect();
+    }
     let mut searches = Vec::new();
-    for id in QUERIES {
+    for id in ids {
         let Some(vector) = store.get(id)? else { continue };
         let mut neighbors = store.search(&vector, NEIGHBORS + 1)?.into_vec();
         neighbors.retain(|neighbor| neighbor.id != id);
@@ -289,7 +320,7 @@ fn search(store: &VectorStore, voice: &mut Voice<'_>) -> Result<Vec<Search>> {
         let names: Vec<String> = neighbors.iter().map(|n| format!("{} ({:.3})", n.id, n.distance)).collect();
         voice.say(format!("   nearest to {id}: {}", names.join(", ")))?;
         searches.push(Search {
-            id,
+            id: id.to_owned(),
             neighbors: neighbors.into_iter().map(|n| (n.id.to_string(), n.distance)).collect(),
         });
     }
@@ -317,9 +348,9 @@ mod tests {
     }
 
     #[test]
-    fn bundled_ids_fit_the_bundled_vectors() {
+    fn bundled_ids_have_the_queries() {
         let ids: Vec<&str> = IDS.lines().collect();
-        assert_eq!(ids.len(), 4096);
+        assert_eq!(ids.len(), 256);
         assert!(QUERIES.iter().all(|query| ids.contains(query)));
     }
 }
