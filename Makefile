@@ -11,6 +11,7 @@ EXAMPLES := $(CURDIR)/target/examples-venv
 FREETHREADED ?= python3.13t python3.14t python3.15t
 MUTANTS ?= format pair segment open engine maintain
 SHARD ?= 0/1
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 MSRV := $(shell sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
 TARGETS ?= x86_64-pc-windows-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -60,9 +61,23 @@ types: installed ## The types of the Python package, its tests and the examples,
 stubs: installed ## Writes the docstrings of the built extension into its stub.
 	$(VENV)/bin/python -P python/stubs.py
 
-wheel: $(VENV)/.ready ## A wheel for every Linux with glibc 2.17 or newer, and CPython 3.11 or newer, in target/wheels.
-	$(VENV)/bin/pip install --quiet ziglang==0.15.2
-	cd python && PATH="$(VENV)/bin:$$PATH" maturin build --release --locked --zig --compatibility manylinux2014 --out ../target/wheels
+wheel: $(VENV)/.ready ## A wheel for every Linux with glibc 2.17 or newer, and CPython 3.11 or newer, in target/wheels; its largest crates.
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check ziglang==0.15.2
+	rm -rf target/wheels
+	cd python && PATH="$(VENV)/bin:$$PATH" maturin build --release --locked --strip false --zig --compatibility manylinux2014 \
+	  --out ../target/wheels
+	$(VENV)/bin/python -P python/wheel.py target/wheels/*.whl
+
+WHEEL_TARGETS ?= aarch64-unknown-linux-gnu
+
+.PHONY: wheels
+wheels: wheel ## The same for other platforms, where std for them is installed; nothing here can run them.
+	@for target in $(WHEEL_TARGETS); do \
+	  if rustup target list --installed 2>/dev/null | grep -qx $$target; then \
+	    (cd python && PATH="$(VENV)/bin:$$PATH" maturin build --release --locked --zig --target $$target \
+	      --compatibility manylinux2014 --out ../target/wheels) || exit 1; \
+	  else echo "std for $$target is not installed: skipped (rustup target add $$target)"; fi; \
+	done
 
 wheel-freethreaded: $(VENV)/.ready ## A wheel for a free-threaded interpreter, tested; skipped where there is none.
 	@for python in $(FREETHREADED); do \
@@ -81,6 +96,19 @@ sdist: $(VENV)/.ready ## A source distribution in target/sdist, installed from t
 	rm -rf target/sdist target/venv-sdist && cd python && $(VENV)/bin/maturin sdist --out ../target/sdist
 	$(PYTHON) -m venv target/venv-sdist && target/venv-sdist/bin/pip install --quiet target/sdist/*.tar.gz
 	cd target/sdist && ../venv-sdist/bin/vecstone --version && ../venv-sdist/bin/python -P -c 'import vecstone; print(vecstone.__version__)'
+
+CRATES := vecstone vecstone-arrow vecstone-cli
+
+# In a workspace of their own: nothing but what is in the packages.
+.PHONY: crates
+crates: ## The crates as they go to crates.io: packed, unpacked, built there; their documentation tests.
+	$(CARGO) package --quiet --locked --no-verify --allow-dirty $(addprefix -p ,$(CRATES))
+	rm -rf target/crates/*/ && mkdir -p target/crates && cp Cargo.lock target/crates
+	cd target/crates && for crate in $(CRATES); do tar xzf ../package/$$crate-$(VERSION).crate; done
+	cd target/crates && { echo '[workspace]'; echo 'resolver = "3"'; echo 'members = ["vecstone*"]'; \
+	  echo '[patch.crates-io]'; for crate in $(CRATES); do echo "$$crate.path = \"$$crate-$(VERSION)\""; done; } > Cargo.toml
+	cd target/crates && $(CARGO) test --doc --workspace --target-dir ../crates-build
+	ls -l $(foreach crate,$(CRATES),target/package/$(crate)-$(VERSION).crate)
 
 check: fmt clippy docs deny licences-check types ## Format, lints, documentation, dependencies.
 

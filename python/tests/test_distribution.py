@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import distribution, files
@@ -44,8 +46,27 @@ def test_the_wheel_names_no_folder_of_the_machine_that_built_it() -> None:
 def test_the_demo_needs_nothing_but_the_wheel(module: bool, tmp_path: Path) -> None:
     """Neither files of the repository nor a PATH with the command on it."""
     command = [sys.executable, "-m", "vecstone"] if module else [Path(sys.executable).with_name("vecstone")]
-    ended = subprocess.run([*command, "demo", "kept", "--json"], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"},
+    ended = subprocess.run([*command, "demo", "kept", "--json"], cwd=tmp_path, env=os.environ | {"PATH": "/usr/bin:/bin"},
                            capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
     assert told["rows"] == 256 and [search["id"] for search in told["searches"]] == ["firefox-esr", "vlc", "sqlite3"]
+
+
+def test_symbols_tell_their_crate() -> None:
+    """What `make wheel` prints, for both ways in which Rust writes names."""
+    spec = importlib.util.spec_from_file_location("wheel", ROOT / "python/wheel.py")
+    assert spec and spec.loader
+    wheel = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(wheel)
+    known = {"parquet", "lz4_flex", "blake3", "gimli"}
+    for symbol, crate in [
+        ("_ZN7parquet6column6writer12ColumnWriter5close17ha8ec656edba9abe1E", "parquet"),
+        ("_ZN84_$LT$lz4_flex..frame..FrameDecoder$LT$R$GT$$u20$as$u20$std..io..Read$GT$4read17h5efaa77a6c36fe2bE", "lz4_flex"),
+        ("_ZN4core3ptr50drop_in_place$LT$blake3..Hasher$GT$17h0ae122939123d488E", "blake3"),
+        ("_RNvMs4_NtNtCsduwmD7cSIQq_5gimli4read5dwarfE3newCsjrHSEGnQ3l9_3std", "gimli"),
+        ("_ZN4core5slice4sort6stable9quicksort9quicksort17h0ae122939123d488E", wheel.STD),
+        ("ZSTD_compressBlock_fast", "C of zstd-sys"),
+        ("memcpy", wheel.STD),
+    ]:
+        assert wheel.crate(symbol, known) == crate, symbol
