@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,20 @@ def test_pip_takes_what_the_page_installs(command: str) -> None:
     pytest.importorskip("maturin")
     told = run(f"pip install --disable-pip-version-check --dry-run --no-deps --no-build-isolation {command}", ROOT)
     assert "Would install vecstone" in told and "does not provide the extra" not in told
+
+
+def test_cargo_takes_what_the_page_adds(tmp_path: Path) -> None:
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    added, installed = re.findall(r"`cargo (add [^`]*)`", text), re.findall(r"`cargo (install [^`]*)`", text)
+    assert len(added) == len(installed) == 1
+    assert 'name = "vecstone"\npath = "src/main.rs"' in (ROOT / installed[0].split()[-1] / "Cargo.toml").read_text("utf-8")
+    if shutil.which("cargo") is None:
+        pytest.skip("needs cargo")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/lib.rs").touch()
+    (tmp_path / "Cargo.toml").write_text('[package]\nname = "mine"\nedition = "2024"\n')
+    run(f"cargo {added[0]} --offline".replace("../vecstone/", f"{ROOT}/"), tmp_path)
+    assert "crates/vecstone" in (tmp_path / "Cargo.toml").read_text()
 
 
 def test_the_fragment_reads_the_rows(movies: Path) -> None:
