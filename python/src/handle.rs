@@ -7,6 +7,7 @@
 use crate::convert;
 use crate::error::{OrRaise, raised};
 use crate::ids::{Ids, OneId};
+use crate::interrupt;
 use crate::iterate::{IterItem, RowIter};
 use crate::open::{self, Mode, Refused};
 use crate::reading::{all_of_kind, of_kind};
@@ -97,16 +98,16 @@ impl Store {
     pub(crate) fn with<T: Send + Default>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&VectorStore) -> vecstone::Result<T> + Send,
+        mut call: impl FnMut(&VectorStore) -> vecstone::Result<T> + Send,
     ) -> PyResult<T> {
-        py.detach(|| self.use_store(|store| store.map_or_else(|| Ok(T::default()), call))).or_raise()
+        interrupt::detach(py, || self.use_store(|store| store.map_or_else(|| Ok(T::default()), &mut call)))
     }
 
     /// As [`with`](Self::with), of a call that reads one moment.
     pub(crate) fn read<T: Send + Default>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
+        mut call: impl FnMut(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
     ) -> PyResult<T> {
         self.with(py, |store| call(&self.snapshot_of(store)?))
     }
@@ -115,13 +116,13 @@ impl Store {
     pub(crate) fn change<T: Send + Default>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&VectorStore) -> vecstone::Result<T> + Send,
+        mut call: impl FnMut(&VectorStore) -> vecstone::Result<T> + Send,
     ) -> PyResult<T> {
-        let change = |store: Option<&VectorStore>| match store {
+        let mut change = |store: Option<&VectorStore>| match store {
             Some(store) => call(store),
             None => self.check_writable().map(|()| T::default()),
         };
-        py.detach(|| self.use_store(change)).or_raise()
+        interrupt::detach(py, || self.use_store(&mut change))
     }
 
     /// A call that stores vectors of `dim` components, and makes the store for them if it is still to be made and `check`
@@ -130,8 +131,8 @@ impl Store {
         &self,
         py: Python<'_>,
         dim: Option<usize>,
-        check: impl FnOnce() -> vecstone::Result<()> + Send,
-        call: impl FnOnce(&VectorStore) -> vecstone::Result<()> + Send,
+        mut check: impl FnMut() -> vecstone::Result<()> + Send,
+        mut call: impl FnMut(&VectorStore) -> vecstone::Result<()> + Send,
     ) -> PyResult<()> {
         let store_rows = || {
             if self.use_store(|store| Ok(store.is_none()))? {
@@ -146,7 +147,7 @@ impl Store {
             });
             outcome.map_err(Refused::from)
         };
-        py.detach(store_rows).map_err(Refused::raised)
+        interrupt::detach(py, store_rows)
     }
 
     /// Refuses to write to a store that is still to be made.
@@ -222,7 +223,7 @@ impl Store {
             let lines: Vec<_> = lines.iter().map(Document::as_deref).collect();
             store.change_documents(&ids, &lines, merges, durability)
         };
-        py.detach(|| self.use_store(change)).or_raise()
+        interrupt::detach(py, || self.use_store(change))
     }
 
     pub(crate) fn write_many(

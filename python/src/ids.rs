@@ -2,6 +2,7 @@
 
 use crate::convert::placed;
 use crate::given;
+use crate::interrupt;
 use crate::vectors::lies_plain;
 use numpy::{PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -136,6 +137,7 @@ impl Ids {
 
     /// Puts one more behind the others.
     pub(crate) fn push(&mut self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        interrupt::check_at(object.py(), self.len() + 1)?;
         let id =
             one(object).map_err(|error| placed(object.py(), &format!("ids: row {}", self.len()), &error))?;
         let (kind, found) = (*self.kind.get_or_insert(id.as_id().kind()), id.as_id().kind());

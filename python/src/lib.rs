@@ -7,6 +7,7 @@ mod error;
 mod given;
 mod handle;
 mod ids;
+mod interrupt;
 mod iterate;
 mod maintain;
 mod numbers;

@@ -1,6 +1,7 @@
 //! What the modes of `open` mean.
 
 use crate::error::{OrRaise, already_there, of_the_system, raised};
+use crate::interrupt;
 use crate::pending::Pending;
 use crate::shared::{EngineOptions, Shared};
 use pyo3::exceptions::PyValueError;
@@ -173,16 +174,16 @@ impl From<Error> for Refused {
 pub(crate) fn open(py: Python<'_>, path: &Path, request: &Request) -> PyResult<Arc<Shared>> {
     let options = request.wishes.options()?;
     let lock_wait = seconds("lock_timeout", request.lock_timeout)?.max(MIN_LOCK_WAIT);
-    let pending = Pending {
+    let pending = || Pending {
         path: path.to_owned(),
         mode: request.mode,
         metric: request.metric.unwrap_or_default(),
         metric_is_asked: request.metric.is_some().into(),
         auto_optimize_rows: request.auto_optimize_rows,
-        options: options.lock_wait(lock_wait),
+        options: options.clone().lock_wait(lock_wait),
         lock_wait,
     };
-    py.detach(|| open_pending(pending, request)).map_err(Refused::raised)
+    interrupt::detach(py, || open_pending(pending(), request))
 }
 
 fn open_pending(pending: Pending, request: &Request) -> Result<Arc<Shared>, Refused> {

@@ -3,6 +3,7 @@
 use crate::convert;
 use crate::error::OrRaise;
 use crate::ids::{self, Ids};
+use crate::interrupt;
 use crate::maintain::counts;
 use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
@@ -232,6 +233,7 @@ fn fill<T: Element>(
     }
     let mut cells = array.cast::<PyArray2<T>>()?.readwrite();
     for (mut line, hits) in cells.as_array_mut().rows_mut().into_iter().zip(found) {
+        array.py().check_signals()?;
         for (cell, hit) in line.iter_mut().zip(hits) {
             *cell = of(hit)?;
         }
@@ -298,7 +300,7 @@ pub(crate) fn get_many<'py>(
     wanted: &Ids,
     dim: usize,
     lenient: bool,
-    read: impl FnOnce(&mut [f32], &mut Vec<usize>) -> vecstone::Result<()> + Send,
+    mut read: impl FnMut(&mut [f32], &mut Vec<usize>) -> vecstone::Result<()> + Send,
 ) -> PyResult<Bound<'py, PyAny>> {
     // Not zeroed: every row is written below.
     let array = vectors::numpy_module(py)?.call_method1("empty", ((wanted.len(), dim), "float32"))?;
@@ -306,7 +308,10 @@ pub(crate) fn get_many<'py>(
     {
         let mut out = array.cast::<PyArray2<f32>>()?.readwrite();
         let out = out.as_slice_mut()?;
-        py.detach(|| read(out, &mut absent)).or_raise()?;
+        interrupt::detach(py, || {
+            absent.clear();
+            read(out, &mut absent)
+        })?;
         for &n in &absent {
             out[n * dim..(n + 1) * dim].fill(f32::NAN);
         }
@@ -324,14 +329,15 @@ pub(crate) fn get_documents<'py>(
     wanted: &Ids,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let Some(snapshot) = snapshot else { return Ok(vec![py.None().into_bound(py); wanted.len()]) };
-    let texts = py.detach(|| {
+    let texts = interrupt::detach(py, || {
         let document = |id| snapshot.get_document(of_kind(snapshot.kind(), id)?);
         wanted.refs().into_iter().map(document).collect::<vecstone::Result<Vec<_>>>()
     });
-    texts.or_raise()?.iter().map(|text| convert::from_json(py, text.as_deref())).collect()
+    texts?.iter().map(|text| convert::from_json(py, text.as_deref())).collect()
 }
 
 /// Ids as a list of Python's.
 pub(crate) fn id_list<'py>(py: Python<'py>, ids: &[Id]) -> PyResult<Bound<'py, PyList>> {
-    PyList::new(py, ids.iter().map(|id| ids::to_python(py, id)).collect::<PyResult<Vec<_>>>()?)
+    let id = |(step, id)| interrupt::check_at(py, step).and_then(|()| ids::to_python(py, id));
+    PyList::new(py, ids.iter().enumerate().map(id).collect::<PyResult<Vec<_>>>()?)
 }

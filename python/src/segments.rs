@@ -1,7 +1,7 @@
 //! The rows of a segment as numpy arrays that lie in the mapped file.
 
-use crate::error::OrRaise;
 use crate::ids::to_python;
+use crate::interrupt;
 use crate::vectors::numpy_module;
 use numpy::PyArray1;
 use pyo3::prelude::*;
@@ -80,7 +80,7 @@ impl Segment {
     /// The ids of all rows, dead ones included, in order: a list made by this call.
     #[getter]
     fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let ids = py.detach(|| self.rows.ids()).or_raise()?;
+        let ids = interrupt::detach(py, || self.rows.ids())?;
         let ids: Vec<_> = ids.iter().map(|id| to_python(py, id)).collect::<PyResult<_>>()?;
         PyList::new(py, ids)
     }

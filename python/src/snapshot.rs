@@ -2,8 +2,8 @@
 
 use crate::arrow;
 use crate::convert;
-use crate::error::OrRaise;
 use crate::ids::{self, Ids};
+use crate::interrupt;
 use crate::iterate::{IterItem, RowIter};
 use crate::numbers;
 use crate::reading::{self, Options, Precision, PyFilter, of_kind};
@@ -28,9 +28,9 @@ impl Snapshot {
     fn read<T: Send + Default>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
+        mut call: impl FnMut(&vecstone::Snapshot) -> vecstone::Result<T> + Send,
     ) -> PyResult<T> {
-        py.detach(|| self.snapshot.as_ref().map_or_else(|| Ok(T::default()), call)).or_raise()
+        interrupt::detach(py, || self.snapshot.as_ref().map_or_else(|| Ok(T::default()), &mut call))
     }
 
     fn read_one<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -148,7 +148,7 @@ impl Snapshot {
         let options = Options::of(k, filter, precision, gives)?;
         let (queries, n) = reading::queries(queries)?;
         let snapshot = self.snapshot.as_ref();
-        let found = py.detach(|| reading::search_many(snapshot, &queries, n, &options)).or_raise()?;
+        let found = interrupt::detach(py, || reading::search_many(snapshot, &queries, n, &options))?;
         reading::neighbors(py, &found, snapshot.and_then(vecstone::Snapshot::kind), &options)
     }
 

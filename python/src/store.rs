@@ -6,6 +6,7 @@ use crate::error::OrRaise;
 use crate::given;
 use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
+use crate::interrupt;
 use crate::iterate::{IterItem, RowIter};
 use crate::maintain::{self, Progress};
 use crate::numbers;
@@ -171,7 +172,7 @@ impl Store {
                 durability,
             )
         };
-        py.detach(|| self.use_store(change)).or_raise()
+        interrupt::detach(py, || self.use_store(change))
     }
 
     /// Replaces the documents of n ids, and not their vectors: one batch, all of it or nothing.
@@ -268,7 +269,7 @@ impl Store {
             };
             self.use_store(set).map_err(Refused::from)
         };
-        if py.detach(set).map_err(Refused::raised)? {
+        if interrupt::detach(py, set)? {
             return Ok(());
         }
         let path = self.path.display();
@@ -403,8 +404,7 @@ impl Store {
         let options = Options::of(k, filter, precision, gives)?;
         let (queries, n) = reading::queries(queries)?;
         let snapshot = self.snapshot_now(py)?;
-        let found =
-            py.detach(|| reading::search_many(snapshot.as_ref(), &queries, n, &options)).or_raise()?;
+        let found = interrupt::detach(py, || reading::search_many(snapshot.as_ref(), &queries, n, &options))?;
         reading::neighbors(py, &found, snapshot.and_then(|snapshot| snapshot.kind()), &options)
     }
 
@@ -449,7 +449,7 @@ impl Store {
     /// `dim`, `metric` and `id_kind` are that one's from then on. Snapshots, iterators and arrays stay as they are.
     /// FileNotFoundError, NotAStoreError, CorruptError: the handle goes on showing what it showed.
     fn refresh(&self, py: Python<'_>) -> PyResult<bool> {
-        py.detach(|| {
+        interrupt::detach(py, || {
             if self.use_store(|store| Ok(store.is_some() || self.mode != Mode::Read))? {
                 return self
                     .use_store(|store| store.map_or(Ok(false), VectorStore::refresh))
@@ -457,7 +457,6 @@ impl Store {
             }
             self.shared.make(None).map(|()| !self.shared.is_pending())
         })
-        .map_err(Refused::raised)
     }
 
     /// Copies the store as it is now to a new directory, which is a store of its own, durable when this returns.
@@ -468,7 +467,7 @@ impl Store {
             Some(store) => store.backup(&path).map(|_| ()),
             None => Err(Error::not_found(self.path.clone())),
         };
-        py.detach(|| self.use_store(backup)).or_raise()
+        interrupt::detach(py, || self.use_store(backup))
     }
 
     /// Flushes and closes this handle; the last one of a process closes the store. A second call does nothing.
@@ -490,7 +489,7 @@ impl Store {
                 Ok(vecstone_cli::stats_json(&self.path, true, &stats, None))
             }
         };
-        py.detach(|| self.use_store(stats)).or_raise()
+        interrupt::detach(py, || self.use_store(stats))
     }
 
     /// Checks every byte that counts. O(bytes).

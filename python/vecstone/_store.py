@@ -234,7 +234,8 @@ class _Reading:
         """
         import pyarrow
 
-        return pyarrow.table(self)
+        reader = pyarrow.RecordBatchReader.from_stream(self)
+        return pyarrow.Table.from_batches(list(reader), reader.schema)  # batch by batch, so that Ctrl-C is heard
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with the columns of `to_arrow`. Needs pandas and pyarrow."""

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use vecstone::{
     Document, Error, Id, IdKind, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Snapshot, VectorStore, WriteBatch,
@@ -11,13 +12,16 @@ use vecstone::{
 
 use crate::failure::{Failure, Result};
 use crate::repeats::Repeats;
-use crate::writer::{Acknowledger, Stopped};
+use crate::writer::{Acknowledger, Stopped, check};
 
 /// Bytes of rows in a batch, unless there would be fewer than `BATCH_ROWS_MIN` rows.
 const BATCH_BYTES: usize = 16 << 20;
 const BATCH_ROWS_MIN: usize = 1000;
 /// Bytes of ids and documents after which a batch ends early, so that long ones do not fill the memory.
 pub(crate) const BATCH_TEXT_BYTES: usize = 16 << 20;
+
+/// How often Ctrl-C is looked for while the next batch is read.
+const LOOKS_AT_CTRL_C: Duration = Duration::from_millis(50);
 
 /// Rows of a batch: as many as were asked for, if they fit.
 pub(crate) fn batch_rows(asked: Option<u64>, dim: usize) -> usize {
@@ -113,15 +117,21 @@ impl Importer<'_> {
         used: &Sender<Vec<f32>>,
         acknowledger: &mut Acknowledger<'_>,
     ) -> Result<(), Stopped> {
-        for batch in ready {
-            let mut batch = batch?;
+        loop {
+            let mut batch = match ready.recv_timeout(LOOKS_AT_CTRL_C) {
+                Ok(batch) => batch?,
+                Err(RecvTimeoutError::Timeout) => {
+                    check()?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
             let end = batch.first + batch.ids.len() as u64;
             self.put(&mut batch)?;
             acknowledger.put(end)?;
             // The reader has ended if nobody takes the memory back.
             let _ = used.send(batch.vectors);
         }
-        Ok(())
     }
 
     fn put(&mut self, batch: &mut Batch) -> Result<(), Stopped> {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use vecstone::{Error, Flush, VectorStore};
 
+use crate::ctrl_c;
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
 
@@ -17,6 +18,8 @@ const ON_THEIR_WAY: usize = 4;
 pub(crate) enum Stopped {
     /// The store refused a batch or a flush.
     Store(Error),
+    /// Ctrl-C was pressed.
+    Interrupted,
     /// Anything else, such as the input.
     Other(Failure),
 }
@@ -38,6 +41,10 @@ impl Stopped {
     pub(crate) fn explain(self, progress: &Progress, go_on: &str) -> Failure {
         match self {
             Stopped::Other(failure) => failure,
+            Stopped::Interrupted => Failure {
+                code: 130,
+                ..Failure::error(format!("interrupted; {} are stored; {go_on}", progress.so_far()))
+            },
             Stopped::Store(error) => {
                 let stays = format!("{} are acknowledged and stay, {go_on}", progress.so_far());
                 match error {
@@ -68,6 +75,7 @@ impl Acknowledger<'_> {
     /// The first `rows` rows are put: acknowledges those that are durable by now.
     pub(crate) fn put(&mut self, rows: u64) -> Result<(), Stopped> {
         self.pending.push_back((rows, self.store.flush_async()));
+        check()?;
         if self.pending.len() > ON_THEIR_WAY { self.finish() } else { self.look() }
     }
 
@@ -101,12 +109,18 @@ impl Acknowledger<'_> {
     }
 }
 
+/// Whether the writing may go on.
+pub(crate) fn check() -> Result<(), Stopped> {
+    if ctrl_c::is_pressed() { Err(Stopped::Interrupted) } else { Ok(()) }
+}
+
 /// Runs `body`, which puts batches and tells the acknowledger of each. Returns when all of them are acknowledged.
 pub(crate) fn acknowledge<T>(
     store: &VectorStore,
     progress: &Progress,
     body: impl FnOnce(&mut Acknowledger<'_>) -> Result<T, Stopped>,
 ) -> Result<T, Stopped> {
+    let _listening = ctrl_c::Listening::begin()?;
     let mut acknowledger = Acknowledger { store, progress, pending: VecDeque::new() };
     let outcome = body(&mut acknowledger);
     // Also after an error, which may well be about the input: what was put before it stays.

@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Place, bits, kill_after};
+use std::io::{BufRead, BufReader};
+use std::process::Command;
 use vecstone::VectorStore;
 
 #[track_caller]
@@ -38,6 +40,31 @@ fn every_acknowledged_row_survives_sigkill() {
         assert_eq!(found_ids, ids);
         assert_eq!(bits(&found), bits(&vectors));
     }
+}
+
+/// A second Ctrl-C would end it at once; the first lets it say what is stored.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_says_what_is_stored_and_how_to_go_on() {
+    let import = ["import", "s", "in.npy", "--batch-rows", "4"];
+    let place = Place::new();
+    let (_, vectors) = place.rows("in", 20_000, 32);
+    let mut child = place.start(&import);
+    let (mut said, mut pressed) = (String::new(), false);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        said = line.unwrap();
+        if said.starts_with("acknowledged ") && !pressed {
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+            pressed = true;
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    let rows = VectorStore::open(place.path("s")).unwrap().len().unwrap();
+    let go_on = "run the same import again with --resume to go on";
+    assert_eq!(said, format!("vecstone: interrupted; {rows} of 20000 rows are stored; {go_on}"));
+    place.run(&["import", "s", "in.npy", "--resume"]).ok();
+    assert_eq!(bits(&place.exported("s").1), bits(&vectors));
 }
 
 #[test]

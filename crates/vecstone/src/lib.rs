@@ -42,6 +42,7 @@ pub use query::search::{Hits, Neighbor, SearchOptions};
 pub use query::snapshot::{Iter, Snapshot};
 pub use segment::side::{EffortStats, LookedAt, SideStats};
 pub use store::{Flush, VectorStore, WriteBatch};
+pub use sys::interrupt::interruptible;
 pub use types::config::{
     MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ID_NUMBER, MAX_ROWS,
     Metric,

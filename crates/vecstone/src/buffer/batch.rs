@@ -2,6 +2,7 @@
 
 use crate::buffer::{Change, Group};
 use crate::sys::disk::PIECE_BYTES;
+use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::sys::sync::{caught, unpoisoned};
 use crate::types::config::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
@@ -147,6 +148,7 @@ pub(crate) fn copy_in_pieces(
 
 /// Copies the rows from number `first` on and checks the copy.
 fn copy_piece(source: &dyn RowSource, first: usize, dim: usize, piece: &mut [f32]) -> Result<()> {
+    interrupt::check()?;
     source.copy_rows(first, piece);
     (first..).zip(piece.chunks_exact(dim)).try_for_each(|(row, vector)| check_finite(row, vector))
 }

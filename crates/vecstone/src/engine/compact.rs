@@ -16,6 +16,7 @@ use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::point::Point;
 use crate::segment::side;
 use crate::segment::version::{SegmentVersion, Version};
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
 use crate::types::document::Document;
@@ -390,6 +391,7 @@ impl Engine {
             }
             copy.done.rows += batch.space.rows;
             copy.done.bytes += batch.space.bytes();
+            interrupt::check()?;
             if tell(copy.done).is_break() {
                 return Err(Error::Cancelled);
             }

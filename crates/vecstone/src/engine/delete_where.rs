@@ -11,6 +11,7 @@ use crate::buffer::batch::{Batch, Op};
 use crate::query::filter::Filter;
 use crate::query::select::select;
 use crate::segment::version::Version;
+use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_BATCH_BYTES;
@@ -40,7 +41,8 @@ impl Engine {
             // Looked up without the lock; what happens meanwhile makes it look again.
             let version = self.published.get();
             let mut there = Vec::new();
-            for op in &ops {
+            for (n, op) in ops.iter().enumerate() {
+                interrupt::check_at(n)?;
                 there.push(self.is_in(&version, *op.id())?);
             }
             let state = self.room(Batch::Ops(&ops).bytes())?;
@@ -134,7 +136,8 @@ impl Engine {
                 return Ok(Attempt::SegmentFull);
             };
             let mut there = Vec::new();
-            for op in ops {
+            for (n, op) in ops.iter().enumerate() {
+                interrupt::check_at(n)?;
                 if self.is_in(&version, *op.id())? {
                     there.push(*op);
                 }
@@ -175,7 +178,8 @@ impl Engine {
 /// The ids of the live rows, as many as fit in a batch of `most`; true if there are more.
 fn some_ids(version: &Version, most: usize) -> Result<(Vec<Id>, bool)> {
     let (mut ids, mut bytes) = (Vec::new(), 0);
-    for at in version.live_rows() {
+    for (n, at) in version.live_rows().enumerate() {
+        interrupt::check_at(n)?;
         let id = version.id(at)?;
         bytes += id.as_id().as_bytes().len() as u64;
         if ids.len() == most || bytes > MAX_BATCH_BYTES {

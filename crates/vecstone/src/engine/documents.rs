@@ -4,6 +4,7 @@ use super::commit::Attempt;
 use super::{DurabilityTarget, Engine, Writer};
 use crate::buffer::batch::Batch;
 use crate::segment::version::{At, Version};
+use crate::sys::interrupt;
 use crate::sys::sync::{MutexGuard, unpoisoned};
 use crate::types::config::MAX_BATCH_BYTES;
 use crate::types::document::{Document, is_object, merge};
@@ -90,6 +91,7 @@ impl Engine {
         let (mut changed, mut unknown) = (Changed::default(), Vec::new());
         let mut places: HashMap<(usize, u32), usize> = HashMap::new();
         for (row, (id, document)) in ids.iter().zip(documents).enumerate() {
+            interrupt::check_at(row)?;
             if let Some(expected) = version.kind.filter(|&kind| kind != id.kind()) {
                 return Err(Error::IdKindMismatch { expected, found: id.kind() });
             }

@@ -19,6 +19,7 @@ use crate::open::lock::Lock;
 use crate::pair::VectorStorage;
 use crate::segment::version::VersionCell;
 use crate::sys::disk::{Dir, fork};
+use crate::sys::interrupt;
 use crate::sys::planted::Hooks;
 #[cfg(test)]
 use crate::sys::planted::{self, Bug};
@@ -204,7 +205,7 @@ impl Engine {
         })?;
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Sync => self.wait_for(DurabilityTarget { ops, seq: 0 }),
+            Durability::Sync => interrupt::not_now(|| self.wait_for(DurabilityTarget { ops, seq: 0 })),
         }
     }
 
@@ -216,6 +217,7 @@ impl Engine {
             if state.buffer.is_empty() || self.buffer.has_room(&state, bytes) {
                 return Ok(state);
             }
+            interrupt::check()?;
             self.start_threads(&mut state);
             if state.workers.are_missing() {
                 drop(state);
@@ -242,7 +244,7 @@ impl Engine {
     /// Ends a write: returns when what was accepted up to `target` is durable, or at once.
     pub(crate) fn finish_write(&self, target: DurabilityTarget, durability: Durability) -> Result<()> {
         if durability == Durability::Sync {
-            return self.wait_for(target);
+            return interrupt::not_now(|| self.wait_for(target));
         }
         let mut state = self.buffer.lock();
         if self.settings.background && !self.commits.is_durable(target) {

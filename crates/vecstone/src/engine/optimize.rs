@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::query::coded::effort;
 use crate::segment::side::{self, Optimize, Rows, Scope};
 use crate::segment::version::Version;
+use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::types::error::{Error, Result};
 use std::cell::Cell;
@@ -50,7 +51,7 @@ impl Engine {
                 cancelled.set(told.is_break());
                 told
             };
-            let stops = || self.maintenance.is_stopped();
+            let stops = || self.maintenance.is_stopped() || interrupt::check().is_err();
             let mut go_on = |built: Built| if stops() { ControlFlow::Break(()) } else { tell(built.rows) };
             let optimize = Optimize::now(parallel::limit(0), effort::measure);
             let (built, outcome) = self.build_while(optimize, &mut go_on);
@@ -61,6 +62,7 @@ impl Engine {
             if cancelled.get() {
                 return Err(Error::Cancelled);
             }
+            interrupt::check()?;
             self.buffer.lock().check_open()?;
             Ok(report(&self.published.get()))
         })

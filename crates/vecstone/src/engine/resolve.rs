@@ -6,6 +6,7 @@ use crate::buffer::batch::Batch;
 use crate::pair::{Effects, Kept};
 use crate::segment::Segment;
 use crate::segment::version::{At, Version};
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_BATCH_RECORDS;
 use crate::types::document::Document;
@@ -97,6 +98,7 @@ fn delete_replaced(
         let active = version.active();
         let heap = active.segment.heap();
         for (n, change) in changes.iter().enumerate() {
+            interrupt::check_at(n)?;
             match heap.find(change.hash, change.id, u64::MAX) {
                 None => left.push((n, change)),
                 Some(row) if !replaced.is_empty() && active.deletions.is_live(row) => {
@@ -120,6 +122,7 @@ fn delete_replaced(
             likely.extend(few.iter().filter(|(_, change)| may_have(change.hash)));
         }
         for (n, change) in likely {
+            interrupt::check_at(n)?;
             let found = if place == last {
                 segment.find_in_base(change.hash, change.id)
             } else {
@@ -161,6 +164,7 @@ fn find_kept<'a>(
     let mut left: Vec<Option<Kept<'a>>> = Vec::with_capacity(changes.len());
     let mut kept = Vec::new();
     for (n, change) in changes.iter().enumerate() {
+        interrupt::check_at(n)?;
         let same = |&other: &usize| changes[other].hash == change.hash && changes[other].id == change.id;
         let before = last.find_entry(change.hash, same).map(|entry| entry.remove().0).ok();
         let document = match (change.put, before) {

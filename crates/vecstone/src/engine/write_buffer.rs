@@ -4,6 +4,7 @@
 
 use crate::buffer::{self, Buffer};
 use crate::segment::version::Version;
+use crate::sys::interrupt;
 use crate::sys::sync::{AtomicU64, Condvar, Instant, Mutex, MutexGuard, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::{IdKind, IdRef};
@@ -195,7 +196,10 @@ impl WriteBuffer {
     ) -> MutexGuard<'a, Accepting> {
         self.work.notify_all();
         state.waiting_for_space += 1;
-        state = unpoisoned(self.space.wait(state));
+        state = match interrupt::longest_wait() {
+            Some(time) => unpoisoned(self.space.wait_timeout(state, time)).0,
+            None => unpoisoned(self.space.wait(state)),
+        };
         state.waiting_for_space -= 1;
         state
     }

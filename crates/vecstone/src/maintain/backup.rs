@@ -12,6 +12,7 @@ use crate::query::snapshot::Snapshot;
 use crate::segment::side::{self, SideFile};
 use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::disk::{Dir, Stat};
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use std::io;
@@ -221,7 +222,17 @@ impl Backup<'_> {
     }
 }
 
+/// How much is copied before the disk is asked to begin with it, so that the sync at the end has little left to do.
+const COPY_BYTES: u64 = 16 << 20;
+
 fn copy_synced(from: &StoreFile, copy: &StoreFile, len: u64) -> Result<()> {
-    from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))?;
+    let mut at = 0;
+    while at < len {
+        interrupt::check()?;
+        let end = len.min(at + COPY_BYTES);
+        from.file.copy_to(copy.file.as_ref(), at..end).map_err(|e| Error::io(&copy.path, "copy", e))?;
+        copy.file.start_writeback(at, end - at);
+        at = end;
+    }
     copy.sync()
 }

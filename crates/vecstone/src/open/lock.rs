@@ -6,6 +6,7 @@
 use crate::pair::files::random;
 use crate::segment::side;
 use crate::sys::disk::{Dir, DiskFile, Open, is_no_file, write_all_at};
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use std::io::{self, ErrorKind};
@@ -52,12 +53,14 @@ impl Lock {
         };
         // First that of the directory: who cannot have it makes no LOCK.
         while !try_itself(dir, itself.as_ref(), true)? {
+            interrupt::check()?;
             if !retry() {
                 return Err(locked(dir));
             }
         }
         let file = dir.open_file(&path, Open::Create).map_err(|e| Error::open(dir, &path, e))?;
         while !file.try_lock(true).map_err(|e| Error::io(&path, "lock", e))? {
+            interrupt::check()?;
             if !retry() {
                 return Err(locked(dir));
             }

@@ -9,6 +9,7 @@ use crate::pair::files::{IdxMap, StoreFile};
 use crate::pair::recover::{Deleted, LogPosition};
 use crate::pair::rows::{Row, RowTable};
 use crate::sys::disk::{Mapping, PIECE_BYTES};
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_ROWS;
 use crate::types::document::Document;
@@ -227,6 +228,7 @@ impl VectorStorage {
         if rows.is_empty() {
             return Ok(());
         }
+        interrupt::check()?;
         let first = self.written.rows + crcs.len() as u64;
         let bytes = self.header.element.encode(rows);
         let rows = rows.len() / self.header.dim as usize;

@@ -1,6 +1,7 @@
 //! Many rows at once: looked up and copied in pieces, by several threads when they are many.
 
 use crate::segment::PREFETCH_WIDTH;
+use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, IdRef};
@@ -31,7 +32,8 @@ pub(crate) fn read(
     let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
     let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
     let pieces = ids.chunks(PREFETCH_WIDTH).zip(out.chunks_mut(PREFETCH_WIDTH * dim)).enumerate();
-    let look_up = |absent: &mut Vec<(usize, Missing)>, (piece, (ids, out))| {
+    let look_up = |absent: &mut Vec<(usize, Missing)>, (piece, (ids, out))| -> Result<()> {
+        interrupt::check_at(piece)?;
         match few(ids, out)? {
             0 => {}
             bits => absent.push((piece, bits)),

@@ -17,6 +17,7 @@ use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::Frame;
 use crate::segment::side::{CodedFile, Coverage};
 use crate::segment::version::Version;
+use crate::sys::interrupt;
 use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
@@ -129,7 +130,7 @@ pub(crate) fn search(
         let group = searches.len().div_ceil(limit.max(1)).clamp(TILE, GROUP);
         let groups = searches.len().div_ceil(group);
         let (outer, inner) = if groups >= limit { (limit, 1) } else { (1, limit) };
-        let find = |stopped: &mut Vec<Stop>, searches: &mut [Search<'_>]| {
+        let find = |stopped: &mut Vec<Stop>, searches: &mut [Search<'_>]| -> Result<()> {
             stopped.extend(coded.search(searches, effort, inner)?);
             Ok(())
         };
@@ -312,6 +313,7 @@ impl Walk<'_, '_> {
     /// Measures the rows that always are, and looks at the nearest partitions: for an exact search to have a bar for the
     /// pass, for one with an effort that is all.
     fn begin<'q>(&mut self, search: &Search<'q>, effort: Option<u64>) -> Result<Found<'q>> {
+        interrupt::check()?;
         let mut found = Found::of(search, None);
         self.plain(&mut found.search)?;
         match effort {
@@ -323,6 +325,7 @@ impl Walk<'_, '_> {
 
     /// Measures what waits, and hands over what was found; or says why it comes to nothing.
     fn end(&self, mut found: Found<'_>, search: &mut Search<'_>, path: SearchPath) -> Result<Option<Stop>> {
+        interrupt::check()?;
         let start = Instant::now();
         if found.stop.is_none() {
             self.look_at_waiting(&mut found)?;

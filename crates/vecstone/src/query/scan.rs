@@ -12,6 +12,7 @@ use crate::query::distance::{DistanceComputer, bar_of_radius};
 use crate::query::explain::{Explain, SearchPath};
 use crate::query::search::{BUFFER, Candidate, Rows};
 use crate::segment::side;
+use crate::sys::interrupt;
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
@@ -157,6 +158,7 @@ fn scan(rows: &Rows<'_>, morsel: &Morsel, searches: &mut [Search<'_>]) -> Result
         [search] => search.offer(kernels, segment, tile),
         searches => offer_tile(kernels, segment, tile, searches),
     };
+    interrupt::check()?;
     let mut tile = Vec::with_capacity(full);
     for_each_row(rows, morsel, |row, vector| {
         tile.push((row, vector));
@@ -166,7 +168,8 @@ fn scan(rows: &Rows<'_>, morsel: &Morsel, searches: &mut [Search<'_>]) -> Result
         }
     })?;
     offer(&tile, searches);
-    Ok(())
+    // Where this says so, not all queries were offered the last tiles.
+    Ok(interrupt::check()?)
 }
 
 /// Hands on the live rows of a morsel, each with its number.
@@ -199,6 +202,9 @@ fn offer_tile(kernels: &Kernels, segment: usize, tile: &[Row<'_>], searches: &mu
     let norms: Vec<f64> = tile.iter().map(|(_, row)| norm(row)).collect();
     let measure = if l2 { kernels.l2s } else { kernels.dots };
     for searches in searches.chunks_mut(QUERIES) {
+        if interrupt::check().is_err() {
+            return;
+        }
         searches.iter_mut().for_each(|search| search.explain.rows_scanned += tile.len() as u64);
         // What is missing in the last block is measured twice.
         let queries = array::from_fn(|n| searches[n.min(searches.len() - 1)].computer.query());

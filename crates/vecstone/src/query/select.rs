@@ -4,6 +4,7 @@ use crate::query::filter::Filter;
 use crate::segment::PREFETCH_WIDTH;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::version::{SegmentVersion, Version};
+use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::types::error::Result;
 use crate::types::id::{AsId, Id, IdHasher};
@@ -42,7 +43,8 @@ pub(crate) fn select(
 /// The live rows with these ids. O(ids + rows / 64).
 fn with_ids(ids: &[Id], version: &Version, hasher: IdHasher) -> Result<Version> {
     let mut live: Vec<Vec<u64>> = version.segments.iter().map(words).collect();
-    for ids in ids.chunks(PREFETCH_WIDTH) {
+    for (step, ids) in ids.chunks(PREFETCH_WIDTH).enumerate() {
+        interrupt::check_at(step)?;
         let ids = ids.iter().map(AsId::as_id).filter(|id| version.kind == Some(id.kind()));
         let mut hashed = [None; PREFETCH_WIDTH];
         hashed.iter_mut().zip(ids).for_each(|(to, id)| *to = Some((hasher.hash(id.as_bytes()), id)));
@@ -77,7 +79,7 @@ fn by_documents(
         let morsel = move |first| (place, first..part.rows.min(first + MORSEL_ROWS as u64));
         (0..part.rows).step_by(MORSEL_ROWS).map(morsel)
     });
-    let look = |done: &mut Vec<_>, (place, rows): (usize, Range<u64>)| {
+    let look = |done: &mut Vec<_>, (place, rows): (usize, Range<u64>)| -> Result<()> {
         let (part, known) = parts[place];
         done.push((place, rows.start, look(filter, part, known, rows)?));
         Ok(())
@@ -102,6 +104,7 @@ fn look(
     known: Option<&SegmentVersion>,
     rows: Range<u64>,
 ) -> Result<Vec<u64>> {
+    interrupt::check()?;
     let mut live = vec![0; word_of(rows.end - rows.start + WORD - 1)];
     let looked_at = known.map_or(0, |known| known.rows).clamp(rows.start, rows.end);
     if let Some(known) = known {

@@ -10,6 +10,7 @@ use crate::query::search::{Candidate, Hits, Neighbor, Rows, SearchOptions};
 use crate::query::select::select;
 use crate::segment::PREFETCH_WIDTH;
 use crate::segment::version::{At, Version, check_len};
+use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
 use crate::types::config::Metric;
@@ -404,6 +405,7 @@ impl Snapshot {
         let count = found.len() as u64;
         let start = Instant::now();
         let hits = |Found { rows: nearest, explain }: Found| {
+            interrupt::check()?;
             let hits = nearest.into_iter().map(|candidate| self.neighbor(candidate, options));
             let explain = Explain { queries: count, select, ..explain };
             Ok(Hits::new(hits.collect::<Result<_>>()?, explain))
@@ -432,7 +434,9 @@ impl Snapshot {
     /// [`Error::Corrupt`] if a document or an id is not what was written; [`Error::Io`].
     pub fn ids_where(&self, filter: &Filter) -> Result<Vec<Id>> {
         let rows = self.select(Some(filter))?;
-        let mut ids = rows.version.live_rows().map(|at| self.version.id(at)).collect::<Result<Vec<Id>>>()?;
+        let id =
+            |(step, at)| interrupt::check_at(step).map_err(Error::from).and_then(|()| self.version.id(at));
+        let mut ids = rows.version.live_rows().enumerate().map(id).collect::<Result<Vec<Id>>>()?;
         ids.extend(rows.puts.iter().map(|&number| {
             let (chunk, op) = self.buffered.op(number);
             self.buffered_id(chunk, op)

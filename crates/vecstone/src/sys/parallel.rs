@@ -4,6 +4,7 @@
 //! those that are at work there is only a count, which belongs to one process: after a fork it starts anew.
 
 use crate::sys::disk::fork;
+use crate::sys::interrupt;
 use crate::sys::sync::unpoisoned;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -94,9 +95,11 @@ pub(crate) fn for_each_piece<P, S: Send, E: Send>(
 /// Does `work` here and on the other threads at the same time. Returns what each returned.
 pub(crate) fn run<T: Send>(wanted: u64, limit: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     let extra = ACTIVE.take(wanted.saturating_sub(1), limit.saturating_sub(1) as u64);
+    let caller = if extra.taken > 0 { interrupt::following() } else { None };
+    let followed = || interrupt::follow(caller.as_ref(), &work);
     thread::scope(|scope| {
         let builder = || thread::Builder::new().name("vecstone-search".into());
-        let start = |_| builder().spawn_scoped(scope, fork::between_forks(&work)).ok();
+        let start = |_| builder().spawn_scoped(scope, fork::between_forks(&followed)).ok();
         // If the system refuses one, the others do its work.
         let others: Vec<_> = (0..extra.taken).map_while(start).collect();
         let mut done = vec![work()];

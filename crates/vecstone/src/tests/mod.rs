@@ -19,6 +19,7 @@ mod forged;
 mod golden;
 mod held;
 mod hostile;
+mod interrupt;
 mod kept;
 mod later;
 mod lost;

@@ -1,5 +1,6 @@
 //! Documents: one JSON value a row, one line a document.
 
+use crate::sys::interrupt;
 use crate::types::error::{Error, Result};
 
 mod merge;
@@ -83,7 +84,11 @@ impl Document<&str> {
 
 /// Documents as the lines that they become.
 pub(crate) fn one_line_each(documents: &[Document<&str>]) -> Result<Vec<Document<String>>> {
-    documents.iter().enumerate().map(|(row, document)| document.one_line(row)).collect()
+    let line = |(row, document): (usize, &Document<&str>)| {
+        interrupt::check_at(row)?;
+        document.one_line(row)
+    };
+    documents.iter().enumerate().map(line).collect()
 }
 
 /// The same JSON value on one line: a newline can only stand between tokens, where a space means the same.

@@ -1,6 +1,7 @@
 //! One error type: what happened, where, and what to do about it.
 
 use crate::sys::disk::is_no_file;
+use crate::sys::interrupt::Interrupted;
 use crate::types::recovery::RecoveryReport;
 use std::any::Any;
 use std::io;
@@ -369,6 +370,8 @@ pub enum Error {
     Forked,
     /// The caller broke it off; nothing was changed.
     Cancelled,
+    /// The call was made through [`interruptible`](crate::interruptible), and is not wanted any more.
+    Interrupted,
 }
 
 impl Error {
@@ -484,5 +487,11 @@ impl std::error::Error for Error {
             Error::Poisoned { first } => Some(first.as_ref()),
             _ => None,
         }
+    }
+}
+
+impl From<Interrupted> for Error {
+    fn from(_: Interrupted) -> Error {
+        Error::Interrupted
     }
 }

@@ -13,6 +13,7 @@ use crate::pair::rows::{Doc, NULL_LINE};
 use crate::pair::window::Window;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::side::{FilesOf, SideFile};
+use crate::sys::interrupt;
 use crate::types::config::MAX_LINE_BYTES;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdHasher, IdKind};
@@ -206,6 +207,7 @@ impl Checker<'_> {
     fn see(&mut self, seen: &LogEvent<'_>) -> Result<()> {
         match *seen {
             LogEvent::Put { id, row, crc, doc, .. } => {
+                interrupt::check_at(row as usize)?;
                 if let Some(live) = self.live.as_mut().filter(|_| self.deletions.is_live(row)) {
                     live.rows.push((self.hasher.hash(id), live.place, row));
                 }

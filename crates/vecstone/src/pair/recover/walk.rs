@@ -5,6 +5,7 @@ use crate::format::header::Header;
 use crate::pair::files::Files;
 use crate::pair::log::{Batch, LogReader, Policy, Records, Short, Step};
 use crate::pair::rows::{Row, RowTable};
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::types::error::{Error, Result};
 use crate::types::id::{IdHasher, half};
@@ -96,6 +97,7 @@ impl<'a> Walk<'a> {
     pub(super) fn run(&mut self, go_on: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Option<u64>> {
         let mut stopped = false;
         while self.log.has_more() && !stopped {
+            interrupt::check()?;
             if go_on(self.log.position().idx_end).is_break() {
                 return Err(Error::Cancelled);
             }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::part::{Back, Part, RowCode};
+use crate::sys::interrupt;
 use crate::sys::kernel;
 use crate::sys::kernel::codes::{self, GROUP, Levels, QUERIES, is_kept};
 use crate::sys::parallel;
@@ -85,7 +86,7 @@ impl Coded<'_> {
             (founds.collect::<Vec<_>>(), Scratch::new())
         };
         let pass = |(founds, scratch): &mut (Vec<Found<'_>>, Scratch), mut piece: Range<usize>| {
-            piece.try_for_each(|partition| {
+            piece.try_for_each(|partition| -> Result<()> {
                 self.visit(partition, walks, founds, scratch)?;
                 let visitors = scratch.visitors.iter().map(|visitor| visitor.search);
                 visitors.for_each(|search| founds[search].give_up(self.rows));
@@ -108,6 +109,7 @@ impl Coded<'_> {
         founds: &mut [Found<'_>],
         scratch: &mut Scratch,
     ) -> Result<()> {
+        interrupt::check()?;
         let Scratch { visitors, dots, packed } = scratch;
         let (ready, of) = self.partition(partition);
         visitors.clear();

@@ -7,6 +7,7 @@ use crate::segment::codes::file::{CodesFile, Partition};
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, distance, norm};
 use crate::segment::codes::part::{Back, Part, RowCode, Signs};
 use crate::segment::side::FilesOf;
+use crate::sys::interrupt;
 use crate::sys::kernel;
 use crate::sys::kernel::codes::Correction;
 use crate::types::config::Metric;
@@ -92,6 +93,7 @@ impl Check<'_> {
     ) -> Result<bool> {
         let (mut vector, mut place) = (vec![0f32; self.frame.dim], vec![0f32; centre.len()]);
         for (n, row) in partition.parts()[part].clone().enumerate() {
+            interrupt::check_at(n)?;
             let ordinal = back.ordinal(row);
             if !self.see(ordinal, part) {
                 return Ok(false);

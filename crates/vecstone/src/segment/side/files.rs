@@ -134,7 +134,7 @@ pub(crate) fn copy(file: &dyn SideFile, to: &Dir) -> Result<()> {
     let name = from.path.file_name().and_then(|name| name.to_str());
     let Some((number, _)) = name.and_then(numbered) else { return Ok(()) };
     let copy = |copy: &StoreFile| {
-        from.file.copy_to(copy.file.as_ref(), len).map_err(|e| Error::io(&copy.path, "copy", e))
+        from.file.copy_to(copy.file.as_ref(), 0..len).map_err(|e| Error::io(&copy.path, "copy", e))
     };
     Pending::write(to, file.kind(), number, copy)?.rename(to).map(drop)
 }

@@ -346,8 +346,8 @@ impl DiskFile for FaultFile {
         self.inner.inode()
     }
 
-    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
-        super::copy_range(self, to, 0..len)
+    fn copy_to(&self, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
+        super::copy_range(self, to, range)
     }
 
     fn allocated(&self) -> io::Result<u64> {

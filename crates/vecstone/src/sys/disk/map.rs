@@ -92,15 +92,15 @@ pub(crate) fn start_writeback(file: &File, offset: u64, len: u64) {
     }
 }
 
-/// Has the system copy the first `len` bytes from one file to the same place in another; how many it has copied. Less
-/// than all of them, or none, where it cannot.
+/// Has the system copy a range of bytes from one file to the same place in another; how far it came. Not to the end, or
+/// nowhere, where it cannot.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-pub(crate) fn copy_within_system(from: &File, to: &File, len: u64) -> u64 {
+pub(crate) fn copy_within_system(from: &File, to: &File, range: Range<u64>) -> u64 {
     use std::os::fd::AsRawFd;
-    let mut done = 0u64;
-    while done < len {
+    let Range { start: mut done, end } = range;
+    while done < end {
         let (Ok(mut here), Ok(mut there), Ok(left)) =
-            (i64::try_from(done), i64::try_from(done), usize::try_from(len - done))
+            (i64::try_from(done), i64::try_from(done), usize::try_from(end - done))
         else {
             break;
         };
@@ -115,13 +115,13 @@ pub(crate) fn copy_within_system(from: &File, to: &File, len: u64) -> u64 {
             _ => break,
         }
     }
-    done.min(len)
+    done.min(end)
 }
 
 /// Elsewhere it is not asked.
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-pub(crate) fn copy_within_system(_from: &File, _to: &File, _len: u64) -> u64 {
-    0
+pub(crate) fn copy_within_system(_from: &File, _to: &File, range: Range<u64>) -> u64 {
+    range.start
 }
 
 /// Reads what the page cache has; `None` if it has not all of it, or cannot tell.

@@ -119,8 +119,8 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// See [`Disk::start_writeback`].
     fn start_writeback(&self, _offset: u64, _len: u64) {}
-    /// Writes the first `len` bytes, all of which this file must have, to the same place in another.
-    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()>;
+    /// Writes a range of bytes, all of which this file must have, to the same place in another.
+    fn copy_to(&self, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()>;
     /// The operating system's file, where it is one.
     #[expect(clippy::disallowed_types, reason = "only to be handed on, to disk/map.rs")]
     fn os_file(&self) -> Option<&std::fs::File> {
@@ -225,10 +225,10 @@ mod tests {
         write_all_at(&*open("from"), &bytes, 0).expect("written");
         for part in [0, 1, PIECE_BYTES, len - 1, len] {
             let to = open(&part.to_string());
-            open("from").copy_to(&*to, part as u64).expect("copied");
+            open("from").copy_to(&*to, 0..part as u64).expect("copied");
             assert_eq!(disk.image().files[&Path::new("/d").join(part.to_string())], bytes[..part]);
         }
-        let short = open("from").copy_to(&*open("short"), len as u64 + 1).expect_err("not so many");
+        let short = open("from").copy_to(&*open("short"), 0..len as u64 + 1).expect_err("not so many");
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
     }
 

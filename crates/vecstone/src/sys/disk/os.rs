@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::fs::{File, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -356,9 +357,10 @@ impl DiskFile for OsFile {
 
     /// The file system may let both files share the bytes (reflinks) or copy them by itself; what it leaves goes through
     /// memory.
-    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
-        let done = to.os_file().map_or(0, |to| super::map::copy_within_system(&self.file, to, len));
-        super::copy_range(self, to, done..len)
+    fn copy_to(&self, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
+        let copy = |to| super::map::copy_within_system(&self.file, to, range.clone());
+        let done = to.os_file().map_or(range.start, copy);
+        super::copy_range(self, to, done..range.end)
     }
 
     fn os_file(&self) -> Option<&File> {
@@ -427,10 +429,11 @@ mod tests {
         super::super::write_all_at(&*open("from"), &bytes, 0).expect("written");
         for len in [0, 1, 4096, (1 << 20) + 77, bytes.len()] {
             let name = len.to_string();
-            open("from").copy_to(&*open(&name), len as u64).expect("copied");
+            open("from").copy_to(&*open(&name), 0..len as u64).expect("copied");
             assert!(std::fs::read(dir.path().join(&name)).expect("readable") == bytes[..len], "{len}");
         }
-        let short = open("from").copy_to(&*open("short"), bytes.len() as u64 + 1).expect_err("not so many");
+        let short =
+            open("from").copy_to(&*open("short"), 0..bytes.len() as u64 + 1).expect_err("not so many");
         assert_eq!(short.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(open("from").inode().expect("known"), open("from").inode().expect("known"));
         assert_ne!(open("from").inode().expect("known"), open("short").inode().expect("known"));

@@ -17,6 +17,7 @@ use names::{NameChange, Names, ROOT, SimDir};
 use super::{Disk, DiskDir, DiskFile, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -246,8 +247,8 @@ impl DiskFile for SimFile {
         self.disk.on().map(|_| (0, self.inode as u64))
     }
 
-    fn copy_to(&self, to: &dyn DiskFile, len: u64) -> io::Result<()> {
-        super::copy_range(self, to, 0..len)
+    fn copy_to(&self, to: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
+        super::copy_range(self, to, range)
     }
 
     fn allocated(&self) -> io::Result<u64> {
@@ -404,7 +405,7 @@ impl FileChoices {
 }
 
 /// What may stand in one unit: as durable first, as written last.
-fn unit_contents(inode: &Inode, base: &[u8], unit: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+fn unit_contents(inode: &Inode, base: &[u8], unit: Range<usize>) -> Vec<Vec<u8>> {
     let old = base[unit.clone()].to_vec();
     let writes: Vec<(usize, &[u8])> = inode
         .changes

@@ -239,6 +239,7 @@ impl Error {
                  open the store here"
             ),
             Error::Cancelled => write!(f, "broken off as asked; nothing was changed"),
+            Error::Interrupted => write!(f, "interrupted; the call was broken off, and may be made again"),
             Error::ReadOnly => write!(f, "the store is open read-only; open it for writing to change it"),
             // All others have an arm above.
             _ => write!(f, "{self:?}"),

@@ -92,7 +92,7 @@ impl Error {
             Error::UncleanShutdown { .. } => ErrorKind::UncleanShutdown,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::ReadOnly | Error::Closed | Error::Forked | Error::Linked { .. } => ErrorKind::WrongHandle,
-            Error::Cancelled => ErrorKind::Cancelled,
+            Error::Cancelled | Error::Interrupted => ErrorKind::Cancelled,
         }
     }
 }
