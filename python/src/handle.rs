@@ -150,6 +150,28 @@ impl Store {
         interrupt::detach(py, store_rows)
     }
 
+    /// Puts attributes, as JSON text, in the place of those that there are.
+    pub(crate) fn set_attributes(&self, py: Python<'_>, text: Option<&str>) -> PyResult<()> {
+        let set = || {
+            if self.use_store(|store| Ok(store.is_none()))? {
+                self.check_writable()?;
+                self.shared.make(None)?;
+            }
+            let set = |store: Option<&VectorStore>| match store {
+                Some(store) => store.set_attributes(text).map(|()| true),
+                None => Ok(text.is_none()),
+            };
+            self.use_store(set).map_err(Refused::from)
+        };
+        if interrupt::detach(py, set)? {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(PyValueError::new_err(format!(
+            "{path} is made by its first vector, and has no attributes before: open it with dim=, or store a vector first"
+        )))
+    }
+
     /// Refuses to write to a store that is still to be made.
     pub(crate) fn check_writable(&self) -> vecstone::Result<()> {
         if self.mode == Mode::Read { Err(Error::ReadOnly) } else { self.shared.check_process() }

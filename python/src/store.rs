@@ -16,7 +16,7 @@ use crate::segments::Segment;
 use crate::shared::EngineOptions;
 use crate::vectors;
 use numpy::PyArray1;
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
 use std::path::PathBuf;
@@ -257,30 +257,24 @@ impl Store {
     /// ValueError: NaN, too long, two keys that become the same string, or a store that its first vector is still to make
     /// (give `open` a `dim`). ReadOnlyError; else errors as of `flush`.
     fn set_attrs(&self, py: Python<'_>, attrs: &Bound<'_, PyAny>) -> PyResult<()> {
-        let text = reading::attrs_to_json(attrs)?;
-        let set = || {
-            if self.use_store(|store| Ok(store.is_none()))? {
-                self.check_writable()?;
-                self.shared.make(None)?;
-            }
-            let set = |store: Option<&VectorStore>| match store {
-                Some(store) => store.set_attributes(text.as_deref()).map(|()| true),
-                None => Ok(text.is_none()),
-            };
-            self.use_store(set).map_err(Refused::from)
-        };
-        if interrupt::detach(py, set)? {
-            return Ok(());
-        }
-        let path = self.path.display();
-        Err(PyValueError::new_err(format!(
-            "{path} is made by its first vector, and has no attributes before: open it with dim=, or store a vector first"
-        )))
+        self.set_attributes(py, reading::attrs_to_json(attrs)?.as_deref())
     }
 
     /// The attributes as JSON text, if there are any.
     fn _attrs(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.with(py, VectorStore::attributes)
+    }
+
+    /// Records the name of what makes the vectors, or with None removes it. False if the first vector is still to make the
+    /// store, which has none then.
+    fn _set_embed_name(&self, py: Python<'_>, name: Option<&str>) -> PyResult<bool> {
+        self.change(py, |store| store.set_embed_name(name).map(|()| true))
+    }
+
+    /// The name of what made the vectors (see `ingest`); None without.
+    #[getter]
+    fn embed_name(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.with(py, VectorStore::embed_name)
     }
 
     /// Returns when everything written before is durable.

@@ -119,7 +119,8 @@ def test_embedding_is_never_paid_twice(store: vecstone.Store, tmp_path: Path) ->
         return np.zeros((2, DIM))
 
     with pytest.raises(ValueError, match="shape"):
-        vecstone.ingest(store, lines(**{"id-1": "new", "id-2": "new"}), text_column="text", embed=wrong)
+        vecstone.ingest(store, lines(**{"id-1": "new", "id-2": "new"}), text_column="text", embed=wrong,
+                        embed_name=store.embed_name)
     with pytest.raises(ValueError, match="text_column"):
         vecstone.ingest(store, lines(), embed=embed)
 

@@ -52,6 +52,7 @@ from ._core import (
     __version__,
     close_all as _close_all,
 )
+from ._embedder import EmbedderMismatch
 from ._store import Hit, Hits, Neighbors, Snapshot, Store, open
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ __all__ = [
     "NO_DOCUMENT",
     "CancelledError",
     "CorruptError",
+    "EmbedderMismatch",
     "Error",
     "ForkedError",
     "Hit",

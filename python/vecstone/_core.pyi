@@ -296,6 +296,13 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def _unchanged(self, ids: Any, vectors: Any, lines: Sequence[str | NoDocument | None] | None) -> npt.NDArray[np.bool_]:
         ...
 
+    def _set_embed_name(self, name: str | None) -> bool:
+        ...
+
+    @property
+    def embed_name(self) -> str | None:
+        """The name of what made the vectors (see `ingest`); None without."""
+
     def _attrs(self) -> str | None:
         ...
 

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import as_float32, check_finite, check_ids, check_writable, no_text
+from ._embedder import Embedder, of_function
 from ._rows import Batch, Columns
 from ._sources import as_iterable, open_source
 
@@ -42,7 +43,8 @@ class Ingested(NamedTuple):
 
 def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: str = "vector",
            document_columns: Sequence[str] | str | None = None, text_column: str | None = None,
-           embed: Callable[[list[str]], npt.ArrayLike] | None = None, batch_size: int = 256, resume: bool = True,
+           embed: Callable[[list[str]], npt.ArrayLike] | None = None, embed_name: str | None = None,
+           replace_embedder: bool = False, batch_size: int = 256, resume: bool = True,
            progress: bool | None = None) -> Ingested:
     """Writes the rows of a source, streamed within bounded memory; no number of rows is too large.
 
@@ -68,6 +70,11 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     Each batch is durable before the next call, and with `resume` a row that is
     stored with the same text is not embedded again, so that after a crash the same call pays for the rest only.
 
+    `embed_name`: the name of what makes the vectors, kept in the store (`Store.embed_name`). None is the module and the
+    qualified name of `embed` if that is a plain function; methods, lambdas, partials and other objects have none. Another
+    name than the store has is an EmbedderMismatch, before anything is embedded. `replace_embedder`: the vectors of this
+    call are made anew, whatever is stored, and the new name is recorded when all of them are.
+
     `progress`: a bar of tqdm, if that is installed; None shows it in terminals and notebooks.
 
     ValueError names file, column and row, counted from 0 (in JSON lines mostly the line, from 1; of an iterator the batch
@@ -83,6 +90,8 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     unread: dict[str, None] | None = {} if document_columns is None else None
     columns = columns._replace(id_of_text=partial(_id_of_text, store.id_kind), unread=unread)
     check_writable(store)
+    embedder = Embedder(store, embed_name or of_function(embed), replace_embedder)
+    resume = resume and not embedder.replaces
     total, batches = open_source(source, columns, batch_size if embed else None)
     memory = _Embedded(embed) if embed is not None else None
     seen = written = unchanged = embedded = 0
@@ -95,10 +104,13 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
                 embedded += calls
             seen += len(batch.ids)
             written += done
+            if not embedder.replaces:
+                embedder.record()
             unchanged += different - done
             if bar is not None:
                 bar.update(len(batch.ids))
     store.flush()
+    embedder.record()
     if unread:
         warnings.warn(f"columns that were not read: {', '.join(map(repr, unread))}; document_columns names those of which "
                       "documents are made, '*' all, [] none", stacklevel=2)

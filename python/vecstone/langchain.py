@@ -29,6 +29,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import vecstone
 from vecstone._check import check_ids, check_json, check_text, check_writable
+from vecstone._embedder import Embedder, of_model
 from vecstone._metadata import DottedKeys, field
 
 __all__ = ["VecstoneVectorStore"]
@@ -46,6 +47,10 @@ class VecstoneVectorStore(VectorStore):
     level, letter for letter, dots too. `{"$document": {"metadata.author.name": "Ada"}}` reaches what lies deeper: it is
     a filter over the whole document.
 
+    The first write records the name of the embedding in the store: `embed_name`, or its `model_name` or `model`. Another
+    one is an EmbedderMismatch later; with `replace_embedder` the next write records the new one, and what is stored should
+    be added again.
+
     Raises what `vecstone.open` raises: ValueError if the store has another metric, LockedError if another process
     writes to it. A search finds a ValueError in a row that was not written through this class.
     """
@@ -56,10 +61,17 @@ class VecstoneVectorStore(VectorStore):
         embedding: Embeddings,
         *,
         metric: Literal["cosine", "l2", "ip"] | None = "cosine",
+        embed_name: str | None = None,
+        replace_embedder: bool = False,
         **open_options: Any,
     ) -> None:
         self._embedding = embedding
         self._store = vecstone.open(path, metric=metric, **open_options)
+        try:
+            self._embedder = Embedder(self._store, embed_name or of_model(embedding), replace_embedder)
+        except BaseException:
+            self._store.close()
+            raise
         self._dotted = DottedKeys('filter={{"$document": {{"{path}": ...}}}}')
 
     @property
@@ -181,6 +193,7 @@ class VecstoneVectorStore(VectorStore):
             [{"page_content": text, "metadata": metadata} for _, text, metadata in rows],
             durability=durability,
         )
+        self._embedder.record()
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: dict[str, Any] | None = None, **kwargs: Any) -> bool:
         """Deletes the rows with these ids or, without ids, those a filter matches, or else all. True, always.

@@ -40,6 +40,7 @@ from llama_index.core.vector_stores.types import (
 
 import vecstone
 from vecstone._check import check_json
+from vecstone._embedder import Embedder, of_model
 from vecstone._metadata import DottedKeys, field
 
 __all__ = ["VecstoneVectorStore"]
@@ -56,6 +57,10 @@ class VecstoneVectorStore(BasePydanticVectorStore):
     lies deeper (`vector_store_kwargs={"filter": {"metadata.author.name": "Ada"}}` of LlamaIndex's retriever), and is obeyed
     beside the others. A value of another type than the operator needs never matches.
 
+    LlamaIndex tells a vector store nothing of the model; give it as `embed_model`, or its name. The first write records the
+    name (`model_name` or `model`) in the store, and another one is an EmbedderMismatch later; with `replace_embedder` the
+    next write records the new one, and what is stored should be added again.
+
     Raises what `vecstone.open` raises: ValueError if the store has another metric, LockedError if another process
     writes to it. The async methods wait for the store in a thread.
     """
@@ -66,6 +71,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
     metric: Literal["cosine", "l2", "ip"] | None
     open_options: dict[str, Any] = Field(default_factory=dict)
     _store: vecstone.Store = PrivateAttr()
+    _embedder: Embedder = PrivateAttr()
     _dotted: DottedKeys = PrivateAttr(
         default_factory=lambda: DottedKeys('vector_store_kwargs={{"filter": {{"{path}": ...}}}}')
     )
@@ -75,12 +81,19 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         path: str | os.PathLike[str],
         *,
         metric: Literal["cosine", "l2", "ip"] | None = "cosine",
+        embed_model: Any = None,
+        replace_embedder: bool = False,
         **open_options: Any,
     ) -> None:
         store = vecstone.open(path, metric=metric, **open_options)
+        try:
+            embedder = Embedder(store, of_model(embed_model), replace_embedder)
+        except BaseException:
+            store.close()
+            raise
         # Absolute, so that what `to_dict` says is true in any directory.
         super().__init__(path=os.fspath(store.path), metric=metric, open_options=open_options)  # type: ignore[call-arg]
-        self._store = store
+        self._store, self._embedder = store, embedder
 
     @classmethod
     def class_name(cls) -> str:
@@ -117,6 +130,7 @@ class VecstoneVectorStore(BasePydanticVectorStore):
         if ids:
             vectors = np.asarray([node.get_embedding() for node in nodes], np.float32)
             self._store.put_many(ids, vectors, [_to_document(node) for node in nodes])
+            self._embedder.record()
         return ids
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:

@@ -36,7 +36,8 @@ use crate::failure::Result;
 use crate::output::{Output, note};
 
 /// Runs one command line, the name of the program first, and returns its exit code: 0 found or done, 1 not found or
-/// verification failed, 2 error, 130 ended by Ctrl-C with part of the rows stored. Prints to stdout and stderr; never ends the process, and may be called again.
+/// verification failed, 2 error, 130 ended by Ctrl-C with part of the rows stored. Prints to stdout and stderr; never ends
+/// the process, and may be called again.
 ///
 /// `vecstone demo` starts the program again: this one if it is called `vecstone`, else the one that is named first. A
 /// program with other signal handlers than Rust's should ignore SIGXFSZ and SIGPIPE, as Python does.

@@ -63,7 +63,17 @@ fn keys_of_every_command() {
         "document_error",
         "ids_error",
     ];
-    let schema = ["path", "clean", "id_kind", "dim", "metric", "element", "attributes", "auto_optimize_rows"];
+    let schema = [
+        "path",
+        "clean",
+        "id_kind",
+        "dim",
+        "metric",
+        "element",
+        "attributes",
+        "auto_optimize_rows",
+        "embed_name",
+    ];
     assert_keys(&info, &[&counts[..], &ratios, &schema].concat());
     assert_keys(
         &info["bytes"],

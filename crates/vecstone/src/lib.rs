@@ -44,8 +44,8 @@ pub use segment::side::{EffortStats, LookedAt, SideStats};
 pub use store::{Flush, VectorStore, WriteBatch};
 pub use sys::interrupt::interruptible;
 pub use types::config::{
-    MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_ID_BYTES, MAX_ID_NUMBER, MAX_ROWS,
-    Metric,
+    MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_EMBED_NAME_BYTES, MAX_ID_BYTES,
+    MAX_ID_NUMBER, MAX_ROWS, Metric,
 };
 pub use types::document::Document;
 pub use types::element::Element;

@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Info, output: &mut Output) -> Result<u8> {
     } else {
         let writer = writer(&args.store);
         let mut table = table(&args.store, &closed(store.recovery().clean, writer), &store.stats()?);
+        table.extend(store.embed_name()?.map(|name| ("embedder", name)));
         table.extend(store.attributes()?.map(|text| ("attributes", attributes(&text))));
         for (name, value) in table {
             output.line(format!("{name:<10} {value}"))?;
@@ -85,6 +86,7 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
             })).collect::<Vec<_>>(),
         })),
         "auto_optimize_rows": stats.auto_optimize_rows,
+        "embed_name": stats.embed_name,
         "bytes": {
             "dat": bytes.dat,
             "idx": bytes.idx,

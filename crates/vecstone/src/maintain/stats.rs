@@ -44,6 +44,8 @@ pub struct Stats {
     /// From how many rows without codes the background makes them; 0 never. See
     /// [`OpenOptions::auto_optimize_rows`](crate::OpenOptions::auto_optimize_rows).
     pub auto_optimize_rows: u64,
+    /// As [`VectorStore::embed_name`](crate::VectorStore::embed_name).
+    pub embed_name: Option<String>,
     /// Bytes on the disk.
     pub bytes: FileBytes,
     /// `bytes.total` divided by the bytes of the live vectors; 0 if there are none.
@@ -192,6 +194,7 @@ pub(crate) fn stats(dir: &Dir, snapshot: &Snapshot, engine: Option<&Engine>) -> 
         side: side::stats(version),
         effort: side::effort_stats(version),
         auto_optimize_rows: version.auto_optimize_rows(),
+        embed_name: version.sections.embed_name(),
         overhead: ratio(bytes.total),
         overhead_without_side: ratio(bytes.total - bytes.jsonl - bytes.side),
         bytes,

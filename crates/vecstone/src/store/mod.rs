@@ -13,7 +13,7 @@ use crate::open::reader::Reader;
 use crate::query::snapshot::Snapshot;
 use crate::sys::disk::{Disk, OsDisk};
 use crate::sys::sync::caught;
-use crate::types::config::MAX_ATTRIBUTES_BYTES;
+use crate::types::config::{MAX_ATTRIBUTES_BYTES, MAX_EMBED_NAME_BYTES};
 use crate::types::document;
 use crate::types::error::{Error, Result};
 use crate::types::recovery::RecoveryReport;
@@ -243,6 +243,34 @@ impl VectorStore {
             }
             sections.set_attributes(attributes);
             Ok(())
+        };
+        let engine = self.engine()?;
+        engine.change_sections(change).map_err(|error| engine.or_moved(error))
+    }
+
+    /// Records the name of what makes the store's vectors, such as that of a model, or removes it: so that a caller can
+    /// refuse to mix those of two. It is kept beside the store's options as [`set_attributes`](Self::set_attributes) keeps
+    /// attributes. 1 to [`MAX_EMBED_NAME_BYTES`] bytes.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// store.set_embed_name(Some("all-MiniLM-L6-v2"))?;
+    /// assert_eq!(store.embed_name()?.as_deref(), Some("all-MiniLM-L6-v2"));
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidEmbedName`], [`Error::ReadOnly`]: nothing was changed. Else as [`clear`](Self::clear).
+    pub fn set_embed_name(&self, name: Option<&str>) -> Result<()> {
+        let found = name.map_or(1, |name| name.len() as u64);
+        let invalid = |max| Error::InvalidEmbedName { found, max };
+        if !(1..=MAX_EMBED_NAME_BYTES).contains(&found) {
+            return Err(invalid(MAX_EMBED_NAME_BYTES));
+        }
+        let change = |sections: &mut Sections| {
+            if sections.set_embed_name(name) { Ok(()) } else { Err(invalid(0)) }
         };
         let engine = self.engine()?;
         engine.change_sections(change).map_err(|error| engine.or_moved(error))

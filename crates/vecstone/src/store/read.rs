@@ -93,6 +93,16 @@ impl VectorStore {
         }
     }
 
+    /// The name that [`set_embed_name`](Self::set_embed_name) was given; `None` without. A read-only handle moves on with
+    /// [`refresh`](Self::refresh).
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot`](Self::snapshot).
+    pub fn embed_name(&self) -> Result<Option<String>> {
+        Ok(self.snapshot()?.files().sections.embed_name())
+    }
+
     /// The store's attributes, a JSON object that [`set_attributes`](Self::set_attributes) was given; `None` without. A
     /// read-only handle moves on with [`refresh`](Self::refresh).
     ///

@@ -93,7 +93,7 @@ pub(crate) fn not_now<T>(call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// Longest wait without a look; `None` where there is nobody to ask.
+/// Longest wait without a look; `None` where no caller asks.
 pub(crate) fn longest_wait() -> Option<Duration> {
     ASKING.with_borrow(|asking| asking.as_ref().map(|_| EVERY.max(Duration::from_millis(1))))
 }

@@ -1,6 +1,7 @@
 //! Every crash state of small workloads: the store opens, and shows what was promised.
 
 use super::ask;
+use super::later::IN_MANIFEST;
 use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
 use super::side::{CODES, SIDE, unmarked, with_kinds_of, without_kinds};
 use crate::sys::disk::sim::{Crash, Image, SimDisk};
@@ -539,9 +540,8 @@ pub(super) const SEGMENTS: [Workload; 35] = [
     }),
 ];
 
-/// All of them.
 pub(super) fn workloads() -> impl Iterator<Item = Workload> {
-    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE).chain(CODES)
+    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE).chain(CODES).chain(IN_MANIFEST)
 }
 
 /// How thoroughly to look.
@@ -909,7 +909,7 @@ fn a_reader_shows_nothing_that_a_power_cut_takes_back() {
     // In others two states have the same content, and nothing tells which of them a reader saw.
     let names =
         ["upsert", "first_rows", "long_ids_and_rows", "seal_a_flushed_one", "compact", "clear", "attributes"];
-    for workload in workloads().filter(|(name, _)| names.contains(name)) {
+    for workload in workloads().filter(|(name, _)| names.contains(name) || *name == "embed_name") {
         look_at_each_step_of(workload).unwrap_or_else(|why| panic!("{why}"));
     }
 }

@@ -126,7 +126,7 @@ fn a_write_that_waits_for_the_disk_is_not_broken_off() {
     let (_disk, store) = create(&options().buffer_bytes(1 << 20).durability(crate::Durability::Sync));
     LEFT.set(0);
     interruptible(is_unwanted, || store.put(1u64, &vec![0.5; DIM as usize])).expect("durable");
-    assert_eq!(LEFT.get(), 0, "nobody was asked");
+    assert_eq!(LEFT.get(), 0, "it was not asked");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! MANIFESTs of a later release, made by hand: what this release does not know is kept, or refused by name.
 
+use super::crash::Workload;
 use super::hostile::{LIVE, file, manifest_of, open, store, vector};
 use super::model::{DIR, options, root};
 use crate::format::crc32c;
@@ -373,6 +374,58 @@ fn sections_have_a_mebibyte_together() {
 }
 
 /// An object whose text has so many bytes.
+/// A change of the options among others of MANIFEST.
+pub(super) const IN_MANIFEST: [Workload; 1] = [("embed_name", |run| {
+    run.segments_of(2).auto_optimize_rows(3).create()?;
+    run.put(&["a", "b"])?;
+    run.set_embed_name(false)?;
+    run.set_attributes(false)?;
+    run.put(&["a"])?;
+    run.set_embed_name(false)?;
+    run.clear()?;
+    run.put(&["c"])?;
+    run.flush()?;
+    run.set_embed_name(true)
+})];
+
+/// Options that a later release keeps beside this one stay digit for digit, and so do flags.
+#[test]
+fn the_name_of_what_makes_vectors_leaves_the_other_options_alone() {
+    let known = store(&options());
+    let other = r#"{"auto_optimize_rows":7,"later":1.50e400}"#;
+    let image = with_sections(&known, &[raw(1, 2, other.as_bytes()), raw(3, 0, &[0; (1 << 20) - 700])]);
+    let disk = SimDisk::new(&image);
+    let writer = open(&disk, &options()).expect("opens");
+    let recorded = || sections_in(&disk, DIR).first().map(|(_, flags, text)| (*flags, text.clone()));
+    let with = |name: &str| format!(r#"{{"auto_optimize_rows":7,"embed_name":{name},"later":1.50e400}}"#);
+    for (name, text) in [("a", r#""a""#), ("\"\n", r#""\"\n""#)] {
+        writer.set_embed_name(Some(name)).expect("there is room");
+        assert_eq!(writer.embed_name().expect("read").as_deref(), Some(name));
+        assert_eq!(recorded(), Some((2, with(text).into_bytes())));
+        assert_eq!(writer.stats().expect("counted").embed_name.as_deref(), Some(name));
+    }
+    let before = recorded();
+    for name in ["".to_owned(), "x".repeat(1025), "x".repeat(1024)] {
+        let refused = writer.set_embed_name(Some(&name));
+        assert!(matches!(refused, Err(Error::InvalidEmbedName { .. })), "{refused:?}");
+    }
+    assert_eq!(recorded(), before);
+    writer.set_embed_name(None).expect("removed");
+    assert_eq!(
+        (recorded(), writer.embed_name().expect("read")),
+        (Some((2, other.as_bytes().to_vec())), None)
+    );
+    let start = HEAD + 120 * manifest_of(&known).segments.len();
+    for value in ["7", "null", "[]"] {
+        let text = format!(r#"{{"embed_name": {value}}}"#);
+        assert_corrupt_at(&with_sections(&known, &[raw(1, 0, text.as_bytes())]), start);
+    }
+    let disk = SimDisk::new(&known);
+    let writer = open(&disk, &options()).expect("opens");
+    writer.set_embed_name(Some("a")).and_then(|()| writer.set_embed_name(None)).expect("removed");
+    assert_eq!(sections_in(&disk, DIR), []);
+}
+
 fn object(len: u64) -> String {
     let len = usize::try_from(len).expect("small") - r#"{"a":""}"#.len();
     format!(r#"{{"a":"{}"}}"#, "x".repeat(len))

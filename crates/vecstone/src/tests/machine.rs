@@ -310,6 +310,7 @@ fn check_filtered(snapshot: &Snapshot, content: &Content, query: &[f32], k: usiz
 fn check_snapshot(snapshot: &Snapshot, content: &Content, query: &[f32], k: usize) -> Result<Outcome> {
     let mut seen = Content::new();
     seen.attributes = snapshot.attributes().map(str::to_owned);
+    seen.embed_name = snapshot.files().sections.embed_name();
     let (mut ages, mut gets) = (Vec::new(), seen.clone());
     for item in snapshot.iter() {
         let (id, vector) = item?;

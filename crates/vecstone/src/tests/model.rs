@@ -26,6 +26,7 @@ pub(super) struct Content {
     rows: BTreeMap<String, Row>,
     pub(super) attributes: Option<String>,
     pub(super) auto_optimize_rows: Option<u64>,
+    pub(super) embed_name: Option<String>,
 }
 
 impl Content {
@@ -38,6 +39,7 @@ impl Content {
         let mut content = Content::new();
         content.attributes = snapshot.attributes().map(str::to_owned);
         content.auto_optimize_rows = snapshot.files().sections.auto_optimize_rows();
+        content.embed_name = snapshot.files().sections.embed_name();
         for item in snapshot.iter_with_documents() {
             let (id, vector, document) = item?;
             content.insert(id.to_string(), (row(&vector).0, document));
@@ -337,17 +339,38 @@ impl Run {
     }
 
     fn set_attributes_of(&mut self, store: &VectorStore, remove: bool) -> Result<()> {
-        let mut content = self.model.states.last().expect("never empty").clone();
         self.version += 1;
-        content.attributes = (!remove).then(|| format!("{{\"v\":{}}}", self.version));
-        let attributes = content.attributes.clone();
+        let attributes = (!remove).then(|| format!("{{\"v\":{}}}", self.version));
+        let set = |content: &mut Content| content.attributes.clone_from(&attributes);
+        self.in_manifest(set, || store.set_attributes(attributes.as_deref()))
+    }
+
+    /// Records the number of the change as the name of what makes vectors, or removes it.
+    pub(super) fn set_embed_name(&mut self, remove: bool) -> Result<()> {
+        let store = self.store.take().expect("open");
+        self.version += 1;
+        let name = (!remove).then(|| format!("model \"{}\"", self.version));
+        let set = |content: &mut Content| content.embed_name.clone_from(&name);
+        let set = self.in_manifest(set, || store.set_embed_name(name.as_deref()));
+        self.store = Some(store);
+        set
+    }
+
+    /// A change of what MANIFEST says of the store as a whole.
+    fn in_manifest(
+        &mut self,
+        set: impl FnOnce(&mut Content),
+        call: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let mut content = self.model.states.last().expect("never empty").clone();
+        set(&mut content);
         self.model.states.push(content);
-        let set = store.set_attributes(attributes.as_deref());
-        if set.as_ref().is_err_and(|error| !error.stops_writing()) {
+        let done = call();
+        if done.as_ref().is_err_and(|error| !error.stops_writing()) {
             // What could not be written of earlier calls may be kept. This call is not.
             self.model.states.pop();
         }
-        set?;
+        done?;
         self.model.acked = self.model.states.len() - 1;
         Ok(())
     }
@@ -424,6 +447,7 @@ pub(super) fn content(store: &VectorStore) -> Result<Content> {
     assert_eq!(content.len(), store.len()?);
     content.attributes = store.attributes()?;
     content.auto_optimize_rows = store.snapshot()?.files().sections.auto_optimize_rows();
+    content.embed_name = store.embed_name()?;
     Ok(content)
 }
 

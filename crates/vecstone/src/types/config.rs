@@ -7,6 +7,8 @@ use crate::types::name::named;
 pub const MAX_DIM: u32 = 65_536;
 /// The most bytes that a store's attributes may have as JSON text (960 KiB): 64 KiB of their place are left to others.
 pub const MAX_ATTRIBUTES_BYTES: u64 = (1 << 20) - (64 << 10);
+/// The longest name of what makes a store's vectors, in bytes.
+pub const MAX_EMBED_NAME_BYTES: u64 = 1024;
 /// The longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 65_536;
 /// The largest number that is an id, 2^64 - 2: one more stands for none in tables of results.

@@ -305,6 +305,14 @@ pub enum Error {
         /// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), or less where a later release keeps more beside them.
         max: u64,
     },
+    /// A name of what makes vectors is empty or too long. Nothing was changed.
+    #[non_exhaustive]
+    InvalidEmbedName {
+        /// Bytes of the name.
+        found: u64,
+        /// [`MAX_EMBED_NAME_BYTES`](crate::MAX_EMBED_NAME_BYTES), or less where a later release keeps more beside it.
+        max: u64,
+    },
     /// A filter is not JSON, or asks for something that there is not.
     #[non_exhaustive]
     InvalidFilter {

@@ -3,7 +3,9 @@
 use super::{DecodeError, SECTIONS_AT};
 use crate::format::Fields;
 use crate::types::document::check_object;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The largest sections: all of them together, with their heads.
@@ -16,8 +18,9 @@ const OPTIONS: u16 = 1;
 /// Of the attributes of the user.
 const ATTRIBUTES: u16 = 2;
 
-/// The one option of this release: a whole number.
+/// The options of this release: a whole number, and text.
 const AUTO_OPTIMIZE_ROWS: &str = "auto_optimize_rows";
+const EMBED_NAME: &str = "embed_name";
 
 /// A release that does not know the tag must not open the store.
 const NEEDED_TO_READ: u16 = 1;
@@ -104,9 +107,12 @@ impl Sections {
             {
                 return Err(DecodeError::Damaged(start, "the section is not a JSON object"));
             }
-            if section.tag == OPTIONS && section.auto_optimize_rows().is_err() {
+            if section.tag == OPTIONS && section.option::<u64>(AUTO_OPTIMIZE_ROWS).is_err() {
                 let what = "the option auto_optimize_rows is not a whole number below 2^64";
                 return Err(DecodeError::Damaged(start, what));
+            }
+            if section.tag == OPTIONS && section.option::<String>(EMBED_NAME).is_err() {
+                return Err(DecodeError::Damaged(start, "the option embed_name is not text"));
             }
             (start, before) = (start + section.len(), section.tag);
         }
@@ -138,7 +144,41 @@ impl Sections {
 
     /// The option of that name, if the store has it.
     pub(crate) fn auto_optimize_rows(&self) -> Option<u64> {
-        self.get(OPTIONS)?.auto_optimize_rows().ok()?
+        self.get(OPTIONS)?.option(AUTO_OPTIMIZE_ROWS).ok()?
+    }
+
+    /// The name of what made the vectors, if the store has one.
+    pub(crate) fn embed_name(&self) -> Option<String> {
+        self.get(OPTIONS)?.option(EMBED_NAME).ok()?
+    }
+
+    /// Puts a name in the place of the one that there is, or removes it; other options stay as they are. False, and
+    /// nothing changed, if there is no room for it.
+    pub(crate) fn set_embed_name(&mut self, name: Option<&str>) -> bool {
+        let before = self.get(OPTIONS);
+        let options = before.and_then(|section| serde_json::from_slice(&section.bytes).ok());
+        let mut options: BTreeMap<String, Box<RawValue>> = options.unwrap_or_default();
+        _ = options.remove(EMBED_NAME);
+        let value = name.and_then(|name| serde_json::value::to_raw_value(name).ok());
+        options.extend(value.map(|value| (EMBED_NAME.to_owned(), value)));
+        let others = self.len() - before.map_or(0, Section::len);
+        let section = (!options.is_empty()).then(|| Section {
+            tag: OPTIONS,
+            flags: before.map_or(0, |section| section.flags),
+            bytes: serde_json::to_vec(&options).unwrap_or_default().into(),
+        });
+        if others + section.as_ref().map_or(0, Section::len) > MAX_SECTION_BYTES {
+            return false;
+        }
+        self.put(OPTIONS, section);
+        true
+    }
+
+    /// Puts a section in the place of the one of that tag.
+    fn put(&mut self, tag: u16, section: Option<Section>) {
+        self.0.retain(|section| section.tag != tag);
+        let place = self.0.partition_point(|section| section.tag < tag);
+        self.0.splice(place..place, section);
     }
 
     /// The attributes of the user: a JSON object.
@@ -154,10 +194,8 @@ impl Sections {
 
     /// Puts attributes in the place of those that there are. They are a JSON object, and there is room for them.
     pub(crate) fn set_attributes(&mut self, attributes: Option<&str>) {
-        self.0.retain(|section| section.tag != ATTRIBUTES);
-        let place = self.0.partition_point(|section| section.tag < ATTRIBUTES);
         let section = |text: &str| Section { tag: ATTRIBUTES, flags: 0, bytes: text.as_bytes().into() };
-        self.0.splice(place..place, attributes.map(section));
+        self.put(ATTRIBUTES, attributes.map(section));
     }
 
     /// For a planted bug.
@@ -176,13 +214,13 @@ impl Section {
         (HEAD_LEN + self.bytes.len()) as u64
     }
 
-    /// Of the options: the one of that name, if it is there.
+    /// Of the options: the one of that name, if it is there. Others may be any JSON.
     ///
     /// # Errors
     ///
-    /// If it is no whole number.
-    fn auto_optimize_rows(&self) -> Result<Option<u64>, ()> {
-        let options: Map<String, Value> = serde_json::from_slice(&self.bytes).map_err(|_| ())?;
-        options.get(AUTO_OPTIMIZE_ROWS).map(|rows| rows.as_u64().ok_or(())).transpose()
+    /// If it is of another type.
+    fn option<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ()> {
+        let options: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&self.bytes).map_err(|_| ())?;
+        options.get(name).map(|value| serde_json::from_str(value.get()).map_err(|_| ())).transpose()
     }
 }

@@ -179,6 +179,9 @@ impl Error {
             Error::AttributesTooLarge { found, max } => {
                 write!(f, "the attributes have {found} bytes as JSON, there is room for {max}; keep less")
             }
+            Error::InvalidEmbedName { found, max } => {
+                write!(f, "the name of what makes vectors has {found} bytes; give 1 to {max}")
+            }
             Error::UnknownName { what, name, names } => {
                 write!(f, "{what} '{name}' is none of {names}{}", meant(what, name))
             }

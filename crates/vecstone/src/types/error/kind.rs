@@ -62,6 +62,7 @@ impl Error {
             | Error::NotAnObject { .. }
             | Error::InvalidAttributes { .. }
             | Error::AttributesTooLarge { .. }
+            | Error::InvalidEmbedName { .. }
             | Error::InvalidFilter { .. }
             | Error::InvalidRadius
             | Error::InvalidRecallTarget { .. }
