@@ -42,7 +42,7 @@ def column(name: str, given: Any, *, ordered: bool = True) -> Any:
     if isinstance(given, Mapping) and type(given).__module__.partition(".")[0] != "vecstone":
         raise TypeError(f"{name} is a {type(given).__name__}, which is {_ONE.get(name, 'one value')} or a table; "
                         f"give a list{_of(name)}")
-    if ordered and isinstance(given, AbstractSet) and isinstance(given, (set, frozenset)):
+    if ordered and isinstance(given, (set, frozenset)):
         raise TypeError(f"{name} is a {type(given).__name__}, which has no order of its own; give a list{_of(name)}, "
                         "say sorted(...)")
     if hasattr(given, "columns") or hasattr(given, "column_names"):
@@ -52,8 +52,15 @@ def column(name: str, given: Any, *, ordered: bool = True) -> Any:
 
         refuse_masked(name, given)
         return np.asarray(given)
-    to_list = getattr(given, "to_pylist", None)  # Arrow: its own values are not Python's
-    return given if to_list is None else to_list()
+    return as_list(given) if hasattr(given, "to_pylist") else given  # Arrow: its own values are not Python's
+
+
+def as_list(given: Any) -> Any:
+    """A column of Arrow, pandas or polars as a list of Python's values; None for anything else."""
+    for name in ("to_pylist", "to_list"):
+        if hasattr(given, name):
+            return getattr(given, name)()
+    return None
 
 
 def _of(name: str) -> str:

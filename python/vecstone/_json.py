@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ._given import is_masked, refuse_masked
+from ._given import as_list, is_masked, refuse_masked
 
 
 def moment(value: dt.datetime) -> str:
@@ -68,10 +68,8 @@ def _plain_in_filter(value: Any) -> Any:
     """The same in a filter, where the order of a list does not count."""
     if isinstance(value, (set, frozenset)):
         return list(value)
-    for to_list in ("to_pylist", "to_list"):  # columns of Arrow, pandas and polars
-        if hasattr(value, to_list):
-            return getattr(value, to_list)()
-    return plain(value)
+    column = as_list(value)
+    return plain(value) if column is None else column
 
 
 def _encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:

@@ -31,11 +31,11 @@ class DottedKeys:
         for key in dict.fromkeys(keys):
             if "." not in key or key in self._settled:
                 continue
+            first = key.partition(".")[0]
             if rows.ids_where({field(key): {"$exists": True}}):
                 self._settled.add(key)
-            elif _is_object_somewhere(rows, key.partition(".")[0]):
+            elif _is_object_somewhere(rows, first):
                 self._settled.add(key)
-                first = key.partition(".")[0]
                 warnings.warn(f"no row has the metadata key {key!r}; {first!r} is an object, and its members are reached by "
                               f"{self._advice.format(path=f'metadata.{key}')}", stacklevel=4)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import _core
 from ._check import as_float32, json_line, json_text, placed
-from ._given import column, path
+from ._given import as_list, column, path
 from ._rows import BATCH_BYTES, Batch, Columns, in_pieces, rows_at_once
 
 _SAMPLE = 64
@@ -47,9 +47,8 @@ def as_iterable(source: Any) -> Any:
         raise TypeError(f"a {kind} holds several data sets; give one of them, say source[{next(iter(source), 'train')!r}]")
     if isinstance(source, (str, os.PathLike)) or _has_columns(source) or hasattr(source, "with_format"):
         return [source] if is_row(source) else source
-    for to_list in ("to_pylist", "to_list"):  # a column of Arrow, pandas or polars
-        if hasattr(source, to_list):
-            return getattr(source, to_list)()
+    if (listed := as_list(source)) is not None:
+        return listed
     if hasattr(source, "__arrow_c_stream__"):
         return source
     dtype = getattr(source, "dtype", None)

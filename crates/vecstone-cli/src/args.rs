@@ -1,10 +1,12 @@
 //! What each command takes.
 
+use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Args, Parser, Subcommand};
 use vecstone::{IdKind, Metric};
 
 /// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
@@ -82,13 +84,27 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
-/// A value that the library knows by name, with what help says of each.
-fn named<T>(names: &'static [(&'static str, &'static str)]) -> impl TypedValueParser<Value = T>
+/// A value that the library knows by name, in capitals or not, with what help says of each. The library says what is wrong.
+#[derive(Debug, Clone)]
+struct Named<T>(&'static [(&'static str, &'static str)], PhantomData<T>);
+
+fn named<T>(names: &'static [(&'static str, &'static str)]) -> Named<T> {
+    Named(names, PhantomData)
+}
+
+impl<T> TypedValueParser for Named<T>
 where
     T: FromStr<Err = vecstone::Error> + Clone + Send + Sync + 'static,
 {
-    let values = names.iter().map(|&(name, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(values).try_map(|name| name.parse())
+    type Value = T;
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        StringValueParser::new().try_map(|name| name.parse::<T>()).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|&(name, help)| PossibleValue::new(name).help(help))))
+    }
 }
 
 const METRICS: &[(&str, &str)] = &[

@@ -188,6 +188,24 @@ fn commands_that_are_refused() {
 }
 
 #[test]
+fn metrics_are_named_in_capitals_too_and_those_of_other_stores_are_explained() {
+    let place = Place::new();
+    for (at, name) in ["L2", "Cosine", "IP", "ip"].into_iter().enumerate() {
+        let store = format!("s{at}");
+        place.run(&["create", &store, "--dim", "2", "--metric", name]).ok();
+        assert_eq!(place.run(&["info", &store, "--json"]).ok().json()["metric"], name.to_lowercase());
+    }
+    let says = [
+        ("dot", "'ip' is 1 minus the inner product: smaller is nearer"),
+        ("euclidean", "'l2' is the sum of the squared differences, without a root"),
+        ("manhattan", "is none of 'l2', 'ip', 'cosine'"),
+    ];
+    for (name, says) in says {
+        place.run(&["create", "s", "--dim", "2", "--metric", name]).fails(2, &[says]);
+    }
+}
+
+#[test]
 fn wrong_usage_is_an_error_too() {
     let place = Place::new();
     let cases: [&[&str]; 8] = [
