@@ -64,6 +64,7 @@ CALLS: dict[str, Callable[[vecstone.Store, Path], Any]] = {
     "values": lambda store, path: list(store.values()),
     "attrs": lambda store, path: store.attrs,
     "set_attrs": lambda store, path: store.set_attrs({"a": 1}),
+    "embed_name": lambda store, path: store.embed_name,
     "dim": lambda store, path: store.dim,
     "metric": lambda store, path: store.metric,
     "id_kind": lambda store, path: store.id_kind,
