@@ -418,6 +418,7 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         found.pending.sort_unstable_by(|a, b| b.cost.total_cmp(&a.cost));
+        found.pending.iter().rev().take(found.search.k()).try_for_each(|pending| self.prefetch(pending))?;
         while !found.search.is_full() {
             let Some(pending) = found.pending.pop() else { break };
             self.measure(found, &pending)?;

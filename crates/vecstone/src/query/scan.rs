@@ -275,6 +275,10 @@ impl<'q> Search<'q> {
         self.bar
     }
 
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+
     /// Whether the bar is the distance of a row.
     pub(crate) fn is_full(&self) -> bool {
         self.best.len() == self.k

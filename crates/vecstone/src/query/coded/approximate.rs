@@ -3,29 +3,52 @@
 use super::bound::{CodedQuery, Measured, ordered};
 use super::pass::Scratch;
 use super::signs::Left;
-use super::{Coded, Found, Ready, Space, Stop, Walk};
+use super::{Coded, Found, Space, Stop, Walk};
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
 /// Standard deviations of an estimate by signs, and of one by 4 bits, that are allowed for.
 const DEVIATIONS: [f64; 2] = [2.0, 3.0];
+/// Of so many times the partitions that a search will look at, and some more, the codes of their centres are read,
+const BY_SIGNS: usize = 3;
+const LEAST_CHOSEN: usize = if cfg!(test) { 4 } else { 32 };
+/// if that is less than one of so many.
+const SMALL_SHARE: usize = if cfg!(test) { 2 } else { 8 };
 /// Partitions that are put in order at once, at first.
 const AT_ONCE: usize = 64;
 /// Where fewer than so many fourths of the rows are live or selected, those that are count as looked at; else all do.
 const THINNED: u64 = 3;
 
 impl Coded<'_> {
-    /// What the codes of centres say of each partition, for a query: the greater, the nearer. `None` if one is damaged.
-    pub(super) fn estimates(&self, walk: &Walk<'_, '_>) -> Option<Vec<f32>> {
+    /// All partitions, those that seem nearest by the codes of their centres first; `None` if one is damaged. Where there
+    /// are many more of them than are looked at for `effort`, signs choose those whose codes are read.
+    pub(super) fn nearest(&self, walk: &Walk<'_, '_>, effort: u64) -> Option<Nearest> {
+        let all = self.partitions.len();
+        let looked = u128::from(effort) * all as u128 / u128::from(self.rows.max(1));
+        let wanted =
+            usize::try_from(looked).unwrap_or(all).saturating_mul(BY_SIGNS).saturating_add(LEAST_CHOSEN);
+        let by_signs = wanted < all / SMALL_SHARE;
         let of_space = |(space, query): (&Space<'_>, &CodedQuery)| {
-            Some(query.estimates(self.kernels, &space.file.codes()?))
+            Some(match by_signs {
+                true => query.estimates_by_signs(self.kernels, &space.file.signs()?),
+                false => query.estimates(self.kernels, &space.file.codes()?),
+            })
         };
         let of_spaces = self.spaces.iter().zip(&walk.queries).map(of_space).collect::<Option<Vec<_>>>()?;
-        let of_file = |ready: &Ready<'_>| {
-            let of_space = &of_spaces[ready.space];
-            ready.partitions.iter().map(|of| of_space[of.centre as usize]).collect::<Vec<_>>()
-        };
-        Some(self.files.iter().flat_map(of_file).collect())
+        let mut nearest = Nearest { keys: Vec::with_capacity(all), given: 0, ordered: 0 };
+        for ready in &self.files {
+            let estimates = ready.partitions.iter().map(|of| of_spaces[ready.space][of.centre as usize]);
+            let first = u32::try_from(nearest.keys.len()).unwrap_or(u32::MAX);
+            nearest.keys.extend((first..).zip(estimates).map(key));
+        }
+        if by_signs {
+            let parts = self.spaces.iter().map(|space| space.file.codes()).collect::<Option<Vec<_>>>()?;
+            nearest.reorder(wanted, |at| {
+                let (ready, of) = self.partition(at);
+                walk.queries[ready.space].estimate(self.kernels, &parts[ready.space], of.centre as usize)
+            });
+        }
+        Some(nearest)
     }
 
     /// How many rows and copies of a partition are live.
@@ -46,14 +69,30 @@ pub(super) struct Nearest {
     ordered: usize,
 }
 
+/// What orders partitions, and the number of one.
+fn key((at, estimate): (u32, f32)) -> u64 {
+    // From the greatest on, as an unsigned number.
+    let order = !(ordered(estimate).cast_unsigned() ^ 1 << 31);
+    u64::from(order) << 32 | u64::from(at)
+}
+
+/// The number of a partition.
+#[expect(clippy::cast_possible_truncation, reason = "the low half")]
+fn number(key: u64) -> u32 {
+    key as u32
+}
+
 impl Nearest {
-    pub(super) fn of(estimates: &[f32]) -> Nearest {
-        let key = |(at, estimate): (u32, &f32)| {
-            // From the greatest on, as an unsigned number.
-            let order = !(ordered(*estimate).cast_unsigned() ^ 1 << 31);
-            u64::from(order) << 32 | u64::from(at)
-        };
-        Nearest { keys: (0..).zip(estimates).map(key).collect(), given: 0, ordered: 0 }
+    /// Puts so many of the nearest in the order of better estimates.
+    fn reorder(&mut self, count: usize, estimate: impl Fn(usize) -> f32) {
+        self.keys.select_nth_unstable(count);
+        let first = &mut self.keys[..count];
+        for of in &mut *first {
+            let at = number(*of);
+            *of = key((at, estimate(at as usize)));
+        }
+        first.sort_unstable();
+        self.ordered = count;
     }
 }
 
@@ -72,8 +111,7 @@ impl Iterator for Nearest {
         }
         let key = *self.keys.get(self.given)?;
         self.given += 1;
-        #[expect(clippy::cast_possible_truncation, reason = "the low half")]
-        Some(key as u32 as usize)
+        Some(number(key) as usize)
     }
 }
 
@@ -82,11 +120,10 @@ impl Walk<'_, '_> {
     pub(super) fn look_near(&mut self, effort: u64, found: &mut Found<'_>) -> Result<()> {
         let coded = self.coded;
         self.queries.iter_mut().for_each(|query| query.allow(DEVIATIONS));
-        let Some(estimates) = coded.estimates(self) else {
+        let Some(mut near) = coded.nearest(self, effort) else {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
-        let mut near = Nearest::of(&estimates);
         let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
         let (mut scratch, mut looked, mut left) = (Scratch::new(), 0, Left::default());
         self.measured = vec![Measured::default(); coded.partitions.len()];
@@ -104,6 +141,10 @@ impl Walk<'_, '_> {
                 if found.stop.is_some() || (looked >= effort && found.search.is_full()) {
                     return self.look_at_left(&mut left, found);
                 }
+                if !found.search.is_full() {
+                    self.look_at_left(&mut left, found)?;
+                    self.look_at_promising(at, found, &mut scratch)?;
+                }
                 let before = std::mem::take(&mut left);
                 self.look_at_signs(at, &mut left, found, &mut scratch)?;
                 // What the one before asked for has come by now.
@@ -120,7 +161,7 @@ impl Walk<'_, '_> {
     }
 
     /// Looks at all that is left of a partition.
-    fn look_at_left(&self, left: &mut Left, found: &mut Found<'_>) -> Result<()> {
+    pub(super) fn look_at_left(&self, left: &mut Left, found: &mut Found<'_>) -> Result<()> {
         self.look_at_waiting(found)?;
         self.look_at_fronts(&std::mem::take(left), found);
         self.look_at_waiting(found)

@@ -46,8 +46,8 @@
 
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, norm};
-use crate::segment::codes::part::Part;
-use crate::sys::kernel::codes::{GROUP, Levels, SCORED, Scoring, SignTables};
+use crate::segment::codes::part::{Part, Signs};
+use crate::sys::kernel::codes::{self, Corrections, GROUP, Levels, SCORED, Scoring, SignTables};
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::types::config::Metric;
 use std::array;
@@ -77,6 +77,8 @@ pub(crate) struct CodedQuery {
     biases: [i32; 2],
     /// |V₂|.
     second: f64,
+    /// -|V|²/2, or 0 for ip: so that estimates of centres in several frames are of one thing.
+    of_place: f32,
     /// ρ.
     rest: f64,
     norm: f64,
@@ -126,6 +128,8 @@ impl CodedQuery {
             half_steps,
             biases: [15 * each(&levels[..first]), 15 * each(&levels[first..])],
             second: norm_of(two),
+            #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+            of_place: if frame.metric == Metric::Ip { 0.0 } else { (-norm * norm / 2.0) as f32 },
             rest: rest.sqrt() * (1.0 + 1e-9),
             norm,
             error: frame.error(norm),
@@ -149,25 +153,47 @@ impl CodedQuery {
         self.allowed = Allowed { e, signs: of(of_signs, first), beyond: OF_BEYOND, rest: of(of_codes, all) };
     }
 
-    /// The product of U with each of some codes of the whole query, given by its parts, as an estimate: of V·k - |k|²/2, or
-    /// of V·k for ip, where the codes are of centres k.
+    /// An estimate of -|V-k|²/2, or of V·k for ip, where the codes are of centres k: of one of them, given by the parts of
+    /// all.
+    pub(crate) fn estimate(&self, kernels: &Kernels, parts: &[Part<'_>; 2], centre: usize) -> f32 {
+        let mut sum = self.of_place;
+        for (n, (part, levels)) in parts.iter().zip([self.first(), self.second()]).enumerate() {
+            if !levels.is_empty() {
+                let (mut dot, of) = ([0], part.row(centre));
+                (kernels.code_dots)(&[levels], of.code, &mut dot);
+                sum += codes::estimate(&self.all(n), dot[0], of.correction.a, of.correction.h);
+            }
+        }
+        sum
+    }
+
+    /// The same of each.
     pub(crate) fn estimates(&self, kernels: &Kernels, parts: &[Part<'_>; 2]) -> Vec<f32> {
         let count = parts[0].corrections.a.len();
-        let (mut dots, mut of_part, mut sums) = (vec![0; count], [0f32; SCORED], vec![0f32; count]);
+        let (mut dots, mut sums) = (vec![0; count], vec![self.of_place; count]);
         for (n, (part, levels)) in parts.iter().zip([self.first(), self.second()]).enumerate() {
-            if levels.is_empty() {
-                continue;
-            }
-            (kernels.code_dots)(&[levels], part.codes, &mut dots);
-            let (half_step, bias) = (self.half_steps[n], self.biases[n]);
-            let all = Scoring { half_step, bias, share: 1.0, margin: 0.0, beyond: 0.0, least: f32::INFINITY };
-            for (start, sums) in (0..).step_by(SCORED).zip(sums.chunks_mut(SCORED)) {
-                let (rows, of_part) = (start..start + sums.len(), &mut of_part[..sums.len()]);
-                (kernels.score)(&all, &dots[rows.clone()], part.corrections.part(rows), of_part);
-                sums.iter_mut().zip(&*of_part).for_each(|(sum, of_part)| *sum += of_part);
+            if !levels.is_empty() {
+                (kernels.code_dots)(&[levels], part.codes, &mut dots);
+                add_estimates(kernels, &self.all(n), (&dots, part.corrections), &mut sums);
             }
         }
         sums
+    }
+
+    /// The same by the signs of the first part, of that part. Needs [`allow`](Self::allow).
+    pub(crate) fn estimates_by_signs(&self, kernels: &Kernels, signs: &Signs<'_>) -> Vec<f32> {
+        let count = signs.corrections.a.len();
+        let (mut dots, mut sums) = (vec![0; count], vec![self.of_place; count]);
+        (kernels.sign_dots)(&self.tables, signs.codes(&(0..count)), &mut dots);
+        let all = Scoring { half_step: 2.0 * self.half_steps[0], bias: self.biases[0] / 15, ..self.all(0) };
+        add_estimates(kernels, &all, (&dots, signs.corrections), &mut sums);
+        sums
+    }
+
+    /// What scores codes and keeps all.
+    fn all(&self, part: usize) -> Scoring {
+        let (half_step, bias) = (self.half_steps[part], self.biases[part]);
+        Scoring { half_step, bias, share: 1.0, margin: 0.0, beyond: 0.0, least: f32::INFINITY }
     }
 
     /// What U of the first part says of signs.
@@ -215,16 +241,35 @@ impl CodedQuery {
     }
 }
 
+/// Adds what products say of codes.
+fn add_estimates(kernels: &Kernels, all: &Scoring, (dots, of): (&[i32], Corrections<'_>), sums: &mut [f32]) {
+    let mut scored = [0f32; SCORED];
+    for (start, sums) in (0..).step_by(SCORED).zip(sums.chunks_mut(SCORED)) {
+        let (rows, scored) = (start..start + sums.len(), &mut scored[..sums.len()]);
+        (kernels.score)(all, &dots[rows.clone()], of.part(rows), scored);
+        sums.iter_mut().zip(&*scored).for_each(|(sum, scored)| *sum += scored);
+    }
+}
+
 /// Adds the code of a part of a query, and the square of what it leaves out; returns s/2.
 fn code(part: &[f32], levels: &mut Vec<Levels>, rest: &mut f64) -> f32 {
-    let most = part.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let mut mosts = [0f32; 16];
+    for group in part.as_chunks::<16>().0 {
+        mosts.iter_mut().zip(group).for_each(|(most, x)| *most = most.max(x.abs()));
+    }
+    let most = mosts.iter().fold(0f32, |most, x| most.max(*x));
     let step = (most / 127.0).max(f32::MIN_POSITIVE);
     for group in part.as_chunks::<GROUP>().0 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 127")]
         let found = group.map(|x| (x / step + ROUND - ROUND).clamp(-127.0, 127.0) as i8);
-        let left = group.iter().zip(found);
-        let left = left.map(|(&x, level)| f64::from(x) - f64::from(step) * f64::from(level));
-        *rest += left.map(|left| left * left).sum::<f64>();
+        let mut squares = [0f64; 8];
+        for (group, found) in group.as_chunks::<8>().0.iter().zip(found.as_chunks::<8>().0) {
+            for ((sum, &x), &level) in squares.iter_mut().zip(group).zip(found) {
+                let left = f64::from(x) - f64::from(step) * f64::from(level);
+                *sum += left * left;
+            }
+        }
+        *rest += squares.iter().sum::<f64>();
         levels.push(Levels(found));
     }
     step / 2.0

@@ -131,7 +131,7 @@ impl Coded<'_> {
     /// How many rows a search looks at before it comes to each partition; `None` if something is damaged.
     fn rows_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<u64>> {
         let (mut before, mut looked) = (vec![0; self.partitions.len()], 0);
-        for at in super::approximate::Nearest::of(&self.estimates(walk)?) {
+        for at in self.nearest(walk, self.rows)? {
             before[at] = looked;
             looked += self.partition(at).1.codes() as u64;
         }

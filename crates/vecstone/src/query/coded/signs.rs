@@ -4,13 +4,31 @@
 use super::bound::PartitionBound;
 use super::pass::{AT_ONCE, Chunk, Scratch, Visitor};
 use super::{Found, Stop, Walk};
-use crate::sys::kernel::codes::{self, is_kept};
+use crate::segment::codes::part::{Part, Signs};
+use crate::sys::kernel::codes::{self, Scoring, SignTables, is_kept};
 use crate::types::error::Result;
 use std::ops::Range;
 use std::slice;
 
 /// Where signs leave more than one of so many rows, all are looked at by 4 bits: within a tight cluster signs say little.
 const LEFT_AT_MOST: u32 = 5;
+
+/// For each row that is sought, so many are looked at before there is a bar.
+const PROMISING: usize = 2;
+
+/// The signs of some rows, and what else there is of them.
+struct Signed<'a> {
+    signs: Signs<'a>,
+    front: Part<'a>,
+    rows: usize,
+}
+
+impl Signed<'_> {
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let all = self.rows;
+        (0..all).step_by(AT_ONCE).map(move |start| start..all.min(start + AT_ONCE))
+    }
+}
 
 /// Rows of a partition that their signs do not exclude.
 #[derive(Default)]
@@ -45,34 +63,23 @@ impl Walk<'_, '_> {
         found.search.explain.codes_scanned +=
             of.parts()[parts.clone()].iter().map(|rows| rows.len() as u64).sum::<u64>();
         left.of = Some((partition, bound));
-        let scoring = bound.scoring_of_signs(query, bar);
+        let (tables, scoring) = (query.tables(), bound.scoring_of_signs(query, bar));
         for part in parts {
-            let front = ready.file.codes.front(of, part);
-            let signs = front.as_ref().and_then(|front| ready.file.codes.signs(of, part, front));
-            let (Some(front), Some(signs)) = (front, signs) else {
+            let Some(signs) = self.signs(partition, part) else {
                 found.stop = Some(Stop::Damaged);
                 return Ok(());
             };
-            let Range { start: first, end } = of.parts()[part];
-            let mut chunk = Chunk::new(partition, (ready, of), front, first);
-            for start in (0..end - first).step_by(AT_ONCE) {
-                let rows = start..(end - first).min(start + AT_ONCE);
-                let (dots, mut estimates) = (&mut scratch.dots[..rows.len()], [0f32; AT_ONCE]);
-                (self.coded.kernels.sign_dots)(query.tables(), signs.codes(&rows), dots);
-                let of_rows = signs.corrections.part(rows.clone());
+            let mut chunk = Chunk::new(partition, (ready, of), signs.front, of.parts()[part].start);
+            for rows in signs.chunks() {
+                let mut estimates = [0f32; AT_ONCE];
                 let mut kept =
-                    (self.coded.kernels.score)(&scoring, dots, of_rows, &mut estimates[..rows.len()]);
+                    self.score_signs(&signs, rows.clone(), (tables, &scoring), scratch, &mut estimates);
                 if kept.count_ones() * LEFT_AT_MOST > u32::try_from(rows.len()).unwrap_or(u32::MAX) {
                     chunk.rows = rows;
                     let visitor = Visitor { search: 0, bound };
-                    let searches = (slice::from_ref(self), slice::from_mut(found));
-                    self.coded.score(
-                        &mut chunk,
-                        (&[visitor], &[]),
-                        searches.0,
-                        searches.1,
-                        &mut scratch.dots,
-                    )?;
+                    let (walks, founds) = (slice::from_ref(self), slice::from_mut(found));
+                    let dots = &mut scratch.dots;
+                    self.coded.score(&mut chunk, (&[visitor], &[]), walks, founds, dots)?;
                     continue;
                 }
                 while kept != 0 {
@@ -84,6 +91,68 @@ impl Walk<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Without a bar: looks at those rows of a partition that seem nearest by their signs, and measures the best of them, so
+    /// that there is one. A partition with few rows more than these is left as it is.
+    pub(super) fn look_at_promising(
+        &self,
+        partition: usize,
+        found: &mut Found<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let ((_, of), bound) = (self.coded.partition(partition), self.bound(partition));
+        let most = found.search.k().saturating_mul(PROMISING);
+        if of.codes() / 2 < most {
+            return Ok(());
+        }
+        let query = self.query(partition);
+        let (tables, scoring) = (query.tables(), bound.scoring_of_signs(query, found.search.bar()));
+        let (mut promising, mut fronts) = (Vec::with_capacity(of.codes()), [Part::default(); 2]);
+        let parts = if of.copies > 0 { 2 } else { 1 };
+        for (part, of_part) in fronts.iter_mut().enumerate().take(parts) {
+            let Some(signs) = self.signs(partition, part) else {
+                found.stop = Some(Stop::Damaged);
+                return Ok(());
+            };
+            *of_part = signs.front;
+            for rows in signs.chunks() {
+                let mut estimates = [0f32; AT_ONCE];
+                self.score_signs(&signs, rows.clone(), (tables, &scoring), scratch, &mut estimates);
+                promising.extend(rows.zip(estimates).map(|(row, estimate)| (estimate, part, row)));
+            }
+        }
+        // The greatest estimate is of the nearest.
+        promising.select_nth_unstable_by(most, |a, b| b.0.total_cmp(&a.0));
+        let mut left = Left { of: Some((partition, bound)), ..Left::default() };
+        for &(_, part, row) in &promising[..most] {
+            fronts[part].prefetch(row);
+            left.rows[part].push(row);
+        }
+        self.look_at_left(&mut left, found)?;
+        self.set_bar(found)
+    }
+
+    /// The signs of the rows of a partition or, as the second part, of its copies; `None` if a byte is damaged.
+    fn signs(&self, partition: usize, part: usize) -> Option<Signed<'_>> {
+        let (ready, of) = self.coded.partition(partition);
+        let front = ready.file.codes.front(of, part)?;
+        Some(Signed { signs: ready.file.codes.signs(of, part, &front)?, front, rows: of.parts()[part].len() })
+    }
+
+    /// Scores some rows by their signs. Returns which of them are kept.
+    fn score_signs(
+        &self,
+        signed: &Signed<'_>,
+        rows: Range<usize>,
+        (tables, scoring): (&SignTables, &Scoring),
+        scratch: &mut Scratch,
+        estimates: &mut [f32; AT_ONCE],
+    ) -> u128 {
+        let (signs, dots) = (&signed.signs, &mut scratch.dots[..rows.len()]);
+        (self.coded.kernels.sign_dots)(tables, signs.codes(&rows), dots);
+        let estimates = &mut estimates[..rows.len()];
+        (self.coded.kernels.score)(scoring, dots, signs.corrections.part(rows), estimates)
     }
 
     /// Looks at 4 bits of each component of rows that are left. Those that are left then wait for their second parts.

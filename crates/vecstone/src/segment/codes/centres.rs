@@ -5,10 +5,10 @@ use crate::pair::files::StoreFile;
 use crate::segment::codes::cluster::{Centres, Matrix};
 use crate::segment::codes::frame::{Frame, is_first_part, parts};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
-use crate::segment::codes::part::Part;
+use crate::segment::codes::part::{Part, Signs};
 use crate::segment::codes::reflect::Reflections;
 use crate::segment::codes::row;
-use crate::sys::kernel;
+use crate::sys::kernel::{self, codes::sign_bytes};
 use crate::types::config::{Metric, check_dim};
 use crate::types::element::Element;
 use crate::types::error::Result;
@@ -16,7 +16,7 @@ use crate::types::schema::Schema;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-const KIND: (Magic, u32) = (*b"VECSTCEN", 1);
+const KIND: (Magic, u32) = (*b"VECSTCEN", 2);
 /// More than a store of the largest size is to have.
 const MAX_CENTRES: u32 = 1 << 24;
 
@@ -48,6 +48,8 @@ struct Layout {
     centres: Range<u64>,
     /// The codes of each part of the centres.
     codes: [Range<u64>; 2],
+    /// So the first part by signs.
+    signs: Range<u64>,
 }
 
 impl Head {
@@ -94,6 +96,7 @@ impl Head {
             codes: self
                 .parts()
                 .map(|components| array(u64::from(self.centres) * part_numbers(components as u64))),
+            signs: array(self.sign_numbers()),
         }
     }
 
@@ -102,9 +105,15 @@ impl Head {
         parts(self.reflections as usize, self.dim as usize)
     }
 
+    /// Numbers of four bytes that the signs of all centres have room for, with the three beside each.
+    fn sign_numbers(&self) -> u64 {
+        let bytes = sign_bytes(self.centres as usize, self.parts()[0] / 8);
+        bytes as u64 / 4 + 3 * u64::from(self.centres)
+    }
+
     /// Bytes of all pages.
     fn len(&self) -> u64 {
-        self.layout().codes[1].end
+        self.layout().signs.end
     }
 }
 
@@ -137,9 +146,10 @@ pub(crate) fn write(
     pages.add(&centres.starts.iter().flat_map(|start| start.to_le_bytes()).collect::<Vec<u8>>())?;
     pages.align()?;
     pages.add_floats(&centres.centres)?;
-    for part in row::parts_of_centres(kernel::kernels(), frame, centres.all()) {
+    let (parts, signs) = row::of_centres(kernel::kernels(), frame, centres.all());
+    for array in parts.iter().chain([&signs]) {
         pages.align()?;
-        pages.add(&part)?;
+        pages.add(array)?;
     }
     pages.finish()
 }
@@ -215,6 +225,12 @@ impl CentresFile {
             Part::of(self.pages.get(self.layout.codes[n].clone())?, count, self.head.parts()[n] / 2, true)
         };
         Some([of(0)?, if self.head.reflections > 0 { of(1)? } else { Part::default() }])
+    }
+
+    /// The signs of the first part of all centres; `None` if one is damaged.
+    pub(crate) fn signs(&self) -> Option<Signs<'_>> {
+        let bytes = self.pages.get(self.layout.signs.clone())?;
+        Signs::of(bytes, self.head.centres as usize, self.head.parts()[0] / 8, &[])
     }
 
     /// A copy to find the nearest with; `None` if a byte is damaged, or starts of groups are no such.

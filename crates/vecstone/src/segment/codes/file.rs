@@ -17,6 +17,8 @@ use crate::types::schema::Schema;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+/// Bytes of signs that are asked for ahead.
+const AHEAD: usize = 256;
 const KIND: (Magic, u32) = (*b"VECSTCOD", 2);
 /// Bytes of an entry of the table.
 const ENTRY: usize = 56;
@@ -362,12 +364,14 @@ impl CodesFile {
         Signs::of(bytes, rows, self.head.parts()[0] / 8, front.corrections.beyond)
     }
 
-    /// Asks memory for the signs of a partition, and for what is beyond.
+    /// Asks memory for the first signs of a partition, and for what is beyond. The processor goes on by itself.
     pub(crate) fn prefetch_signs(&self, partition: &Partition) {
         for part in 0..2 {
-            self.of(partition, Block::Signs, part).into_iter().for_each(kernel::prefetch);
+            let signs = self.of(partition, Block::Signs, part).unwrap_or_default();
+            kernel::prefetch(&signs[..signs.len().min(AHEAD)]);
             let front = self.front(partition, part);
-            front.into_iter().for_each(|front| kernel::prefetch(front.corrections.beyond));
+            let beyond = front.map_or(&[][..], |front| front.corrections.beyond);
+            kernel::prefetch(&beyond[..beyond.len().min(AHEAD / 8)]);
         }
     }
 

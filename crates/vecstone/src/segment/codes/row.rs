@@ -4,7 +4,7 @@ use crate::segment::codes::cluster::Matrix;
 use crate::segment::codes::frame::{Frame, distance, norm, outward};
 use crate::segment::codes::part::RowCode;
 use crate::sys::kernel::Kernels;
-use crate::sys::kernel::codes::{Correction, Residual, Scratch};
+use crate::sys::kernel::codes::{self, Correction, Residual, Scratch};
 use crate::types::config::Metric;
 use std::ops::Range;
 
@@ -44,6 +44,13 @@ impl Coded {
         self.a.push(of.a);
         self.h.push(of.h);
         self.e.push(of.e);
+    }
+
+    /// The codes, then the array of each number.
+    fn bytes(mut self) -> Vec<u8> {
+        let numbers = [self.a, self.h, self.e].concat();
+        self.codes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        self.codes
     }
 
     fn take(&mut self, code: &[u8], of: Correction) {
@@ -168,26 +175,30 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Of each part of some centres, coded as they are: the codes, then the array of each number. For the second part nothing if
-/// the frame has one part.
-pub(crate) fn parts_of_centres(
+/// Some centres, coded as they are: by each part, for the second nothing if the frame has one part; so the first part by
+/// signs. The codes come first, then the array of each number.
+pub(crate) fn of_centres(
     kernels: &'static Kernels,
     frame: &Frame,
     centres: Matrix<'_>,
-) -> [Vec<u8>; 2] {
+) -> ([Vec<u8>; 2], Vec<u8>) {
     let (mut encoder, origin) = (Encoder::new(kernels, frame), vec![0f32; centres.width]);
     let first = frame.first();
-    let mut part = |n: usize, components: Range<usize>| {
-        let (mut codes, mut numbers) = (Vec::new(), [const { Vec::new() }; 3]);
-        if components.is_empty() {
-            return codes;
+    let ends = [0..first, first..centres.width];
+    let parts = [0, 1].map(|n| {
+        let (mut coded, components) = (Coded::default(), ends[n].clone());
+        for row in (0..centres.rows()).filter(|_| !components.is_empty()) {
+            let place = (centres.row(row), &*origin);
+            let of = encoder.part(n, components.clone(), place, &mut coded.codes);
+            coded.push(of);
         }
-        for row in 0..centres.rows() {
-            let of = encoder.part(n, components.clone(), (centres.row(row), &origin), &mut codes);
-            numbers.iter_mut().zip([of.a, of.h, of.e]).for_each(|(out, number)| out.push(number));
-        }
-        numbers.iter().flatten().for_each(|number: &f32| codes.extend(number.to_le_bytes()));
-        codes
-    };
-    [part(0, 0..first), part(1, first..centres.width)]
+        coded.bytes()
+    });
+    let mut signs = Coded::default();
+    for row in 0..centres.rows() {
+        let of = encoder.signs((&centres.row(row)[..first], &origin[..first]), &mut signs.codes);
+        signs.push(of);
+    }
+    signs.codes = codes::pack_signs(&signs.codes, first / 8);
+    (parts, signs.bytes())
 }

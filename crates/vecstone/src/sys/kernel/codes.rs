@@ -107,7 +107,9 @@ impl<'a> Corrections<'a> {
 pub(super) fn hadamard(values: &mut [f32]) {
     assert!(values.len().is_power_of_two(), "a power of two");
     let mut half = values.len() / 2;
-    while half > 0 {
+    // Of short vectors all; of others what reaches from one vector of the processor to another.
+    let least = if values.len() < WIDE { 1 } else { WIDE };
+    while half >= least {
         for pair in values.chunks_exact_mut(half * 2) {
             let (low, high) = pair.split_at_mut(half);
             for (low, high) in low.iter_mut().zip(high) {
@@ -115,6 +117,25 @@ pub(super) fn hadamard(values: &mut [f32]) {
             }
         }
         half /= 2;
+    }
+    for values in values.as_chunks_mut::<WIDE>().0 {
+        stage::<8>(values);
+        stage::<4>(values);
+        stage::<2>(values);
+        stage::<1>(values);
+    }
+}
+
+/// Components that a vector of the processor has room for.
+const WIDE: usize = 16;
+
+/// Sums and differences of those that are `HALF` apart.
+#[inline(always)]
+fn stage<const HALF: usize>(values: &mut [f32; WIDE]) {
+    let before = *values;
+    for n in 0..WIDE {
+        let sign = if n & HALF == 0 { 1.0 } else { -1.0 };
+        values[n] = before[n ^ HALF] + sign * before[n];
     }
 }
 
@@ -370,6 +391,7 @@ const TABLE_BYTES: usize = 1 << TABLE;
 /// What an entry of a table counts: sums of four levels are 508 apart at most, so that an entry is 127 at most, and the sum
 /// of two is a byte.
 pub(super) const TABLE_STEP: i32 = 4;
+const HALF_STEP: i16 = 2;
 
 /// Bytes of so many codes of signs, each of so many bytes, as they are stored.
 pub(crate) fn sign_bytes(codes: usize, code: usize) -> usize {
@@ -416,18 +438,25 @@ impl SignTables {
     pub(crate) fn new(query: &[Levels]) -> SignTables {
         let mut tables = SignTables::default();
         for levels in query.iter().flat_map(|Levels(levels)| levels.as_chunks::<TABLE>().0) {
-            let mut sums = [0i32; TABLE_BYTES];
-            for n in 1..TABLE_BYTES {
-                sums[n] = sums[n & (n - 1)] + i32::from(levels[n.trailing_zeros() as usize]);
+            let (mut sums, mut least) = ([0i16; TABLE_BYTES], 0i16);
+            for (n, &level) in levels.iter().enumerate() {
+                let level = i16::from(level);
+                least += level.min(0);
+                for (way, sum) in sums.iter_mut().enumerate() {
+                    *sum += if way >> n & 1 == 1 { level } else { 0 };
+                }
             }
-            let least = sums.iter().copied().min().unwrap_or(0);
-            tables.least += least;
+            tables.least += i32::from(least);
+            let mut entries = [0; TABLE_BYTES];
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "four levels are 508 at most"
             )]
-            tables.entries.push(sums.map(|sum| ((sum - least + TABLE_STEP / 2) / TABLE_STEP) as u8));
+            for (entry, sum) in entries.iter_mut().zip(sums) {
+                *entry = ((sum - least + HALF_STEP) >> TABLE_STEP.ilog2()) as u8;
+            }
+            tables.entries.push(entries);
         }
         tables
     }

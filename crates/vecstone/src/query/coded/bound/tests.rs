@@ -144,9 +144,9 @@ impl<'a> Placed<'a> {
             let (a, h) = (number(0), number(1));
             e = of_e(number(2));
             (kernels.code_dots)(&[query.second()], code, &mut dots);
-            estimate += kernel::codes::estimate(&scoring[1], dots[0], a, h);
+            estimate += codes::estimate(&scoring[1], dots[0], a, h);
         }
-        let is_kept = kernel::codes::is_kept(&scoring[1], estimate, e, 0.0);
+        let is_kept = codes::is_kept(&scoring[1], estimate, e, 0.0);
         !is_kept || !bound.may_be_near(query, bound.cost(estimate), e, bar)
     }
 }

@@ -205,6 +205,27 @@ fn wrong_lengths_of_codes_are_refused() {
     }
 }
 
+/// The sums are those of one stage after the other, to the bit.
+#[test]
+fn the_transform_is_the_plain_one() {
+    let mut random = Random(73);
+    for len in (0..11).map(|bits| 1 << bits) {
+        let values: Vec<f32> = (0..len).map(|_| random.below(2_000_001) as f32 / 1e6 - 1.0).collect();
+        let (mut plain, mut half) = (values.clone(), len / 2);
+        while half > 0 {
+            plain = (0..len)
+                .map(|n| if n & half == 0 { plain[n] + plain[n + half] } else { plain[n - half] - plain[n] })
+                .collect();
+            half /= 2;
+        }
+        for kernels in Family::available() {
+            let mut found = values.clone();
+            (kernels.hadamard)(&mut found);
+            assert!(found.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits()), "{len}");
+        }
+    }
+}
+
 fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
