@@ -79,11 +79,29 @@ def test_replacing_makes_the_vectors_anew(path: Path) -> None:
         for _ in range(2):
             with pytest.raises(RuntimeError):
                 vecstone.ingest(store, TEXTS, embed=breaks, embed_name="new", replace_embedder=True, batch_size=1)
-            assert store.embed_name == f"{__name__}.one"
+            assert store.embed_name == "unfinished: new"
+            for name in (None, "new"):
+                with pytest.raises(vecstone.EmbedderMismatch, match="'unfinished: new', not by .*replace_embedder=True"):
+                    vecstone.ingest(store, TEXTS, embed=one, embed_name=name)
         done = vecstone.ingest(store, TEXTS, embed=other, embed_name="new", replace_embedder=True)
         assert (done.embedded, done.written, store.embed_name) == (2, 2, "new")
         assert np.vstack(list(store.values())).tolist() == other(TEXTS).tolist()
         assert vecstone.ingest(store, TEXTS, embed=other, embed_name="new", replace_embedder=True).embedded == 0
+
+
+def test_vectors_without_a_name_are_replaced_too(path: Path) -> None:
+    with vecstone.open(path, metric="l2") as store:
+        vecstone.ingest(store, TEXTS, embed=partial(one))
+
+        def fails(texts: list[str]) -> Any:
+            raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            vecstone.ingest(store, TEXTS, embed=fails, embed_name="new", replace_embedder=True)
+        assert store.embed_name is None, "nothing was replaced"
+        done = vecstone.ingest(store, TEXTS, embed=other, embed_name="new", replace_embedder=True)
+        assert (done.embedded, store.embed_name) == (2, "new")
+        assert np.vstack(list(store.values())).tolist() == other(TEXTS).tolist()
 
 
 def test_names_are_text_of_some_length(store: vecstone.Store) -> None:

@@ -44,13 +44,20 @@ class Embedder:
         if replace and name is None:
             raise ValueError("replace_embedder needs a name; give embed_name=")
         stored = store.embed_name
-        self.replaces = replace and stored not in (None, name)
+        self.replaces = replace and stored != name and len(store) > 0
         """Whether the vectors that are there are another's."""
+        self._begun = False
         self._store, self._name, self._recorded = store, name, stored is not None and stored == name
         if name is not None and stored not in (None, name) and not replace:
             raise EmbedderMismatch(
                 f"the vectors of {store.path} were made by {stored!r}, not by {name!r}; give the same one, or another store, "
                 "or replace_embedder=True if all of them are to be made anew", str(stored), name)
+
+    def begin(self) -> None:
+        """Before the first vector is replaced: from here on the vectors are of two, until all are made."""
+        if self.replaces and not self._begun:
+            mark = f"unfinished: {self._name}".encode()[:1024].decode(errors="ignore")
+            self._begun = self._store._set_embed_name(mark)
 
     def record(self) -> None:
         """Records the name, unless it is; where the store is still to be made, the next call does."""

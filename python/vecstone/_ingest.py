@@ -98,9 +98,9 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     with _bar(total, progress) as bar:
         for batch in batches:
             if memory is None:
-                different, done = _plain(store, batch, resume)
+                different, done = _plain(store, batch, resume, embedder)
             else:
-                different, done, calls = _embedded(store, batch, columns.text or "", memory, resume)
+                different, done, calls = _embedded(store, batch, columns.text or "", (memory, embedder), resume)
                 embedded += calls
             seen += len(batch.ids)
             written += done
@@ -157,23 +157,24 @@ def _id_of_text(kind: str | None, text: Any) -> Any:
     return id if kind == "uuid" else str(id)
 
 
-def _plain(store: Store, batch: Batch, resume: bool) -> tuple[int, int]:
+def _plain(store: Store, batch: Batch, resume: bool, embedder: Embedder) -> tuple[int, int]:
     """Writes rows that have their vectors; returns the number of different ids, and of those written."""
     batch.check_vectors(store.dim)
     try:
         rows = batch.last_of_each()
-        return len(rows.ids), _write(store, rows, resume)
+        return len(rows.ids), _write(store, rows, resume, embedder)
     except (TypeError, ValueError):
         check_ids(batch.ids, store.id_kind, batch.at)  # if it is an id, this says of which row
         raise
 
 
-def _write(store: Store, batch: Batch, resume: bool) -> int:
+def _write(store: Store, batch: Batch, resume: bool, embedder: Embedder) -> int:
     if resume and len(store):
         same = store._unchanged(batch.ids, batch.vectors, batch.lines)
         if same.any():
             batch = batch.pick([n for n, stored in enumerate(same.tolist()) if not stored])
     if len(batch.ids):
+        embedder.begin()
         store._put_lines(batch.ids, batch.vectors, batch.lines, None)
     return len(batch.ids)
 
@@ -223,7 +224,8 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def _embedded(store: Store, batch: Batch, text_column: str, memory: _Embedded, resume: bool) -> tuple[int, int, int]:
+def _embedded(store: Store, batch: Batch, text_column: str, by: tuple[_Embedded, Embedder],
+              resume: bool) -> tuple[int, int, int]:
     """Embeds the texts that are not stored yet, durably before it returns; returns the number of different ids, of those
     written, and of texts embedded."""
     _check_texts(batch, text_column)
@@ -237,7 +239,9 @@ def _embedded(store: Store, batch: Batch, text_column: str, memory: _Embedded, r
     embedded = 0
     if todo:
         part = rows.pick(todo)
+        memory, embedder = by
         vectors, embedded = memory.vectors(store, part, text_column)
+        embedder.begin()
         store._put_lines(part.ids, vectors, part.lines, "sync")
         memory.keep(part)
     return len(rows.ids), len(todo) + len(moved), embedded

@@ -54,8 +54,8 @@ fn ctrl_c_says_what_is_stored_and_how_to_go_on() {
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         said = line.unwrap();
         if said.starts_with("acknowledged ") && !pressed {
-            let pid = child.id().to_string();
-            assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+            let pid = child.id();
+            assert!(Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status().unwrap().success());
             pressed = true;
         }
     }

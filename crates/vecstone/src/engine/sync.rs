@@ -4,6 +4,7 @@ use super::group_commit::wake;
 use super::{Accepting, DurabilityTarget, Engine, SyncPermit, Writer};
 use crate::segment::side;
 use crate::segment::version::Version;
+use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
 use crate::sys::sync::Instant;
 use crate::types::error::{Error, Result};
@@ -60,7 +61,8 @@ impl Engine {
         if lock.has_a_name() {
             let ops = self.buffer.lock().buffer.next();
             // A new segment would need a MANIFEST.
-            let rescued = self.write_until(writer, ops).and_then(|_| writer.pair.commit());
+            let rescue = || self.write_until(writer, ops).and_then(|_| writer.pair.commit());
+            let rescued = interrupt::not_now(rescue);
             if rescued.is_ok() {
                 writer.durable_version = self.published.get();
             }

@@ -8,7 +8,7 @@ use crate::open::lock::{LOCK, Lock};
 use crate::open::unfinished;
 use crate::pair::VectorStorage;
 use crate::pair::files::{Files, StoreFile, sync_dir};
-use crate::pair::recover::into_error;
+use crate::pair::recover::{into_error, read_headers, recover};
 use crate::segment::side;
 use crate::sys::disk::{Dir, Disk, Open, is_no_file};
 use crate::sys::planted::{self, Bug};
@@ -109,7 +109,7 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
         }
     }
     for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
-        let Some((uuid, newest)) = newest_manifest(dir, path) else { continue };
+        let Some((uuid, newest)) = newest_manifest(dir, path)? else { continue };
         if uuid != manifest.uuid {
             return Err(Error::corrupt(&manifest_path(dir), 0, FOREIGN));
         }
@@ -127,16 +127,18 @@ pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments
 /// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a
 /// store. A log in which something durable is damaged was: its number is not known, and taken for the largest. (A file of
 /// it that is gone is no damage: removing was interrupted.)
-fn newest_manifest(dir: &Dir, idx: &Path) -> Option<([u8; 16], u64)> {
-    let files = Files::open(dir, &idx.with_extension(""), false).ok()?;
-    let lens = (files.dat.len().ok()?, files.idx.len().ok()?);
-    let (header, _) = crate::pair::recover::read_headers(&files.dat, &files.idx, lens.0, lens.1).ok()?;
-    let newest = match crate::pair::recover::recover(&files, None, 0) {
+fn newest_manifest(dir: &Dir, idx: &Path) -> Result<Option<([u8; 16], u64)>> {
+    let Ok(files) = Files::open(dir, &idx.with_extension(""), false) else { return Ok(None) };
+    let (Ok(dat), Ok(log)) = (files.dat.len(), files.idx.len()) else { return Ok(None) };
+    let Ok((header, _)) = read_headers(&files.dat, &files.idx, dat, log) else { return Ok(None) };
+    let newest = match recover(&files, None, 0) {
         Ok(found) => found.manifest,
         Err(Error::Corrupt { path, .. }) if path == idx => u64::MAX,
-        Err(_) => return None,
+        // What follows removes files: not before all was read.
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(_) => return Ok(None),
     };
-    Some((header.identity.uuid, newest))
+    Ok(Some((header.identity.uuid, newest)))
 }
 
 /// Reads MANIFEST; tells a store from a half-made one and from anything else.

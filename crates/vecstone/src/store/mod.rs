@@ -12,6 +12,7 @@ use crate::open::lock::Lock;
 use crate::open::reader::Reader;
 use crate::query::snapshot::Snapshot;
 use crate::sys::disk::{Disk, OsDisk};
+use crate::sys::interrupt;
 use crate::sys::sync::caught;
 use crate::types::config::{MAX_ATTRIBUTES_BYTES, MAX_EMBED_NAME_BYTES};
 use crate::types::document;
@@ -321,7 +322,8 @@ impl VectorStore {
     fn close_in_place(&self) -> Result<()> {
         match &self.role {
             // The child of a writer has nothing to close: no lock, no thread, nothing of its own in the files.
-            Role::Writer(engine) if !engine.is_forked() => close::close(engine),
+            // What was accepted is written, also in a call that is not wanted any more.
+            Role::Writer(engine) if !engine.is_forked() => interrupt::not_now(|| close::close(engine)),
             Role::Writer(_) | Role::Reader(_) => Ok(()),
         }
     }

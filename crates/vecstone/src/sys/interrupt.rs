@@ -49,11 +49,13 @@ impl Drop for Restore {
 
 /// Makes a call that is broken off where `is_unwanted` says so: it returns
 /// [`Error::Interrupted`](crate::Error::Interrupted) then, and what it was to
-/// change is not changed. `is_unwanted` is asked on this thread about 25 times a second while the call works: it has to be
+/// change is not changed; of a write that is too large for one batch, or of a `delete_where`, batches before that stay.
+/// `is_unwanted` is asked on this thread about 25 times a second while the call works: it has to be
 /// quick, and must not use the store.
 ///
 /// Searches, reads of many rows, large writes, `verify`, `backup`, `compact`, `optimize`, `repair`, opening and waits for a
-/// lock or for room end within a fraction of a second. A sync that was begun is waited for.
+/// lock or for room end within a fraction of a second. Waited for are a sync that was begun, closing, a side file that
+/// `backup` copies, the first look of `repair` at the files, and another thread that compacts or optimizes.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().expect("a place");

@@ -1,8 +1,8 @@
 //! Calls that are broken off at each point where they ask: nothing of them counts, and the store goes on.
 
 use super::model::{DIM, DIR, identity, options, root};
-use crate::sys::disk::Disk;
 use crate::sys::disk::sim::SimDisk;
+use crate::sys::disk::{Disk, Open};
 use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::{
@@ -147,6 +147,38 @@ fn an_opening_and_a_backup_leave_nothing_behind() {
     drop(store);
     let (asked, opened) = at_each_point(|| open(Path::new(DIR)), || {});
     assert!(asked > 0 && opened.verify().expect("read").is_ok(), "{asked}");
+}
+
+/// Nothing is removed before all of it was read.
+#[test]
+fn an_old_manifest_is_seen_by_an_opening_that_is_broken_off() {
+    let (disk, store) = create(&options().segment_records(300));
+    let dir = disk.open_dir(Path::new(DIR)).expect("a directory");
+    let manifest = || dir.open("MANIFEST".as_ref(), Open::ReadWrite).expect("there");
+    let mut old = vec![0; 1 << 16];
+    let len = manifest().read_at(&mut old, 0).expect("read");
+    let (ids, vectors) = rows(700);
+    for (ids, vectors) in ids.chunks(100).zip(vectors.chunks(100 * DIM as usize)) {
+        store.put_many(ids, vectors).and_then(|()| store.flush()).expect("stored");
+    }
+    store.close().expect("closed");
+    let file = manifest();
+    file.set_len(len as u64).expect("cut");
+    assert_eq!(file.write_at(&old[..len], 0).expect("put back"), len);
+    let open = || VectorStore::open_on(disk.clone(), Path::new(DIR), &options());
+    for asked in 0.. {
+        LEFT.set(asked);
+        match interruptible(is_unwanted, open) {
+            Err(Error::Interrupted) => {}
+            Err(Error::Corrupt { what, .. }) => {
+                assert!(what.contains("MANIFEST is an old copy"), "{what}");
+                assert!(asked > 1, "{asked}");
+                return;
+            }
+            Ok(_) => panic!("{asked}: opened, and what it does not know is gone"),
+            Err(error) => panic!("{asked}: {error}"),
+        }
+    }
 }
 
 #[test]

@@ -190,7 +190,7 @@ impl SalvagedSegment {
                 self.idx_len = self.idx_len.min(found.position.idx_end);
                 Ok(())
             }
-            Err(error @ Error::Unsupported { .. }) => Err(error),
+            Err(error @ (Error::Unsupported { .. } | Error::Interrupted)) => Err(error),
             // Damaged: all of it is looked at.
             _ => Ok(()),
         }

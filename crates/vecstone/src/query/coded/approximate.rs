@@ -24,15 +24,23 @@ impl Coded<'_> {
     /// are many more of them than are looked at for `effort`, signs choose those whose codes are read.
     pub(super) fn nearest(&self, walk: &Walk<'_, '_>, effort: u64) -> Option<Nearest> {
         let all = self.partitions.len();
-        let looked = u128::from(effort) * all as u128 / u128::from(self.rows.max(1));
+        // As many more as fewer rows count.
+        let (rows, live) = (u128::from(self.version.rows().max(1)), u128::from(self.version.live().max(1)));
+        let looked = u128::from(effort) * all as u128 / u128::from(self.rows.max(1)) * rows / live;
         let wanted =
             usize::try_from(looked).unwrap_or(all).saturating_mul(BY_SIGNS).saturating_add(LEAST_CHOSEN);
         let by_signs = wanted < all / SMALL_SHARE;
+        // Estimates in several frames are to be of one thing.
+        let of_norm = |query: &CodedQuery| if self.spaces.len() > 1 { query.of_norm() } else { 0.0 };
         let of_space = |(space, query): (&Space<'_>, &CodedQuery)| {
-            Some(match by_signs {
+            let mut estimates = match by_signs {
                 true => query.estimates_by_signs(self.kernels, &space.file.signs()?),
                 false => query.estimates(self.kernels, &space.file.codes()?),
-            })
+            };
+            if self.spaces.len() > 1 {
+                estimates.iter_mut().for_each(|estimate| *estimate += of_norm(query));
+            }
+            Some(estimates)
         };
         let of_spaces = self.spaces.iter().zip(&walk.queries).map(of_space).collect::<Option<Vec<_>>>()?;
         let mut nearest = Nearest { keys: Vec::with_capacity(all), given: 0, ordered: 0 };
@@ -45,7 +53,8 @@ impl Coded<'_> {
             let parts = self.spaces.iter().map(|space| space.file.codes()).collect::<Option<Vec<_>>>()?;
             nearest.reorder(wanted, |at| {
                 let (ready, of) = self.partition(at);
-                walk.queries[ready.space].estimate(self.kernels, &parts[ready.space], of.centre as usize)
+                let (query, parts) = (&walk.queries[ready.space], &parts[ready.space]);
+                of_norm(query) + query.estimate(self.kernels, parts, of.centre as usize)
             });
         }
         Some(nearest)

@@ -77,8 +77,6 @@ pub(crate) struct CodedQuery {
     biases: [i32; 2],
     /// |V₂|.
     second: f64,
-    /// -|V|²/2, or 0 for ip: so that estimates of centres in several frames are of one thing.
-    of_place: f32,
     /// ρ.
     rest: f64,
     norm: f64,
@@ -128,8 +126,6 @@ impl CodedQuery {
             half_steps,
             biases: [15 * each(&levels[..first]), 15 * each(&levels[first..])],
             second: norm_of(two),
-            #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
-            of_place: if frame.metric == Metric::Ip { 0.0 } else { (-norm * norm / 2.0) as f32 },
             rest: rest.sqrt() * (1.0 + 1e-9),
             norm,
             error: frame.error(norm),
@@ -153,10 +149,16 @@ impl CodedQuery {
         self.allowed = Allowed { e, signs: of(of_signs, first), beyond: OF_BEYOND, rest: of(of_codes, all) };
     }
 
-    /// An estimate of -|V-k|²/2, or of V·k for ip, where the codes are of centres k: of one of them, given by the parts of
+    /// What makes an estimate of a centre one of -|V-k|²/2: -|V|²/2. 0 for ip.
+    #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+    pub(crate) fn of_norm(&self) -> f32 {
+        if self.metric == Metric::Ip { 0.0 } else { (-self.norm * self.norm / 2.0) as f32 }
+    }
+
+    /// An estimate of V·k - |k|²/2, or of V·k for ip, where the codes are of centres k: of one of them, given by the parts of
     /// all.
     pub(crate) fn estimate(&self, kernels: &Kernels, parts: &[Part<'_>; 2], centre: usize) -> f32 {
-        let mut sum = self.of_place;
+        let mut sum = 0.0;
         for (n, (part, levels)) in parts.iter().zip([self.first(), self.second()]).enumerate() {
             if !levels.is_empty() {
                 let (mut dot, of) = ([0], part.row(centre));
@@ -170,7 +172,7 @@ impl CodedQuery {
     /// The same of each.
     pub(crate) fn estimates(&self, kernels: &Kernels, parts: &[Part<'_>; 2]) -> Vec<f32> {
         let count = parts[0].corrections.a.len();
-        let (mut dots, mut sums) = (vec![0; count], vec![self.of_place; count]);
+        let (mut dots, mut sums) = (vec![0; count], vec![0f32; count]);
         for (n, (part, levels)) in parts.iter().zip([self.first(), self.second()]).enumerate() {
             if !levels.is_empty() {
                 (kernels.code_dots)(&[levels], part.codes, &mut dots);
@@ -183,7 +185,7 @@ impl CodedQuery {
     /// The same by the signs of the first part, of that part. Needs [`allow`](Self::allow).
     pub(crate) fn estimates_by_signs(&self, kernels: &Kernels, signs: &Signs<'_>) -> Vec<f32> {
         let count = signs.corrections.a.len();
-        let (mut dots, mut sums) = (vec![0; count], vec![self.of_place; count]);
+        let (mut dots, mut sums) = (vec![0; count], vec![0f32; count]);
         (kernels.sign_dots)(&self.tables, signs.codes(&(0..count)), &mut dots);
         let all = Scoring { half_step: 2.0 * self.half_steps[0], bias: self.biases[0] / 15, ..self.all(0) };
         add_estimates(kernels, &all, (&dots, signs.corrections), &mut sums);
