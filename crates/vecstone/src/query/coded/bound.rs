@@ -155,8 +155,8 @@ impl CodedQuery {
         if self.metric == Metric::Ip { 0.0 } else { (-self.norm * self.norm / 2.0) as f32 }
     }
 
-    /// An estimate of V·k - |k|²/2, or of V·k for ip, where the codes are of centres k: of one of them, given by the parts of
-    /// all.
+    /// An estimate of V·k - |k|²/2, or of V·k for ip, where the codes are of centres k: of one of them, given by the parts
+    /// of all.
     pub(crate) fn estimate(&self, kernels: &Kernels, parts: &[Part<'_>; 2], centre: usize) -> f32 {
         let mut sum = 0.0;
         for (n, (part, levels)) in parts.iter().zip([self.first(), self.second()]).enumerate() {
