@@ -1,8 +1,13 @@
 """The module for ann-benchmarks (bench/ann-benchmarks), called as its runner calls it."""
 
+from __future__ import annotations
+
 import shutil
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,19 +17,19 @@ BASE = "class BaseANN:\n    def get_batch_results(self):\n        return self.re
 
 
 @pytest.fixture
-def algorithm(tmp_path, monkeypatch):
+def algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     algorithms = tmp_path / "ann" / "algorithms"
     shutil.copytree(MODULE, algorithms / "vecstone")
     (algorithms / "base").mkdir()
     (algorithms / "base" / "module.py").write_text(BASE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield __import__("ann.algorithms.vecstone.module", fromlist=["Vecstone"]).Vecstone
+    yield import_module("ann.algorithms.vecstone.module").Vecstone
     for name in [name for name in sys.modules if name.split(".")[0] == "ann"]:
         del sys.modules[name]
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
-def test_the_module_finds_what_there_is(algorithm, metric):
+def test_the_module_finds_what_there_is(algorithm: Any, metric: str) -> None:
     rows = np.random.default_rng(5).normal(size=(3000, 32))
     found = algorithm(metric)
     found.fit(rows)

@@ -16,7 +16,8 @@ class EmbedderMismatch(_core.Error, ValueError):  # noqa: N818  # says what is w
 
     def __init__(self, message: str, stored: str = "", given: str = "") -> None:
         super().__init__(message)
-        self.stored, self.given = stored, given
+        self.stored: str = stored
+        self.given: str = given
 
 
 def of_function(embed: Any) -> str | None:
