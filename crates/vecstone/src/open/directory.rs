@@ -175,7 +175,15 @@ pub(crate) fn is_same(one: &Dir, other: &Dir) -> bool {
 
 /// As [`read_manifest`], with the bytes that it was read from.
 pub(crate) fn read_manifest_bytes(dir: &Dir) -> Result<(Manifest, Vec<u8>)> {
-    let file = StoreFile::open(dir, dir.join(MANIFEST))?.ok_or_else(|| why_no_manifest(dir))?;
+    let open = || StoreFile::open(dir, dir.join(MANIFEST));
+    let file = match open()? {
+        Some(file) => file,
+        None => match why_no_manifest(dir) {
+            // Another process has made it meanwhile.
+            error @ Error::AlreadyExists { .. } => open()?.ok_or(error)?,
+            error => return Err(error),
+        },
+    };
     let bytes = file.read_all(manifest::MAX_BYTES)?;
     let manifest = Manifest::decode(&bytes).map_err(|bad| match bad {
         // Beside a pair of ours it was a MANIFEST once; alone, the directory may be anybody's.
@@ -225,10 +233,17 @@ pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
                 continue;
             }
         };
-        let file = dir.open_file(&path, Open::Read).map_err(|e| Error::io(&path, "open", e))?;
+        let file = match dir.open_file(&path, Open::Read) {
+            Ok(file) => file,
+            // Another process makes a store there: what is there now?
+            Err(e) if e.kind() == ErrorKind::NotFound && !has(dir, &name)? => return leftovers(dir),
+            Err(e) => return Err(Error::io(&path, "open", e)),
+        };
         let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
         if len > limit && !planted::is(Bug::StartOverWithCommits) {
-            return Err(without_manifest(dir));
+            let is_made = has(dir, OsStr::new(MANIFEST))?;
+            let there = || Error::AlreadyExists { path: dir.path().to_owned() };
+            return Err(if is_made { there() } else { without_manifest(dir) });
         }
         found.push(path);
     }
@@ -237,6 +252,12 @@ pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
         return Err(Error::NotAStore { path: dir.path().to_owned(), why });
     }
     Ok(found)
+}
+
+/// Whether a directory has a name.
+fn has(dir: &Dir, name: &OsStr) -> Result<bool> {
+    let names = dir.list().map_err(|e| Error::io(dir.path(), "list", e))?;
+    Ok(names.iter().any(|known| known == name))
 }
 
 fn without_manifest(dir: &Dir) -> Error {
