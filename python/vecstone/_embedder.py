@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ._store import Store
 
 
+_MOST_BYTES = 1024  # of a name, as the library has it
+
+
 class EmbedderMismatch(_core.Error, ValueError):  # noqa: N818  # says what is wrong, as KeyError does
     """The store's vectors were made by something else. `stored` and `given` are the names."""
 
@@ -40,8 +43,8 @@ class Embedder:
         """EmbedderMismatch if the store has another name, unless that is to be replaced."""
         if name is not None and not isinstance(name, str):
             raise TypeError(f"embed_name is a {type(name).__name__}; give a str")
-        if name is not None and not 1 <= len(name.encode()) <= 1024:
-            raise ValueError(f"embed_name has {len(name.encode())} bytes; give 1 to 1024")
+        if name is not None and not 1 <= len(name.encode()) <= _MOST_BYTES:
+            raise ValueError(f"embed_name has {len(name.encode())} bytes; give 1 to {_MOST_BYTES}")
         if replace and name is None:
             raise ValueError("replace_embedder needs a name; give embed_name=")
         stored = store.embed_name
@@ -57,7 +60,7 @@ class Embedder:
     def begin(self) -> None:
         """Before the first vector is replaced: from here on the vectors are of two, until all are made."""
         if self.replaces and not self._begun:
-            mark = f"unfinished: {self._name}".encode()[:1024].decode(errors="ignore")
+            mark = f"unfinished: {self._name}".encode()[:_MOST_BYTES].decode(errors="ignore")
             self._begun = self._store._set_embed_name(mark)
 
     def record(self) -> None:

@@ -242,8 +242,7 @@ pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
         let len = file.len().map_err(|e| Error::io(&path, "read the length", e))?;
         if len > limit && !planted::is(Bug::StartOverWithCommits) {
             let is_made = has(dir, OsStr::new(MANIFEST))?;
-            let there = || Error::AlreadyExists { path: dir.path().to_owned() };
-            return Err(if is_made { there() } else { without_manifest(dir) });
+            return if is_made { leftovers(dir) } else { Err(without_manifest(dir)) };
         }
         found.push(path);
     }

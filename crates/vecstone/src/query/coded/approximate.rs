@@ -33,19 +33,16 @@ impl Coded<'_> {
         // Estimates in several frames are to be of one thing.
         let of_norm = |query: &CodedQuery| if self.spaces.len() > 1 { query.of_norm() } else { 0.0 };
         let of_space = |(space, query): (&Space<'_>, &CodedQuery)| {
-            let mut estimates = match by_signs {
+            Some(match by_signs {
                 true => query.estimates_by_signs(self.kernels, &space.file.signs()?),
                 false => query.estimates(self.kernels, &space.file.codes()?),
-            };
-            if self.spaces.len() > 1 {
-                estimates.iter_mut().for_each(|estimate| *estimate += of_norm(query));
-            }
-            Some(estimates)
+            })
         };
         let of_spaces = self.spaces.iter().zip(&walk.queries).map(of_space).collect::<Option<Vec<_>>>()?;
         let mut nearest = Nearest { keys: Vec::with_capacity(all), given: 0, ordered: 0 };
         for ready in &self.files {
-            let estimates = ready.partitions.iter().map(|of| of_spaces[ready.space][of.centre as usize]);
+            let (of_space, of_norm) = (&of_spaces[ready.space], of_norm(&walk.queries[ready.space]));
+            let estimates = ready.partitions.iter().map(|of| of_norm + of_space[of.centre as usize]);
             let first = u32::try_from(nearest.keys.len()).unwrap_or(u32::MAX);
             nearest.keys.extend((first..).zip(estimates).map(key));
         }

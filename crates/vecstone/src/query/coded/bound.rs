@@ -187,9 +187,15 @@ impl CodedQuery {
         let count = signs.corrections.a.len();
         let (mut dots, mut sums) = (vec![0; count], vec![0f32; count]);
         (kernels.sign_dots)(&self.tables, signs.codes(&(0..count)), &mut dots);
-        let all = Scoring { half_step: 2.0 * self.half_steps[0], bias: self.biases[0] / 15, ..self.all(0) };
+        let (half_step, bias) = self.sign_step();
+        let all = Scoring { half_step, bias, ..self.all(0) };
         add_estimates(kernels, &all, (&dots, signs.corrections), &mut sums);
         sums
+    }
+
+    /// s/2 and the bias of codes of signs: what is added up has the levels 1 and 0, and not 15 to 0 of which half counts.
+    fn sign_step(&self) -> (f32, i32) {
+        (2.0 * self.half_steps[0], self.biases[0] / 15)
     }
 
     /// What scores codes and keeps all.
@@ -492,10 +498,9 @@ impl PartitionBound {
         self.scoring_by(query, (query.half_steps[part], query.biases[part]), query.allowed.e[part], bar)
     }
 
-    /// The same of codes of signs: what is added up has the levels 1 and 0, and not 15 to 0 of which half counts.
+    /// The same of codes of signs.
     pub(crate) fn scoring_of_signs(&self, query: &CodedQuery, bar: f64) -> Scoring {
-        let step = (2.0 * query.half_steps[0], query.biases[0] / 15);
-        self.scoring_by(query, step, query.allowed.signs, bar)
+        self.scoring_by(query, query.sign_step(), query.allowed.signs, bar)
     }
 
     fn scoring_by(&self, query: &CodedQuery, (half_step, bias): (f32, i32), e: f64, bar: f64) -> Scoring {
