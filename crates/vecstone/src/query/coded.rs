@@ -13,6 +13,7 @@ use crate::query::scan::Search;
 use crate::segment::codes;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::cluster::Matrix;
+use crate::segment::codes::effort::Enough;
 use crate::segment::codes::file::Partition;
 use crate::segment::codes::frame::Frame;
 use crate::segment::side::{CodedFile, Coverage};
@@ -122,7 +123,7 @@ struct Pending {
 pub(crate) fn search(
     version: &Version,
     searches: &mut [Search<'_>],
-    (k, effort): (usize, Option<u64>),
+    (k, enough): (usize, Option<Enough>),
     limit: usize,
 ) -> Result<Option<Vec<Vec<Range<u64>>>>> {
     loop {
@@ -131,7 +132,7 @@ pub(crate) fn search(
         let groups = searches.len().div_ceil(group);
         let (outer, inner) = if groups >= limit { (limit, 1) } else { (1, limit) };
         let find = |stopped: &mut Vec<Stop>, searches: &mut [Search<'_>]| -> Result<()> {
-            stopped.extend(coded.search(searches, effort, inner)?);
+            stopped.extend(coded.search(searches, enough, inner)?);
             Ok(())
         };
         let pieces = searches.chunks_mut(group);
@@ -171,24 +172,24 @@ impl<'a> Coded<'a> {
     }
 
     /// Finds the rows nearest to some queries among those with a code. Returns why some searches came to nothing.
-    fn search(&self, searches: &mut [Search<'_>], effort: Option<u64>, limit: usize) -> Result<Vec<Stop>> {
+    fn search(&self, searches: &mut [Search<'_>], enough: Option<Enough>, limit: usize) -> Result<Vec<Stop>> {
         let start = Instant::now();
         let all = searches.len();
         let with_code = searches.iter_mut().filter_map(|search| {
             let queries = self.code(search.query())?;
             let measured = Vec::with_capacity(self.partitions.len());
-            let copies = effort.is_some();
+            let copies = enough.is_some();
             Some((search, Walk { coded: self, queries, measured, visited: Vec::new(), copies }))
         });
         let (searches, mut walks): (Vec<_>, Vec<_>) = with_code.unzip();
-        if effort.is_none() {
+        if enough.is_none() {
             walks.chunks_mut(TILE).for_each(|walks| self.rank(walks));
         }
         let ranked = start.elapsed();
         let start = Instant::now();
-        let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search, effort));
+        let begun = walks.iter_mut().zip(&searches).map(|(walk, search)| walk.begin(search, enough));
         let mut founds = begun.collect::<Result<Vec<_>>>()?;
-        if effort.is_none() {
+        if enough.is_none() {
             self.pass(&walks, &mut founds, limit)?;
         }
         let scanned = start.elapsed();
@@ -196,7 +197,7 @@ impl<'a> Coded<'a> {
         for ((walk, mut found), search) in walks.iter().zip(founds).zip(searches) {
             let explain = &mut found.search.explain;
             (explain.rank, explain.scan) = (ranked, scanned);
-            let path = if effort.is_none() { SearchPath::Codes } else { SearchPath::Approximate };
+            let path = if enough.is_none() { SearchPath::Codes } else { SearchPath::Approximate };
             stopped.extend(walk.end(found, search, path)?);
         }
         Ok(stopped)
@@ -311,14 +312,14 @@ impl<'q> Found<'q> {
 
 impl Walk<'_, '_> {
     /// Measures the rows that always are, and looks at the nearest partitions: for an exact search to have a bar for the
-    /// pass, for one with an effort that is all.
-    fn begin<'q>(&mut self, search: &Search<'q>, effort: Option<u64>) -> Result<Found<'q>> {
+    /// pass; for an approximate one that is all.
+    fn begin<'q>(&mut self, search: &Search<'q>, enough: Option<Enough>) -> Result<Found<'q>> {
         interrupt::check()?;
         let mut found = Found::of(search, None);
         self.plain(&mut found.search)?;
-        match effort {
+        match enough {
             None => self.nearest(&mut found)?,
-            Some(effort) => self.look_near(effort, &mut found)?,
+            Some(enough) => self.look_near(&enough, &mut found)?,
         }
         Ok(found)
     }

@@ -11,6 +11,7 @@ use crate::query::coded;
 use crate::query::distance::{DistanceComputer, bar_of_radius};
 use crate::query::explain::{Explain, SearchPath};
 use crate::query::search::{BUFFER, Candidate, Rows};
+use crate::segment::codes::effort::Enough;
 use crate::segment::side;
 use crate::sys::interrupt;
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
@@ -75,7 +76,7 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
     }
     let searches = request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let mut searches: Vec<Search<'_>> = searches.collect();
-    let coded = coded::search(&rows.version, &mut searches, (request.k, effort(rows, request)), limit)?;
+    let coded = coded::search(&rows.version, &mut searches, (request.k, enough(rows, request)), limit)?;
     let (over_codes, over_rows): (Vec<_>, Vec<_>) =
         searches.iter_mut().partition(|search| search.explain.path.is_done_by_codes());
     scan_all(rows, coded.as_ref(), request, over_codes, limit)?;
@@ -83,9 +84,9 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
     Ok(searches.into_iter().map(Search::finish).collect())
 }
 
-/// How many rows an approximate search looks at; `None` for an exact one. A radius is a bar from the beginning on: bounds
+/// When an approximate search has looked at enough; `None` for an exact one. A radius is a bar from the beginning on: bounds
 /// that allow for chance would drop rows before there are as many as are asked for.
-fn effort(rows: &Rows<'_>, request: &SearchRequest<'_>) -> Option<u64> {
+fn enough(rows: &Rows<'_>, request: &SearchRequest<'_>) -> Option<Enough> {
     if request.recall >= 1.0 || request.radius.is_some() {
         return None;
     }

@@ -1,9 +1,10 @@
-//! Approximate search: looks at the partitions nearest to a query, until so many rows were looked at.
+//! Approximate search: looks at the partitions nearest to a query, until enough was spent on it.
 
-use super::bound::{CodedQuery, Measured, ordered};
+use super::bound::{CodedQuery, Measured, from_order, ordered};
 use super::pass::Scratch;
 use super::signs::Left;
 use super::{Coded, Found, Space, Stop, Walk};
+use crate::segment::codes::effort::Enough;
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
@@ -21,12 +22,12 @@ const THINNED: u64 = 3;
 
 impl Coded<'_> {
     /// All partitions, those that seem nearest by the codes of their centres first; `None` if one is damaged. Where there
-    /// are many more of them than are looked at for `effort`, signs choose those whose codes are read.
-    pub(super) fn nearest(&self, walk: &Walk<'_, '_>, effort: u64) -> Option<Nearest> {
+    /// are many more of them than hold `looked` rows, signs choose those whose codes are read.
+    pub(super) fn nearest(&self, walk: &Walk<'_, '_>, looked: u64) -> Option<Nearest> {
         let all = self.partitions.len();
         // As many more as fewer rows count.
         let (rows, live) = (u128::from(self.version.rows().max(1)), u128::from(self.version.live().max(1)));
-        let looked = u128::from(effort) * all as u128 / u128::from(self.rows.max(1)) * rows / live;
+        let looked = u128::from(looked) * all as u128 / u128::from(self.rows.max(1)) * rows / live;
         let wanted =
             usize::try_from(looked).unwrap_or(all).saturating_mul(BY_SIGNS).saturating_add(LEAST_CHOSEN);
         let by_signs = wanted < all / SMALL_SHARE;
@@ -82,6 +83,12 @@ fn key((at, estimate): (u32, f32)) -> u64 {
     u64::from(order) << 32 | u64::from(at)
 }
 
+/// The estimate by which it is ordered.
+#[expect(clippy::cast_possible_truncation, reason = "the high half")]
+fn estimate(key: u64) -> f32 {
+    from_order((!((key >> 32) as u32) ^ 1 << 31).cast_signed())
+}
+
 /// The number of a partition.
 #[expect(clippy::cast_possible_truncation, reason = "the low half")]
 fn number(key: u64) -> u32 {
@@ -103,9 +110,10 @@ impl Nearest {
 }
 
 impl Iterator for Nearest {
-    type Item = usize;
+    /// A partition, and the estimate of its centre.
+    type Item = (usize, f32);
 
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<(usize, f32)> {
         if self.given == self.ordered {
             let rest = &mut self.keys[self.ordered..];
             let more = rest.len().min(self.ordered.max(AT_ONCE));
@@ -117,34 +125,61 @@ impl Iterator for Nearest {
         }
         let key = *self.keys.get(self.given)?;
         self.given += 1;
-        Some(number(key) as usize)
+        Some((number(key) as usize, estimate(key)))
+    }
+}
+
+/// What a search has looked at.
+pub(super) struct Looked {
+    /// It is measured how much less near partitions seem than the one in which there were so many.
+    k: u64,
+    codes: u64,
+    from: Option<f32>,
+}
+
+impl Looked {
+    pub(super) fn new(k: u64) -> Looked {
+        Looked { k, codes: 0, from: None }
+    }
+
+    pub(super) fn take(&mut self, codes: u64, estimate: f32) {
+        self.codes += codes;
+        if self.from.is_none() && self.codes >= self.k {
+            self.from = Some(estimate);
+        }
+    }
+
+    /// What is spent before a partition of that estimate: see [`Effort`](crate::segment::codes::effort::Effort).
+    pub(super) fn spent(&self, estimate: f32) -> f64 {
+        let less = self.from.map_or(0.0, |from| (f64::from(from) - f64::from(estimate)).max(0.0));
+        self.codes as f64 * less * less
     }
 }
 
 impl Walk<'_, '_> {
-    /// Looks at the nearest partitions, the nearest first, until they had `effort` rows and copies and `k` were found.
-    pub(super) fn look_near(&mut self, effort: u64, found: &mut Found<'_>) -> Result<()> {
+    /// Looks at the nearest partitions, the nearest first, until enough was spent and `k` were found.
+    pub(super) fn look_near(&mut self, enough: &Enough, found: &mut Found<'_>) -> Result<()> {
         let coded = self.coded;
         self.queries.iter_mut().for_each(|query| query.allow(DEVIATIONS));
-        let Some(mut near) = coded.nearest(self, effort) else {
+        let Some(mut near) = coded.nearest(self, enough.looked) else {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
         let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
-        let (mut scratch, mut looked, mut left) = (Scratch::new(), 0, Left::default());
+        let (mut scratch, mut looked, mut left) = (Scratch::new(), Looked::new(enough.k), Left::default());
         self.measured = vec![Measured::default(); coded.partitions.len()];
         loop {
-            let next: Vec<usize> = near.by_ref().take(STREAMS).collect();
+            let next: Vec<(usize, f32)> = near.by_ref().take(STREAMS).collect();
             if next.is_empty() {
                 return self.look_at_left(&mut left, found);
             }
             self.measure_centres(&next);
-            for (n, &at) in next.iter().enumerate() {
-                if let Some(&next) = next.get(n + 1) {
+            for (n, &(at, estimate)) in next.iter().enumerate() {
+                if let Some(&(next, _)) = next.get(n + 1) {
                     let (ready, of) = coded.partition(next);
                     ready.file.codes.prefetch_signs(of);
                 }
-                if found.stop.is_some() || (looked >= effort && found.search.is_full()) {
+                if found.stop.is_some() || (looked.spent(estimate) > enough.spent && found.search.is_full()) {
                     return self.look_at_left(&mut left, found);
                 }
                 if !found.search.is_full() {
@@ -161,7 +196,7 @@ impl Walk<'_, '_> {
                     self.set_bar(found)?;
                 }
                 let (_, of) = coded.partition(at);
-                looked += if is_thinned { coded.live_codes(at) } else { of.codes() as u64 };
+                looked.take(if is_thinned { coded.live_codes(at) } else { of.codes() as u64 }, estimate);
             }
         }
     }
@@ -174,11 +209,11 @@ impl Walk<'_, '_> {
     }
 
     /// Measures the query with the centres of some partitions.
-    fn measure_centres(&mut self, partitions: &[usize]) {
+    fn measure_centres(&mut self, partitions: &[(usize, f32)]) {
         let coded = self.coded;
         for (n, (space, query)) in coded.spaces.iter().zip(&self.queries).enumerate() {
-            let is_in = |at: &&usize| coded.partition(**at).0.space == n;
-            let here: Vec<usize> = partitions.iter().filter(is_in).copied().collect();
+            let is_in = |at: &usize| coded.partition(*at).0.space == n;
+            let here: Vec<usize> = partitions.iter().map(|&(at, _)| at).filter(is_in).collect();
             let centres = here.iter().map(|&at| space.centres.row(coded.partition(at).1.centre as usize));
             let mut at = here.iter();
             Measured::each(coded.kernels, space.frame, &[&query.place], centres, |_, measured| {

@@ -377,6 +377,11 @@ pub(crate) fn ordered(number: f32) -> i32 {
     bits ^ ((bits >> 31) & i32::MAX)
 }
 
+/// The number that is ordered so.
+pub(crate) fn from_order(order: i32) -> f32 {
+    f32::from_bits((order ^ ((order >> 31) & i32::MAX)).cast_unsigned())
+}
+
 /// What is lost of terms of that sum by the roundings of f32, and of |e|M where |e| is at most `of_e`.
 fn rounding_of(terms: f64, of_e: f64) -> [f64; 2] {
     [16.0 * UNIT * terms, 16.0 * UNIT * of_e]

@@ -1,5 +1,6 @@
-//! How many rows an approximate search has to look at, measured with rows of the store as queries.
+//! What an approximate search has to spend, measured with rows of the store as queries.
 
+use super::approximate::Looked;
 use super::{Coded, Walk};
 use crate::buffer::BufferSnapshot;
 use crate::query::scan::{SearchRequest, nearest};
@@ -13,15 +14,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows that are queries, at most.
-const QUERIES: u64 = 256;
+const QUERIES: u64 = 512;
 /// Of those so many at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
+/// What is added to what they need.
+const STANDARD_ERRORS: f64 = 2.0;
 
 /// The neighbours of a query: where each is, the nearest first.
 type Neighbours = Vec<(usize, u64)>;
 
-/// Measures effort: of each of some rows the nearest others are found by an exact search, and how many rows are looked at
-/// before the partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more
+/// Measures effort: of each of some rows the nearest others are found by an exact search, and what is spent before the
+/// partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more
 /// than one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
 pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Result<Option<Effort>> {
     if Coded::of(version, 1).is_none() {
@@ -33,33 +36,42 @@ pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Res
     // Some may have been found damaged meanwhile.
     let Some(coded) = Coded::of(version, 1) else { return Ok(None) };
     let partitions = coded.partitions_of(&found, &mut ask)?;
-    // Of each query the rows before each neighbour.
-    let mut needed: Vec<Vec<u64>> = Vec::with_capacity(sample.len());
+    let mut walks = Vec::with_capacity(sample.len());
+    // For each number of neighbours, of each query, what is spent before each of them.
+    let mut needed: [Vec<Vec<f64>>; NEIGHBOURS.len()] = Default::default();
     for (at, neighbours) in sample.iter().zip(&found) {
         ask()?;
         let vector = version.vector(*at)?;
         let Some(queries) = coded.code(&vector) else { continue };
         let walk = Walk { coded: &coded, queries, measured: Vec::new(), visited: Vec::new(), copies: true };
-        let Some(before) = coded.rows_before(&walk) else { return Ok(None) };
-        let needs = |row| {
-            let partitions = partitions.get(row).into_iter().flatten();
-            partitions.map(|&partition| before[partition] + 1).min().unwrap_or(0)
-        };
-        needed.push(neighbours.iter().map(needs).collect());
+        let Some(before) = coded.spent_before(&walk) else { return Ok(None) };
+        for (n, (needed, k)) in needed.iter_mut().zip(NEIGHBOURS).enumerate() {
+            let needs = |row| {
+                let partitions = partitions.get(row).into_iter().flatten();
+                partitions.map(|&partition| before[partition][n]).fold(f64::INFINITY, f64::min)
+            };
+            needed.push(neighbours.iter().take(k).map(needs).collect());
+        }
+        walks.push(walk);
     }
-    let looked = NEIGHBOURS.map(|k| {
-        let nearest: Vec<&[u64]> = needed.iter().map(|needed| &needed[..needed.len().min(k)]).collect();
-        RECALLS.map(|recall| effort(&nearest, recall.into()))
-    });
-    Ok(Some(Effort { rows: version.live(), looked }))
+    let spent = needed.map(|needed| RECALLS.map(|recall| effort(&needed, recall.into())));
+    let mut looked = [[0; RECALLS.len()]; NEIGHBOURS.len()];
+    for walk in &walks {
+        ask()?;
+        if coded.look(walk, &spent, &mut looked).is_none() {
+            return Ok(None);
+        }
+    }
+    let of_one = |looked: u64| looked.div_ceil(walks.len().max(1) as u64);
+    Ok(Some(Effort { rows: version.live(), spent, looked: looked.map(|looked| looked.map(of_one)) }))
 }
 
-/// The least effort with which that share of the neighbours is found, and three standard errors more: what is measured of a
-/// sample may be too little for others.
-fn effort(needed: &[&[u64]], recall: f64) -> u64 {
-    let mut all: Vec<u64> = needed.concat();
-    all.sort_unstable();
-    let is_enough = |effort: u64| {
+/// The least that finds that share of the neighbours, and some standard errors more: what is measured of a sample may be too
+/// little for others.
+fn effort(needed: &[Vec<f64>], recall: f64) -> f64 {
+    let mut all: Vec<f64> = needed.concat();
+    all.sort_unstable_by(f64::total_cmp);
+    let is_enough = |effort: f64| {
         let shares = needed.iter().filter(|needed| !needed.is_empty()).map(|needed| {
             needed.iter().filter(|&&needs| needs <= effort).count() as f64 / needed.len() as f64
         });
@@ -68,10 +80,10 @@ fn effort(needed: &[&[u64]], recall: f64) -> u64 {
         });
         let mean: f64 = sum / count;
         let variance = (squares / count - mean * mean).max(0.0);
-        mean - 3.0 * (variance / count).sqrt() >= recall
+        mean - STANDARD_ERRORS * (variance / count).sqrt() >= recall
     };
     let at = all.partition_point(|&effort| !is_enough(effort));
-    all.get(at).or(all.last()).copied().unwrap_or(0)
+    all.get(at).or(all.last()).copied().unwrap_or(0.0)
 }
 
 /// The nearest rows of each of some, but for itself; and how many bytes were read for them, about.
@@ -128,13 +140,36 @@ impl Coded<'_> {
         Ok(partitions)
     }
 
-    /// How many rows a search looks at before it comes to each partition; `None` if something is damaged.
-    fn rows_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<u64>> {
-        let (mut before, mut looked) = (vec![0; self.partitions.len()], 0);
-        for at in self.nearest(walk, self.rows)? {
-            before[at] = looked;
-            looked += self.partition(at).1.codes() as u64;
+    /// What a search has spent when it comes to each partition, by [`NEIGHBOURS`]; `None` if something is damaged.
+    fn spent_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<[f64; NEIGHBOURS.len()]>> {
+        let mut before = vec![[0.0; NEIGHBOURS.len()]; self.partitions.len()];
+        let mut looked = NEIGHBOURS.map(|k| Looked::new(k as u64));
+        for (at, estimate) in self.nearest(walk, self.rows)? {
+            before[at] = looked.each_ref().map(|looked| looked.spent(estimate));
+            let codes = self.partition(at).1.codes() as u64;
+            looked.iter_mut().for_each(|looked| looked.take(codes, estimate));
         }
         Some(before)
+    }
+
+    /// Adds how many rows and copies a search looks at until so much is spent; `None` if something is damaged.
+    fn look(
+        &self,
+        walk: &Walk<'_, '_>,
+        enough: &[[f64; RECALLS.len()]; NEIGHBOURS.len()],
+        codes: &mut [[u64; RECALLS.len()]; NEIGHBOURS.len()],
+    ) -> Option<()> {
+        let mut looked = NEIGHBOURS.map(|k| Looked::new(k as u64));
+        for (at, estimate) in self.nearest(walk, self.rows)? {
+            let of = self.partition(at).1.codes() as u64;
+            for ((looked, enough), codes) in looked.iter_mut().zip(enough).zip(&mut *codes) {
+                let spent = looked.spent(estimate);
+                for (codes, _) in codes.iter_mut().zip(enough).filter(|(_, enough)| spent <= **enough) {
+                    *codes += of;
+                }
+                looked.take(of, estimate);
+            }
+        }
+        Some(())
     }
 }
