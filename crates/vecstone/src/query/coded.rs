@@ -77,18 +77,11 @@ struct Coded<'a> {
     files: Vec<Ready<'a>>,
     /// What the files' codes are relative to, each once.
     spaces: Vec<Space<'a>>,
-    /// All partitions, in the order of the files.
-    partitions: Vec<Place>,
+    /// All partitions are numbered in the order of the files: how many there are.
+    partitions: usize,
     /// Rows without a code, by segment.
     hot: Vec<Vec<Range<u64>>>,
     rows: u64,
-}
-
-/// Where a partition is.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    file: usize,
-    at: usize,
 }
 
 /// A file whose table has been read.
@@ -96,6 +89,8 @@ struct Ready<'a> {
     file: CodedFile<'a>,
     /// Its place among the spaces.
     space: usize,
+    /// The number of its first partition.
+    first: usize,
     partitions: &'a [Partition],
 }
 
@@ -154,19 +149,15 @@ impl<'a> Coded<'a> {
         }
         loop {
             let Coverage { files, hot } = Coverage::of(version);
-            let mut spaces = Vec::new();
+            let (mut spaces, mut partitions) = (Vec::new(), 0);
             let ready: Option<Vec<Ready<'_>>> =
-                files.into_iter().map(|file| Ready::of(file, &mut spaces)).collect();
+                files.into_iter().map(|file| Ready::of(file, &mut spaces, &mut partitions)).collect();
             // What is damaged is marked so, and not looked at again.
             let Some(files) = ready else { continue };
             let rows = files.iter().map(|ready| ready.file.codes.head.coded).sum::<u64>();
             let plain: u64 = files.iter().map(|ready| u64::from(ready.file.codes.head.plain)).sum();
             let few = version.live() < rows / LEAST_SHARE || k as u64 > rows / LEAST_SHARE;
             let worth = rows > 0 && ((!few && plain <= rows / GIVE_UP_AT) || codes::are_for_all());
-            let places = |(file, ready): (usize, &Ready<'_>)| {
-                (0..ready.partitions.len()).map(move |at| Place { file, at })
-            };
-            let partitions = files.iter().enumerate().flat_map(places).collect();
             return worth.then_some(Coded { version, kernels, files, spaces, partitions, hot, rows });
         }
     }
@@ -177,7 +168,7 @@ impl<'a> Coded<'a> {
         let all = searches.len();
         let with_code = searches.iter_mut().filter_map(|search| {
             let queries = self.code(search.query())?;
-            let measured = Vec::with_capacity(self.partitions.len());
+            let measured = Vec::with_capacity(self.partitions);
             let copies = enough.is_some();
             Some((search, Walk { coded: self, queries, measured, visited: Vec::new(), copies }))
         });
@@ -218,13 +209,19 @@ impl<'a> Coded<'a> {
         }
     }
 
+    /// The file of a partition.
+    fn ready(&self, partition: usize) -> &Ready<'a> {
+        let behind = self.files.partition_point(|ready| ready.first <= partition);
+        &self.files[behind - 1]
+    }
+
     fn partition(&self, at: usize) -> (&Ready<'a>, &'a Partition) {
-        let Place { file, at } = self.partitions[at];
-        (&self.files[file], &self.files[file].partitions[at])
+        let ready = self.ready(at);
+        (ready, &ready.partitions[at - ready.first])
     }
 
     fn frame(&self, partition: usize) -> &'a Frame {
-        self.spaces[self.files[self.partitions[partition].file].space].frame
+        self.spaces[self.ready(partition).space].frame
     }
 
     /// Where the row of an ordinal is, if it is live.
@@ -242,7 +239,8 @@ impl<'a> Coded<'a> {
 }
 
 impl<'a> Ready<'a> {
-    fn of(file: CodedFile<'a>, spaces: &mut Vec<Space<'a>>) -> Option<Ready<'a>> {
+    /// Counts its partitions.
+    fn of(file: CodedFile<'a>, spaces: &mut Vec<Space<'a>>, all: &mut usize) -> Option<Ready<'a>> {
         let partitions = file.codes.partitions_of(file.centres)?;
         let known = spaces.iter().position(|space| space.file.id() == file.centres.id());
         let space = match known {
@@ -253,7 +251,9 @@ impl<'a> Ready<'a> {
                 spaces.len() - 1
             }
         };
-        Some(Ready { file, space, partitions })
+        let first = *all;
+        *all += partitions.len();
+        Some(Ready { file, space, first, partitions })
     }
 }
 
@@ -366,7 +366,7 @@ impl Walk<'_, '_> {
     /// Looks at the nearest partitions, the nearest first, so that there is a bar.
     fn nearest(&mut self, found: &mut Found<'_>) -> Result<()> {
         let (mut scratch, coded) = (Scratch::new(), self.coded);
-        self.visited = vec![false; coded.partitions.len()];
+        self.visited = vec![false; coded.partitions];
         let order =
             |(at, measured): (usize, &Measured)| Reverse((measured.order(coded.frame(at).metric), at));
         let mut nearest: BinaryHeap<Reverse<(i32, usize)>> =
@@ -387,7 +387,7 @@ impl Walk<'_, '_> {
 
     /// The query in the frame of a partition.
     fn query(&self, partition: usize) -> &CodedQuery {
-        &self.queries[self.coded.files[self.coded.partitions[partition].file].space]
+        &self.queries[self.coded.ready(partition).space]
     }
 
     fn bound(&self, partition: usize) -> PartitionBound {

@@ -9,7 +9,7 @@ use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
 /// Standard deviations of an estimate by signs, and of one by 4 bits, that are allowed for.
-const DEVIATIONS: [f64; 2] = [2.0, 3.0];
+const DEVIATIONS: [f64; 2] = [1.5, 2.0];
 /// Of so many times the partitions that a search will look at, and some more, the codes of their centres are read,
 const BY_SIGNS: usize = 3;
 const LEAST_CHOSEN: usize = if cfg!(test) { 4 } else { 32 };
@@ -24,7 +24,7 @@ impl Coded<'_> {
     /// All partitions, those that seem nearest by the codes of their centres first; `None` if one is damaged. Where there
     /// are many more of them than hold `looked` rows, signs choose those whose codes are read.
     pub(super) fn nearest(&self, walk: &Walk<'_, '_>, looked: u64) -> Option<Nearest> {
-        let all = self.partitions.len();
+        let all = self.partitions;
         // As many more as fewer rows count.
         let (rows, live) = (u128::from(self.version.rows().max(1)), u128::from(self.version.live().max(1)));
         let looked = u128::from(looked) * all as u128 / u128::from(self.rows.max(1)) * rows / live;
@@ -167,7 +167,7 @@ impl Walk<'_, '_> {
         };
         let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
         let (mut scratch, mut looked, mut left) = (Scratch::new(), Looked::new(enough.k), Left::default());
-        self.measured = vec![Measured::default(); coded.partitions.len()];
+        self.measured = vec![Measured::default(); coded.partitions];
         loop {
             let next: Vec<(usize, f32)> = near.by_ref().take(STREAMS).collect();
             if next.is_empty() {

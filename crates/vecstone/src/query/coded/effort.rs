@@ -128,7 +128,7 @@ impl Coded<'_> {
     ) -> Result<HashMap<(usize, u64), Vec<usize>>> {
         let mut partitions: HashMap<(usize, u64), Vec<usize>> =
             found.iter().flatten().map(|&row| (row, Vec::new())).collect();
-        for at in 0..self.partitions.len() {
+        for at in 0..self.partitions {
             ask()?;
             let (ready, of) = self.partition(at);
             let Some(back) = ready.file.codes.back(of) else { continue };
@@ -142,7 +142,7 @@ impl Coded<'_> {
 
     /// What a search has spent when it comes to each partition, by [`NEIGHBOURS`]; `None` if something is damaged.
     fn spent_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<[f64; NEIGHBOURS.len()]>> {
-        let mut before = vec![[0.0; NEIGHBOURS.len()]; self.partitions.len()];
+        let mut before = vec![[0.0; NEIGHBOURS.len()]; self.partitions];
         let mut looked = NEIGHBOURS.map(|k| Looked::new(k as u64));
         for (at, estimate) in self.nearest(walk, self.rows)? {
             before[at] = looked.each_ref().map(|looked| looked.spent(estimate));

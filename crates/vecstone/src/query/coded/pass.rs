@@ -79,7 +79,7 @@ impl Coded<'_> {
     pub(super) fn pass(&self, walks: &[Walk<'_, '_>], founds: &mut [Found<'_>], limit: usize) -> Result<()> {
         let groups = walks.iter().flat_map(|walk| walk.queries.first()).map(|query| query.first().len());
         let bytes = self.rows * (groups.sum::<usize>() * GROUP / 2) as u64;
-        let all = self.partitions.len();
+        let all = self.partitions;
         let pieces = (0..all).step_by(PIECE).map(|start| start..all.min(start + PIECE));
         let begin = || {
             let founds = founds.iter().map(|found| Found::of(&found.search, found.stop));
