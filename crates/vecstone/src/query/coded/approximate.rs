@@ -5,6 +5,7 @@ use super::pass::Scratch;
 use super::signs::Left;
 use super::{Coded, Found, Space, Stop, Walk};
 use crate::segment::codes::effort::Enough;
+use crate::segment::codes::part::Signed;
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
@@ -20,7 +21,7 @@ const AT_ONCE: usize = 64;
 /// Where fewer than so many fourths of the rows are live or selected, those that are count as looked at; else all do.
 const THINNED: u64 = 3;
 
-impl Coded<'_> {
+impl<'a> Coded<'a> {
     /// All partitions, those that seem nearest by the codes of their centres first; `None` if one is damaged. Where there
     /// are many more of them than hold `looked` rows, signs choose those whose codes are read.
     pub(super) fn nearest(&self, walk: &Walk<'_, '_>, looked: u64) -> Option<Nearest> {
@@ -56,6 +57,12 @@ impl Coded<'_> {
             });
         }
         Some(nearest)
+    }
+
+    /// What is looked at first of the rows of a partition, and of its copies; `None` if a byte is damaged.
+    fn signed(&self, partition: usize) -> Option<[Signed<'a>; 2]> {
+        let (ready, of) = self.partition(partition);
+        ready.file.codes.signed(of)
     }
 
     /// How many rows and copies of a partition are live.
@@ -156,7 +163,7 @@ impl Looked {
     }
 }
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'_, 'a> {
     /// Looks at the nearest partitions, the nearest first, until enough was spent and `k` were found.
     pub(super) fn look_near(&mut self, enough: &Enough, found: &mut Found<'_>) -> Result<()> {
         let coded = self.coded;
@@ -166,7 +173,8 @@ impl Walk<'_, '_> {
             return Ok(());
         };
         let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
-        let (mut scratch, mut looked, mut left) = (Scratch::new(), Looked::new(enough.k), Left::default());
+        let (mut scratch, mut looked) = (Scratch::new(), Looked::new(enough.k));
+        let [mut left, mut before] = [Left::default(), Left::default()];
         self.measured = vec![Measured::default(); coded.partitions];
         loop {
             let next: Vec<(usize, f32)> = near.by_ref().take(STREAMS).collect();
@@ -174,23 +182,27 @@ impl Walk<'_, '_> {
                 return self.look_at_left(&mut left, found);
             }
             self.measure_centres(&next);
+            let mut ahead = coded.signed(next[0].0);
             for (n, &(at, estimate)) in next.iter().enumerate() {
-                if let Some(&(next, _)) = next.get(n + 1) {
-                    let (ready, of) = coded.partition(next);
-                    ready.file.codes.prefetch_signs(of);
-                }
+                let Some(signed) = ahead else {
+                    found.stop = Some(Stop::Damaged);
+                    return Ok(());
+                };
+                ahead = next.get(n + 1).and_then(|&(next, _)| coded.signed(next));
+                ahead.iter().flatten().for_each(Signed::prefetch);
                 if found.stop.is_some() || (looked.spent(estimate) > enough.spent && found.search.is_full()) {
                     return self.look_at_left(&mut left, found);
                 }
                 if !found.search.is_full() {
                     self.look_at_left(&mut left, found)?;
-                    self.look_at_promising(at, found, &mut scratch)?;
+                    self.look_at_promising((at, &signed), found, &mut scratch)?;
                 }
-                let before = std::mem::take(&mut left);
-                self.look_at_signs(at, &mut left, found, &mut scratch)?;
+                std::mem::swap(&mut left, &mut before);
+                self.look_at_signs((at, &signed), &mut left, found, &mut scratch)?;
                 // What the one before asked for has come by now.
                 self.look_at_waiting(found)?;
                 self.look_at_fronts(&before, found);
+                before.clear();
                 if !found.search.is_full() {
                     self.look_at_left(&mut left, found)?;
                     self.set_bar(found)?;
@@ -202,9 +214,10 @@ impl Walk<'_, '_> {
     }
 
     /// Looks at all that is left of a partition.
-    pub(super) fn look_at_left(&self, left: &mut Left, found: &mut Found<'_>) -> Result<()> {
+    pub(super) fn look_at_left(&self, left: &mut Left<'a>, found: &mut Found<'_>) -> Result<()> {
         self.look_at_waiting(found)?;
-        self.look_at_fronts(&std::mem::take(left), found);
+        self.look_at_fronts(left, found);
+        left.clear();
         self.look_at_waiting(found)
     }
 

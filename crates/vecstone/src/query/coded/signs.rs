@@ -4,7 +4,7 @@
 use super::bound::PartitionBound;
 use super::pass::{AT_ONCE, Chunk, Scratch, Visitor};
 use super::{Found, Stop, Walk};
-use crate::segment::codes::part::{Part, Signs};
+use crate::segment::codes::part::{Part, Signed, Signs};
 use crate::sys::kernel::codes::{self, Scoring, SignTables, is_kept};
 use crate::types::error::Result;
 use std::ops::Range;
@@ -16,35 +16,29 @@ const LEFT_AT_MOST: u32 = 5;
 /// For each row that is sought, so many are looked at before there is a bar.
 const PROMISING: usize = 2;
 
-/// The signs of some rows, and what else there is of them.
-struct Signed<'a> {
-    signs: Signs<'a>,
-    front: Part<'a>,
-    rows: usize,
-}
-
-impl Signed<'_> {
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let all = self.rows;
-        (0..all).step_by(AT_ONCE).map(move |start| start..all.min(start + AT_ONCE))
-    }
-}
-
 /// Rows of a partition that their signs do not exclude.
 #[derive(Default)]
-pub(super) struct Left {
-    /// The partition and its bound, if it was looked at.
-    of: Option<(usize, PartitionBound)>,
+pub(super) struct Left<'a> {
+    /// The partition, its bound and its codes, if it was looked at.
+    of: Option<(usize, PartitionBound, [Part<'a>; 2])>,
     /// Of the rows, and of the copies.
     rows: [Vec<usize>; 2],
 }
 
-impl Walk<'_, '_> {
+impl Left<'_> {
+    /// Forgets them, and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.of = None;
+        self.rows.iter_mut().for_each(Vec::clear);
+    }
+}
+
+impl<'a> Walk<'_, 'a> {
     /// Looks at the signs of the rows and copies of a partition, unless the bar excludes all of it. Asks for what is left.
     pub(super) fn look_at_signs(
         &self,
-        partition: usize,
-        left: &mut Left,
+        (partition, signed): (usize, &[Signed<'a>; 2]),
+        left: &mut Left<'a>,
         found: &mut Found<'_>,
         scratch: &mut Scratch,
     ) -> Result<()> {
@@ -62,18 +56,20 @@ impl Walk<'_, '_> {
         found.search.explain.partitions_visited += 1;
         found.search.explain.codes_scanned +=
             of.parts()[parts.clone()].iter().map(|rows| rows.len() as u64).sum::<u64>();
-        left.of = Some((partition, bound));
+        left.of = Some((partition, bound, signed.map(|signed| signed.front)));
         let (tables, scoring) = (query.tables(), bound.scoring_of_signs(query, bar));
         for part in parts {
-            let Some(signs) = self.signs(partition, part) else {
-                found.stop = Some(Stop::Damaged);
-                return Ok(());
-            };
-            let mut chunk = Chunk::new(partition, (ready, of), signs.front, of.parts()[part].start);
-            for rows in signs.chunks() {
+            let signed = &signed[part];
+            let mut chunk = Chunk::new(partition, (ready, of), signed.front, of.parts()[part].start);
+            for rows in chunks(signed) {
                 let mut estimates = [0f32; AT_ONCE];
-                let mut kept =
-                    self.score_signs(&signs, rows.clone(), (tables, &scoring), scratch, &mut estimates);
+                let mut kept = self.score_signs(
+                    &signed.signs,
+                    rows.clone(),
+                    (tables, &scoring),
+                    scratch,
+                    &mut estimates,
+                );
                 if kept.count_ones() * LEFT_AT_MOST > u32::try_from(rows.len()).unwrap_or(u32::MAX) {
                     chunk.rows = rows;
                     let visitor = Visitor { search: 0, bound };
@@ -97,7 +93,7 @@ impl Walk<'_, '_> {
     /// that there is one. A partition with few rows more than these is left as it is.
     pub(super) fn look_at_promising(
         &self,
-        partition: usize,
+        (partition, signed): (usize, &[Signed<'a>; 2]),
         found: &mut Found<'_>,
         scratch: &mut Scratch,
     ) -> Result<()> {
@@ -108,23 +104,18 @@ impl Walk<'_, '_> {
         }
         let query = self.query(partition);
         let (tables, scoring) = (query.tables(), bound.scoring_of_signs(query, found.search.bar()));
-        let (mut promising, mut fronts) = (Vec::with_capacity(of.codes()), [Part::default(); 2]);
-        let parts = if of.copies > 0 { 2 } else { 1 };
-        for (part, of_part) in fronts.iter_mut().enumerate().take(parts) {
-            let Some(signs) = self.signs(partition, part) else {
-                found.stop = Some(Stop::Damaged);
-                return Ok(());
-            };
-            *of_part = signs.front;
-            for rows in signs.chunks() {
+        let mut promising = Vec::with_capacity(of.codes());
+        for (part, signed) in signed.iter().enumerate() {
+            for rows in chunks(signed) {
                 let mut estimates = [0f32; AT_ONCE];
-                self.score_signs(&signs, rows.clone(), (tables, &scoring), scratch, &mut estimates);
+                self.score_signs(&signed.signs, rows.clone(), (tables, &scoring), scratch, &mut estimates);
                 promising.extend(rows.zip(estimates).map(|(row, estimate)| (estimate, part, row)));
             }
         }
         // The greatest estimate is of the nearest.
         promising.select_nth_unstable_by(most, |a, b| b.0.total_cmp(&a.0));
-        let mut left = Left { of: Some((partition, bound)), ..Left::default() };
+        let fronts = signed.map(|signed| signed.front);
+        let mut left = Left { of: Some((partition, bound, fronts)), ..Left::default() };
         for &(_, part, row) in &promising[..most] {
             fronts[part].prefetch(row);
             left.rows[part].push(row);
@@ -133,41 +124,37 @@ impl Walk<'_, '_> {
         self.set_bar(found)
     }
 
-    /// The signs of the rows of a partition or, as the second part, of its copies; `None` if a byte is damaged.
-    fn signs(&self, partition: usize, part: usize) -> Option<Signed<'_>> {
-        let (ready, of) = self.coded.partition(partition);
-        let front = ready.file.codes.front(of, part)?;
-        Some(Signed { signs: ready.file.codes.signs(of, part, &front)?, front, rows: of.parts()[part].len() })
-    }
-
     /// Scores some rows by their signs. Returns which of them are kept.
     fn score_signs(
         &self,
-        signed: &Signed<'_>,
+        signs: &Signs<'_>,
         rows: Range<usize>,
         (tables, scoring): (&SignTables, &Scoring),
         scratch: &mut Scratch,
         estimates: &mut [f32; AT_ONCE],
     ) -> u128 {
-        let (signs, dots) = (&signed.signs, &mut scratch.dots[..rows.len()]);
+        let dots = &mut scratch.dots[..rows.len()];
         (self.coded.kernels.sign_dots)(tables, signs.codes(&rows), dots);
         let estimates = &mut estimates[..rows.len()];
         (self.coded.kernels.score)(scoring, dots, signs.corrections.part(rows), estimates)
     }
 
     /// Looks at 4 bits of each component of rows that are left. Those that are left then wait for their second parts.
-    pub(super) fn look_at_fronts(&self, left: &Left, found: &mut Found<'_>) {
-        let Some((partition, bound)) = left.of else { return };
+    pub(super) fn look_at_fronts(&self, left: &Left<'a>, found: &mut Found<'_>) {
+        let Some((partition, bound, fronts)) =
+            left.of.filter(|_| left.rows.iter().any(|rows| !rows.is_empty()))
+        else {
+            return;
+        };
         let ((ready, of), query) = (self.coded.partition(partition), self.query(partition));
         let scoring = bound.scoring(query, 0, found.search.bar());
         let at = found.bounds.len();
         found.bounds.push((partition, bound));
-        for (part, rows) in left.rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            let (Some(front), Some(back)) = (ready.file.codes.front(of, part), ready.file.codes.back(of))
-            else {
-                found.stop = Some(Stop::Damaged);
-                return;
-            };
+        let Some(back) = ready.file.codes.back(of) else {
+            found.stop = Some(Stop::Damaged);
+            return;
+        };
+        for (part, (rows, front)) in left.rows.iter().zip(fronts).enumerate() {
             for &row in rows {
                 let (mut dot, code) = ([0], front.row(row));
                 (self.coded.kernels.code_dots)(&[query.first()], code.code, &mut dot);
@@ -180,4 +167,10 @@ impl Walk<'_, '_> {
             }
         }
     }
+}
+
+/// Rows that are scored at once.
+fn chunks(signed: &Signed<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let all = signed.rows();
+    (0..all).step_by(AT_ONCE).map(move |start| start..all.min(start + AT_ONCE))
 }

@@ -5,6 +5,7 @@ use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::cluster::{Centres, Finder, Matrix, Two};
 use crate::segment::codes::file::{CodesFile, CodesWriter, Head};
 use crate::segment::codes::frame::{Frame, norm, offset, scale_of, split_mix};
+use crate::segment::codes::part::Signed;
 use crate::segment::codes::reflect;
 use crate::segment::codes::row::{Encoder, NewBlock};
 use crate::segment::point::Covered;
@@ -363,8 +364,7 @@ fn take(kept: &Kept<'_>, part: usize, block: &mut NewBlock) -> std::result::Resu
         return Ok(());
     };
     let partition = &partitions[at];
-    let front = kept.codes.front(partition, part).ok_or(Failure::Side)?;
-    let signs = kept.codes.signs(partition, part, &front).ok_or(Failure::Side)?;
+    let Signed { signs, front } = kept.codes.signed(partition).ok_or(Failure::Side)?[part];
     let back = kept.codes.back(partition).ok_or(Failure::Side)?;
     let rows = partition.parts()[part].clone();
     let first = rows.start;

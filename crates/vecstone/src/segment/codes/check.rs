@@ -5,7 +5,7 @@ use crate::pair::files::Files;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::file::{CodesFile, Partition};
 use crate::segment::codes::frame::{Frame, OF_RADIUS, UNIT, distance, norm};
-use crate::segment::codes::part::{Back, Part, RowCode, Signs};
+use crate::segment::codes::part::{Back, Part, RowCode, Signed, Signs};
 use crate::segment::side::FilesOf;
 use crate::sys::interrupt;
 use crate::sys::kernel;
@@ -46,11 +46,11 @@ pub(crate) fn is_right(codes: &CodesFile, centres: &CentresFile, files_of: Files
             return Ok(false);
         }
         for part in 0..2 {
-            let (Some(front), Some(back)) = (codes.front(partition, part), codes.back(partition)) else {
+            let (Some(signed), Some(back)) = (codes.signed(partition), codes.back(partition)) else {
                 return Ok(true);
             };
-            let Some(signs) = codes.signs(partition, part, &front) else { return Ok(true) };
-            let stored = (&signs, &front, &back);
+            let Signed { signs, front } = &signed[part];
+            let stored = (signs, front, &back);
             if !check.block((partition, part), stored, all.row(partition.centre as usize))? {
                 return Ok(false);
             }

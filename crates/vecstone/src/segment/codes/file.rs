@@ -5,10 +5,9 @@ use crate::pair::files::StoreFile;
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::frame::{Frame, is_first_part, parts};
 use crate::segment::codes::pages::{ALIGNMENT, FileId, Magic, Paged, Writer};
-use crate::segment::codes::part::{Back, Part, Signs};
+use crate::segment::codes::part::{Back, Part, Signed, Signs};
 use crate::segment::codes::row::{Coded, NewBlock, NewCodes};
 use crate::segment::point::{Covered, Point};
-use crate::sys::kernel;
 use crate::sys::kernel::codes;
 use crate::types::config::{MAX_ROWS, Metric, check_dim};
 use crate::types::element::Element;
@@ -17,8 +16,6 @@ use crate::types::schema::Schema;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Bytes of signs that are asked for ahead.
-const AHEAD: usize = 256;
 const KIND: (Magic, u32) = (*b"VECSTCOD", 2);
 /// Bytes of an entry of the table.
 const ENTRY: usize = 56;
@@ -353,26 +350,15 @@ impl CodesFile {
         Part::of(self.of(partition, block, 0)?, rows, first / 2, second == 0)
     }
 
-    /// The same by signs, with what is beyond, of the `front`: what an approximate search reads.
-    pub(crate) fn signs<'a>(
-        &'a self,
-        partition: &Partition,
-        part: usize,
-        front: &Part<'a>,
-    ) -> Option<Signs<'a>> {
-        let (bytes, rows) = (self.of(partition, Block::Signs, part)?, partition.parts()[part].len());
-        Signs::of(bytes, rows, self.head.parts()[0] / 8, front.corrections.beyond)
-    }
-
-    /// Asks memory for the first signs of a partition, and for what is beyond. The processor goes on by itself.
-    pub(crate) fn prefetch_signs(&self, partition: &Partition) {
-        for part in 0..2 {
-            let signs = self.of(partition, Block::Signs, part).unwrap_or_default();
-            kernel::prefetch(&signs[..signs.len().min(AHEAD)]);
-            let front = self.front(partition, part);
-            let beyond = front.map_or(&[][..], |front| front.corrections.beyond);
-            kernel::prefetch(&beyond[..beyond.len().min(AHEAD / 8)]);
-        }
+    /// The same with the signs of the rows, then of the copies: what an approximate search reads.
+    pub(crate) fn signed(&self, partition: &Partition) -> Option<[Signed<'_>; 2]> {
+        let code = self.head.parts()[0] / 8;
+        let signed = |part: usize| {
+            let (bytes, front) = (self.of(partition, Block::Signs, part)?, self.front(partition, part)?);
+            let rows = partition.parts()[part].len();
+            Some(Signed { signs: Signs::of(bytes, rows, code, front.corrections.beyond)?, front })
+        };
+        Some([signed(0)?, if partition.copies > 0 { signed(1)? } else { Signed::default() }])
     }
 
     /// What a search reads of the rows that are left; `None` if a byte is damaged.

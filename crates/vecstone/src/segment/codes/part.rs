@@ -6,6 +6,9 @@ use crate::sys::kernel::codes::{self, Correction, Corrections};
 use crate::types::element::Element;
 use std::ops::Range;
 
+/// Bytes that are asked for ahead.
+const AHEAD: usize = 256;
+
 /// The first part of the codes of a partition.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Part<'a> {
@@ -13,6 +16,26 @@ pub(crate) struct Part<'a> {
     /// Bytes of a code.
     pub(crate) code: usize,
     pub(crate) corrections: Corrections<'a>,
+}
+
+/// The first part of the codes of a partition, by signs and by 4 bits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signed<'a> {
+    pub(crate) signs: Signs<'a>,
+    pub(crate) front: Part<'a>,
+}
+
+impl Signed<'_> {
+    pub(crate) fn rows(&self) -> usize {
+        self.front.corrections.a.len()
+    }
+
+    /// Asks memory for the first signs, and for what is beyond. The processor goes on by itself.
+    pub(crate) fn prefetch(&self) {
+        let (signs, beyond) = (self.signs.codes, self.signs.corrections.beyond);
+        kernel::prefetch(&signs[..signs.len().min(AHEAD)]);
+        kernel::prefetch(&beyond[..beyond.len().min(AHEAD / size_of::<f32>())]);
+    }
 }
 
 /// The first part of the codes of a partition, by signs.
