@@ -23,6 +23,7 @@ use crate::sys::kernel::{self, Kernels};
 use crate::sys::parallel;
 use crate::sys::sync::Instant;
 use crate::types::error::Result;
+pub(crate) use approximate::enough;
 use bound::{CodedQuery, Measured, PartitionBound};
 use pass::{Scratch, Waiting};
 use std::cmp::Reverse;

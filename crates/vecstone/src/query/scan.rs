@@ -12,7 +12,6 @@ use crate::query::distance::{DistanceComputer, bar_of_radius};
 use crate::query::explain::{Explain, SearchPath};
 use crate::query::search::{BUFFER, Candidate, Rows};
 use crate::segment::codes::effort::Enough;
-use crate::segment::side;
 use crate::sys::interrupt;
 use crate::sys::kernel::{self, Kernels, QUERIES, ROWS, STREAMS};
 use crate::sys::parallel;
@@ -90,7 +89,7 @@ fn enough(rows: &Rows<'_>, request: &SearchRequest<'_>) -> Option<Enough> {
     if request.recall >= 1.0 || request.radius.is_some() {
         return None;
     }
-    side::measured(&rows.version)?.of(request.k, request.recall, rows.version.live())
+    coded::enough(&rows.version, request.k, request.recall, rows.live)
 }
 
 /// Measures rows against the queries of some searches: all, or those without a code. The rows are walked through once.

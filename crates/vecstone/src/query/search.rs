@@ -289,8 +289,10 @@ impl Ord for Candidate {
 
 /// What a search looks through.
 pub(crate) struct Rows<'a> {
-    /// The live rows of the files.
+    /// The live rows of the files: of these, the ones that a filter selects.
     pub(crate) version: Arc<Version>,
+    /// How many there are without a filter.
+    pub(crate) live: u64,
     pub(crate) buffered: &'a buffer::BufferSnapshot,
     /// Puts of the buffer, by number.
     pub(crate) puts: Vec<u64>,

@@ -446,10 +446,10 @@ impl Snapshot {
 
     /// The rows that a filter selects, or all.
     fn select(&self, filter: Option<&Filter>) -> Result<Rows<'_>> {
-        let numbers = |(number, _, _)| number;
+        let (numbers, live) = (|(number, _, _)| number, self.version.live());
         let Some(filter) = filter else {
             let puts = self.puts().map(numbers).collect();
-            return Ok(Rows { version: self.version.clone(), buffered: &self.buffered, puts });
+            return Ok(Rows { version: self.version.clone(), live, buffered: &self.buffered, puts });
         };
         let limit = parallel::limit(self.threads);
         let version = Arc::new(select(filter, &self.version, self.schema.hasher(), None, limit)?);
@@ -465,7 +465,7 @@ impl Snapshot {
                 puts.push(number);
             }
         }
-        Ok(Rows { version, buffered: &self.buffered, puts })
+        Ok(Rows { version, live, buffered: &self.buffered, puts })
     }
 
     /// The puts of the buffer with these ids, in the order of writing.

@@ -6,6 +6,8 @@ use super::signs::Left;
 use super::{Coded, Found, Space, Stop, Walk};
 use crate::segment::codes::effort::Enough;
 use crate::segment::codes::part::Signed;
+use crate::segment::side;
+use crate::segment::version::Version;
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
@@ -21,14 +23,30 @@ const AT_ONCE: usize = 64;
 /// Where fewer than so many fourths of the rows are live or selected, those that are count as looked at; else all do.
 const THINNED: u64 = 3;
 
+/// Which share of the rows counts as looked at, where only those count that are live and selected.
+fn thinned(version: &Version) -> Option<f64> {
+    let (live, rows) = (version.live(), version.rows());
+    (live * 4 < rows * THINNED).then(|| live as f64 / rows as f64)
+}
+
+/// When a search has looked at enough, by what was measured, with so many live rows without a filter; `None` where only an
+/// exact search will do. Among a share of the rows the nearest are the nearest of as many times more where these rows lie
+/// everywhere, and no more than those where they lie together: the greater effort counts.
+pub(crate) fn enough(version: &Version, k: usize, recall: f32, live: u64) -> Option<Enough> {
+    let effort = side::measured(version)?;
+    let enough = effort.of(k, recall, live)?;
+    let Some(share) = thinned(version) else { return Some(enough) };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of rows")]
+    let more = effort.of((k as f64 / share).ceil() as usize, recall, live)?;
+    Some(Enough { spent: enough.spent.max(more.spent * share), looked: more.looked, ..enough })
+}
+
 impl<'a> Coded<'a> {
     /// All partitions, those that seem nearest by the codes of their centres first; `None` if one is damaged. Where there
     /// are many more of them than hold `looked` rows, signs choose those whose codes are read.
     pub(super) fn nearest(&self, walk: &Walk<'_, '_>, looked: u64) -> Option<Nearest> {
         let all = self.partitions;
-        // As many more as fewer rows count.
-        let (rows, live) = (u128::from(self.version.rows().max(1)), u128::from(self.version.live().max(1)));
-        let looked = u128::from(looked) * all as u128 / u128::from(self.rows.max(1)) * rows / live;
+        let looked = u128::from(looked) * all as u128 / u128::from(self.rows.max(1));
         let wanted =
             usize::try_from(looked).unwrap_or(all).saturating_mul(BY_SIGNS).saturating_add(LEAST_CHOSEN);
         let by_signs = wanted < all / SMALL_SHARE;
@@ -172,7 +190,7 @@ impl<'a> Walk<'_, 'a> {
             found.stop = Some(Stop::Damaged);
             return Ok(());
         };
-        let is_thinned = coded.version.live() * 4 < coded.version.rows() * THINNED;
+        let is_thinned = thinned(coded.version).is_some();
         let (mut scratch, mut looked) = (Scratch::new(), Looked::new(enough.k));
         let [mut left, mut before] = [Left::default(), Left::default()];
         self.measured = vec![Measured::default(); coded.partitions];

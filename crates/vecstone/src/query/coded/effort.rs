@@ -94,7 +94,8 @@ fn neighbours(
     go_on: GoOn<'_>,
 ) -> Result<(Vec<Neighbours>, u64)> {
     let (schema, buffered) = (&version.schema, BufferSnapshot::default());
-    let rows = Rows { version: Arc::new(version.clone()), buffered: &buffered, puts: Vec::new() };
+    let (live, puts) = (version.live(), Vec::new());
+    let rows = Rows { version: Arc::new(version.clone()), live, buffered: &buffered, puts };
     let most = NEIGHBOURS[NEIGHBOURS.len() - 1];
     let k = usize::try_from(version.live()).unwrap_or(usize::MAX).min(most + 1);
     // As if all queries together read each row once: codes are less, and rows that they leave are more.

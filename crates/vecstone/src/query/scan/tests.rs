@@ -158,7 +158,7 @@ fn a_search_through_nothing_finds_nothing() {
     let schema = Schema { uuid: [1; 16], dim: 2, element: Element::F32, metric: Metric::L2 };
     let nothing = Version::empty(schema, Dir::open(&disk, Path::new("/")).expect("the root"));
     let (version, buffered) = (Arc::new(nothing), buffer::BufferSnapshot::default());
-    let rows = Rows { version, buffered: &buffered, puts: Vec::new() };
+    let rows = Rows { live: version.live(), version, buffered: &buffered, puts: Vec::new() };
     let request =
         SearchRequest { metric: Metric::L2, dim: 2, queries: &[0.0; 4], k: 3, radius: None, recall: 1.0 };
     let found = nearest(&rows, &request, 4).expect("no row");
