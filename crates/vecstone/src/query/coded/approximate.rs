@@ -155,16 +155,16 @@ impl Iterator for Nearest {
 }
 
 /// What a search has looked at.
-pub(super) struct Looked {
+pub(super) struct Spending {
     /// It is measured how much less near partitions seem than the one in which there were so many.
     k: u64,
     codes: u64,
     from: Option<f32>,
 }
 
-impl Looked {
-    pub(super) fn new(k: u64) -> Looked {
-        Looked { k, codes: 0, from: None }
+impl Spending {
+    pub(super) fn new(k: u64) -> Spending {
+        Spending { k, codes: 0, from: None }
     }
 
     pub(super) fn take(&mut self, codes: u64, estimate: f32) {
@@ -191,7 +191,7 @@ impl<'a> Walk<'_, 'a> {
             return Ok(());
         };
         let is_thinned = thinned(coded.version).is_some();
-        let (mut scratch, mut looked) = (Scratch::new(), Looked::new(enough.k));
+        let (mut scratch, mut looked) = (Scratch::new(), Spending::new(enough.k));
         let [mut left, mut before] = [Left::default(), Left::default()];
         self.measured = vec![Measured::default(); coded.partitions];
         loop {

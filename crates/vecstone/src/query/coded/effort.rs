@@ -1,6 +1,6 @@
 //! What an approximate search has to spend, measured with rows of the store as queries.
 
-use super::approximate::Looked;
+use super::approximate::Spending;
 use super::{Coded, Walk};
 use crate::buffer::BufferSnapshot;
 use crate::query::scan::{SearchRequest, nearest};
@@ -144,7 +144,7 @@ impl Coded<'_> {
     /// What a search has spent when it comes to each partition, by [`NEIGHBOURS`]; `None` if something is damaged.
     fn spent_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<[f64; NEIGHBOURS.len()]>> {
         let mut before = vec![[0.0; NEIGHBOURS.len()]; self.partitions];
-        let mut looked = NEIGHBOURS.map(|k| Looked::new(k as u64));
+        let mut looked = NEIGHBOURS.map(|k| Spending::new(k as u64));
         for (at, estimate) in self.nearest(walk, self.rows)? {
             before[at] = looked.each_ref().map(|looked| looked.spent(estimate));
             let codes = self.partition(at).1.codes() as u64;
@@ -160,7 +160,7 @@ impl Coded<'_> {
         enough: &[[f64; RECALLS.len()]; NEIGHBOURS.len()],
         codes: &mut [[u64; RECALLS.len()]; NEIGHBOURS.len()],
     ) -> Option<()> {
-        let mut looked = NEIGHBOURS.map(|k| Looked::new(k as u64));
+        let mut looked = NEIGHBOURS.map(|k| Spending::new(k as u64));
         for (at, estimate) in self.nearest(walk, self.rows)? {
             let of = self.partition(at).1.codes() as u64;
             for ((looked, enough), codes) in looked.iter_mut().zip(enough).zip(&mut *codes) {

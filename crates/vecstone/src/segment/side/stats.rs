@@ -39,7 +39,7 @@ pub struct LookedAt {
     pub k: usize,
     /// The share of them that is found on average.
     pub recall: f32,
-    /// Rows that are looked at for that.
+    /// Rows and copies that are looked at for that, on average.
     pub rows: u64,
 }
 
