@@ -109,7 +109,6 @@ fn key((at, estimate): (u32, f32)) -> u64 {
 }
 
 /// The estimate by which it is ordered.
-#[expect(clippy::cast_possible_truncation, reason = "the high half")]
 fn estimate(key: u64) -> f32 {
     from_order((!((key >> 32) as u32) ^ 1 << 31).cast_signed())
 }
