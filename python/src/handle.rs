@@ -9,6 +9,7 @@ use crate::error::{OrRaise, raised};
 use crate::ids::{Ids, OneId};
 use crate::interrupt;
 use crate::iterate::{IterItem, RowIter};
+use crate::maintain::Progress;
 use crate::open::{self, Mode, Refused};
 use crate::reading::{all_of_kind, of_kind};
 use crate::shared::Shared;
@@ -123,6 +124,25 @@ impl Store {
             None => self.check_writable().map(|()| T::default()),
         };
         interrupt::detach(py, || self.use_store(&mut change))
+    }
+
+    /// Measures effort with `n` queries: the `effort` of `info --json`, as text. A store that is still to be made has nothing
+    /// to measure.
+    pub(crate) fn tune(
+        &self,
+        py: Python<'_>,
+        (queries, n): (Vec<f32>, usize),
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Option<String>> {
+        let mut progress = Progress::new(progress);
+        let done = self.change(py, |store| {
+            let dim = store.dim();
+            if n > 0 && queries.len() != n * dim {
+                return Err(Error::dimension_mismatch(dim, queries.len() / n));
+            }
+            store.tune_with(&queries, |now| progress.tell(now.rows, now.total))
+        });
+        Ok(progress.end(done)?.as_ref().map(vecstone_cli::effort_json))
     }
 
     /// A call that stores vectors of `dim` components, and makes the store for them if it is still to be made and `check`

@@ -525,6 +525,15 @@ impl Store {
         maintain::counts(py, &[("rows_covered", rows_covered), ("rows", rows), ("bytes", bytes)])
     }
 
+    fn _tune(
+        &self,
+        py: Python<'_>,
+        queries: &Bound<'_, PyAny>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Option<String>> {
+        self.tune(py, reading::queries(queries)?, progress)
+    }
+
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,

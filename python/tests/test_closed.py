@@ -35,6 +35,7 @@ CALLS: dict[str, Callable[[vecstone.Store, Path], Any]] = {
     "flush_async": lambda store, path: asyncio.run(store.flush_async()),
     "compact": lambda store, path: store.compact(),
     "optimize": lambda store, path: store.optimize(),
+    "tune": lambda store, path: store.tune(np.ones((32, 2))),
     "verify": lambda store, path: store.verify(),
     "backup": lambda store, path: store.backup(path / "copy"),
     "refresh": lambda store, path: store.refresh(),

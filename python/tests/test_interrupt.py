@@ -86,4 +86,7 @@ def test_a_search_of_many(path: Path, codes: bool) -> None:
             press_soon()
             with pytest.raises(KeyboardInterrupt):
                 reading.search_many(np.tile(rows, (20, 1)))
+        press_soon()
+        with pytest.raises(KeyboardInterrupt):
+            store.tune(np.tile(rows, (20, 1)))
         assert store.search(rows[7], k=1).ids == [7]

@@ -117,6 +117,57 @@ def test_an_option_of_the_store(path: Path, rows: np.ndarray) -> None:
     with vecstone.open(path, auto_optimize_rows=7) as store:
         assert store.stats()["auto_optimize_rows"] == 7
         # Still to be made: other handles of it have the same option, or say nothing of it.
+def test_tune(path: Path) -> None:
+    rows = np.random.default_rng(11).normal(size=(3000, 32)).astype("float32")
+    queries = rows[:40] * 3
+    with vecstone.open(path, auto_optimize_rows=0) as store:
+        assert store.tune(queries) is None and not path.exists(), "still to be made"
+        store.put_many(names(300), rows[:300])
+        assert store.tune(queries[:, :32].tolist()) == store.stats()["effort"]
+        store.put_many(names(3000), rows)
+        store.optimize()
+        before = store.stats()["effort"]
+        seen: list[tuple[int, int]] = []
+        tuned = store.tune(queries, progress=lambda done, total: seen.append((done, total)))
+        assert tuned == store.stats()["effort"] and seen[-1][0] == seen[-1][1]
+        if tuned is not None:  # else a processor for which codes are of no use
+            assert (before["rows"], before["queries"]) == (300, 40), "optimize does not replace it"
+            assert (tuned["rows"], tuned["queries"], len(tuned["looked"])) == (3000, 40, 12)
+            assert tuned["looked"][0].keys() == {"k", "recall", "rows"}
+            assert tuned["looked"] != before["looked"] and before["measured"] <= tuned["measured"] + 1
+        store.optimize()
+        assert store.stats()["effort"] == tuned, "until it is called again"
+
+        def stop(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            store.tune(queries, stop)
+        check_what_cannot_be_measured_with(store, rows)
+        assert store.stats()["effort"] == tuned
+    with vecstone.open(path, mode="r") as reader, pytest.raises(vecstone.ReadOnlyError):
+        reader.tune(queries)
+
+
+def check_what_cannot_be_measured_with(store: vecstone.Store, rows: np.ndarray) -> None:
+    nan = rows[:40].copy()
+    nan[37, 5] = np.nan
+    bad: Any
+    for bad, raised, match in (
+        (rows[0], ValueError, r"queries .*\(n, dim\)"),
+        (rows[:1], ValueError, "1 query says little of others; give 32 or more"),
+        (rows[:0], ValueError, "0 queries say little"),
+        (rows[:31], ValueError, "31 queries say little"),
+        (rows[:40, :31], ValueError, "dimension 32, this one has 31"),
+        (nan, ValueError, "row 37"),
+        (rows[:40].astype(complex), TypeError, "complex"),
+        ([["a"] * 32] * 40, TypeError, "queries"),
+        (None, TypeError, "queries"),
+    ):
+        with pytest.raises(raised, match=match):
+            store.tune(bad)
+
+
         vecstone.open(path).close()
         vecstone.open(path, auto_optimize_rows=7).close()
         with pytest.raises(ValueError, match="auto_optimize_rows 7, not 8"):

@@ -309,6 +309,9 @@ Errors as of `flush`. Views of `arrays()` stay valid."""
     def _stats(self) -> str:
         ...
 
+    def _tune(self, queries: npt.ArrayLike, progress: Callable[[int, int], object] | None) -> str | None:
+        ...
+
     @property
     def _pending(self) -> bool:
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, overload
 
@@ -325,6 +325,23 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         return found
 
     def __enter__(self) -> Store:
+    def tune(self, queries: npt.ArrayLike,
+             progress: Callable[[int, int], object] | None = None) -> dict[str, Any] | None:
+        """Measures how many rows an approximate search has to look at, with your own queries, shape (n, dim).
+
+        `optimize` measures that with rows of the store; where queries are not like the rows (questions about texts, say),
+        `recall_target` holds for queries like these after this call. Some hundreds are good, 32 the least; each costs an
+        exact search. It does what `optimize` does first, with its `progress` and its errors. What was measured stays until
+        the next call; where the store has grown since, searches look at more rows. The queries are not kept.
+
+        A dict, the `effort` of `stats()`: the live `rows` and the number of `queries` it was measured with, when (`measured`,
+        seconds since 1970), and what was `looked` at for each `k` and `recall`. None where there are no codes, so that every
+        search is exact. ValueError: fewer than 32 queries, or of another dim, or not finite.
+        """
+        measured = self._tune(queries, progress)
+        found: dict[str, Any] | None = None if measured is None else json.loads(measured)
+        return found
+
         if self.closed:
             raise ValueError("the store is closed; open it again")
         return self

@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Build now what makes the store faster; the background of a writer does the same later.
     #[command(after_help = "Example: vecstone optimize movies")]
     Optimize(Optimize),
+    /// Measure with your own queries how many rows an approximate search has to look at.
+    #[command(after_help = "Example: vecstone tune movies questions.npy")]
+    Tune(Tune),
     /// Copy the store as it is now to a new directory, also while another process writes to it.
     #[command(after_help = "Example: vecstone backup movies backups/movies-monday")]
     Backup(Backup),
@@ -300,6 +303,17 @@ pub(crate) struct Compact {
 pub(crate) struct Optimize {
     /// Directory of the store.
     pub(crate) store: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    /// Directory of the store.
+    pub(crate) store: PathBuf,
+    /// A .npy file of queries, shape (n, dim); some hundreds are good, 32 the least.
+    pub(crate) queries: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

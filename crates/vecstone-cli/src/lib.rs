@@ -29,7 +29,7 @@ use std::io::Write;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-pub use crate::commands::info::{info_json, stats_json};
+pub use crate::commands::info::{effort_json, info_json, stats_json};
 
 use crate::args::{Cli, Command};
 use crate::failure::Result;
@@ -93,6 +93,7 @@ fn run_command(command: Command, program: Option<&OsString>, output: &mut Output
         Command::Verify(args) => commands::verify::run(&args, output),
         Command::Compact(args) => commands::compact::run(&args, output),
         Command::Optimize(args) => commands::optimize::run(&args, output),
+        Command::Tune(args) => commands::tune::run(&args, output),
         Command::Backup(args) => commands::backup::run(&args, output),
         Command::Repair(args) => commands::repair::run(&args, output),
         Command::Export(args) => commands::export::run(&args, output),

@@ -153,8 +153,9 @@ fn commands_that_are_refused() {
     place.write("file", "not a store");
     std::fs::create_dir(place.path("other")).unwrap();
     place.write("other/notes.txt", "not ours");
+    place.rows("wide", 40, 5);
     let before = place.files("s");
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 28] = [
         (&["import", "s", "in.npy", "--overwrite", "--metric", "l2"], "cosine"),
         (&["import", "s", "missing.npy"], "missing.npy"),
         (&["import", "s", "."], "regular file"),
@@ -169,6 +170,10 @@ fn commands_that_are_refused() {
         (&["verify", "other"], "not a vecstone store"),
         (&["compact", "other"], "not a vecstone store"),
         (&["optimize", "other"], "not a vecstone store"),
+        (&["tune", "other", "in.npy"], "not a vecstone store"),
+        (&["tune", "s", "missing.npy"], "missing.npy"),
+        (&["tune", "s", "wide.npy"], "dimension 4, this one has 5"),
+        (&["tune", "s", "in.npy"], "in.npy: 3 queries say little of others; give 32 or more"),
         (&["search", "s", "--vector", "1,2,3,4", "--recall", "0"], "recall target"),
         (&["search", "s", "--vector", "1,2,3,4", "--recall", "-0.5"], "recall target"),
         (&["search", "s", "--vector", "1,2,3,4", "--recall", "nan"], "recall target"),

@@ -109,5 +109,14 @@ fn optimize_builds_side_files() {
     assert!(text.contains("side       centres: 1 file, "), "{text}");
     assert!(text.contains("side       codes: 300 of 300 rows, 1 file, "), "{text}");
     assert!(text.contains(", made ") && text.contains(" ago"), "{text}");
+    let measured = |with: &str| {
+        let line = format!("rows looked at by recall of the 10 nearest, measured {with}300 rows ");
+        let text = place.run(&["info", "t"]).ok().stdout;
+        assert!(text.contains(&line) || !text.contains("effort"), "{text}");
+    };
+    measured("on ");
+    let text = place.run(&["tune", "t", "long.npy"]).ok().stdout;
+    assert!(text.contains(" 0.99: ") || text.starts_with("every search is exact"), "{text}");
+    measured("with 300 queries of yours on ");
     place.run(&["optimize", "missing"]).fails(2, &["missing", "no store there"]);
 }

@@ -88,6 +88,17 @@ fn keys_of_every_command() {
     let optimized = place.run(&["optimize", "s", "--json"]).ok().json();
     assert_keys(&optimized, &["store", "rows_covered", "rows", "bytes"]);
     let copied = place.run(&["backup", "s", "copy", "--json"]).ok().json();
+    place.rows("queries", 40, 3);
+    let tuned = place.run(&["tune", "s", "queries.npy", "--json"]).ok().json();
+    assert_keys(&tuned, &["store", "effort"]);
+    place.rows("long", 300, 32);
+    place.run(&["import", "t", "long.npy"]).ok();
+    let tuned = place.run(&["tune", "t", "long.npy", "--json"]).ok().json();
+    assert_eq!(tuned["effort"], place.run(&["info", "t", "--json"]).ok().json()["effort"]);
+    if !tuned["effort"].is_null() {
+        assert_keys(&tuned["effort"], &["rows", "queries", "measured", "looked"]);
+        assert_keys(&tuned["effort"]["looked"][0], &["k", "recall", "rows"]);
+    }
     assert_keys(&copied, &["store", "backup", "files", "bytes", "linked"]);
     let repaired = place.run(&["repair", "s", "repaired", "--json"]).ok().json();
     let totals = ["whole", "dropped_total", "possibly_deleted_total"];

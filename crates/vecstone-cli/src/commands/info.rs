@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -77,14 +77,9 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
         })).collect::<Vec<_>>(),
         "side": stats.side.iter().map(|side| json!({
             "kind": side.kind, "files": side.files, "rows": side.rows, "bytes": side.bytes,
-            "modified": side.modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|at| at.as_secs_f64()),
+            "modified": seconds(side.modified),
         })).collect::<Vec<_>>(),
-        "effort": stats.effort.as_ref().map(|effort| json!({
-            "rows": effort.rows,
-            "looked": effort.looked.iter().map(|at| json!({
-                "k": at.k, "recall": short(at.recall), "rows": at.rows,
-            })).collect::<Vec<_>>(),
-        })),
+        "effort": stats.effort.as_ref().map(effort),
         "auto_optimize_rows": stats.auto_optimize_rows,
         "embed_name": stats.embed_name,
         "bytes": {
@@ -114,6 +109,28 @@ fn numbers(path: &Path, clean: bool, stats: &Stats) -> Value {
         "lost_documents": stats.lost_documents,
         "document_error": stats.document_error,
     })
+}
+
+/// What is measured of approximate searches.
+pub(crate) fn effort(effort: &EffortStats) -> Value {
+    json!({
+        "rows": effort.rows,
+        "queries": effort.queries,
+        "measured": seconds(effort.measured),
+        "looked": effort.looked.iter().map(|at| json!({
+            "k": at.k, "recall": short(at.recall), "rows": at.rows,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// The same as text.
+pub fn effort_json(measured: &EffortStats) -> String {
+    effort(measured).to_string()
+}
+
+/// Since 1970.
+fn seconds(at: Option<SystemTime>) -> Option<f64> {
+    at?.duration_since(UNIX_EPOCH).ok().map(|at| at.as_secs_f64())
 }
 
 /// What somebody writes the store by now, as messages say it: LOCK is held, and has the number of a process.
@@ -207,7 +224,7 @@ fn describe(side: &SideStats, stats: &Stats) -> String {
 }
 
 /// What the ten nearest take.
-fn describe_effort(effort: &EffortStats) -> String {
+pub(crate) fn describe_effort(effort: &EffortStats) -> String {
     let of_ten: Vec<String> = effort
         .looked
         .iter()
@@ -215,7 +232,13 @@ fn describe_effort(effort: &EffortStats) -> String {
         .map(|at| format!("{:.2}: {}", at.recall, at.rows))
         .collect();
     let rows = effort.rows;
-    format!("rows looked at by recall of the 10 nearest, measured of {rows}: {}", of_ten.join(", "))
+    let with = effort.queries.map_or("on".to_owned(), |count| format!("with {count} queries of yours on"));
+    let age = effort.measured.and_then(|at| at.elapsed().ok()).map_or_else(String::new, human_age);
+    let age = age.replacen(", made", "", 1);
+    format!(
+        "rows looked at by recall of the 10 nearest, measured {with} {rows} rows{age}: {}",
+        of_ten.join(", ")
+    )
 }
 
 /// A number as it was written, not with the digits that it has as f64.

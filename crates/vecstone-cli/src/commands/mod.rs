@@ -13,4 +13,5 @@ pub(crate) mod migrate;
 pub(crate) mod optimize;
 pub(crate) mod repair;
 pub(crate) mod search;
+pub(crate) mod tune;
 pub(crate) mod verify;

@@ -111,7 +111,7 @@ fn search_file(
 }
 
 /// `first`: the row of the first of the queries.
-fn name_row(path: &Path, first: u64, error: Error) -> Failure {
+pub(crate) fn name_row(path: &Path, first: u64, error: Error) -> Failure {
     match error {
         Error::NonFinite { row, component, .. } => {
             let row = first + row as u64;

@@ -109,7 +109,7 @@ impl Engine {
     /// what was built so far; returns all of that, and the first error: what else is wanted is built all the same.
     pub(crate) fn build_while(
         &self,
-        optimize: Optimize,
+        optimize: Optimize<'_>,
         go_on: &mut dyn FnMut(Built) -> ControlFlow<()>,
     ) -> (Built, Result<()>) {
         let mut damaged = self.maintenance.indexing();

@@ -3,13 +3,17 @@
 use super::close::Built;
 use crate::engine::Engine;
 use crate::query::coded::effort;
-use crate::segment::side::{self, Optimize, Rows, Scope};
+use crate::segment::side::{self, EffortStats, Optimize, Rows, Scope};
 use crate::segment::version::Version;
 use crate::sys::interrupt;
 use crate::sys::parallel;
+use crate::types::element::check_finite;
 use crate::types::error::{Error, Result};
 use std::cell::Cell;
 use std::ops::ControlFlow;
+
+/// Queries with which effort is measured, at least: what fewer need says little of others.
+const LEAST_QUERIES: usize = 32;
 
 /// How far [`optimize`](crate::VectorStore::optimize_with) is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +38,11 @@ pub struct OptimizeReport {
 }
 
 impl Engine {
-    /// Builds every side file that is wanted of the rows that are durable now; the background gives way.
+    /// Builds every side file that is wanted of the rows that are durable now; the background gives way. Effort is measured
+    /// with these queries, if there are any.
     pub(crate) fn optimize(
         &self,
+        queries: Option<&[f32]>,
         progress: &mut dyn FnMut(OptimizeProgress) -> ControlFlow<()>,
     ) -> Result<OptimizeReport> {
         self.guarded(|| {
@@ -44,7 +50,8 @@ impl Engine {
             // No segment is compacted meanwhile.
             let _turn = self.maintenance.turn();
             self.flush()?;
-            let total = self.with_writer_lock(|writer| Ok(wanted_rows(&writer.durable_version)))?;
+            let optimize = Optimize { queries, ..Optimize::now(parallel::limit(0), effort::measure) };
+            let total = self.with_writer_lock(|writer| Ok(wanted_rows(&writer.durable_version, optimize)))?;
             let cancelled = Cell::new(false);
             let mut tell = |rows| {
                 let told = progress(OptimizeProgress { rows, total: total.max(rows) });
@@ -53,7 +60,6 @@ impl Engine {
             };
             let stops = || self.maintenance.is_stopped() || interrupt::check().is_err();
             let mut go_on = |built: Built| if stops() { ControlFlow::Break(()) } else { tell(built.rows) };
-            let optimize = Optimize::now(parallel::limit(0), effort::measure);
             let (built, outcome) = self.build_while(optimize, &mut go_on);
             if !cancelled.get() {
                 outcome?;
@@ -67,11 +73,31 @@ impl Engine {
             Ok(report(&self.published.get()))
         })
     }
+
+    /// The same with queries of the user's; returns what was measured.
+    pub(crate) fn tune(
+        &self,
+        queries: &[f32],
+        progress: &mut dyn FnMut(OptimizeProgress) -> ControlFlow<()>,
+    ) -> Result<Option<EffortStats>> {
+        let dim = self.published.load().schema.dim as usize;
+        let (found, last) = (queries.len() / dim, queries.len() % dim);
+        if last != 0 {
+            return Err(Error::DimensionMismatch { expected: dim, found: last });
+        }
+        let mut each = queries.chunks_exact(dim).enumerate();
+        each.try_for_each(|(row, query)| check_finite(row, query))?;
+        if found < LEAST_QUERIES {
+            return Err(Error::TooFewQueries { found, least: LEAST_QUERIES });
+        }
+        self.optimize(Some(queries), progress)?;
+        let measured = side::effort_stats(&self.published.get());
+        Ok(measured.filter(|effort| effort.queries == Some(found as u64)))
+    }
 }
 
 /// Rows of the side files that are to be built, of each kind by itself.
-fn wanted_rows(version: &Version) -> u64 {
-    let optimize = Optimize::now(1, effort::measure);
+fn wanted_rows(version: &Version, optimize: Optimize<'_>) -> u64 {
     let rows = |place| Rows { version, place, closing: None, optimize };
     let active = version.segments.len() - 1;
     let mut is_new = false;

@@ -11,6 +11,7 @@ use crate::maintain::verify::{self, VerifyReport, as_damage};
 use crate::open::lock::Lock;
 use crate::open::reader::Reader;
 use crate::query::snapshot::Snapshot;
+use crate::segment::side::EffortStats;
 use crate::sys::disk::{Disk, OsDisk};
 use crate::sys::interrupt;
 use crate::sys::sync::caught;
@@ -165,7 +166,7 @@ impl VectorStore {
         &self,
         mut progress: impl FnMut(OptimizeProgress) -> ControlFlow<()>,
     ) -> Result<OptimizeReport> {
-        self.maintain(&mut progress, |engine, progress| engine.optimize(progress))
+        self.maintain(&mut progress, |engine, progress| engine.optimize(None, progress))
     }
 
     /// As [`optimize_with`](Self::optimize_with), without progress.
@@ -175,6 +176,46 @@ impl VectorStore {
     /// As [`optimize_with`](Self::optimize_with).
     pub fn optimize(&self) -> Result<OptimizeReport> {
         self.optimize_with(|_| ControlFlow::Continue(()))
+    }
+
+    /// As [`optimize_with`](Self::optimize_with), and measures how many rows an approximate search has to look at with these
+    /// queries, *n* rows of `dim` components, where `optimize` takes rows of the store for queries. For queries that are not
+    /// like the rows, such as questions about texts: a search then finds the share of the nearest that it is asked for among
+    /// those of queries like these. Some hundreds of them are good. Each costs an exact search.
+    ///
+    /// What was measured stays, also where [`optimize`](Self::optimize) would measure anew: where the rows have become many
+    /// more, a search looks at more of them, and rather at too many than at too few, until this is called again. The queries
+    /// are not kept. [`Stats::effort`](crate::Stats::effort) has what counts, and this returns it; `None` where there are no
+    /// codes to search over, so that every search is exact.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a place");
+    /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
+    /// let queries: Vec<f32> = (0..64).map(|n| n as f32).collect(); // of two components each
+    /// let measured = store.tune(&queries)?;
+    /// assert_eq!(measured, None, "so few rows have no codes");
+    /// # Ok::<(), vecstone::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DimensionMismatch`], [`Error::NonFinite`] with the number of the query, [`Error::TooFewQueries`] below 32;
+    /// else as [`optimize_with`](Self::optimize_with).
+    pub fn tune_with(
+        &self,
+        queries: &[f32],
+        mut progress: impl FnMut(OptimizeProgress) -> ControlFlow<()>,
+    ) -> Result<Option<EffortStats>> {
+        self.maintain(&mut progress, |engine, progress| engine.tune(queries, progress))
+    }
+
+    /// As [`tune_with`](Self::tune_with), without progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`tune_with`](Self::tune_with).
+    pub fn tune(&self, queries: &[f32]) -> Result<Option<EffortStats>> {
+        self.tune_with(queries, |_| ControlFlow::Continue(()))
     }
 
     /// Long work with a progress that the caller hears, and may break off.

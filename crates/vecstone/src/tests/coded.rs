@@ -16,6 +16,7 @@ use std::sync::Arc;
 mod approximate;
 mod damage;
 mod kept;
+mod tuned;
 
 /// A store and what is in it.
 struct Filled {

@@ -116,6 +116,9 @@ fn what_changes_the_store_changes_nothing() {
     assert!(asked > 1, "{asked}");
     let (asked, _) = at_each_point(|| store.optimize(), || assert_eq!(len(), many - 10));
     assert!(asked > 0, "{asked}");
+    let queries = vec![0.5; 64 * DIM as usize];
+    let (asked, _) = at_each_point(|| store.tune(&queries), || assert_eq!(len(), many - 10));
+    assert!(asked > 0, "{asked}");
     assert!(store.verify().expect("read").is_ok());
     assert_eq!(len(), many - 10);
 }

@@ -409,6 +409,12 @@ impl Run {
         self.store().engine()?.build_while(optimize, &mut |_| std::ops::ControlFlow::Continue(())).1
     }
 
+    /// Measures effort with queries.
+    pub(super) fn tune(&mut self) -> Result<()> {
+        self.flush()?;
+        self.store().tune(&vec![0.5; 32 * DIM as usize]).map(|_| ())
+    }
+
     pub(super) fn close(&mut self) -> Result<()> {
         self.store.take().expect("open").close()?;
         self.model.acked = self.model.states.len() - 1;

@@ -73,7 +73,7 @@ pub(super) const SIDE: [Workload; 4] = [
 ];
 
 /// Workloads with codes.
-pub(super) const CODES: [Workload; 4] = [
+pub(super) const CODES: [Workload; 5] = [
     ("codes_of_a_growing_segment", |run| {
         run.create()?;
         run.put(&["a", "b", "c"])?;
@@ -115,6 +115,17 @@ pub(super) const CODES: [Workload; 4] = [
         run.clear()?;
         run.put(&["a"])?;
         run.flush()
+    }),
+    ("codes_tuned", |run| {
+        run.create()?;
+        run.put(&["a", "b", "c"])?;
+        run.encode(true)?;
+        run.tune()?;
+        run.put(&["d"])?;
+        run.tune()?;
+        run.close()?;
+        run.open()?;
+        run.encode(true)
     }),
 ];
 

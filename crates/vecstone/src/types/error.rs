@@ -313,6 +313,14 @@ pub enum Error {
         /// [`MAX_EMBED_NAME_BYTES`](crate::MAX_EMBED_NAME_BYTES), or less where a later release keeps more beside it.
         max: u64,
     },
+    /// There are too few queries to measure with: what they need says little of others. Nothing was changed.
+    #[non_exhaustive]
+    TooFewQueries {
+        /// How many there are.
+        found: usize,
+        /// How many there have to be.
+        least: usize,
+    },
     /// A filter is not JSON, or asks for something that there is not.
     #[non_exhaustive]
     InvalidFilter {

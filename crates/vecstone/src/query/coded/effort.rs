@@ -1,4 +1,4 @@
-//! What an approximate search has to spend, measured with rows of the store as queries.
+//! What an approximate search has to spend, measured with rows of the store as queries, or with the user's.
 
 use super::approximate::Spending;
 use super::{Coded, Walk};
@@ -7,9 +7,10 @@ use crate::query::scan::{SearchRequest, nearest};
 use crate::query::search::Rows;
 use crate::segment::codes::build;
 use crate::segment::codes::effort::{Effort, NEIGHBOURS, RECALLS};
-use crate::segment::side::GoOn;
+use crate::segment::side::{GoOn, Optimize};
 use crate::segment::version::{At, Version};
 use crate::types::error::{Error, Result};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,38 +24,72 @@ const STANDARD_ERRORS: f64 = 2.0;
 /// The neighbours of a query: where each is, the nearest first.
 type Neighbours = Vec<(usize, u64)>;
 
-/// Measures effort: of each of some rows the nearest others are found by an exact search, and what is spent before the
-/// partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more
-/// than one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
-pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Result<Option<Effort>> {
+/// What is searched for: rows of the store, each but for itself, or queries, one after the other.
+enum Sample<'a> {
+    Rows(Vec<At>),
+    Queries(&'a [f32]),
+}
+
+impl Sample<'_> {
+    fn len(&self, dim: usize) -> usize {
+        match self {
+            Sample::Rows(rows) => rows.len(),
+            Sample::Queries(queries) => queries.len() / dim,
+        }
+    }
+
+    fn vector<'s>(&'s self, version: &'s Version, n: usize) -> Result<Cow<'s, [f32]>> {
+        let dim = version.schema.dim as usize;
+        match self {
+            Sample::Rows(rows) => version.vector(rows[n]),
+            Sample::Queries(queries) => Ok(queries[n * dim..][..dim].into()),
+        }
+    }
+
+    /// The row that is no neighbour of this one: itself.
+    fn left_out(&self, n: usize) -> Option<(usize, u64)> {
+        match self {
+            Sample::Rows(rows) => Some((rows[n].segment, u64::from(rows[n].row))),
+            Sample::Queries(_) => None,
+        }
+    }
+}
+
+/// Measures effort: of each of some rows, or queries, the nearest others are found by an exact search, and what is spent before
+/// the partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more than
+/// one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
+pub(crate) fn measure(version: &Version, optimize: &Optimize<'_>, go_on: GoOn<'_>) -> Result<Option<Effort>> {
     if Coded::of(version, 1).is_none() {
         return Ok(None);
     }
-    let sample = build::sample(version, QUERIES);
-    let (found, read) = neighbours(version, &sample, threads, go_on)?;
+    let sample =
+        optimize.queries.map_or_else(|| Sample::Rows(build::sample(version, QUERIES)), Sample::Queries);
+    let count = sample.len(version.schema.dim as usize);
+    let (found, read) = neighbours(version, &sample, optimize.threads, go_on)?;
     let mut ask = || if go_on(read).is_break() { Err(Error::Cancelled) } else { Ok(()) };
     // Some may have been found damaged meanwhile.
     let Some(coded) = Coded::of(version, 1) else { return Ok(None) };
     let partitions = coded.partitions_of(&found, &mut ask)?;
-    let mut walks = Vec::with_capacity(sample.len());
+    let mut walks = Vec::with_capacity(count);
     // For each number of neighbours, of each query, what is spent before each of them.
     let mut needed: [Vec<Vec<f64>>; NEIGHBOURS.len()] = Default::default();
-    for (at, neighbours) in sample.iter().zip(&found) {
+    for (n, neighbours) in found.iter().enumerate() {
         ask()?;
-        let vector = version.vector(*at)?;
+        let vector = sample.vector(version, n)?;
+        // One that has no code is searched for exactly.
         let Some(queries) = coded.code(&vector) else { continue };
         let walk = Walk { coded: &coded, queries, measured: Vec::new(), visited: Vec::new(), copies: true };
         let Some(before) = coded.spent_before(&walk) else { return Ok(None) };
         for (n, (needed, k)) in needed.iter_mut().zip(NEIGHBOURS).enumerate() {
             let needs = |row| {
                 let partitions = partitions.get(row).into_iter().flatten();
-                partitions.map(|&partition| before[partition][n]).fold(f64::INFINITY, f64::min)
+                partitions.map(|&partition| before[partition][n]).reduce(f64::min).unwrap_or(0.0)
             };
             needed.push(neighbours.iter().take(k).map(needs).collect());
         }
         walks.push(walk);
     }
-    let spent = needed.map(|needed| RECALLS.map(|recall| effort(&needed, recall.into())));
+    let spent = needed.map(|needed| RECALLS.map(|recall| effort(&needed, recall.into()).unwrap_or(f64::MAX)));
     let mut looked = [[0; RECALLS.len()]; NEIGHBOURS.len()];
     for walk in &walks {
         ask()?;
@@ -63,12 +98,14 @@ pub(crate) fn measure(version: &Version, threads: usize, go_on: GoOn<'_>) -> Res
         }
     }
     let of_one = |looked: u64| looked.div_ceil(walks.len().max(1) as u64);
-    Ok(Some(Effort { rows: version.live(), spent, looked: looked.map(|looked| looked.map(of_one)) }))
+    let looked = looked.map(|looked| looked.map(of_one));
+    let queries = optimize.queries.map_or(0, |_| count as u64);
+    Ok(Some(Effort { rows: version.live(), queries, spent, looked }))
 }
 
 /// The least that finds that share of the neighbours, and some standard errors more: what is measured of a sample may be too
-/// little for others.
-fn effort(needed: &[Vec<f64>], recall: f64) -> f64 {
+/// little for others. `None` if there are no neighbours.
+fn effort(needed: &[Vec<f64>], recall: f64) -> Option<f64> {
     let mut all: Vec<f64> = needed.concat();
     all.sort_unstable_by(f64::total_cmp);
     let is_enough = |effort: f64| {
@@ -83,13 +120,13 @@ fn effort(needed: &[Vec<f64>], recall: f64) -> f64 {
         mean - STANDARD_ERRORS * (variance / count).sqrt() >= recall
     };
     let at = all.partition_point(|&effort| !is_enough(effort));
-    all.get(at).or(all.last()).copied().unwrap_or(0.0)
+    all.get(at).or(all.last()).copied()
 }
 
-/// The nearest rows of each of some, but for itself; and how many bytes were read for them, about.
+/// The nearest rows of each of a sample; and how many bytes were read for them, about.
 fn neighbours(
     version: &Version,
-    sample: &[At],
+    sample: &Sample<'_>,
     threads: usize,
     go_on: GoOn<'_>,
 ) -> Result<(Vec<Neighbours>, u64)> {
@@ -98,22 +135,25 @@ fn neighbours(
     let rows = Rows { version: Arc::new(version.clone()), live, buffered: &buffered, puts };
     let most = NEIGHBOURS[NEIGHBOURS.len() - 1];
     let k = usize::try_from(version.live()).unwrap_or(usize::MAX).min(most + 1);
+    let (metric, dim) = (schema.metric, schema.dim as usize);
+    let count = sample.len(dim);
     // As if all queries together read each row once: codes are less, and rows that they leave are more.
-    let read_for = |queries: usize| version.live().saturating_mul(schema.stride()) / QUERIES * queries as u64;
-    let mut all = Vec::with_capacity(sample.len());
-    for sample in sample.chunks(AT_ONCE) {
+    let of_all = version.live().saturating_mul(schema.stride());
+    let read_for = |queries: usize| of_all / count.max(1) as u64 * queries as u64;
+    let mut all = Vec::with_capacity(count);
+    for first in (0..count).step_by(AT_ONCE) {
         if go_on(read_for(all.len())).is_break() {
             return Err(Error::Cancelled);
         }
-        let mut queries = Vec::with_capacity(sample.len() * schema.dim as usize);
-        for at in sample {
-            queries.extend_from_slice(&version.vector(*at)?);
+        let some = first..count.min(first + AT_ONCE);
+        let mut queries = Vec::with_capacity(some.len() * dim);
+        for n in some.clone() {
+            queries.extend_from_slice(&sample.vector(version, n)?);
         }
-        let (metric, dim) = (schema.metric, schema.dim as usize);
         let request = SearchRequest { metric, dim, queries: &queries, k, radius: None, recall: 1.0 };
-        for (found, at) in nearest(&rows, &request, threads)?.into_iter().zip(sample) {
+        for (found, n) in nearest(&rows, &request, threads)?.into_iter().zip(some) {
             let others = found.rows.iter().map(|row| (row.segment, row.row));
-            all.push(others.filter(|&row| row != (at.segment, u64::from(at.row))).take(most).collect());
+            all.push(others.filter(|&row| Some(row) != sample.left_out(n)).take(most).collect());
         }
     }
     let read = read_for(all.len());

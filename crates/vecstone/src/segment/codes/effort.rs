@@ -21,6 +21,8 @@ const NEW: u64 = 4;
 pub(crate) struct Effort {
     /// Live rows when it was measured.
     pub(crate) rows: u64,
+    /// With so many queries of the user's; 0 if with rows of the store.
+    pub(crate) queries: u64,
     /// What is to be spent: by [`NEIGHBOURS`], then by [`RECALLS`].
     pub(crate) spent: [[f64; RECALLS.len()]; NEIGHBOURS.len()],
     /// Rows and copies that are looked at for that, on average.
@@ -64,7 +66,7 @@ pub(crate) fn write(
     effort: &Effort,
 ) -> Result<()> {
     let mut fields = [uuid, id, centres].concat();
-    fields.extend(effort.rows.to_le_bytes());
+    [effort.rows, effort.queries].iter().for_each(|number| fields.extend(number.to_le_bytes()));
     effort.spent.as_flattened().iter().for_each(|spent| fields.extend(spent.to_le_bytes()));
     effort.looked.as_flattened().iter().for_each(|looked| fields.extend(looked.to_le_bytes()));
     Writer::new(file, KIND, fields, id, 0).finish()
@@ -96,7 +98,8 @@ impl EffortFile {
 fn decode(bytes: &[u8], uuid: [u8; 16]) -> Option<(FileId, FileId, Effort)> {
     let mut fields = Fields(bytes);
     let is_ours = fields.array()? == uuid;
-    let (id, centres, rows) = (fields.array()?, fields.array()?, fields.u64()?);
+    let (id, centres) = (fields.array()?, fields.array()?);
+    let (rows, queries) = (fields.u64()?, fields.u64()?);
     let (mut spent, mut looked) =
         ([[0.0; RECALLS.len()]; NEIGHBOURS.len()], [[0; RECALLS.len()]; NEIGHBOURS.len()]);
     for number in spent.as_flattened_mut() {
@@ -106,7 +109,11 @@ fn decode(bytes: &[u8], uuid: [u8; 16]) -> Option<(FileId, FileId, Effort)> {
         *number = fields.u64()?;
     }
     let is_possible = rows > 0 && spent.as_flattened().iter().all(|&spent| spent >= 0.0);
-    (is_ours && is_possible && fields.0.is_empty()).then_some((id, centres, Effort { rows, spent, looked }))
+    (is_ours && is_possible && fields.0.is_empty()).then_some((
+        id,
+        centres,
+        Effort { rows, queries, spent, looked },
+    ))
 }
 
 #[cfg(test)]
@@ -115,6 +122,7 @@ mod tests {
 
     const MEASURED: Effort = Effort {
         rows: 1000,
+        queries: 0,
         spent: [[0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]],
         looked: [[1, 2, 3, 4], [10, 20, 30, 40], [50, 60, 70, 80]],
     };

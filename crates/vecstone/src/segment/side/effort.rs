@@ -19,11 +19,16 @@ pub(crate) struct EffortKind;
 const FEWER: u64 = 3;
 const MORE: u64 = 5;
 
-/// What was measured for the newest centres.
+/// What was measured for the newest centres, or with queries of the user's for whichever.
 pub(crate) fn measured(version: &Version) -> Option<&Effort> {
+    newest(version).map(|file| &file.effort)
+}
+
+/// The file of that.
+pub(super) fn newest(version: &Version) -> Option<&EffortFile> {
     let centres = centres::newest(version)?.id();
-    let files = of_type::<EffortFile>(version.side_files()).filter(|file| file.centres == centres);
-    files.last().map(|file| &file.effort)
+    let counts = |file: &&EffortFile| file.effort.queries > 0 || file.centres == centres;
+    of_type::<EffortFile>(version.side_files()).filter(counts).last()
 }
 
 /// Whether there are codes, all of the newest centres.
@@ -55,22 +60,25 @@ impl SideKind for EffortKind {
         Ok(opened.map(|file| Box::new(file) as Box<dyn SideFile>))
     }
 
-    /// There are codes, searches go by them, and nothing was measured of them, or of far fewer or more rows.
+    /// There are codes, searches go by them, and nothing was measured of them, or of far fewer or more rows. What was
+    /// measured with queries of the user's stays until there are others of these.
     fn is_wanted(&self, rows: &Rows<'_>) -> bool {
         let (version, is_used) = (rows.version, kernel::kernels().has_fast_codes());
         let may = is_used && rows.is_active() && rows.closing.is_none();
         if !may || rows.optimize.from_hot.is_none() || !is_coded(version) {
             return false;
         }
-        measured(version).is_none_or(|effort| {
+        let is_outdated = |effort: &Effort| {
             let fourths = version.live().saturating_mul(4);
             fourths < effort.rows.saturating_mul(FEWER) || fourths > effort.rows.saturating_mul(MORE)
-        })
+        };
+        let is_left = |effort: &Effort| effort.queries == 0 && is_outdated(effort);
+        rows.optimize.queries.is_some() || measured(version).is_none_or(is_left)
     }
 
     fn build(&self, rows: &Rows<'_>, file: &StoreFile, go_on: GoOn<'_>) -> Result<()> {
         let (version, optimize) = (rows.version, &rows.optimize);
-        let found = (optimize.measure)(version, optimize.threads, go_on)?;
+        let found = (optimize.measure)(version, optimize, go_on)?;
         // What is damaged was marked so: there is nothing to measure.
         let (Some(effort), Some(centres)) = (found, centres::newest(version)) else {
             return Err(Error::Cancelled);

@@ -178,12 +178,12 @@ pub(crate) struct Rows<'a> {
     /// The store is being closed, and this is the active segment.
     pub(crate) closing: Option<Closing<'a>>,
     /// What the search index is built for.
-    pub(crate) optimize: Optimize,
+    pub(crate) optimize: Optimize<'a>,
 }
 
 /// When the search index is built, and how.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Optimize {
+pub(crate) struct Optimize<'a> {
     /// Rows without a code from which on they get one; `None`: not now.
     pub(crate) from_hot: Option<u64>,
     /// All is to be in one file.
@@ -193,19 +193,27 @@ pub(crate) struct Optimize {
     pub(crate) sample: u64,
     /// How effort is measured: by searches.
     pub(crate) measure: EffortMeter,
+    /// With these queries, one after the other, in any case; `None`: with rows of the store, where that is due.
+    pub(crate) queries: Option<&'a [f32]>,
 }
 
-/// Measures how many rows an approximate search has to look at, on so many threads; `None` where there are no codes.
-pub(crate) type EffortMeter = fn(&Version, usize, GoOn<'_>) -> Result<Option<Effort>>;
+/// Measures how many rows an approximate search has to look at; `None` where there are no codes.
+pub(crate) type EffortMeter = fn(&Version, &Optimize<'_>, GoOn<'_>) -> Result<Option<Effort>>;
 
-impl Optimize {
+impl Optimize<'_> {
     /// Only what opening needs is built.
-    pub(crate) const NOT_NOW: Optimize =
-        Optimize { from_hot: None, merge: false, threads: 1, sample: 64 << 20, measure: |_, _, _| Ok(None) };
+    pub(crate) const NOT_NOW: Optimize<'static> = Optimize {
+        from_hot: None,
+        merge: false,
+        threads: 1,
+        sample: 64 << 20,
+        measure: |_, _, _| Ok(None),
+        queries: None,
+    };
 
     /// All rows get a code, for a caller who waits.
-    pub(crate) fn now(threads: usize, measure: EffortMeter) -> Optimize {
-        Optimize { from_hot: Some(1), merge: true, threads, sample: 256 << 20, measure }
+    pub(crate) fn now(threads: usize, measure: EffortMeter) -> Optimize<'static> {
+        Optimize { from_hot: Some(1), merge: true, threads, sample: 256 << 20, measure, queries: None }
     }
 }
 

@@ -27,6 +27,10 @@ pub struct SideStats {
 pub struct EffortStats {
     /// Live rows when it was measured.
     pub rows: u64,
+    /// With how many queries of the user's, by [`tune`](crate::VectorStore::tune); `None`: with rows of the store.
+    pub queries: Option<u64>,
+    /// When that was, where it is known.
+    pub measured: Option<SystemTime>,
     /// By neighbours that are looked for, then by recall.
     pub looked: Vec<LookedAt>,
 }
@@ -43,14 +47,20 @@ pub struct LookedAt {
     pub rows: u64,
 }
 
-/// What was measured for the newest centres, if anything.
+/// What was measured and counts, if anything.
 pub(crate) fn effort(version: &Version) -> Option<EffortStats> {
-    let measured = super::measured(version)?;
+    let newest = super::effort::newest(version)?;
+    let measured = &newest.effort;
     let of_k = |(k, looked): (usize, [u64; RECALLS.len()])| {
         RECALLS.into_iter().zip(looked).map(move |(recall, rows)| LookedAt { k, recall, rows })
     };
     let looked = NEIGHBOURS.into_iter().zip(measured.looked).flat_map(of_k).collect();
-    Some(EffortStats { rows: measured.rows, looked })
+    Some(EffortStats {
+        rows: measured.rows,
+        queries: Some(measured.queries).filter(|&queries| queries > 0),
+        measured: newest.pages.file.file.modified(),
+        looked,
+    })
 }
 
 /// Each kind, also one of which there is no file. Opens those that are not open yet.

@@ -14,16 +14,16 @@ const ROWS: usize = 4000;
 const QUERIES: usize = 60;
 
 /// What is found of so few queries may be less by that than what is found on average.
-fn chance(k: usize) -> f64 {
+pub(super) fn chance(k: usize) -> f64 {
     if k == 1 { 0.15 } else { 0.04 }
 }
 
-fn effort_file() -> PathBuf {
+pub(super) fn effort_file() -> PathBuf {
     Path::new(DIR).join("00000001.effort.side")
 }
 
 /// Rows that differ in few directions, so that codes have two parts; or in all.
-fn some_rows(random: &mut Random, dim: usize, n: usize) -> Vec<Vec<f32>> {
+pub(super) fn some_rows(random: &mut Random, dim: usize, n: usize) -> Vec<Vec<f32>> {
     let isotropic = |random: &mut Random, n| rows(random, "isotropic", n, &[vec![0.0; dim]]);
     if dim < 100 {
         return isotropic(random, n);
@@ -41,7 +41,7 @@ fn some_rows(random: &mut Random, dim: usize, n: usize) -> Vec<Vec<f32>> {
 }
 
 /// A store with codes, and queries like its rows.
-fn filled(metric: Metric, dim: usize, threads: usize) -> (Filled, Vec<Vec<f32>>) {
+pub(super) fn filled(metric: Metric, dim: usize, threads: usize) -> (Filled, Vec<Vec<f32>>) {
     let mut random = Random(81 + dim as u64);
     let mut all = some_rows(&mut random, dim, ROWS + QUERIES);
     let queries = all.split_off(ROWS);
@@ -51,14 +51,14 @@ fn filled(metric: Metric, dim: usize, threads: usize) -> (Filled, Vec<Vec<f32>>)
     (filled, queries)
 }
 
-fn is_fast() -> bool {
+pub(super) fn is_fast() -> bool {
     kernel::kernels().has_fast_codes()
 }
 
 /// All rows that are asked for, the nearest first, each with its distance.
-type Order = Vec<(u64, u32)>;
+pub(super) type Order = Vec<(u64, u32)>;
 
-fn orders(filled: &Filled, queries: &[Vec<f32>], ask: &Ask) -> Vec<Order> {
+pub(super) fn orders(filled: &Filled, queries: &[Vec<f32>], ask: &Ask) -> Vec<Order> {
     queries.iter().map(|query| filled.expected(query, usize::MAX, ask)).collect()
 }
 
@@ -75,7 +75,7 @@ fn share(all: &Order, hits: &Hits, k: usize) -> f64 {
 }
 
 /// The mean share of the `k` nearest that is found, one query a call and all in one; and how many rows are looked at.
-fn recall(
+pub(super) fn recall(
     filled: &Filled,
     (queries, orders): (&[Vec<f32>], &[Order]),
     k: usize,
@@ -201,7 +201,7 @@ fn what_is_not_measured_is_exact() {
     assert_eq!(path(&plain, 10, 0.9), SearchPath::Scan, "without codes");
 }
 
-fn writer(image: &Image) -> VectorStore {
+pub(super) fn writer(image: &Image) -> VectorStore {
     VectorStore::open_on(Arc::new(SimDisk::new(image)), Path::new(DIR), &options()).expect("opens")
 }
 
@@ -242,17 +242,17 @@ fn forged_effort_makes_no_answer_wrong() {
     let image = filled.disk.image();
     let Some(bytes) = image.files.get(&effort_file()).cloned() else { return };
     let approximate = SearchOptions::new().recall_target(0.9);
-    // The fixed part, three ids, the rows, what is spent, how many are looked at.
-    let (rows, spent, looked) = (64, 72 + 4 * 8, 72 + 16 * 8);
+    // The fixed part, three ids, the rows, the queries, what is spent, how many are looked at.
+    let (rows, queries_of, spent, looked) = (64, 72, 80 + 4 * 8, 80 + 16 * 8);
     let (none, most, endless) = (0, f64::MAX.to_bits(), f64::INFINITY.to_bits());
-    let forged = [(rows, 1), (rows, u64::MAX), (looked, 0), (looked, u64::MAX)];
+    let forged = [(rows, 1), (rows, u64::MAX), (queries_of, u64::MAX), (looked, 0), (looked, u64::MAX)];
     let of_spent = [none, most, endless].map(|number| (spent, number));
     let impossible = [(rows, 0), (spent, f64::NAN.to_bits()), (spent, (-1f64).to_bits())];
     for (at, number) in forged.into_iter().chain(of_spent).chain(impossible) {
         let is_possible = !impossible.contains(&(at, number));
         let (mut image, mut bytes) = (image.clone(), bytes.clone());
         bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
-        let end = 16 + 48 + 8 + 2 * 96;
+        let end = 16 + 48 + 16 + 2 * 96;
         let crc = crate::format::crc32c(&bytes[..end]);
         bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
         image.files.insert(effort_file(), bytes);

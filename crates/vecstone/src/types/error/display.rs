@@ -204,6 +204,10 @@ impl Error {
             Error::ExactWithRecallTarget { target } => {
                 write!(f, "a search cannot be exact and have the recall target {target}; give one of them")
             }
+            Error::TooFewQueries { found, least } => {
+                let queries = if *found == 1 { "query says" } else { "queries say" };
+                write!(f, "{found} {queries} little of others; give {least} or more, some hundreds are good")
+            }
             Error::OptionMismatch { option, expected, found } => write!(
                 f,
                 "the store was made with {option} {expected}, not {found}; leave {option} out to take what is there"

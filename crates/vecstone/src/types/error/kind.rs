@@ -65,6 +65,7 @@ impl Error {
             | Error::InvalidEmbedName { .. }
             | Error::InvalidFilter { .. }
             | Error::InvalidRadius
+            | Error::TooFewQueries { .. }
             | Error::InvalidRecallTarget { .. }
             | Error::ExactWithRecallTarget { .. }
             | Error::OptionMismatch { .. }
