@@ -126,8 +126,8 @@ impl Store {
         interrupt::detach(py, || self.use_store(&mut change))
     }
 
-    /// Measures effort with `n` queries: the `effort` of `info --json`, as text. A store that is still to be made has nothing
-    /// to measure.
+    /// Measures effort with `n` queries: the `effort` of `info --json`, as text. A store that is still to be made has
+    /// nothing to measure.
     pub(crate) fn tune(
         &self,
         py: Python<'_>,

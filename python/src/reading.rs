@@ -10,7 +10,7 @@ use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
-use vecstone::{Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot};
+use vecstone::{Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot, WhyExact};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
 pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
@@ -140,6 +140,7 @@ fn explained<'py>(py: Python<'py>, explain: &Explain) -> PyResult<Bound<'py, PyD
         ],
     )?;
     dict.set_item("path", explain.path.name())?;
+    dict.set_item("why_exact", explain.why_exact.map(WhyExact::name))?;
     let seconds = PyDict::new(py);
     for (stage, time) in explain.stages() {
         seconds.set_item(stage, time.as_secs_f64())?;

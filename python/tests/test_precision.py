@@ -26,7 +26,11 @@ def test_a_search_says_what_it_did(store: vecstone.Store, rows: np.ndarray) -> N
         assert all(0 <= time < 60 for time in explain.pop("seconds").values())
         assert 5 <= explain.pop("rows_refined") <= 20
         assert explain == {"path": "scan", "queries": 1, "partitions_visited": 0, "partitions_skipped": 0,
-                           "codes_scanned": 0, "rows_scanned": 20}
+                           "codes_scanned": 0, "rows_scanned": 20, "why_exact": None}
+        for options, why in (({"recall_target": 0.9}, "no_codes"), ({"exact": False, "radius": 1.0}, "radius"),
+                             ({"recall_target": 0.995}, "recall"), ({"exact": True}, None)):
+            asked = reading.search(rows[0], explain=True, **options).explain
+            assert asked is not None and asked["why_exact"] == why
         found = reading.search_many(rows[:3], k=2, explain=True)
         assert found.explain is not None and [one["queries"] for one in found.explain] == [3, 3, 3]
         assert len({tuple(one["seconds"].values()) for one in found.explain}) == 1, "all queries share the time"
@@ -113,10 +117,6 @@ def test_optimize(path: Path, rows: np.ndarray) -> None:
         store.put("more", rows[0])
 
 
-def test_an_option_of_the_store(path: Path, rows: np.ndarray) -> None:
-    with vecstone.open(path, auto_optimize_rows=7) as store:
-        assert store.stats()["auto_optimize_rows"] == 7
-        # Still to be made: other handles of it have the same option, or say nothing of it.
 def test_tune(path: Path) -> None:
     rows = np.random.default_rng(11).normal(size=(3000, 32)).astype("float32")
     queries = rows[:40] * 3
@@ -168,6 +168,10 @@ def check_what_cannot_be_measured_with(store: vecstone.Store, rows: np.ndarray) 
             store.tune(bad)
 
 
+def test_an_option_of_the_store(path: Path, rows: np.ndarray) -> None:
+    with vecstone.open(path, auto_optimize_rows=7) as store:
+        assert store.stats()["auto_optimize_rows"] == 7
+        # Still to be made: other handles of it have the same option, or say nothing of it.
         vecstone.open(path).close()
         vecstone.open(path, auto_optimize_rows=7).close()
         with pytest.raises(ValueError, match="auto_optimize_rows 7, not 8"):

@@ -82,10 +82,11 @@ class Hits(Sequence[Hit]):
 
     `ids` is a list, `distances` float32 of shape (n,). `exact` tells whether the answer is that of a scan of all rows,
     `rows_read` how many vectors were read for it. `explain`, if the search was told `explain`, is a dict: `path` is "scan"
-    (every row that the filter selects was read), "codes", "approximate" or "codes_then_scan"; `rows_scanned`,
-    `codes_scanned` (looked at by code), `rows_refined` (measured by the reference), `partitions_visited`,
-    `partitions_skipped`; `seconds`, a dict of the stages select, rank, scan, refine and fetch, and `queries`, how many
-    share these seconds. Else it is None.
+    (every row that the filter selects was read), "codes", "approximate" or "codes_then_scan"; `why_exact`, where the
+    search was asked for a recall below 1 and is exact, is "radius", "recall" (above 0.99), "no_codes" or "not_measured"
+    (`optimize` does), else None; `rows_scanned`, `codes_scanned` (looked at by code), `rows_refined` (measured by the
+    reference), `partitions_visited`, `partitions_skipped`; `seconds`, a dict of the stages select, rank, scan, refine and
+    fetch, and `queries`, how many share these seconds. Else it is None.
     """
 
     __slots__ = ("_documents", "_vectors", "distances", "exact", "explain", "ids", "rows_read")
@@ -324,7 +325,6 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         found: dict[str, Any] = json.loads(self._stats())
         return found
 
-    def __enter__(self) -> Store:
     def tune(self, queries: npt.ArrayLike,
              progress: Callable[[int, int], object] | None = None) -> dict[str, Any] | None:
         """Measures how many rows an approximate search has to look at, with your own queries, shape (n, dim).
@@ -342,6 +342,7 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         found: dict[str, Any] | None = None if measured is None else json.loads(measured)
         return found
 
+    def __enter__(self) -> Store:
         if self.closed:
             raise ValueError("the store is closed; open it again")
         return self

@@ -36,7 +36,8 @@ fn keys_of_every_command() {
     let told = place.run(&search).ok().json_lines();
     assert_keys(&told[1], &["explain"]);
     let rows = ["rows_read", "rows_scanned", "rows_refined", "codes_scanned"];
-    let others = ["exact", "path", "queries", "partitions_visited", "partitions_skipped", "seconds"];
+    let others =
+        ["exact", "path", "why_exact", "queries", "partitions_visited", "partitions_skipped", "seconds"];
     assert_keys(&told[1]["explain"], &[rows.as_slice(), &others].concat());
     assert_keys(&told[1]["explain"]["seconds"], &["select", "rank", "scan", "refine", "fetch"]);
     for hit in place.run(&["search", "s", "--query", "in.npy", "--json"]).ok().json_lines() {
@@ -87,7 +88,6 @@ fn keys_of_every_command() {
     assert_keys(&compacted, &["store", "segments", "rows_dropped", "bytes_freed", "live"]);
     let optimized = place.run(&["optimize", "s", "--json"]).ok().json();
     assert_keys(&optimized, &["store", "rows_covered", "rows", "bytes"]);
-    let copied = place.run(&["backup", "s", "copy", "--json"]).ok().json();
     place.rows("queries", 40, 3);
     let tuned = place.run(&["tune", "s", "queries.npy", "--json"]).ok().json();
     assert_keys(&tuned, &["store", "effort"]);
@@ -99,6 +99,7 @@ fn keys_of_every_command() {
         assert_keys(&tuned["effort"], &["rows", "queries", "measured", "looked"]);
         assert_keys(&tuned["effort"]["looked"][0], &["k", "recall", "rows"]);
     }
+    let copied = place.run(&["backup", "s", "copy", "--json"]).ok().json();
     assert_keys(&copied, &["store", "backup", "files", "bytes", "linked"]);
     let repaired = place.run(&["repair", "s", "repaired", "--json"]).ok().json();
     let totals = ["whole", "dropped_total", "possibly_deleted_total"];

@@ -36,7 +36,7 @@ pub use maintain::verify::{Damage, VerifyReport};
 pub use pair::{LogEntry, VectorStorage};
 pub use query::arrays::{MappedRows, SegmentRows};
 pub use query::distance::reference_distance;
-pub use query::explain::{Explain, SearchPath};
+pub use query::explain::{Explain, SearchPath, WhyExact};
 pub use query::filter::Filter;
 pub use query::search::{Hits, Neighbor, SearchOptions};
 pub use query::snapshot::{Iter, Snapshot};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use vecstone::{Error, Filter, Hits, Id, Neighbor, SearchOptions, Snapshot, VectorStore};
+use vecstone::{Error, Filter, Hits, Id, Neighbor, SearchOptions, Snapshot, VectorStore, WhyExact};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
@@ -145,6 +145,7 @@ fn explain(args: &Search, query: Option<u64>, hits: &Hits, output: &mut Output) 
         "exact": hits.is_exact(),
         "rows_read": hits.rows_read(),
         "path": explain.path.name(),
+        "why_exact": explain.why_exact.map(WhyExact::name),
         "queries": explain.queries,
         "partitions_visited": explain.partitions_visited,
         "partitions_skipped": explain.partitions_skipped,

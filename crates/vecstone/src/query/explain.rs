@@ -35,6 +35,32 @@ impl SearchPath {
     }
 }
 
+/// Why a search is exact that was asked for a recall below 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhyExact {
+    /// It has a radius.
+    Radius,
+    /// It was asked for more than is measured: above 0.99.
+    Recall,
+    /// No rows have codes, or so few, for so many neighbours, that a scan is as fast; or the query has none.
+    NoCodes,
+    /// How many rows it would have to look at was not measured yet: `optimize` or the background will.
+    NotMeasured,
+}
+
+impl WhyExact {
+    /// The name used in Python and in JSON: `radius`, `recall`, `no_codes` or `not_measured`.
+    pub fn name(self) -> &'static str {
+        match self {
+            WhyExact::Radius => "radius",
+            WhyExact::Recall => "recall",
+            WhyExact::NoCodes => "no_codes",
+            WhyExact::NotMeasured => "not_measured",
+        }
+    }
+}
+
 /// What a search did, and how long each stage took. Counts are of one query. Times are of the whole call: those of
 /// [`search_many`](crate::Snapshot::search_many) are for all its queries together. Printed, it is a few lines to read.
 ///
@@ -55,6 +81,8 @@ impl SearchPath {
 pub struct Explain {
     /// The way it took.
     pub path: SearchPath,
+    /// Why that is exact, where the search was asked for a recall below 1; else `None`.
+    pub why_exact: Option<WhyExact>,
     /// Queries of the call, which share its times; 0 where nothing was searched.
     pub queries: u64,
     /// Partitions in which some row was looked at.
@@ -124,7 +152,14 @@ impl fmt::Display for Explain {
             SearchPath::Approximate => "over codes of the nearest partitions, approximate",
             SearchPath::CodesThenScan => "over codes, then scan of every row, as too many were left",
         };
-        writeln!(f, "path   {path}")?;
+        let why = match self.why_exact {
+            None => "",
+            Some(WhyExact::Radius) => "; exact, as it has a radius",
+            Some(WhyExact::Recall) => "; exact, as more than 0.99 is asked for",
+            Some(WhyExact::NoCodes) => "; exact, as there are no codes to go by",
+            Some(WhyExact::NotMeasured) => "; exact, as its effort was not measured yet",
+        };
+        writeln!(f, "path   {path}{why}")?;
         write!(f, "rows   ")?;
         if self.path != SearchPath::Scan {
             write!(f, "{} looked at by code, ", self.codes_scanned)?;
@@ -163,6 +198,10 @@ mod tests {
                     parts  7 visited, 5 skipped\n\
                     time   2.000 ms: rank 1.000 ms, refine 1.000 ms; of 16 queries together";
         assert_eq!(codes.to_string(), text);
+        let why = Explain { why_exact: Some(WhyExact::Radius), ..codes };
+        assert!(why.to_string().starts_with("path   over codes; exact, as it has a radius\n"));
+        let all = [WhyExact::Radius, WhyExact::Recall, WhyExact::NoCodes, WhyExact::NotMeasured];
+        assert_eq!(all.map(WhyExact::name), ["radius", "recall", "no_codes", "not_measured"]);
         assert_eq!(Explain::default().to_string(), "path   nothing was searched");
         let paths = [SearchPath::Scan, SearchPath::Codes, SearchPath::Approximate, SearchPath::CodesThenScan];
         assert_eq!(paths.map(SearchPath::name), ["scan", "codes", "approximate", "codes_then_scan"]);

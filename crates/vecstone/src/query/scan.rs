@@ -9,7 +9,7 @@
 use crate::query::bound::Bound;
 use crate::query::coded;
 use crate::query::distance::{DistanceComputer, bar_of_radius};
-use crate::query::explain::{Explain, SearchPath};
+use crate::query::explain::{Explain, SearchPath, WhyExact};
 use crate::query::search::{BUFFER, Candidate, Rows};
 use crate::segment::codes::effort::Enough;
 use crate::sys::interrupt;
@@ -75,7 +75,14 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
     }
     let searches = request.queries.chunks_exact(request.dim).map(|query| Search::new(request, query));
     let mut searches: Vec<Search<'_>> = searches.collect();
-    let coded = coded::search(&rows.version, &mut searches, (request.k, enough(rows, request)), limit)?;
+    let enough = enough(rows, request);
+    let coded = coded::search(&rows.version, &mut searches, (request.k, enough.ok()), limit)?;
+    if request.recall < 1.0 {
+        for search in searches.iter_mut().filter(|search| search.explain.path != SearchPath::Approximate) {
+            let why = enough.err().filter(|why| *why != WhyExact::NotMeasured || coded.is_some());
+            search.explain.why_exact = Some(why.unwrap_or(WhyExact::NoCodes));
+        }
+    }
     let (over_codes, over_rows): (Vec<_>, Vec<_>) =
         searches.iter_mut().partition(|search| search.explain.path.is_done_by_codes());
     scan_all(rows, coded.as_ref(), request, over_codes, limit)?;
@@ -83,11 +90,14 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
     Ok(searches.into_iter().map(Search::finish).collect())
 }
 
-/// When an approximate search has looked at enough; `None` for an exact one. A radius is a bar from the beginning on: bounds
-/// that allow for chance would drop rows before there are as many as are asked for.
-fn enough(rows: &Rows<'_>, request: &SearchRequest<'_>) -> Option<Enough> {
-    if request.recall >= 1.0 || request.radius.is_some() {
-        return None;
+/// When an approximate search has looked at enough; or why it is exact, if it was not to be. A radius is a bar from the
+/// beginning on: bounds that allow for chance would drop rows before there are as many as are asked for.
+fn enough(rows: &Rows<'_>, request: &SearchRequest<'_>) -> Result<Enough, WhyExact> {
+    if request.recall >= 1.0 {
+        return Err(WhyExact::Recall);
+    }
+    if request.radius.is_some() {
+        return Err(WhyExact::Radius);
     }
     coded::enough(&rows.version, request.k, request.recall, rows.live)
 }

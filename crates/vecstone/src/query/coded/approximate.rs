@@ -4,6 +4,7 @@ use super::bound::{CodedQuery, Measured, from_order, ordered};
 use super::pass::Scratch;
 use super::signs::Left;
 use super::{Coded, Found, Space, Stop, Walk};
+use crate::query::explain::WhyExact;
 use crate::segment::codes::effort::Enough;
 use crate::segment::codes::part::Signed;
 use crate::segment::side;
@@ -29,16 +30,17 @@ fn thinned(version: &Version) -> Option<f64> {
     (live * 4 < rows * THINNED).then(|| live as f64 / rows as f64)
 }
 
-/// When a search has looked at enough, by what was measured, with so many live rows without a filter; `None` where only an
-/// exact search will do. Among a share of the rows the nearest are the nearest of as many times more where these rows lie
+/// When a search has looked at enough, by what was measured, with so many live rows without a filter; or why only an exact
+/// search will do. Among a share of the rows the nearest are the nearest of as many times more where these rows lie
 /// everywhere, and no more than those where they lie together: the greater effort counts.
-pub(crate) fn enough(version: &Version, k: usize, recall: f32, live: u64) -> Option<Enough> {
-    let effort = side::measured(version)?;
-    let enough = effort.of(k, recall, live)?;
-    let Some(share) = thinned(version) else { return Some(enough) };
+pub(crate) fn enough(version: &Version, k: usize, recall: f32, live: u64) -> Result<Enough, WhyExact> {
+    let effort = side::measured(version).ok_or(WhyExact::NotMeasured)?;
+    let of = |k| effort.of(k, recall, live).ok_or(WhyExact::Recall);
+    let enough = of(k)?;
+    let Some(share) = thinned(version) else { return Ok(enough) };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of rows")]
-    let more = effort.of((k as f64 / share).ceil() as usize, recall, live)?;
-    Some(Enough { spent: enough.spent.max(more.spent * share), looked: more.looked, ..enough })
+    let more = of((k as f64 / share).ceil() as usize)?;
+    Ok(Enough { spent: enough.spent.max(more.spent * share), looked: more.looked, ..enough })
 }
 
 impl<'a> Coded<'a> {

@@ -6,7 +6,7 @@ use crate::segment::codes::effort::NEIGHBOURS;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::kernel;
 use crate::tests::model::{DIR, Random, options};
-use crate::{Hits, Metric, SearchOptions, SearchPath, VectorStore, reference_distance};
+use crate::{Hits, Metric, SearchOptions, SearchPath, VectorStore, WhyExact, reference_distance};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,21 +184,28 @@ fn what_is_not_measured_is_exact() {
         let snapshot = filled.store.snapshot().expect("open");
         let hits = snapshot.search_with(&queries[0], k, &options).expect("found");
         assert_eq!(hits.is_exact(), hits.explain().path != SearchPath::Approximate);
-        hits.explain().path
+        assert_eq!(hits.explain().why_exact.is_some(), hits.is_exact() && target < 1.0);
+        (hits.explain().path, hits.explain().why_exact)
     };
+    let exact =
+        |(path, why): (SearchPath, Option<WhyExact>)| (path != SearchPath::Approximate).then_some(why);
     if is_fast() {
-        assert_eq!(path(&filled, 10, 0.99), SearchPath::Approximate);
-        assert_ne!(path(&filled, 10, 0.991), SearchPath::Approximate, "above what is measured");
-        assert_ne!(path(&filled, ROWS / 2, 0.9), SearchPath::Approximate, "for half of the rows");
+        assert_eq!(path(&filled, 10, 0.99).0, SearchPath::Approximate);
+        let of = |k, target| exact(path(&filled, k, target));
+        assert_eq!(of(10, 0.991), Some(Some(WhyExact::Recall)), "above what is measured");
+        assert_eq!(of(ROWS / 2, 0.9), Some(Some(WhyExact::NoCodes)), "for half of the rows");
+        assert_eq!(of(10, 1.0), Some(None), "as it was to be");
         let within = SearchOptions::new().recall_target(0.9).radius(f32::MAX);
         let snapshot = filled.store.snapshot().expect("open");
         let hits = snapshot.search_with(&queries[0], 10, &within).expect("found");
         assert!(hits.is_exact() && hits.len() == 10, "a radius is a bar before there are ten rows");
-        assert!(NEIGHBOURS.contains(&100) && path(&filled, 101, 0.9) == SearchPath::Approximate);
+        assert_eq!(hits.explain().why_exact, Some(WhyExact::Radius));
+        assert!(NEIGHBOURS.contains(&100) && path(&filled, 101, 0.9).0 == SearchPath::Approximate);
     }
     let mut plain = create(Metric::L2, 48, 1);
     plain.put(&some_rows(&mut Random(83), 48, 200));
-    assert_eq!(path(&plain, 10, 0.9), SearchPath::Scan, "without codes");
+    let scan = (SearchPath::Scan, Some(WhyExact::NoCodes));
+    assert_eq!(path(&plain, 10, 0.9), scan, "without codes");
 }
 
 pub(super) fn writer(image: &Image) -> VectorStore {
@@ -226,6 +233,7 @@ fn damaged_effort_is_measured_again() {
         assert!(!is_used || at >= len - 63, "byte {at}: {}", hits.explain());
         if !is_used {
             assert_eq!(found(&hits), filled.expected(&queries[0], 10, &Ask::All), "byte {at}");
+            assert_eq!(hits.explain().why_exact, Some(WhyExact::NotMeasured));
             if at % 64 == 0 {
                 store.optimize().expect("measured");
                 assert_eq!(search().explain().path, SearchPath::Approximate, "byte {at}");
