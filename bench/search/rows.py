@@ -3,7 +3,6 @@
 Rates are queries a second of CPU time of the process, which is pinned to one core, unless a row says otherwise.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +17,10 @@ import vecstone
 from bench.measure import Figure, rate, timed, turns
 from bench.search import ours
 from bench.search.data import Data
-from bench.search.peers import FaissHnsw, Flat, Hnsw, K, NumPy, recall
+from bench.search.peers import Flat, Hnsw, K, NumPy, recall
 
 ROUNDS = 5
 MANY = 256  # queries at once
-EFFORTS = (10, 14, 20, 28, 36, 44, 52, 60, 70, 80, 95, 110, 130, 160, 200, 260, 350, 500, 800, 1600)  # of graphs
 Rate = Callable[[], float]
 
 
@@ -140,7 +138,7 @@ class Bench:
         rows, queries = self.data.real()
         yield from self.two_threads("over codes, MiniLM", ours.optimized, rows, queries)
 
-    def two_threads(self, name: str, make: Callable, rows, queries) -> Iterator[Row]:
+    def two_threads(self, name: str, make: Callable, rows, queries, search=searching) -> Iterator[Row]:
         from concurrent.futures import ThreadPoolExecutor
 
         loops, bytes_ = ThreadPoolExecutor(2), np.array(rows).view(np.int32)
@@ -148,8 +146,8 @@ class Bench:
         sides = [
             lambda: 1 / timed(bytes_.max),
             lambda: 2 / timed(lambda: list(loops.map(lambda _: bytes_.max(), range(2)))),
-            wall_rate(searching(one), queries),
-            wall_rate(searching(two), queries),
+            wall_rate(search(one), queries),
+            wall_rate(search(two), queries),
         ]
         rounds = dict(zip(("read 1", "read 2", "search 1", "search 2"), turns(*sides, most=ROUNDS)))
         read1, read2, search1, search2 = map(median, rounds.values())
@@ -295,42 +293,10 @@ class Bench:
         put(100)
         yield Row("found by the next search", "of puts", found / tried, 1.0, 1.0, tried, peer="all", scaled=False)
 
-    def approximate(self) -> Iterator[Row]:
-        """Against the best graph library at the recall that our search turns out to have."""
-        rows, queries = self.data.real()
-        targets = {0.95: 1.3, 0.97: 1.4, 0.99: 1.8}
-        yield from self.against_graphs(f"MiniLM {shape(rows)}", rows, queries, targets, (Hnsw, FaissHnsw))
-
-    def approximate_clusters(self) -> Iterator[Row]:
-        rows, queries = self.data.clusters(100_000, 768)
-        yield from self.against_graphs(f"clusters {shape(rows)}", rows, queries, {0.99: 2.0}, (FaissHnsw,))
-
-    def against_graphs(self, name: str, rows, queries, targets: dict[float, float], peers) -> Iterator[Row]:
-        store, graphs = ours.optimized(self.path(), rows), [peer(rows) for peer in peers]
-        some = queries[:500]
-        for target, ratio in targets.items():
-            search = searching(store, recall_target=target)
-            found = recall(lambda query: search(query).ids, rows, some)
-            yield Row(f"recall of {target} asked for, {name}", "", found, target, 1.0, peer="asked for", scaled=False)
-            # Each with the least effort that finds as much.
-            for graph in graphs:
-                next(ef for ef in EFFORTS if self.reaches(graph, ef, rows, some, found))
-            sides = [cpu_rate(side, queries) for side in (search, *(graph.search for graph in graphs))]
-            our, *theirs = turns(*sides, most=ROUNDS)
-            best = max(range(len(graphs)), key=lambda n: median(theirs[n]))
-            told = {"asked": target, "recall": found} | ours.about(store, queries[0])
-            told["graphs"] = {graph.name: median(one) for graph, one in zip(graphs, theirs)}
-            figure = f"recall {found:.3f}, {name}"
-            yield compared(figure, ratio, theirs[best], our, peer=graphs[best].name, about=told)
-
-    def reaches(self, graph, ef: int, rows, queries, least: float) -> bool:
-        graph.set_effort(ef)
-        return ef == EFFORTS[-1] or recall(graph.search, rows, queries) >= least
-
     def sizes(self) -> Iterator[Row]:
-        """For the plot: queries/s of exact search by size; hnswlib, up to 100,000 rows, where its recall is 0.99."""
+        """For the plot: queries/s by size, exact and at a recall of 0.95; hnswlib, up to 100,000 rows, at 0.95, too."""
         for name, (rows, queries), counts in (
-            ("clusters x 768", self.data.clusters(1_000_000, 768), (10_000, 30_000, 100_000, 300_000, 1_000_000)),
+            ("clusters x 128", self.data.clusters(1_000_000, 128), (10_000, 30_000, 100_000, 300_000, 1_000_000)),
             ("MiniLM x 384", self.data.real(), (10_000, 30_000, 100_000)),
         ):
             for count in counts:
@@ -340,7 +306,8 @@ class Bench:
     def size(self, name: str, rows: np.ndarray, queries: np.ndarray) -> Iterator[Row]:
         path = self.path()
         store = ours.optimized(path, rows)
-        searches = {"vecstone": searching(store), "FAISS Flat": Flat(rows).search, "NumPy": NumPy(rows).search}
+        searches = {"vecstone, exact": searching(store), "vecstone, 0.95": searching(store, recall_target=0.95)}
+        searches |= {"FAISS Flat": Flat(rows).search, "NumPy": NumPy(rows).search}
         about = {"data": name, "rows": len(rows)}
         if len(rows) <= 100_000:
             searches["hnswlib"], about["ef"], about["recall"] = self.hnsw(rows, queries)
@@ -351,26 +318,10 @@ class Bench:
         shutil.rmtree(path)
 
     def hnsw(self, rows: np.ndarray, queries: np.ndarray) -> tuple[Callable, int, float]:
-        """hnswlib with the least power of two as effort that finds 0.99 of the nearest; the effort; what it finds."""
+        """hnswlib with the least of some efforts that finds 0.95 of the nearest; the effort; what it finds."""
         peer = Hnsw(rows)
-        for ef in (16, 32, 64, 128, 256, 512, 1024):
+        for ef in (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448):
             peer.index.set_ef(ef)
-            if (found := recall(peer.search, rows, queries[:100])) >= 0.99:
+            if (found := recall(peer.search, rows, queries[:200])) >= 0.95:
                 break
         return peer.search, ef, found
-
-
-CORES = {"threads": 2, "beside": 2}  # one, if not named
-NAMES = [
-    *("plain", "clusters", "real", "noise", "many", "threads", "filter", "build", "grown"),
-    *("segments", "beside", "fresh", "million", "approximate", "approximate_clusters", "sizes"),
-]
-
-
-def measure(name: str, data: Data, place: Path, core: int) -> Iterator[Row]:
-    """The figures of one row of the table, on its cores, this one first."""
-    cores = sorted(os.sched_getaffinity(0), key=lambda it: (it != core, it))[: CORES.get(name, 1)]
-    os.sched_setaffinity(0, cores)
-    for row in getattr(Bench(data, place), name)():
-        row.row = name
-        yield row

@@ -1,4 +1,4 @@
-"""Exact search measured against other libraries: each row of the table with its target.
+"""Search measured against other libraries, and against itself: each row of the table with its target.
 
     python bench/search/run.py                       all rows; exit code 1 if one is below its target
     python bench/search/run.py --only real filter    some of them
@@ -8,7 +8,7 @@ The peers need `pip install -r bench/search/requirements.txt`; the rows of real 
 bench/make_embeddings.py makes. Each row is measured in a process of its own, pinned to one core (some to two), with one
 thread in each library; sides take turns in each round and medians are compared. VECSTONE_CPU=avx2 or portable is passed
 on: with avx2 the targets of speed are 0.8 of theirs, with portable there are none. Every figure is a line of JSON in
-bench/search/results.jsonl, with the rounds behind it and what `explain` said; bench/search/plot.py draws `sizes`.
+bench/search/results.jsonl, with the rounds behind it and what `explain` said; bench/search/plot.py draws `sizes` and `curves`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Timer
 
@@ -32,7 +32,7 @@ sys.path[0] = str(ROOT)
 from bench.run import machine, number  # noqa: E402
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PACKAGES = ("vecstone", "faiss-cpu", "hnswlib", "numpy")
+PACKAGES = ("vecstone", "faiss-cpu", "hnswlib", "numpy", "usearch", "zvec", "turbovec", "lancedb")
 OF_TARGET = {"avx2": 0.8, "portable": None}  # by VECSTONE_CPU: the share of a target of speed
 
 
@@ -50,9 +50,16 @@ def arguments():
     return parser.parse_args()
 
 
+def version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def child(args):
     from bench.search.data import Data
-    from bench.search.rows import measure
+    from bench.search.approximate import measure
 
     for row in measure(args.child, Data(args.data, args.quick), args.place, args.core):
         print(json.dumps(asdict(row) | {"ratio": row.ratio}, default=str), flush=True)
@@ -68,7 +75,7 @@ class Run:
         self.about = {
             "run": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(args.place),
-            "versions": {package: version(package) for package in PACKAGES},
+            "versions": {package: version_of(package) for package in PACKAGES},
             "cpu": self.cpu,
             "quick": args.quick,
         }
@@ -125,7 +132,7 @@ def main():
     args = arguments()
     if args.child:
         return child(args)
-    from bench.search.rows import NAMES
+    from bench.search.approximate import NAMES
 
     if args.list:
         return print(*NAMES)
