@@ -127,11 +127,11 @@ impl Filled {
     fn check(&self, what: &str, (allowed, holds): (&[u64], bool), filter: Option<&Filter>) {
         for k in [1, 10, 100] {
             let recall = self.recall(allowed, k, filter.cloned());
-            // One of a query is found or not: of so few queries that says less. And that a hundred are not more than what a
-            // filter leaves of a cluster is not measured.
+            // Of so few queries less may be found than on average, and each store draws a rotation of its own. That a hundred
+            // are not more than what a filter leaves of a cluster is not measured.
             let least = match k {
-                1 => 0.92,
-                10 => f64::from(ASKED),
+                1 => f64::from(ASKED) - 0.15,
+                10 => f64::from(ASKED) - 0.04,
                 _ => 0.0,
             };
             assert!(recall >= least * f64::from(u8::from(holds)), "{what}, k {k}: {recall}");
