@@ -127,8 +127,8 @@ impl Filled {
     fn check(&self, what: &str, (allowed, holds): (&[u64], bool), filter: Option<&Filter>) {
         for k in [1, 10, 100] {
             let recall = self.recall(allowed, k, filter.cloned());
-            // Of so few queries less may be found than on average, and each store draws a rotation of its own. That a hundred
-            // are not more than what a filter leaves of a cluster is not measured.
+            // Of so few queries less may be found than on average, and each store draws a rotation of its own. That a
+            // hundred are not more than what a filter leaves of a cluster is not measured.
             let least = match k {
                 1 => f64::from(ASKED) - 0.15,
                 10 => f64::from(ASKED) - 0.04,
