@@ -124,7 +124,7 @@ impl VerifyReport {
 const EIO: i32 = 5;
 
 /// Whether an error is about what is on the disk. Others (no permission, too many open files) say nothing of it.
-fn is_of_content(error: &Error) -> bool {
+pub(super) fn is_of_content(error: &Error) -> bool {
     match error {
         Error::Io { operation, source, .. } => *operation == "read" || source.raw_os_error() == Some(EIO),
         error => error.is_corrupt(),

@@ -103,9 +103,14 @@ pub(crate) fn unlisted(dir: &Dir, manifest: &Manifest) -> Result<Vec<PathBuf>> {
                 })
             }
         };
-        // A directory, say, was not made by us.
-        if !keep && !dir.open_file(&path, Open::Read).is_err_and(|e| is_no_file(&e)) {
-            found.push(path);
+        if keep {
+            continue;
+        }
+        match dir.open_file(&path, Open::Read) {
+            Ok(_) => found.push(path),
+            // A directory, say, was not made by us.
+            Err(e) if e.kind() == ErrorKind::NotFound || is_no_file(&e) => {}
+            Err(e) => return Err(Error::io(&path, "open", e)),
         }
     }
     for path in found.iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "idx")) {
@@ -127,18 +132,39 @@ pub(crate) const FOREIGN: &str = "MANIFEST is of another store than the segments
 /// The uuid of a pair that no MANIFEST names, and the largest MANIFEST number in its log; `None` if it was never part of a
 /// store. A log in which something durable is damaged was: its number is not known, and taken for the largest. (A file of
 /// it that is gone is no damage: removing was interrupted.)
+///
+/// # Errors
+///
+/// Those of reading: what follows removes files, and what was not read says nothing.
 fn newest_manifest(dir: &Dir, idx: &Path) -> Result<Option<([u8; 16], u64)>> {
-    let Ok(files) = Files::open(dir, &idx.with_extension(""), false) else { return Ok(None) };
-    let (Ok(dat), Ok(log)) = (files.dat.len(), files.idx.len()) else { return Ok(None) };
-    let Ok((header, _)) = read_headers(&files.dat, &files.idx, dat, log) else { return Ok(None) };
+    let Some(files) = if_it_is_one(Files::open(dir, &idx.with_extension(""), false))? else {
+        return Ok(None);
+    };
+    let (dat, log) = (files.dat.len()?, files.idx.len()?);
+    let Some((header, _)) = if_it_is_one(read_headers(&files.dat, &files.idx, dat, log))? else {
+        return Ok(None);
+    };
     let newest = match recover(&files, None, 0) {
         Ok(found) => found.manifest,
         Err(Error::Corrupt { path, .. }) if path == idx => u64::MAX,
-        // What follows removes files: not before all was read.
-        Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(_) => return Ok(None),
+        Err(Error::Corrupt { .. }) => return Ok(None),
+        Err(error) => return Err(error),
     };
     Ok(Some((header.identity.uuid, newest)))
+}
+
+/// What was read of a pair; `None` if what was found says that it is none.
+fn if_it_is_one<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(
+            Error::NotFound { .. }
+            | Error::Corrupt { .. }
+            | Error::NotAStore { .. }
+            | Error::Unsupported { .. },
+        ) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads MANIFEST; tells a store from a half-made one and from anything else.

@@ -133,8 +133,7 @@ impl Reader {
         let path = log.files.dat.path.with_extension("jsonl");
         if log.position.docs_end == 0 {
             // One opened before a COMMIT named it may have been removed by a recovery, and made again, since.
-            let file = dir.open_file(&path, crate::sys::disk::Open::Read).ok();
-            log.files.jsonl = file.map(|file| StoreFile { path, file });
+            log.files.jsonl = StoreFile::open(dir, path)?;
         }
         let mut found = recover::recover(&log.files, Some(&log.position), number)?;
         if writer || (lock::writer_lives(dir)? && !planted::is(Bug::OneLookForAWriter)) {

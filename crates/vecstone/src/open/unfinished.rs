@@ -98,8 +98,11 @@ pub(crate) fn check(dir: &Dir) -> Result<()> {
 fn read(dir: &Dir) -> Result<Option<(&'static str, Option<Uuid>)>> {
     let Some(file) = StoreFile::open(dir, dir.join(UNFINISHED))? else { return Ok(None) };
     // A crash may have cut it short: then nothing else was made yet.
-    let text = file.read_all(MOST_BYTES).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.unwrap_or_default();
+    let bytes = match file.read_all(MOST_BYTES) {
+        Err(error) if error.is_corrupt() => Vec::new(),
+        read => read?,
+    };
+    let text = String::from_utf8(bytes).unwrap_or_default();
     let (word, uuid) = text.strip_suffix('\n').and_then(|text| text.split_once(' ')).unwrap_or_default();
     let uuid = uuid::Uuid::try_parse(uuid).ok();
     let call = CALLS.map(Call::word).into_iter().find(|known| *known == word).unwrap_or(ANY_CALL);

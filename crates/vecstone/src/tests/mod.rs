@@ -38,4 +38,5 @@ mod second;
 mod shuttle;
 mod side;
 mod unfinished;
+mod unread;
 mod verify;

@@ -6,6 +6,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{METRIC_AT, Manifest, Sections, SegmentEntry};
 use crate::maintain::salvage;
 use crate::maintain::salvage::segment::{SalvagedSegment, SegmentProbe, open, probe};
+use crate::maintain::verify::is_of_content;
 use crate::open::directory::{self, FOREIGN};
 use crate::open::read_del;
 use crate::open::unfinished;
@@ -108,7 +109,8 @@ pub(super) fn find(dir: &Dir) -> Result<Source> {
         let mut source = by_manifest(dir, manifest)?;
         let newest = source.survey()?;
         let unlisted = match directory::unlisted(dir, manifest) {
-            Err(error) if !error.is_corrupt() => return Err(error),
+            // What the disk cannot read is damaged.
+            Err(error) if !is_of_content(&error) => return Err(error),
             unlisted => unlisted.is_ok(),
         };
         if unlisted && newest <= manifest.number {

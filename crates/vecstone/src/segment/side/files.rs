@@ -184,6 +184,8 @@ pub(super) fn kept(found: Vec<Found>, is_named: &dyn Fn(&Identity) -> bool) -> V
         opened => opened.is_err(),
     };
     let of_ranges = without_replaced(of_ranges.into_iter().filter(counts).collect(), is_named);
+    // What one needs that cannot be read is not known: all stay.
+    let needs_all = of_ranges.iter().any(|found| found.opened.is_err());
     let files = of_ranges.iter().filter_map(|found| found.opened.as_ref().ok()?.as_ref());
     let needed: HashSet<String> = files.flat_map(|file| file.needs()).collect();
     let mut newest: HashMap<&str, u64> = HashMap::new();
@@ -193,7 +195,7 @@ pub(super) fn kept(found: Vec<Found>, is_named: &dyn Fn(&Identity) -> bool) -> V
     }
     of_store.retain(|found| {
         let is_needed = name(found).is_some_and(|name| needed.contains(&name));
-        is_needed || newest.get(found.kind.suffix()) == Some(&found.number)
+        is_needed || needs_all || newest.get(found.kind.suffix()) == Some(&found.number)
     });
     of_store.into_iter().chain(of_ranges).collect()
 }
