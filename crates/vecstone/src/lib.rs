@@ -43,13 +43,19 @@ pub use query::snapshot::{Iter, Snapshot};
 pub use segment::side::{EffortStats, LookedAt, SideStats};
 pub use store::{Flush, VectorStore, WriteBatch};
 pub use sys::interrupt::interruptible;
+#[doc(hidden)]
+pub use sys::interrupt::is_interrupted;
 pub use types::config::{
     MAX_ATTRIBUTES_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DIM, MAX_EMBED_NAME_BYTES, MAX_ID_BYTES,
     MAX_ID_NUMBER, MAX_ROWS, Metric,
 };
+#[doc(hidden)]
+pub use types::counted::counted;
 pub use types::document::Document;
 pub use types::element::Element;
 pub use types::error::{Error, ErrorKind, Result};
 pub use types::id::{AsId, Id, IdKind, IdRef, Uuid};
+#[doc(hidden)]
+pub use types::memory::check_memory;
 pub use types::options::{Durability, OpenOptions};
 pub use types::recovery::RecoveryReport;

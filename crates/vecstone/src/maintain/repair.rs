@@ -19,6 +19,7 @@ use crate::pair::rows::{Doc, NULL_LINE};
 use crate::sys::disk::{Dir, Disk};
 use crate::sys::planted::{self, Bug};
 use crate::types::config::MAX_LINE_BYTES;
+use crate::types::counted::counted;
 use crate::types::document::{Document, one_line};
 use crate::types::element::check_finite;
 use crate::types::error::{Error, Result};
@@ -293,7 +294,8 @@ impl Copier<'_> {
             }
             LogEvent::Torn { at, bytes, written: true } if part.sealed_rows.is_none() => {
                 let what = format!(
-                    "the last {bytes} bytes are not a whole batch: a crash cut a write short, or a log was cut"
+                    "no whole batch at the end, {}: a crash cut a write short, or a log was cut",
+                    counted(bytes, "byte")
                 );
                 self.report.drop(None, part.path("idx"), at, what);
                 Ok(())

@@ -232,6 +232,10 @@ fn why_no_manifest(dir: &Dir) -> Error {
         Ok(names) if names.is_empty() => Error::NotFound { path },
         Ok(_) => match leftovers(dir) {
             Ok(_) => Error::IncompleteCreate { path },
+            Err(Error::NotAStore { .. }) => Error::NotAStore {
+                path,
+                why: "it holds files that are not ours; give the directory of a store",
+            },
             Err(error) => error,
         },
     }
@@ -273,7 +277,7 @@ pub(crate) fn leftovers(dir: &Dir) -> Result<Vec<PathBuf>> {
         found.push(path);
     }
     if foreign {
-        let why = "it holds files that are not ours; give the directory of a store, or a new one where a store is to be made";
+        let why = "it holds files that are not ours; give a new or empty directory";
         return Err(Error::NotAStore { path: dir.path().to_owned(), why });
     }
     Ok(found)
@@ -296,16 +300,53 @@ fn is_ours(name: &str, suffix: &str) -> bool {
 
 /// Opens the directory of a store that is there.
 pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Dir> {
+    check_path(path)?;
     Dir::open(disk, path).map_err(|e| {
         let path = path.to_owned();
         match e.kind() {
-            ErrorKind::NotFound => Error::NotFound { path },
+            ErrorKind::NotFound => missing(path),
             ErrorKind::NotADirectory => {
                 Error::NotAStore { path, why: "it is a file, a store is a directory" }
             }
             _ => Error::io(&path, "open", e),
         }
     })
+}
+
+/// Refuses what stands for no path elsewhere, and would be made here.
+fn check_path(path: &Path) -> Result<()> {
+    let why = match path.to_str() {
+        Some("") => "it is empty; give the directory of a store",
+        Some(text) if text.starts_with(":memory:") => {
+            "a store is a directory; for one that goes away give a temporary directory"
+        }
+        _ if path.as_os_str().as_encoded_bytes().contains(&0) => "it has a zero byte, which no path may have",
+        _ => return Ok(()),
+    };
+    Err(Error::NotAPath { path: path.to_owned(), why })
+}
+
+/// That there is no store at a path, and why not, if the path says it.
+fn missing(path: PathBuf) -> Error {
+    let text = path.to_str().unwrap_or_default();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme).filter(|scheme| {
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    });
+    let why = match scheme {
+        Some(file) if file.eq_ignore_ascii_case("file") => "a store is a directory; leave file:// out",
+        Some(_) => "a store is a directory of this machine; copy it there",
+        None if text.starts_with('~') => "nothing but a shell makes the home directory of ~; write that out",
+        None => return Error::NotFound { path },
+    };
+    Error::NotAPath { path, why }
+}
+
+/// What a path without a parent directory means where something is to be made.
+fn no_parent(path: &Path, error: io::Error) -> Error {
+    match missing(path.to_owned()) {
+        error @ Error::NotAPath { .. } => error,
+        _ => Error::io(path, "create it in a directory that is missing; make that first", error),
+    }
 }
 
 /// Refuses a place for a copy of a store that lies in the store itself, however it is spelled.
@@ -336,7 +377,11 @@ pub(crate) fn make_locked(
     path: &Path,
     may_use: &dyn Fn(&Dir) -> Result<()>,
 ) -> Result<(Dir, Lock)> {
-    let (parent, path) = Dir::of_file(disk, path).map_err(|e| Error::io(path, "create", e))?;
+    check_path(path)?;
+    let (parent, path) = Dir::of_file(disk, path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => no_parent(path, e),
+        _ => Error::io(path, "create", e),
+    })?;
     let made = parent.create_dir(&path);
     let there = made.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists);
     made.or_else(|e| if there { Ok(()) } else { Err(Error::io(&path, "create", e)) })?;

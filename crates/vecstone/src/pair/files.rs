@@ -104,6 +104,11 @@ impl StoreFile {
         self.file.map(len).map_err(failed)
     }
 
+    /// Of a file that does not grow.
+    pub(crate) fn map_exactly(&self, len: u64) -> Result<Mapping> {
+        self.file.map_exactly(len).map_err(|e| Error::io(&self.path, "map", e))
+    }
+
     pub(crate) fn map(&self, len: u64) -> Result<Mapping> {
         self.file.map(len).map_err(|e| Error::io(&self.path, "map", e))
     }
@@ -191,7 +196,12 @@ impl Files {
         jsonl.check_end(line, jsonl.len()?)?;
         let mut bytes = zeros(line.len.into())?;
         jsonl.read(&mut bytes, line.at)?;
-        Ok(jsonl.document_in(header, row, line, &bytes)?.map(str::to_owned))
+        let text = jsonl.document_in(header, row, line, &bytes)?.map(str::len);
+        // In the same memory: a document may be long.
+        Ok(text.and_then(|len| {
+            bytes.truncate(len);
+            String::from_utf8(bytes).ok()
+        }))
     }
 
     /// What a line means whose file is not there.

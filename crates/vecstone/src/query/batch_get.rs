@@ -5,6 +5,7 @@ use crate::sys::interrupt;
 use crate::sys::parallel;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, IdRef};
+use crate::types::memory::check_memory;
 
 /// Components for each thread, below which starting one costs more than it saves.
 const COMPONENTS_PER_THREAD: usize = 1 << 17;
@@ -29,6 +30,7 @@ pub(crate) fn read(
     if ids.len().checked_mul(dim) != Some(out.len()) {
         return Err(Error::CountMismatch { ids: ids.len(), components: out.len(), dim });
     }
+    check_memory((ids.len() as u64).saturating_mul(size_of::<IdRef<'_>>() as u64))?;
     let ids: Vec<IdRef<'_>> = ids.iter().map(AsId::as_id).collect();
     let wanted = (out.len() / COMPONENTS_PER_THREAD) as u64;
     let pieces = ids.chunks(PREFETCH_WIDTH).zip(out.chunks_mut(PREFETCH_WIDTH * dim)).enumerate();

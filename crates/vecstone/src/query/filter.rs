@@ -333,6 +333,28 @@ fn check_word(key: &[u8], text: &str) -> Result<()> {
     )))
 }
 
+/// Refuses an object all of whose keys are operators but for their `$`: no document has such a value.
+fn check_operators(key: &[u8], asked: &[(Cow<'_, [u8]>, &str)]) -> Result<()> {
+    let meant = |word: &[u8]| match word {
+        b"gt" | b">" => Some("$gt"),
+        b"gte" | b">=" => Some("$gte"),
+        b"lt" | b"<" => Some("$lt"),
+        b"lte" | b"<=" => Some("$lte"),
+        b"ne" | b"!=" => Some("$ne"),
+        b"nin" => Some("$nin"),
+        b"==" => Some("$eq"),
+        _ => None,
+    };
+    let Some((first, _)) = asked.first().filter(|_| asked.iter().all(|(word, _)| meant(word).is_some()))
+    else {
+        return Ok(());
+    };
+    let (key, word, operator) = (shown(key), shown(first), meant(first).unwrap_or_default());
+    Err(invalid(format!(
+        r#"{word} of key {key} is a key of an object here: give {{{key}: {{"{operator}": ...}}}} to compare, or {{{key}: {{"$eq": {{...}}}}}} for that object"#
+    )))
+}
+
 struct Parser {
     /// The first parts of the keys seen so far.
     keys: Vec<Vec<u8>>,
@@ -380,6 +402,7 @@ impl Parser {
         let asked = if text.starts_with('{') { entries(text).map_err(not_json)? } else { Vec::new() };
         let operators = asked.iter().filter(|(operator, _)| operator.starts_with(b"$")).count();
         if operators == 0 {
+            check_operators(key, &asked)?;
             let set = Set::new(vec![value(text, depth)?]);
             rules.push(self.rule_of(key, Test::Among(set), false));
             return Ok(());

@@ -18,6 +18,7 @@ use crate::sys::parallel;
 use crate::sys::sync::Instant;
 use crate::types::config::Metric;
 use crate::types::error::{Error, Result};
+use crate::types::memory::check_memory;
 use std::array;
 use std::borrow::Cow;
 use std::collections::BinaryHeap;
@@ -87,7 +88,7 @@ pub(crate) fn nearest(rows: &Rows<'_>, request: &SearchRequest<'_>, limit: usize
         searches.iter_mut().partition(|search| search.explain.path.is_done_by_codes());
     scan_all(rows, coded.as_ref(), request, over_codes, limit)?;
     scan_all(rows, None, request, over_rows, limit)?;
-    Ok(searches.into_iter().map(Search::finish).collect())
+    searches.into_iter().map(Search::finish).collect()
 }
 
 /// When an approximate search has looked at enough; or why it is exact, if it was not to be. A radius is a bar from the
@@ -244,6 +245,8 @@ pub(crate) struct Search<'q> {
     /// The bar of the radius.
     radius: f64,
     best: BinaryHeap<Candidate>,
+    /// Bytes for more rows that could not be had.
+    lacking: Option<u64>,
     pub(crate) explain: Explain,
 }
 
@@ -254,13 +257,15 @@ impl<'q> Search<'q> {
         let bar = request.radius.map_or(f64::INFINITY, |radius| bar_of_radius(request.metric, radius));
         bound.set_bar(bar);
         let explain = Explain { queries: 1, ..Explain::default() };
-        Search { computer, bound, k: request.k, bar, radius: bar, best: BinaryHeap::new(), explain }
+        let best = BinaryHeap::new();
+        Search { computer, bound, k: request.k, bar, radius: bar, best, lacking: None, explain }
     }
 
     /// Another one for the same query, with the same bar: what it finds is taken later.
     pub(crate) fn fresh(&self) -> Search<'q> {
-        let Search { computer, bound, k, bar, radius, .. } = *self;
-        Search { computer, bound, k, bar, radius, best: BinaryHeap::new(), explain: Explain::default() }
+        let Search { computer, bound, k, bar, radius, lacking, .. } = *self;
+        let (best, explain) = (BinaryHeap::new(), Explain::default());
+        Search { computer, bound, k, bar, radius, best, lacking, explain }
     }
 
     /// Forgets what was found.
@@ -273,6 +278,7 @@ impl<'q> Search<'q> {
 
     /// Adds what another one found, and what it did.
     pub(crate) fn take(&mut self, other: Search<'_>) {
+        self.lacking = self.lacking.or(other.lacking);
         other.best.into_iter().for_each(|candidate| self.keep(candidate));
         self.explain.add(&other.explain);
     }
@@ -295,11 +301,18 @@ impl<'q> Search<'q> {
     }
 
     /// The nearest rows, each once, nearest first.
-    fn finish(self) -> Found {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there was no room for them.
+    fn finish(self) -> Result<Found> {
+        if let Some(bytes) = self.lacking {
+            return Err(Error::OutOfMemory { bytes });
+        }
         let mut rows = self.best.into_sorted_vec();
         // A file of codes that was made up may have a row twice.
         rows.dedup_by_key(|candidate| (candidate.segment, candidate.row));
-        Found { rows, explain: self.explain }
+        Ok(Found { rows, explain: self.explain })
     }
 
     /// Measures the rows of a tile, unless their bounds are enough: the first of each sixth beside each other, then the
@@ -332,6 +345,21 @@ impl<'q> Search<'q> {
         self.keep(Candidate { distance, segment, row });
     }
 
+    /// Whether one more row can be kept. Where memory lacks, this is the last that is asked for.
+    fn has_room(&mut self) -> bool {
+        let len = self.best.len();
+        if len < self.best.capacity() {
+            return true;
+        }
+        let more = len.max(64).min(self.k - len);
+        let bytes = ((len + more) * size_of::<Candidate>()) as u64;
+        let had = check_memory(bytes).is_ok() && self.best.try_reserve_exact(more).is_ok();
+        if !had {
+            (self.lacking, self.k) = (Some(bytes), len);
+        }
+        had
+    }
+
     fn keep(&mut self, candidate: Candidate) {
         let distance = candidate.distance;
         // Of damaged rows, whose distance may be NaN, none is nearer than a bar. Behind no bar they are last.
@@ -339,7 +367,9 @@ impl<'q> Search<'q> {
             return;
         }
         if self.best.len() < self.k {
-            self.best.push(candidate);
+            if self.has_room() {
+                self.best.push(candidate);
+            }
         } else if let Some(mut worst) = self.best.peek_mut()
             && candidate < *worst
         {

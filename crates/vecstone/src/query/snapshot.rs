@@ -17,6 +17,7 @@ use crate::types::config::Metric;
 use crate::types::document::Document;
 use crate::types::error::{Error, Result};
 use crate::types::id::{AsId, Id, IdKind, IdRef};
+use crate::types::memory::check_memory;
 use crate::types::schema::Schema;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -175,6 +176,8 @@ impl Snapshot {
     ///
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
+        let row = size_of::<Option<Vec<f32>>>() + self.dim() * size_of::<f32>();
+        check_memory((ids.len() as u64).saturating_mul(row as u64))?;
         ids.iter().map(|id| self.get(id)).collect()
     }
 
@@ -403,6 +406,8 @@ impl Snapshot {
             SearchRequest { metric: self.metric(), dim, queries, k, radius: options.radius, recall };
         let found = nearest(&rows, &request, parallel::limit(self.threads))?;
         let count = found.len() as u64;
+        let rows: usize = found.iter().map(|found| found.rows.len()).sum();
+        check_memory((rows as u64).saturating_mul(bytes_of_neighbor(dim, options)))?;
         let start = Instant::now();
         let hits = |Found { rows: nearest, explain }: Found| {
             interrupt::check()?;
@@ -518,6 +523,13 @@ impl Snapshot {
         let kind = self.kind().expect("a buffer with ops has a kind");
         Id::from_bytes(kind, chunk.id(op)).expect("ids are checked before they are accepted")
     }
+}
+
+/// What a result takes, but for a long id and a document.
+fn bytes_of_neighbor(dim: usize, options: &SearchOptions) -> u64 {
+    const ID: usize = 32;
+    let vector = if options.vectors { dim * size_of::<f32>() } else { 0 };
+    (size_of::<Neighbor>() + ID + vector) as u64
 }
 
 /// Ids and vectors of a snapshot, in the order of writing.

@@ -274,7 +274,7 @@ impl Ids {
         let decoded = decode_header(payload).filter(|(point, _)| point.identity == *identity);
         let (Some(sum), Some((point, sizes))) = (sum, decoded) else { return Ok(None) };
         let Some(layout) = sizes.layout().filter(|layout| layout.end == pages) else { return Ok(None) };
-        let map = file.map(len)?;
+        let map = file.map_exactly(len)?;
         let checked = (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Ok(Some(Ids {
             file,

@@ -33,7 +33,7 @@ pub(crate) fn says_the_same(
     let point = ids.point();
     let mut found = recover::read_part(files, &point.position().sealed(header), point.manifest, go_on)?;
     let end = ids.point().idx_end;
-    let map = Arc::new(files.idx.map(end)?);
+    let map = Arc::new(files.idx.map_exactly(end)?);
     let mut index = HeapIndex::from_row(0, IdxMap { map, end });
     let mut dead = DeletionVector::default();
     index.take(std::mem::take(&mut found.rows), |old| _ = dead.delete_row(old));

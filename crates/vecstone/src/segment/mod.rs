@@ -85,7 +85,7 @@ impl Segment {
         base: SegmentExtent,
         ids: OnceLock<Option<Ids>>,
     ) -> Result<Segment> {
-        let idx = IdxMap { map: Arc::new(files.idx.map(0)?), end: 0 };
+        let idx = IdxMap { map: Arc::new(files.idx.map_exactly(0)?), end: 0 };
         let heap = RwLock::new(HeapIndex::from_row(base.rows, idx));
         Ok(Segment {
             header,
@@ -502,7 +502,7 @@ impl Segment {
         if let Some(map) = self.dat_map.get() {
             return Ok(map);
         }
-        let map = Arc::new(self.files.dat.map(self.header.row_start(self.base.rows))?);
+        let map = Arc::new(self.files.dat.map_exactly(self.header.row_start(self.base.rows))?);
         Ok(self.dat_map.get_or_init(|| map))
     }
 
@@ -511,7 +511,7 @@ impl Segment {
         if let Some(idx) = self.idx.get() {
             return Ok(idx);
         }
-        let (map, end) = (Arc::new(self.files.idx.map(self.base.idx_len)?), self.base.idx_len);
+        let (map, end) = (Arc::new(self.files.idx.map_exactly(self.base.idx_len)?), self.base.idx_len);
         Ok(self.idx.get_or_init(|| IdxMap { map, end }))
     }
 

@@ -74,6 +74,12 @@ pub fn interruptible<T>(is_unwanted: fn() -> bool, call: impl FnOnce() -> T) -> 
     call()
 }
 
+/// Whether the call that this thread is in, made through [`interruptible`], is not wanted any more.
+#[doc(hidden)]
+pub fn is_interrupted() -> bool {
+    check().is_err()
+}
+
 /// The call is not wanted any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interrupted;

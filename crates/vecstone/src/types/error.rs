@@ -117,6 +117,14 @@ pub enum Error {
         /// The path given.
         path: PathBuf,
     },
+    /// A path that can be none of a store: a store is a directory of this machine. Nothing was made.
+    #[non_exhaustive]
+    NotAPath {
+        /// The path given.
+        path: PathBuf,
+        /// What to give instead.
+        why: &'static str,
+    },
     /// The path already holds a store, or files that are not ours.
     #[non_exhaustive]
     AlreadyExists {

@@ -1,5 +1,6 @@
 //! What recovery found.
 
+use crate::types::counted::counted;
 use std::fmt;
 
 /// What opening found at the end of the last writer's work.
@@ -25,21 +26,24 @@ pub struct RecoveryReport {
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.clean {
-            return write!(f, "closed cleanly after batch {}: {} rows", self.seq, self.rows);
+            return write!(f, "closed cleanly after batch {}: {}", self.seq, counted(self.rows, "row"));
         }
         write!(
             f,
-            "kept batches up to {}: {} rows, {} unproven batches checked row by row",
-            self.seq, self.rows, self.unproven_batches
+            "kept batches up to {}: {}, {} checked row by row",
+            self.seq,
+            counted(self.rows, "row"),
+            counted(self.unproven_batches, "unproven batch")
         )?;
         if self.dropped_idx_bytes > 0 || self.dropped_dat_bytes > 0 || self.dropped_jsonl_bytes > 0 {
             write!(
                 f,
-                "; dropped what is not a whole batch: {} bytes of .idx, {} bytes of .dat",
-                self.dropped_idx_bytes, self.dropped_dat_bytes
+                "; dropped what is not a whole batch: {} of .idx, {} of .dat",
+                counted(self.dropped_idx_bytes, "byte"),
+                counted(self.dropped_dat_bytes, "byte")
             )?;
             if self.dropped_jsonl_bytes > 0 {
-                write!(f, ", {} bytes of .jsonl", self.dropped_jsonl_bytes)?;
+                write!(f, ", {} of .jsonl", counted(self.dropped_jsonl_bytes, "byte"))?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::in_log::DIFFERS;
 use crate::sys::disk::Dir;
 use crate::types::config::Metric;
+use crate::types::counted::counted;
 use crate::types::error::{Error, Result};
 use crate::types::id::{IdHasher, IdKind};
 use std::collections::{BTreeMap, HashMap};
@@ -437,7 +438,7 @@ fn learn(part: &SalvagedSegment, kind: Option<IdKind>) -> Result<Learned> {
                 learned.lost_log = true;
             }
             LogEvent::Torn { bytes, .. } => {
-                let what = format!("the last {bytes} bytes are not a whole batch");
+                let what = format!("no whole batch at the end, {}", counted(bytes, "byte"));
                 learned.notes.push(format!("{}: {what}", path.display()));
             }
             _ => {}

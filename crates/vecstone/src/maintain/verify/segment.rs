@@ -15,6 +15,7 @@ use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::side::{FilesOf, SideFile};
 use crate::sys::interrupt;
 use crate::types::config::MAX_LINE_BYTES;
+use crate::types::counted::counted;
 use crate::types::error::{Error, Result};
 use crate::types::id::{Id, IdHasher, IdKind};
 use std::ops::Range;
@@ -141,7 +142,7 @@ fn check_ends(part: &SalvagedSegment, end: &SegmentExtent, report: &mut VerifyRe
                 report.add(&path(), 0, "the file that MANIFEST names is missing", missing);
             }
             Some(len) if len < end => {
-                let what = format!("the file ends here; {} bytes are missing", end - len);
+                let what = format!("the file ends here, {} too early", counted(end - len, "byte"));
                 report.add(&path(), len, what, short);
             }
             _ => {}
@@ -234,7 +235,7 @@ impl Checker<'_> {
             }
             LogEvent::Torn { bytes, .. } => self.report.tail_bytes += bytes,
             LogEvent::Unreadable(ref bytes) => {
-                let what = format!("{} bytes cannot be read", bytes.end - bytes.start);
+                let what = format!("cannot be read: {}", counted(bytes.end - bytes.start, "byte"));
                 self.in_log(bytes.start, None, what, IN_LOG);
             }
             LogEvent::Delete { .. }
@@ -248,7 +249,7 @@ impl Checker<'_> {
     fn add_batch(&mut self, bytes: &Range<u64>, rows: &Range<u64>) {
         let mut what = match bytes.end - bytes.start {
             0 => "batches that were durable are missing at the end".to_owned(),
-            len => format!("a batch that was durable does not hold any more, {len} bytes"),
+            len => format!("a batch that was durable does not hold any more, {}", counted(len, "byte")),
         };
         if !rows.is_empty() {
             what += &format!(", rows {} to {}", rows.start, rows.end - 1);

@@ -391,6 +391,26 @@ proptest! {
 }
 
 #[test]
+fn an_operator_without_its_dollar_is_told_of() {
+    for (word, says) in [("gt", "\"$gt\""), ("<=", "\"$lte\""), ("ne", "\"$ne\""), ("==", "\"$eq\"")] {
+        for text in [format!("{{\"a\": {{{word:?}: 3}}}}"), format!("{{\"a\": {{{word:?}: 3, \"lt\": 9}}}}")]
+        {
+            let error = Filter::parse(&text).expect_err("a slip").to_string();
+            assert!(error.contains(says) && error.contains("is a key of an object here"), "{error}");
+        }
+    }
+    // Other objects, and those that are asked for, are values.
+    for text in [
+        r#"{"a": {}}"#,
+        r#"{"a": {"gt": 3, "b": 1}}"#,
+        r#"{"a": {"$eq": {"gt": 3}}}"#,
+        r#"{"a": {"in": [1]}}"#,
+    ] {
+        Filter::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+}
+
+#[test]
 fn a_word_without_its_dollar_is_a_key_unless_it_lists_objects() {
     for (word, says) in [("and", "\"$and\""), ("OR", "\"$or\""), ("not", "\"$not\""), ("nor", "\"$not\"")] {
         for text in

@@ -166,7 +166,7 @@ impl Paged {
             return Ok(None);
         };
         let Some(id) = id_of(fields) else { return Ok(None) };
-        let map = file.map(len)?;
+        let map = file.map_exactly(len)?;
         let checked = (0..crcs.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Ok(Some(Paged { file, map, len, start, id, crcs, checked, damaged: AtomicBool::new(false) }))
     }

@@ -59,7 +59,7 @@ impl SideKind for IdsFile {
         let (part, none) = (rows.part(), DeletionVector::default());
         let (files, header, end) = (part.segment.files(), part.segment.header(), &part.end);
         let mut found = recover::read_sealed(&files, end)?;
-        let map = Arc::new(files.idx.map(end.idx_len)?);
+        let map = Arc::new(files.idx.map_exactly(end.idx_len)?);
         let mut index = HeapIndex::from_row(0, IdxMap { map, end: end.idx_len });
         index.take(std::mem::take(&mut found.rows), |_| {});
         let (dead, cross_deletes, manifest) = match rows.closing {

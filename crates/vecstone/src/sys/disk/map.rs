@@ -33,6 +33,11 @@ impl Mapping {
         Self::try_map(file, roomy).or_else(|_| Self::try_map(file, len))
     }
 
+    /// Maps `file` from its start for `len` bytes, with no room to grow.
+    pub(crate) fn exactly(file: &File, len: u64) -> io::Result<Mapping> {
+        Self::try_map(file, len)
+    }
+
     fn try_map(file: &File, len: u64) -> io::Result<Mapping> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         // SAFETY: the mapping is read-only and private to this module's callers, who touch only committed bytes:

@@ -130,6 +130,11 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     fn try_lock(&self, exclusive: bool) -> io::Result<bool>;
     /// A read-only mapping of at least `len` bytes, all of which the file must have.
     fn map(&self, len: u64) -> io::Result<Mapping>;
+
+    /// As [`map`](Self::map), of a file that does not grow: no more of the address space than it has.
+    fn map_exactly(&self, len: u64) -> io::Result<Mapping> {
+        self.map(len)
+    }
 }
 
 /// What stands in a file's place and is none: a directory, a pipe, a socket, a device.

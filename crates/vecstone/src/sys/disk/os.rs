@@ -409,6 +409,10 @@ impl DiskFile for OsFile {
     fn map(&self, len: u64) -> io::Result<Mapping> {
         Mapping::of_file(&self.file, len)
     }
+
+    fn map_exactly(&self, len: u64) -> io::Result<Mapping> {
+        Mapping::exactly(&self.file, len)
+    }
 }
 
 #[cfg(test)]

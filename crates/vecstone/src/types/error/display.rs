@@ -1,6 +1,7 @@
 //! What each error says: where, what happened, and what to do.
 
 use super::Error;
+use crate::types::counted::counted;
 use std::fmt;
 
 impl fmt::Display for Error {
@@ -82,6 +83,7 @@ impl Error {
             Error::NotFound { path } => {
                 write!(f, "{}: no store there; check the path", path.display())
             }
+            Error::NotAPath { path, why } => write!(f, "{}: no path of a store: {why}", path.display()),
             Error::AlreadyExists { path } => {
                 write!(f, "{}: already there; open it, or choose another path", path.display())
             }
@@ -142,12 +144,16 @@ impl Error {
             Error::CountMismatch { ids, components, dim: 0 } => {
                 write!(
                     f,
-                    "{components} components cannot be shared out evenly to {ids} ids; give one id a vector"
+                    "{} cannot be shared out evenly to {}; give one id a vector",
+                    counted(*components as u64, "component"),
+                    counted(*ids as u64, "id")
                 )
             }
             Error::CountMismatch { ids, components, dim } => write!(
                 f,
-                "{ids} ids need {ids} x {dim} components, but there are {components}; give one id a vector"
+                "{} for {}, where {ids} x {dim} are needed; give one id a vector",
+                counted(*components as u64, "component"),
+                counted(*ids as u64, "id")
             ),
             Error::BatchTooLarge { what, found, max } => {
                 write!(f, "the batch has {found} {what}, one batch holds at most {max}; split it")
@@ -155,7 +161,9 @@ impl Error {
             Error::InvalidDim { dim } => {
                 write!(f, "dimension {dim} is not between 1 and {}", crate::MAX_DIM)
             }
-            Error::NoSuchRow { row, rows } => write!(f, "row {row} does not exist; there are {rows} rows"),
+            Error::NoSuchRow { row, rows } => {
+                write!(f, "row {row} does not exist; the store has {}", counted(*rows, "row"))
+            }
             Error::IdKindMismatch { expected, found } => write!(
                 f,
                 "the ids of this store are of kind {}, this one is of kind {}; use one kind in a store",
@@ -182,15 +190,15 @@ impl Error {
             Error::InvalidEmbedName { found, max } => {
                 write!(f, "the name of what makes vectors has {found} bytes; give 1 to {max}")
             }
-            Error::UnknownName { what, name, names } => {
-                write!(f, "{what} '{name}' is none of {names}{}", meant(what, name))
-            }
             _ => self.fmt_refused_search(f),
         }
     }
 
     fn fmt_refused_search(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Error::UnknownName { what, name, names } => {
+                write!(f, "{what} '{name}' is none of {names}{}", meant(what, name))
+            }
             Error::InvalidFilter { why } => write!(f, "the filter cannot be used: {why}"),
             Error::InvalidRadius => {
                 write!(f, "the radius is not a number (NaN); give the largest distance that counts")

@@ -71,6 +71,7 @@ impl Error {
             | Error::OptionMismatch { .. }
             | Error::UnknownName { .. }
             | Error::InItself { .. }
+            | Error::NotAPath { .. }
             | Error::FloatingPointMode => ErrorKind::InvalidInput,
             Error::NotFound { .. } | Error::UnknownIds { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
@@ -113,6 +114,10 @@ impl Error {
 
     pub fn id_kind(expected: crate::IdKind, found: crate::IdKind) -> Error {
         Error::IdKindMismatch { expected, found }
+    }
+
+    pub fn out_of_memory(bytes: u64) -> Error {
+        Error::OutOfMemory { bytes }
     }
 
     pub fn unknown_ids(ids: impl IntoIterator<Item = crate::Id>) -> Error {
