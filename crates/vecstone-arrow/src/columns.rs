@@ -101,7 +101,14 @@ impl Columns {
             check(schema.field(text), TEXTS, ids::is_text, "give strings")?;
         }
         for at in documents.places() {
-            check(schema.field(*at), DOCUMENTS, json::is_taken, json::WANTED)?;
+            let field = schema.field(*at);
+            check(field, DOCUMENTS, json::is_taken, json::WANTED)?;
+            // Its numbers count months, or what else, since 1970.
+            if field.extension_type_name() == Some("pandas.period") {
+                let (column, found) = (field.name().clone(), "pandas.period".to_owned());
+                let wanted = "convert it to points in time or to text (in pandas: .dt.to_timestamp(), or .astype(str))";
+                return Err(Error::ColumnType { role: DOCUMENTS, column, found, wanted });
+            }
         }
         Ok(Chosen { id, vector, text, documents })
     }

@@ -3,34 +3,38 @@
 //! Arrow IPC files are read as the streams that they are but for a header and a footer: the reader of streams grows with
 //! the bytes that it gets, where that of files believes the sizes in the footer.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch, RecordBatchReader, StringViewArray};
+use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{Endianness, MessageHeader, RecordBatch as RecordBatchHeader, root_as_message};
-use arrow_schema::{ArrowError, DataType, FieldRef, Schema, SchemaRef};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use vecstone::MAX_BATCH_BYTES;
+use vecstone::{MAX_BATCH_BYTES, check_memory};
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};
+use crate::memory::{rows_at_once, rows_to_decode, with_views};
 
 const ARROW_MAGIC: &[u8; 6] = b"ARROW1";
 /// Stands before each message of a stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// What the buffers of one batch may unpack to.
 const MAX_UNPACKED_BYTES: u64 = 4 * MAX_BATCH_BYTES;
-/// What the texts of the rows that are handed out together may take.
-const TEXT_BYTES: u64 = 16 << 20;
+/// A batch may unpack to so many times what is in the file, unless that is little.
+const MOST_TIMES: u64 = 1000;
+const LITTLE: u64 = 256 << 20;
+/// What is wrong with a pipe, a socket or a device: files are read more than once.
+const NOT_REGULAR: &str = "not a regular file; write it to one first";
 /// How much of a file is looked at to tell its format.
 const HEAD: u64 = 4096;
 
@@ -94,10 +98,13 @@ impl Format {
 
 /// Opens a file and tells its format; the file stands at its start.
 pub(crate) fn open_file(path: &Path) -> Result<(File, Format)> {
-    let mut file = File::open(path).map_err(|e| Error::io("open", e))?;
-    if !file.metadata().map_err(|e| Error::io("read", e))?.is_file() {
-        return Err(Error::UnknownFormat { why: "not a regular file; give one" });
+    // Before it is opened: a pipe would wait there for who writes to it.
+    let kind = std::fs::metadata(path).map_err(|e| Error::io("open", e))?.file_type();
+    if !kind.is_file() {
+        let why = if kind.is_dir() { "not a regular file but a directory; give a file" } else { NOT_REGULAR };
+        return Err(Error::UnknownFormat { why });
     }
+    let mut file = File::open(path).map_err(|e| Error::io("open", e))?;
     let mut head = Vec::new();
     (&file).take(HEAD).read_to_end(&mut head).map_err(|e| Error::io("read", e))?;
     file.rewind().map_err(|e| Error::io("read", e))?;
@@ -174,7 +181,7 @@ impl BatchReader {
                 None => return Ok(None),
             },
         };
-        let rows = rows_at_once(&batch).min(self.batch_rows);
+        let rows = rows_at_once(&batch, self.batch_rows);
         if batch.num_rows() <= rows {
             return Ok(Some(batch));
         }
@@ -215,33 +222,25 @@ impl RecordBatchReader for BatchReader {
     }
 }
 
-/// How many of the first rows have at most [`TEXT_BYTES`] of text; one at least. Texts that are views may be one and the
-/// same many times, and take memory only where they are copied.
-fn rows_at_once(batch: &RecordBatch) -> usize {
-    let texts: Vec<_> = batch.columns().iter().filter_map(|column| column.as_string_view_opt()).collect();
-    let len = |text: &StringViewArray, row| if text.is_null(row) { 0 } else { text.value(row).len() as u64 };
-    let bytes = |row: usize| -> u64 { texts.iter().map(|text| len(text, row)).sum() };
-    let sums = (0..batch.num_rows()).scan(0, |sum, row| {
-        *sum += bytes(row);
-        Some(*sum)
-    });
-    sums.take_while(|sum| *sum <= TEXT_BYTES).count().max(1)
-}
-
-/// The same schema with texts as views, which a dictionary of few long ones does not blow up.
-fn with_views(schema: &Schema) -> Schema {
-    let view = |field: &FieldRef| match field.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 => {
-            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
-        }
-        _ => field.clone(),
-    };
-    Schema::new_with_metadata(schema.fields().iter().map(view).collect::<Vec<_>>(), schema.metadata().clone())
-}
-
-/// Runs a decoder. Those of Parquet and Arrow check what they read, but where a check is missing they panic.
+/// Runs a decoder. Those of Parquet and Arrow check what they read, but where a check is missing they panic: that is an
+/// error here, and nothing is printed of it.
 fn guarded<T>(format: Format, decode: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| unreadable(format, "its decoder gave up"))
+    static HOOK: Once = Once::new();
+    thread_local!(static DECODES: Cell<bool> = const { Cell::new(false) });
+    if !std::thread::panicking() {
+        HOOK.call_once(|| {
+            let others = panic::take_hook();
+            panic::set_hook(Box::new(move |panic| {
+                if !DECODES.get() {
+                    others(panic);
+                }
+            }));
+        });
+    }
+    let before = DECODES.replace(true);
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    DECODES.set(before);
+    decoded.map_err(|_| unreadable(format, "its decoder gave up"))
 }
 
 fn unreadable(format: Format, why: impl ToString) -> Error {
@@ -258,13 +257,21 @@ fn parquet(file: File, columns: &Columns, batch_rows: usize) -> Result<Opened> {
     let damaged = |e| unreadable(Format::Parquet, e);
     let load = |options| guarded(Format::Parquet, || ArrowReaderMetadata::load(&file, options));
     let metadata = load(ArrowReaderOptions::new())?.map_err(damaged)?;
-    let views = Arc::new(with_views(metadata.schema()));
-    let metadata = load(ArrowReaderOptions::new().with_schema(views))?.map_err(damaged)?;
+    let views = |nested| {
+        let views = Arc::new(with_views(metadata.schema(), nested));
+        load(ArrowReaderOptions::new().with_schema(views))
+    };
+    // Not each nesting can be had so.
+    let metadata = match views(true)? {
+        Ok(metadata) => metadata,
+        Err(_) => views(false)?.map_err(damaged)?,
+    };
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let chosen = columns.choose(builder.schema())?;
     let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let unread = chosen.unread(builder.schema());
     let mask = ProjectionMask::roots(builder.parquet_schema(), chosen.places());
+    let batch_rows = rows_to_decode(builder.metadata(), &mask, batch_rows)?;
     let builder = builder.with_projection(mask).with_batch_size(batch_rows);
     let reader = guarded(Format::Parquet, || builder.build())?.map_err(damaged)?;
     Ok(Opened { reader: Box::new(reader), rows, unread })
@@ -298,7 +305,7 @@ impl Messages {
         let damaged = |what: &str| unreadable(format, what);
         let len = file.metadata().map_err(|e| Error::io("read", e))?.len();
         let start = if format == Format::ArrowFile { after_magic(file, len)? } else { 0 };
-        let (mut at, mut schema, mut batches, mut rows) = (start, None, 0, 0_u64);
+        let (mut at, mut schema, mut batches, mut rows, mut largest) = (start, None, 0, 0_u64, 0);
         while let Some(metadata) = metadata(file, format, at, len)? {
             let message = root_as_message(&metadata).map_err(|e| unreadable(format, e))?;
             match (message.header_type(), &schema) {
@@ -324,21 +331,23 @@ impl Messages {
             at = end.filter(|end| *end <= len).ok_or_else(|| damaged("it is cut short"))?;
             let in_dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
             if let Some(batch) = message.header_as_record_batch().or(in_dictionary) {
-                check_lengths(file, format, &batch, body)?;
+                largest = largest.max((at - body).saturating_add(check_lengths(file, format, &batch, body)?));
             }
         }
         let schema = schema.ok_or_else(|| damaged("it has no schema"))?;
+        // The decoder would end the process.
+        check_memory(largest).map_err(Error::Store)?;
         Ok(Messages { start, schema, batches, rows })
     }
 }
 
-/// Refuses a batch whose compressed buffers claim to hold more than can be: their decoder allocates what they claim.
-/// `body`: where the buffers begin.
-fn check_lengths(file: &mut File, format: Format, batch: &RecordBatchHeader<'_>, body: u64) -> Result<()> {
+/// Refuses a batch whose compressed buffers claim to hold more than can be: their decoder allocates what they claim, which
+/// is returned. `body`: where the buffers begin.
+fn check_lengths(file: &mut File, format: Format, batch: &RecordBatchHeader<'_>, body: u64) -> Result<u64> {
     if batch.compression().is_none() {
-        return Ok(());
+        return Ok(0);
     }
-    let mut sum = 0;
+    let (mut sum, mut packed) = (0, 0_u64);
     for buffer in batch.buffers().iter().flatten().filter(|buffer| buffer.length() >= 8) {
         let mut claimed = [0; 8];
         let at = u64::try_from(buffer.offset()).ok().and_then(|offset| body.checked_add(offset));
@@ -352,11 +361,16 @@ fn check_lengths(file: &mut File, format: Format, batch: &RecordBatchHeader<'_>,
         };
         let claimed = claimed.filter(|_| read.is_ok());
         sum += claimed.ok_or_else(|| unreadable(format, "a compressed buffer has no length that can be"))?;
+        packed = packed.saturating_add(u64::try_from(buffer.length()).unwrap_or(0));
         if sum > MAX_UNPACKED_BYTES {
             return Err(unreadable(format, "a batch unpacks to more than 4 GiB; write it in smaller ones"));
         }
     }
-    Ok(())
+    if sum > LITTLE && sum > packed.saturating_mul(MOST_TIMES) {
+        let why = "a batch unpacks to more than 1000 times its bytes; write it without compression";
+        return Err(unreadable(format, why));
+    }
+    Ok(sum)
 }
 
 /// Where the messages of an Arrow file begin: behind its magic number and padding. It has to end in that number, too.
@@ -406,6 +420,25 @@ fn metadata(file: &mut File, format: Format, at: u64, len: u64) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In a process of its own: what is printed is looked at.
+    #[test]
+    fn a_decoder_that_panics_prints_nothing() {
+        const INNER: &str = "VECSTONE_TEST_PANICS";
+        if std::env::var_os(INNER).is_some() {
+            let error = guarded::<()>(Format::Parquet, || panic!("of a decoder")).expect_err("an error");
+            assert!(error.to_string().contains("its decoder gave up"), "{error}");
+            _ = catch_unwind(|| panic!("of another"));
+            return;
+        }
+        let test = "file::tests::a_decoder_that_panics_prints_nothing";
+        let mut command = std::process::Command::new(std::env::current_exe().expect("known"));
+        command.args(["--exact", test, "--nocapture"]).env(INNER, "1").env("RUST_BACKTRACE", "1");
+        let done = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        assert!(!said.contains("of a decoder") && said.contains("of another"), "{said}");
+    }
 
     #[test]
     fn formats_are_told_by_content() {

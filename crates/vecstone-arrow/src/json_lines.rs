@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use vecstone::{Id, MAX_BATCH_BYTES, MAX_DIM, MAX_ID_NUMBER};
+use vecstone::{Id, MAX_BATCH_BYTES, MAX_DIM, MAX_ID_NUMBER, check_memory, counted};
 
 use crate::columns::{Columns, DOCUMENT, DOCUMENTS, DocumentColumns, IDS, TEXTS, VECTORS};
 use crate::error::{Error, Result};
@@ -112,18 +112,37 @@ impl JsonLines {
         Ok(Some(Rows { first, ids, vectors: vectors.into(), dim, documents, texts }))
     }
 
+    /// Reads up to the end of a line; false at the end of the file.
+    fn read_line(&mut self) -> Result<bool> {
+        self.line.clear();
+        loop {
+            let part = match self.reader.fill_buf() {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                part => part.map_err(|e| Error::io("read", e))?,
+            };
+            let end = part.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let len = end.unwrap_or(part.len());
+            if len > 0 && self.line.is_empty() {
+                self.number += 1;
+            }
+            if (self.line.len() + len) as u64 > LINE_BYTES {
+                let what = format!("the line has more than {LINE_BYTES} bytes; split it");
+                return Err(Error::Line { line: self.number, what });
+            }
+            reserve(&mut self.line, len)?;
+            self.line.extend_from_slice(&part[..len]);
+            self.reader.consume(len);
+            if end.is_some() || len == 0 {
+                return Ok(!self.line.is_empty());
+            }
+        }
+    }
+
     /// Moves to the next line that is not empty; false at the end of the file.
     fn advance(&mut self) -> Result<bool> {
         loop {
-            self.line.clear();
-            let read = (&mut self.reader).take(LINE_BYTES + 1).read_until(b'\n', &mut self.line);
-            if read.map_err(|e| Error::io("read", e))? == 0 {
+            if !self.read_line()? {
                 return Ok(false);
-            }
-            self.number += 1;
-            if self.line.len() as u64 > LINE_BYTES {
-                let what = format!("the line has more than {LINE_BYTES} bytes; split it");
-                return Err(Error::Line { line: self.number, what });
             }
             if self.number == 1 && self.line.starts_with(b"\xef\xbb\xbf") {
                 self.line.drain(..3);
@@ -133,6 +152,17 @@ impl JsonLines {
             }
         }
     }
+}
+
+/// Makes room for so many more bytes of a line.
+fn reserve(line: &mut Vec<u8>, more: usize) -> Result<()> {
+    if line.capacity() - line.len() < more {
+        let bytes = line.len().saturating_mul(2).max(line.len() + more);
+        let lacking = || Error::Store(vecstone::Error::out_of_memory(bytes as u64));
+        check_memory(bytes as u64).map_err(Error::Store)?;
+        line.try_reserve_exact(bytes - line.len()).map_err(|_| lacking())?;
+    }
+    Ok(())
 }
 
 /// The keys of a line that was taken and that are not among the columns.
@@ -182,7 +212,10 @@ impl Batch {
             let found = append_numbers(object.need(vector, VECTORS)?, &mut self.vectors)?;
             let dim = *columns.dim.get_or_insert(found);
             if found != dim {
-                return Err(format!("the vector has {found} components where {dim} are expected"));
+                return Err(format!(
+                    "the vector has {} where {dim} are expected",
+                    counted(found as u64, "component")
+                ));
             }
             if !(1..=MAX_DIM as usize).contains(&dim) {
                 return Err(format!("the vector has {dim} components; give from 1 to {MAX_DIM}"));

@@ -40,6 +40,7 @@ pub mod fuzzing;
 mod ids;
 mod json;
 mod json_lines;
+mod memory;
 mod out;
 mod read;
 mod rows;

@@ -9,7 +9,7 @@ use arrow_array::{
     UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
-use vecstone::{Id, IdKind, Snapshot};
+use vecstone::{Id, IdKind, Snapshot, check_memory};
 
 /// Bytes after which a batch ends early, so that long rows do not fill the memory.
 const BATCH_BYTES: usize = 8 << 20;
@@ -22,7 +22,8 @@ const BATCH_BYTES: usize = 8 << 20;
 /// | `vector` | FixedSizeList of `dim` Float32 |
 /// | `document` | Utf8, JSON text; null where there is none |
 ///
-/// Its errors are [`ArrowError::ExternalError`] with the [`vecstone::Error`] in it; after one it ends. Memory: one batch.
+/// Its errors are [`ArrowError::ExternalError`] with the [`vecstone::Error`] in it, and [`ArrowError::MemoryError`]; after
+/// one it ends. Memory: one batch.
 pub fn reader_of(snapshot: Snapshot, batch_rows: usize) -> SnapshotReader {
     let (kind, dim) = (snapshot.kind().unwrap_or(IdKind::String), snapshot.dim());
     reader(kind, dim, Box::new(snapshot.iter_with_documents()), batch_rows)
@@ -85,9 +86,17 @@ impl SnapshotReader {
         let mut vectors = Vec::new();
         let mut documents = StringBuilder::new();
         let (mut rows, mut bytes) = (0, 0);
+        let external = |e| match e {
+            // What has a word of Arrow's keeps its meaning where only a number is handed on.
+            e @ vecstone::Error::OutOfMemory { .. } => ArrowError::MemoryError(e.to_string()),
+            e => ArrowError::ExternalError(Box::new(e)),
+        };
+        // Of vectors and documents, each of which grows into a new place.
+        check_memory(4 * BATCH_BYTES as u64).map_err(external)?;
         while rows < self.batch_rows && bytes < BATCH_BYTES {
             let Some(row) = self.rows.next() else { break };
-            let (id, vector, document) = row.map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
+            let (id, vector, document) = row.map_err(external)?;
+            check_memory(2 * document.as_ref().map_or(0, String::len) as u64).map_err(external)?;
             bytes += id.as_str().map_or(0, str::len) + document.as_ref().map_or(0, String::len);
             bytes += vector.len() * size_of::<f32>();
             rows += 1;

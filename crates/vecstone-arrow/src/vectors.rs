@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, types};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 use half::f16;
-use vecstone::MAX_DIM;
+use vecstone::{MAX_DIM, counted};
 
 use crate::error::{Error, Result};
 
@@ -45,7 +45,10 @@ pub(crate) fn vectors(
     let dim = expected.or(ends.first().map(Range::len)).unwrap_or(0);
     if let Some((row, found)) = ends.iter().map(Range::len).enumerate().find(|(_, len)| *len != dim) {
         let like = if expected.is_some() { "" } else { ", as many as the first row has" };
-        return Err(wrong(row, format!("the vector has {found} components where {dim} are expected{like}")));
+        return Err(wrong(
+            row,
+            format!("the vector has {} where {dim} are expected{like}", counted(found as u64, "component")),
+        ));
     }
     if !ends.is_empty() && !(1..=MAX_DIM as usize).contains(&dim) {
         return Err(wrong(0, format!("the vector has {dim} components; give from 1 to {MAX_DIM}")));

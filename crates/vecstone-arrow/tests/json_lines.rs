@@ -99,7 +99,7 @@ fn what_is_wrong_is_named_by_line() {
     let good = "{\"id\": 1, \"vector\": [1, 2]}\n\n";
     let deep = format!("{{\"id\": 1, \"vector\": [1, 2], \"x\": {}", "[".repeat(100_000));
     let cases = [
-        ("{\"id\": 1, \"vector\": [1]}", "the vector has 1 components where 2 are expected"),
+        ("{\"id\": 1, \"vector\": [1]}", "the vector has 1 component where 2 are expected"),
         ("{\"id\": 1, \"vector\": []}", "0 components"),
         ("{\"id\": 1, \"vector\": [1, null]}", "component 1 of the vector is not a number"),
         ("{\"id\": 1, \"vector\": [1, \"2\"]}", "component 1"),

@@ -159,9 +159,9 @@ fn vectors_that_are_refused() {
     let (one, two) = (&[Some(1.0)][..], &[Some(1.0), Some(2.0)][..]);
     refused(
         with(ragged(&[two, two, one]), None),
-        &["\"vector\"", "row 102", "1 components", "2 are expected"],
+        &["\"vector\"", "row 102", "1 component", "2 are expected"],
     );
-    refused(with(ragged(&[one, one]), Some(2)), &["\"vector\"", "row 100", "1 components", "2 are expected"]);
+    refused(with(ragged(&[one, one]), Some(2)), &["\"vector\"", "row 100", "1 component", "2 are expected"]);
     refused(with(vectors(3, 4), Some(5)), &["row 100", "4 components", "5 are expected"]);
     refused(with(ragged(&[&[], &[]]), None), &["row 100", "0 components"]);
     refused(with(ragged(&[two, &[Some(1.0), None]]), None), &["row 101", "component 1 is null"]);
