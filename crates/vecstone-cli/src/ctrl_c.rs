@@ -1,9 +1,19 @@
 //! Ctrl-C while batches are written: the command ends between two of them, and says what is stored. A second Ctrl-C ends
 //! the process at once, as the first does everywhere else.
+//!
+//! All of this only in a process that runs one command and nothing else: the handler of the signal stays.
 
 use crate::failure::{Failure, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// Whether the process is this command's.
+static OWNED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C is heard while batches are written.
+pub(crate) fn own() {
+    OWNED.store(true, Ordering::Relaxed);
+}
 
 /// False while Ctrl-C is listened to, and was not pressed.
 static ENDS: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -13,6 +23,9 @@ pub(crate) struct Listening(());
 
 impl Listening {
     pub(crate) fn begin() -> Result<Listening> {
+        if !OWNED.load(Ordering::Relaxed) {
+            return Ok(Listening(()));
+        }
         let ends = match ENDS.get() {
             Some(ends) => ends,
             None => {

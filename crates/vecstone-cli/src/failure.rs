@@ -41,8 +41,26 @@ impl Failure {
 
 impl From<vecstone::Error> for Failure {
     fn from(error: vecstone::Error) -> Failure {
-        Failure::error(error.to_string())
+        if matches!(error, vecstone::Error::Interrupted) {
+            return Failure { code: 130, ..Failure::error(error.to_string()) };
+        }
+        let advice = match &error {
+            vecstone::Error::NotAStore { path, .. } => store_nearby(path),
+            _ => None,
+        };
+        Failure::error(format!("{error}{}", advice.unwrap_or_default()))
     }
+}
+
+/// What a path that is no store may have meant: the store that a file is of, or one in the directory.
+fn store_nearby(path: &Path) -> Option<String> {
+    let is_store = |dir: &Path| dir.join("MANIFEST").is_file() && dir.join("LOCK").is_file();
+    if let Some(dir) = path.parent().filter(|dir| path.is_file() && is_store(dir)) {
+        return Some(format!("; it is a file of the store {}", dir.display()));
+    }
+    let there = std::fs::read_dir(path).ok()?.take(1000).flatten().map(|entry| entry.path());
+    let found = there.filter(|dir| is_store(dir)).min()?;
+    Some(format!("; {} is one", found.display()))
 }
 
 /// Paths and ids may hold line breaks; the message must not.

@@ -1,8 +1,10 @@
-//! Rows of any input into a store: one thread reads the next batch while the other one puts.
+//! Rows of any input into a store: one thread reads the next batch while the other one puts. Where no thread can be started,
+//! one does both in turn.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -103,12 +105,31 @@ impl Importer<'_> {
         input: Box<dyn Input + '_>,
         acknowledger: &mut Acknowledger<'_>,
     ) -> Result<(), Stopped> {
+        // Its thread takes it: what a thread that does not start was given is gone.
+        let input = Mutex::new(Some(input));
+        let take = || input.lock().unwrap_or_else(PoisonError::into_inner).take();
         thread::scope(|scope| {
             let (batches, ready) = sync_channel(0);
             let (used, spare) = channel();
-            scope.spawn(move || read_all(input, &batches, &spare));
-            self.put_each(&ready, &used, acknowledger)
+            let read = move || take().into_iter().for_each(|input| read_all(input, &batches, &spare));
+            match thread::Builder::new().name("vecstone-read".into()).spawn_scoped(scope, read) {
+                Ok(_) => self.put_each(&ready, &used, acknowledger),
+                Err(_) => take().map_or(Ok(()), |input| self.put_in_turn(input, acknowledger)),
+            }
         })
+    }
+
+    fn put_in_turn(
+        &mut self,
+        mut input: Box<dyn Input + '_>,
+        acknowledger: &mut Acknowledger<'_>,
+    ) -> Result<(), Stopped> {
+        let mut spare = Vec::new();
+        while let Some(batch) = input.next(std::mem::take(&mut spare))? {
+            check()?;
+            spare = self.put_and_acknowledge(batch, acknowledger)?;
+        }
+        Ok(())
     }
 
     fn put_each(
@@ -118,7 +139,7 @@ impl Importer<'_> {
         acknowledger: &mut Acknowledger<'_>,
     ) -> Result<(), Stopped> {
         loop {
-            let mut batch = match ready.recv_timeout(LOOKS_AT_CTRL_C) {
+            let batch = match ready.recv_timeout(LOOKS_AT_CTRL_C) {
                 Ok(batch) => batch?,
                 Err(RecvTimeoutError::Timeout) => {
                     check()?;
@@ -126,12 +147,22 @@ impl Importer<'_> {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            let end = batch.first + batch.ids.len() as u64;
-            self.put(&mut batch)?;
-            acknowledger.put(end)?;
+            let spare = self.put_and_acknowledge(batch, acknowledger)?;
             // The reader has ended if nobody takes the memory back.
-            let _ = used.send(batch.vectors);
+            let _ = used.send(spare);
         }
+    }
+
+    /// Returns the memory of the vectors.
+    fn put_and_acknowledge(
+        &mut self,
+        mut batch: Batch,
+        acknowledger: &mut Acknowledger<'_>,
+    ) -> Result<Vec<f32>, Stopped> {
+        let end = batch.first + batch.ids.len() as u64;
+        self.put(&mut batch)?;
+        acknowledger.put(end)?;
+        Ok(batch.vectors)
     }
 
     fn put(&mut self, batch: &mut Batch) -> Result<(), Stopped> {

@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub use crate::commands::info::{effort_json, info_json, stats_json};
 
@@ -37,7 +37,8 @@ use crate::output::{Output, note};
 
 /// Runs one command line, the name of the program first, and returns its exit code: 0 found or done, 1 not found or
 /// verification failed, 2 error, 130 ended by Ctrl-C with part of the rows stored. Prints to stdout and stderr; never ends
-/// the process, and may be called again.
+/// the process, and may be called again. Signals are the program's: through [`interruptible`](vecstone::interruptible) an
+/// import ends between two batches, too.
 ///
 /// `vecstone demo` starts the program again: this one if it is called `vecstone`, else the one that is named first. A
 /// program with other signal handlers than Rust's should ignore SIGXFSZ and SIGPIPE, as Python does.
@@ -50,6 +51,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     // Not every program does that when it ends.
     let _ = std::io::stdout().flush();
     code
+}
+
+/// As [`run`], for a process that runs this one command: while rows are imported, Ctrl-C ends the command between two
+/// batches. The handler of SIGINT stays, and ends the process when it is pressed later.
+pub fn run_as_process(args: impl IntoIterator<Item = OsString>) -> u8 {
+    ctrl_c::own();
+    run(args)
 }
 
 fn run_and_print(command: Command, program: Option<&OsString>) -> u8 {
@@ -77,8 +85,24 @@ fn refuse(error: &clap::Error) -> u8 {
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let line: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
-    note(format!("vecstone: {}; try --help", line.join(" ")));
+    note(format!("vecstone: {}; {}", line.join(" "), meant(error).unwrap_or("try --help")));
     2
+}
+
+/// What to write in the place of an argument that other programs have.
+fn meant(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    let name = given.split(['=', ' ']).next().unwrap_or_default();
+    match name.trim_start_matches('-') {
+        "limit" | "top-k" | "topk" | "n" | "num" | "count" => Some("-k says how many results"),
+        "where" | "query-filter" => Some("--filter selects rows for a search"),
+        "distance" | "space" => Some("--metric says how distances are measured"),
+        "dimension" | "dims" | "dimensions" => Some("--dim says how many components a vector has"),
+        text if text.starts_with(|c: char| c.is_ascii_digit() || c == '[') && text.contains(',') => {
+            Some("give the query with --vector")
+        }
+        _ => None,
+    }
 }
 
 /// Runs one command; `Ok` is the exit code: 0, or 1 for "not found" and "verification failed".

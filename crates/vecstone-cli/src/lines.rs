@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Result};
+use crate::npy::open_regular;
+use vecstone::counted;
 
 /// What some editors put before the first line; no part of it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -32,12 +34,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn open(path: &Path, form: &'static Form) -> Result<Lines> {
-        let file = File::open(path).map_err(|e| Failure::io(path, "open", &e))?;
-        let meta = file.metadata().map_err(|e| Failure::io(path, "read", &e))?;
-        if !meta.is_file() {
-            let what = format!("not a regular file; give a text file with one {} a line", form.what);
-            return Err(Failure::file(path, what));
-        }
+        let file = open_regular(path, &format!("give a text file with one {} a line", form.what))?;
         let reader = BufReader::with_capacity(256 << 10, file);
         Ok(Lines { path: path.to_owned(), form, reader, line: Vec::new(), number: 0 })
     }
@@ -81,8 +78,9 @@ impl Lines {
             return Ok(());
         }
         let (found, Form { what, .. }) = (self.number, self.form);
-        let plural = format!("{found} {what}s for {rows} rows; give one {what} a line for each row");
-        Err(Failure::file(&self.path, plural))
+        let (found, rows) = (counted(found, what), counted(rows, "row"));
+        let what = format!("{found} for {rows}; give one {what} a line for each row");
+        Err(Failure::file(&self.path, what))
     }
 }
 

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
         eprintln!("vecstone: cannot handle SIGXFSZ: {e}");
         return ExitCode::from(2);
     }
-    ExitCode::from(vecstone_cli::run(std::env::args_os()))
+    ExitCode::from(vecstone_cli::run_as_process(std::env::args_os()))
 }
 
 /// A file size limit sends SIGXFSZ, which kills; with a handler in place the write returns an error instead.

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
+use vecstone::counted;
 
 use crate::failure::{Failure, Result};
 
@@ -58,16 +59,25 @@ pub(crate) enum Shape {
 
 /// Opens a .npy file and checks its header and its length before anything is allocated for its data.
 pub(crate) fn open(path: &Path, shape: Shape) -> Result<(File, Layout)> {
-    let file = File::open(path).map_err(|e| Failure::io(path, "open", &e))?;
+    let file = open_regular(path, "give a .npy file")?;
     let meta = file.metadata().map_err(|e| Failure::io(path, "read", &e))?;
-    if !meta.is_file() {
-        return Err(Failure::file(path, "not a regular file; give a .npy file"));
-    }
     let mut head = Vec::new();
     let most = 12 + HEADER_MAX as u64;
     (&file).take(most).read_to_end(&mut head).map_err(|e| Failure::io(path, "read", &e))?;
     let layout = parse(&head, meta.len(), shape).map_err(|what| Failure::file(path, what))?;
     Ok((file, layout))
+}
+
+/// Opens what is a regular file; a pipe would wait here for who writes to it.
+pub(crate) fn open_regular(path: &Path, advice: &str) -> Result<File> {
+    let meta = std::fs::metadata(path).map_err(|e| Failure::io(path, "open", &e))?;
+    match meta.file_type() {
+        kind if kind.is_file() => File::open(path).map_err(|e| Failure::io(path, "open", &e)),
+        kind if kind.is_dir() => {
+            Err(Failure::file(path, format!("not a regular file but a directory; {advice}")))
+        }
+        _ => Err(Failure::file(path, format!("not a regular file; {advice}"))),
+    }
 }
 
 /// Checks the start of a .npy file of `file_len` bytes. Pure, so that tests need no files.
@@ -85,15 +95,15 @@ pub(crate) fn parse(head: &[u8], file_len: u64, shape: Shape) -> Result<Layout, 
         Some(expected) if expected == file_len => {}
         Some(expected) if expected < file_len => {
             return Err(format!(
-                "{} bytes follow the array; save it again with numpy.save",
-                file_len - expected
+                "the array ends {} before the file; save it again with numpy.save",
+                counted(file_len - expected, "byte")
             ));
         }
         _ => {
             return Err(format!(
-                "truncated: shape ({rows}, {dim}) of {} needs more than the {} bytes of data there are; copy it again",
+                "truncated: shape ({rows}, {dim}) of {} needs more data than the {} there; copy it again",
                 dtype.name(),
-                file_len.saturating_sub(start)
+                counted(file_len.saturating_sub(start), "byte")
             ));
         }
     }

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use vecstone::counted;
 
 use crate::failure::{Failure, Result};
 
@@ -104,12 +105,17 @@ pub(crate) fn shown_list(ids: &[impl Display]) -> String {
     text
 }
 
+/// The form of a verb for so many: `one` as in "1 row is left", `many` as in "2 rows are left".
+pub(crate) fn verb(number: impl TryInto<u64>, one: &'static str, many: &'static str) -> &'static str {
+    if number.try_into().is_ok_and(|number| number == 1) { one } else { many }
+}
+
 /// Bytes in the largest unit that leaves a number of at least 1 (powers of 1000).
 pub(crate) fn human_bytes(bytes: u64) -> String {
     let mut value = precise(bytes);
     for unit in ["bytes", "kB", "MB", "GB"] {
         if value < 999.95 {
-            return if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") };
+            return if unit == "bytes" { counted(bytes, "byte") } else { format!("{value:.1} {unit}") };
         }
         value /= 1000.0;
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::{human_bytes, note, precise, stderr_is_terminal};
+use crate::output::{human_bytes, note, precise, stderr_is_terminal, verb};
+use vecstone::counted;
 
 /// Tells of acknowledged rows.
 pub(crate) struct Progress {
@@ -20,8 +21,8 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(total: Option<u64>, dim: usize) -> Progress {
         let bar = Bar::new(match total {
-            Some(_) => "[{bar:30}] {human_pos} of {human_len} rows acknowledged ({msg}), {eta} left",
-            None => "{spinner} {human_pos} rows acknowledged ({msg})",
+            Some(_) => "[{bar:30}] rows acknowledged: {human_pos} of {human_len} ({msg}), {eta} left",
+            None => "{spinner} rows acknowledged: {human_pos} ({msg})",
         });
         Progress { started: Instant::now(), total, row_bytes: dim as u64 * 4, rows: Cell::new(0), bar }
     }
@@ -40,10 +41,17 @@ impl Progress {
         self.started.elapsed()
     }
 
+    /// The form of a verb for the rows that are acknowledged.
+    pub(crate) fn verb(&self, one: &'static str, many: &'static str) -> &'static str {
+        verb(self.rows.get(), one, many)
+    }
+
     /// How many rows are acknowledged, and of how many: "10 of 20 rows".
     pub(crate) fn so_far(&self) -> String {
-        let of = self.total.map_or_else(String::new, |total| format!("of {total} "));
-        format!("{} {of}rows", self.rows.get())
+        match (self.total, self.rows.get()) {
+            (Some(total), rows) => format!("{rows} of {}", counted(total, "row")),
+            (None, rows) => counted(rows, "row"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use vecstone::Id;
+use vecstone::{Id, counted};
 
 use crate::failure::{Failure, Result};
 
@@ -29,7 +29,8 @@ impl Repeats {
             if hashes.try_reserve(1).is_err() {
                 let rows = hashes.len();
                 return Err(Failure::error(format!(
-                    "not enough memory to compare {rows} ids; split the file"
+                    "not enough memory to compare {}; split the file",
+                    counted(rows, "id")
                 )));
             }
             hashes.push(hash);

@@ -26,7 +26,7 @@ pub(crate) enum Stopped {
 
 impl From<Error> for Stopped {
     fn from(error: Error) -> Stopped {
-        Stopped::Store(error)
+        if matches!(error, Error::Interrupted) { Stopped::Interrupted } else { Stopped::Store(error) }
     }
 }
 
@@ -43,10 +43,18 @@ impl Stopped {
             Stopped::Other(failure) => failure,
             Stopped::Interrupted => Failure {
                 code: 130,
-                ..Failure::error(format!("interrupted; {} are stored; {go_on}", progress.so_far()))
+                ..Failure::error(format!(
+                    "interrupted; {} {} stored; {go_on}",
+                    progress.so_far(),
+                    progress.verb("is", "are")
+                ))
             },
             Stopped::Store(error) => {
-                let stays = format!("{} are acknowledged and stay, {go_on}", progress.so_far());
+                let stays = format!(
+                    "{} {}, {go_on}",
+                    progress.so_far(),
+                    progress.verb("is acknowledged and stays", "are acknowledged and stay")
+                );
                 match error {
                     Error::NoSpace { path, source, .. } => {
                         Failure::file(&path, format!("no space left ({source}); {stays}, after freeing some"))
@@ -111,7 +119,7 @@ impl Acknowledger<'_> {
 
 /// Whether the writing may go on.
 pub(crate) fn check() -> Result<(), Stopped> {
-    if ctrl_c::is_pressed() { Err(Stopped::Interrupted) } else { Ok(()) }
+    if ctrl_c::is_pressed() || vecstone::is_interrupted() { Err(Stopped::Interrupted) } else { Ok(()) }
 }
 
 /// Runs `body`, which puts batches and tells the acknowledger of each. Returns when all of them are acknowledged.

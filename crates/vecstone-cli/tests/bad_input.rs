@@ -32,7 +32,7 @@ fn arrays() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("header claims too much", claims, "truncated"),
         ("header of 4 GiB", huge, "header claims"),
         ("cut in the data", good[..good.len() - 1].to_vec(), "truncated"),
-        ("bytes after the data", long, "1 bytes follow"),
+        ("bytes after the data", long, "the array ends 1 byte before the file"),
         ("pickled", npy("'|O'", false, "(2, 4)", &data), "pickled"),
         ("structured", npy("[('a', '<f4')]", false, "(2, 4)", &data), "structured"),
         ("integers", npy("'<i4'", false, "(2, 4)", &data), "astype('float32')"),

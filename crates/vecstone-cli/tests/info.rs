@@ -53,3 +53,40 @@ fn a_writer_that_is_there_is_named() {
     store.close().unwrap();
     assert!(clean().ends_with(" yes"), "{}", clean());
 }
+
+/// One object with the same keys, whatever the state of the store.
+#[test]
+fn json_is_whole_in_each_state() {
+    let place = Place::new();
+    place.rows("in", 20, 3);
+    let keys = |store: &str| -> Vec<String> {
+        let printed = place.run(&["info", store, "--json"]).ok().json();
+        printed.as_object().unwrap().keys().cloned().collect()
+    };
+    place.run(&["create", "empty", "--dim", "3"]).ok();
+    let expected = keys("empty");
+    place.run(&["import", "s", "in.npy"]).ok();
+    assert_eq!(keys("s"), expected, "closed");
+    let store = VectorStore::open(place.path("s")).unwrap();
+    store.put("new", &[1.0, 2.0, 3.0]).unwrap();
+    assert_eq!(keys("s"), expected, "beside a writer");
+    store.delete_where(&vecstone::Filter::parse("{}").unwrap()).unwrap();
+    store.flush().unwrap();
+    assert_eq!(keys("s"), expected, "all rows deleted");
+    store.close().unwrap();
+    // Damage of rows, of the index, and a torn end of the log.
+    for name in ["00000001.dat", "00000001.ids", "00000001.idx"] {
+        let path = place.path("s").join(name);
+        let Ok(mut bytes) = std::fs::read(&path) else { continue };
+        match name {
+            "00000001.idx" => bytes.extend([7; 9]),
+            _ => *bytes.last_mut().unwrap() ^= 1,
+        }
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(keys("s"), expected, "{name}");
+    }
+    // What does not open prints no half of an object.
+    std::fs::write(place.path("s/MANIFEST"), "VECS").unwrap();
+    let done = place.run(&["info", "s", "--json"]).fails(2, &["MANIFEST"]);
+    assert_eq!(done.stdout, "");
+}

@@ -63,3 +63,25 @@ fn a_script_of_another_name_runs_the_demo() {
     let args = [script.as_os_str(), "demo".as_ref(), place.path("demo").as_os_str()].map(OsString::from);
     assert_eq!(run(args), 0);
 }
+
+/// Ctrl-C is the program's: no handler is left, and an import ends where the program says.
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_are_left_to_the_program() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let handled = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap() & 2 != 0
+    };
+    let place = Place::new();
+    place.rows("in", 3000, 3);
+    assert!(!handled(), "of SIGINT");
+    assert_eq!(vecstone(&place, &["import", "@s", "@in.npy"]), 0);
+    assert!(!handled(), "of SIGINT");
+    let is_unwanted = || ASKED.fetch_add(1, Ordering::Relaxed) > 0;
+    let args = ["import", "@t", "@in.npy", "--batch-rows", "1"];
+    assert_eq!(vecstone::interruptible(is_unwanted, || vecstone(&place, &args)), 130);
+    assert!(ASKED.load(Ordering::Relaxed) > 1);
+}

@@ -106,7 +106,7 @@ fn people_see_counts_and_the_first_twenty() {
     place.write("old.dat", dat(b"OMEN", 1, 3, 30, &vectors(30, DIM)));
     place.write("old.idx", entry(b"a", offset(29)));
     let text = place.run(&["migrate", "old", "s"]).ok().stdout;
-    assert!(text.contains("migrated 1 rows"), "{text}");
+    assert!(text.contains("migrated 1 row"), "{text}");
     assert!(text.contains("29 not taken: no entry names the row"), "{text}");
     assert!(text.contains("row 19\n") && !text.contains("row 20\n") && text.contains("and 9 more"), "{text}");
 }

@@ -114,7 +114,7 @@ fn filtered_and_within_a_radius() {
     assert_eq!(found(&["--filter", recent]), "bd");
     assert_eq!(found(&["--filter", recent, "-k", "1"]), "b");
     assert_eq!(found(&["--radius", "9"]), "abc");
-    assert_eq!(found(&["--radius", "-1"]), "");
+    place.run(&["search", "s", "--vector", "0,0", "--radius", "-1"]).fails(2, &["no l2 distance is below 0"]);
     assert_eq!(found(&["--filter", recent, "--radius", "9"]), "b");
     let done = place.run(&["search", "s", "--id", "b", "--filter", recent]).ok();
     assert_eq!(done.stdout, "36.000000  d\n");

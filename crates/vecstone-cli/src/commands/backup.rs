@@ -1,7 +1,7 @@
 //! `vecstone backup`: a copy of the store as it is now.
 
 use serde_json::json;
-use vecstone::VectorStore;
+use vecstone::{VectorStore, counted};
 
 use crate::args::Backup;
 use crate::failure::Result;
@@ -17,7 +17,11 @@ pub(crate) fn run(args: &Backup, output: &mut Output) -> Result<u8> {
         )?;
         return Ok(0);
     }
-    output.line(format!("backed up {store} to {dir}: {} in {files} files", human_bytes(bytes)))?;
+    output.line(format!(
+        "backed up {store} to {dir}: {} in {}",
+        human_bytes(bytes),
+        counted(files, "file")
+    ))?;
     if linked > 0 {
         output.line(format!("{} of it are files that both share as hard links", human_bytes(linked)))?;
     }

@@ -3,17 +3,17 @@
 use std::ops::ControlFlow;
 
 use serde_json::json;
-use vecstone::VectorStore;
+use vecstone::{VectorStore, counted};
 
 use crate::args::Compact;
 use crate::failure::Result;
-use crate::output::{Output, human_bytes};
+use crate::output::{Output, human_bytes, verb};
 use crate::progress::Bar;
 
 pub(crate) fn run(args: &Compact, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open(&args.store)?;
     let report = {
-        let bar = Bar::new("[{bar:30}] {human_pos} of {human_len} rows copied, {eta} left");
+        let bar = Bar::new("[{bar:30}] rows copied: {human_pos} of {human_len}, {eta} left");
         store.compact_with(|progress| {
             bar.show(progress.rows, progress.total, "");
             ControlFlow::Continue(())
@@ -32,10 +32,20 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> Result<u8> {
             "live": live,
         }))?;
     } else if segments == 0 {
-        output.line(format!("nothing to compact in {path}: none of its {live} rows is dead"))?;
+        output
+            .line(format!("nothing to compact in {path}: it holds {}, none is dead", counted(live, "row")))?;
     } else {
-        output.line(format!("compacted {segments} segments of {path}, which holds {live} rows"))?;
-        output.line(format!("{dropped} dead rows are gone, {} are free", human_bytes(freed)))?;
+        output.line(format!(
+            "compacted {} of {path}, which holds {}",
+            counted(segments, "segment"),
+            counted(live, "row")
+        ))?;
+        output.line(format!(
+            "{} {} gone, {} are free",
+            counted(dropped, "dead row"),
+            verb(dropped, "is", "are"),
+            human_bytes(freed)
+        ))?;
     }
     Ok(0)
 }

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use serde_json::json;
-use vecstone::{Filter, VectorStore};
+use vecstone::{Filter, VectorStore, counted};
 
 use crate::args::Delete;
 use crate::failure::{Failure, Result};
 use crate::ids::parse_all;
-use crate::output::{Output, shown_list};
+use crate::output::{Output, shown_list, verb};
 
 pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
     if let Some(filter) = &args.filter {
@@ -30,12 +30,21 @@ pub(crate) fn run(args: &Delete, output: &mut Output) -> Result<u8> {
     if args.json {
         output.json(&json!({ "deleted": deleted, "missing": missing, "live": live }))?;
     } else {
-        output.line(format!("deleted {deleted} of {} ids; {live} are left", ids.len()))?;
+        output.line(format!(
+            "deleted {deleted} of {}; {live} {} left",
+            counted(ids.len() as u64, "id"),
+            verb(live, "is", "are")
+        ))?;
     }
     if missing.is_empty() {
         return Ok(0);
     }
-    let what = format!("{} of {} ids not stored: {}", missing.len(), ids.len(), shown_list(&missing));
+    let what = format!(
+        "{} of {} not stored: {}",
+        missing.len(),
+        counted(ids.len() as u64, "id"),
+        shown_list(&missing)
+    );
     Err(Failure::not_found(format!("{}: {what}", args.store.display())))
 }
 
@@ -47,7 +56,11 @@ fn delete_where(args: &Delete, filter: &Filter, output: &mut Output) -> Result<u
     if args.json {
         output.json(&json!({ "deleted": deleted, "missing": [], "live": live }))?;
     } else {
-        output.line(format!("deleted {deleted} ids; {live} are left"))?;
+        output.line(format!(
+            "deleted {}; {live} {} left",
+            counted(deleted, "id"),
+            verb(live, "is", "are")
+        ))?;
     }
     Ok(0)
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
-use vecstone::{IdKind, VectorStore};
+use vecstone::{IdKind, VectorStore, counted};
 
 use crate::args::Demo;
 use crate::failure::{Failure, Result};
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Demo, program: Option<&OsString>, output: &mut Output) 
     let resumed = resume(&place, &mut voice)?;
     let store = VectorStore::open_read_only(&place.store)?;
     check_rows(&store, &input, rows)?;
-    voice.say(format!("   all {rows} rows are there, byte for byte"))?;
+    voice.say(format!("   all is there, byte for byte: {}", counted(rows, "row")))?;
     let searches = search(&store, &input, &mut voice)?;
     let verified_bytes = verify(&store, &mut voice)?;
     let stats = store.stats()?;

@@ -5,12 +5,12 @@ mod table;
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tempfile::NamedTempFile;
-use vecstone::VectorStore;
+use vecstone::{VectorStore, counted};
 
 use crate::args::Export;
 use crate::failure::{Failure, Result};
@@ -71,7 +71,8 @@ fn export_npy(args: &Export, store: &VectorStore, ids: &Path, output: &mut Outpu
             .json(&json!({ "rows": rows, "dim": store.dim(), "npy": out, "ids": names, "bytes": bytes }))?;
     } else {
         output.line(format!(
-            "exported {rows} rows of dim {} to {out} ({})",
+            "exported {} of dim {} to {out} ({})",
+            counted(rows, "row"),
             store.dim(),
             human_bytes(bytes)
         ))?;
@@ -104,7 +105,10 @@ fn full_path(path: &Path) -> Result<PathBuf> {
         return Err(Failure::file(path, "not the name of a file; give one to write"));
     };
     let parent = parent(path);
-    let parent = parent.canonicalize().map_err(|e| Failure::io(parent, "resolve", &e))?;
+    let parent = parent.canonicalize().map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Failure::file(parent, "no such directory; make it first"),
+        _ => Failure::io(parent, "resolve", &e),
+    })?;
     Ok(parent.join(name))
 }
 
@@ -176,7 +180,7 @@ fn check_count(store: &VectorStore, written: u64, rows: u64) -> Result<()> {
     if written == rows {
         return Ok(());
     }
-    let what = format!("{written} rows were read where {rows} are counted; run vecstone verify");
+    let what = format!("read {}, counted {rows}; run vecstone verify", counted(written, "row"));
     Err(Failure::file(store.path(), what))
 }
 

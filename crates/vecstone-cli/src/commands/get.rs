@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use vecstone::{Id, Snapshot, VectorStore};
+use vecstone::{Id, Snapshot, VectorStore, counted};
 
 use crate::args::Get;
 use crate::failure::{Failure, Result};
@@ -39,7 +39,12 @@ pub(crate) fn run(args: &Get, output: &mut Output) -> Result<u8> {
     if missing.is_empty() {
         return Ok(0);
     }
-    let what = format!("{} of {} ids not stored: {}", missing.len(), ids.len(), shown_list(&missing));
+    let what = format!(
+        "{} of {} not stored: {}",
+        missing.len(),
+        counted(ids.len() as u64, "id"),
+        shown_list(&missing)
+    );
     Err(Failure::not_found(format!("{}: {what}", args.store.display())))
 }
 

@@ -1,14 +1,14 @@
 //! `vecstone import`: the rows of a file, batch by batch, each acknowledged once it is durable.
 
-use std::fs::File;
 use std::io::Read;
 
 use serde_json::json;
-use vecstone::{Document, Error, OpenOptions, VectorStore};
+use vecstone::{Document, Error, OpenOptions, VectorStore, counted};
 
 use crate::args::Import;
 use crate::failure::{Failure, Result};
 use crate::importer::{Importer, Input};
+use crate::npy::open_regular;
 use crate::npy_input::NpyInput;
 use crate::output::{Output, human_bytes, note};
 use crate::progress::{Progress, rate};
@@ -55,11 +55,13 @@ pub(crate) fn run(args: &Import, output: &mut Output) -> Result<u8> {
 
 /// Tells a .npy file, and a .npz archive, which has a message of its own, from everything else.
 fn open_input(args: &Import) -> Result<Box<dyn Input + '_>> {
-    let mut head = Vec::new();
-    let file = File::open(&args.file).map_err(|e| Failure::io(&args.file, "open", &e))?;
-    if file.metadata().is_ok_and(|meta| meta.is_file()) {
-        file.take(6).read_to_end(&mut head).map_err(|e| Failure::io(&args.file, "read", &e))?;
+    if args.file.join("MANIFEST").is_file() {
+        let what = "a store; give the store first, then the file: vecstone import STORE FILE";
+        return Err(Failure::file(&args.file, what));
     }
+    let mut head = Vec::new();
+    let file = open_regular(&args.file, "write the rows to one first")?;
+    file.take(6).read_to_end(&mut head).map_err(|e| Failure::io(&args.file, "read", &e))?;
     if head == b"\x93NUMPY" || head.starts_with(b"PK\x03\x04") {
         return Ok(Box::new(NpyInput::open(args)?));
     }
@@ -160,8 +162,9 @@ fn report(
             "seconds": time.as_secs_f64(),
         }));
     }
-    output.line(format!("imported {rows} rows of {file} into {store}, which now holds {live}"))?;
-    output.line(format!("{written} rows written, {skipped} skipped, {replaced} replaced"))?;
+    output
+        .line(format!("imported {} of {file} into {store}, which now holds {live}", counted(rows, "row")))?;
+    output.line(format!("{} written, {skipped} skipped, {replaced} replaced", counted(*written, "row")))?;
     let seconds = time.as_secs_f64();
     output.line(format!("{} in {seconds:.2} s, {}", human_bytes(bytes), rate(bytes, time)))
 }

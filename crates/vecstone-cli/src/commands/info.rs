@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use vecstone::{EffortStats, FileBytes, IdKind, Memory, SideStats, Stats, VectorStore};
+use vecstone::{EffortStats, FileBytes, IdKind, Memory, SideStats, Stats, VectorStore, counted};
 
 use crate::args::Info;
 use crate::failure::Result;
@@ -212,12 +212,12 @@ fn rows(stats: &Stats) -> String {
 
 fn describe(side: &SideStats, stats: &Stats) -> String {
     let SideStats { kind, files, rows, bytes, .. } = side;
-    let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    let files = counted(*files, "file");
     // Centres and effort are of the store, and of no rows.
     let covered = if matches!(*kind, "centres" | "effort") {
         String::new()
     } else {
-        format!("{rows} of {} rows, ", stats.rows)
+        format!("{rows} of {}, ", counted(stats.rows, "row"))
     };
     let age = side.modified.and_then(|at| at.elapsed().ok()).map_or_else(String::new, human_age);
     format!("{kind}: {covered}{files}, {}{age}", human_bytes(*bytes))

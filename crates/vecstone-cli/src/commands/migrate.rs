@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use vecstone::VectorStore;
+use vecstone::{VectorStore, counted};
 
 use crate::args::Migrate;
 use crate::failure::{Failure, Result};
@@ -146,7 +146,7 @@ impl Named {
         let words = usize::try_from(rows.div_ceil(64)).unwrap_or(usize::MAX);
         let mut bits = Vec::new();
         if bits.try_reserve_exact(words).is_err() {
-            return Err(Failure::error(format!("not enough memory to track {rows} rows")));
+            return Err(Failure::error(format!("not enough memory to track {}", counted(rows, "row"))));
         }
         bits.resize(words, 0);
         Ok(Named { bits, rows })
@@ -211,11 +211,13 @@ impl Report<'_> {
             // The object was begun with the list; here are its other members and its end.
             return self.output.line(format!("],{}", rest.trim_start_matches('{')));
         }
-        self.output.line(format!("migrated {taken} rows of dim {} into {store}", dat.dim))?;
+        self.output.line(format!("migrated {} of dim {} into {store}", counted(taken, "row"), dat.dim))?;
         if dat.header_rows != dat.file_rows {
             let (header, file) = (dat.header_rows, dat.file_rows);
-            self.output
-                .line(format!("the old header counts {header} rows, the old file has room for {file}"))?;
+            self.output.line(format!(
+                "the old header counts {}, the old file has room for {file}",
+                counted(header, "row")
+            ))?;
         }
         for (reason, count) in counts.filter(|(_, count)| *count > 0) {
             self.output.line(format!("{count} not taken: {}", reason.text()))?;

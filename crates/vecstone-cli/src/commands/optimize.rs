@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use serde_json::json;
-use vecstone::VectorStore;
+use vecstone::{VectorStore, counted};
 
 use crate::args::Optimize;
 use crate::failure::Result;
@@ -13,7 +13,7 @@ use crate::progress::Bar;
 pub(crate) fn run(args: &Optimize, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open(&args.store)?;
     let report = {
-        let bar = Bar::new("[{bar:30}] {human_pos} of {human_len} rows built, {eta} left");
+        let bar = Bar::new("[{bar:30}] rows built: {human_pos} of {human_len}, {eta} left");
         store.optimize_with(|progress| {
             bar.show(progress.rows, progress.total, "");
             ControlFlow::Continue(())
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Optimize, output: &mut Output) -> Result<u8> {
         output.json(&json!({ "store": path, "rows_covered": covered, "rows": rows, "bytes": bytes }))?;
     } else {
         output.line(format!("side files of {path} are up to date: {}", human_bytes(bytes)))?;
-        output.line(format!("codes cover {covered} of {rows} rows"))?;
+        output.line(format!("codes cover {covered} of {}", counted(rows, "row")))?;
     }
     Ok(0)
 }

@@ -1,11 +1,11 @@
 //! `vecstone repair`: what checks out of a damaged store, as a new store.
 
 use serde_json::{Value, json};
-use vecstone::{Dropped, RepairReport, VectorStore};
+use vecstone::{Dropped, RepairReport, VectorStore, counted};
 
 use crate::args::Repair;
 use crate::failure::Result;
-use crate::output::{Output, shown};
+use crate::output::{Output, shown, verb};
 
 pub(crate) fn run(args: &Repair, output: &mut Output) -> Result<u8> {
     let report = VectorStore::repair(&args.store, &args.new)?;
@@ -53,16 +53,17 @@ fn print(args: &Repair, report: &RepairReport, output: &mut Output) -> Result<()
     let (dropped, doubtful) = (report.dropped_total, report.possibly_deleted_total);
     let unlisted = dropped + doubtful - (report.dropped.len() + report.possibly_deleted.len()) as u64;
     if unlisted > 0 {
-        output.line(format!("{unlisted} more are not listed"))?;
+        output.line(format!("{unlisted} more {} not listed", verb(unlisted, "is", "are")))?;
     }
     let (rows, new) = (report.rows, args.new.display());
     if report.is_whole() {
-        return output.line(format!("repaired into {new}: {rows} rows, nothing was dropped"));
+        return output.line(format!("repaired into {new}: {}, nothing was dropped", counted(rows, "row")));
     }
     let doubts = match doubtful {
         0 => String::new(),
         n => format!(", {n} of them may have been deleted or be older"),
     };
-    let things = if dropped == 1 { "1 thing was" } else { &format!("{dropped} things were") };
-    output.line(format!("repaired into {new}: {rows} rows are kept{doubts}; {things} dropped"))
+    let kept = format!("{} {} kept", counted(rows, "row"), verb(rows, "is", "are"));
+    let gone = format!("{} {} dropped", counted(dropped, "thing"), verb(dropped, "was", "were"));
+    output.line(format!("repaired into {new}: {kept}{doubts}; {gone}"))
 }

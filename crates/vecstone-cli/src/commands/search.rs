@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use vecstone::{Error, Filter, Hits, Id, Neighbor, SearchOptions, Snapshot, VectorStore, WhyExact};
+use vecstone::{Error, Filter, Hits, Id, Metric, Neighbor, SearchOptions, Snapshot, VectorStore, WhyExact};
 
 use crate::args::Search;
 use crate::failure::{Failure, Result};
@@ -32,6 +32,13 @@ struct Hit<'a> {
 pub(crate) fn run(args: &Search, output: &mut Output) -> Result<u8> {
     let options = options(args)?;
     let store = VectorStore::open_read_only(&args.store)?.snapshot()?;
+    if let Some(radius) = args.radius.filter(|radius| *radius < 0.0 && store.metric() != Metric::Ip) {
+        let metric = store.metric();
+        let what = format!(
+            "--radius is {radius}, and no {metric} distance is below 0; leave it out to search without one"
+        );
+        return Err(Failure::error(what));
+    }
     if let Some(id) = &args.query.id {
         let (hits, itself) = near_id(&store, args, &options, id)?;
         let others = hits.iter().filter(|hit| Some(&hit.id) != itself.as_ref());

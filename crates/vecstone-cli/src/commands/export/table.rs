@@ -1,7 +1,7 @@
 //! Columns `id`, `vector` and `document`, as Parquet, Arrow IPC or JSON lines.
 
 use serde_json::json;
-use vecstone::VectorStore;
+use vecstone::{VectorStore, counted};
 use vecstone_arrow::{Error, Format};
 
 use super::{Target, check_count, failed_write, rename};
@@ -32,7 +32,11 @@ pub(super) fn export(args: &Export, store: &VectorStore, end: &str, output: &mut
     if args.json {
         output.json(&json!({ "rows": rows, "dim": dim, "file": out, "bytes": bytes }))?;
     } else {
-        output.line(format!("exported {rows} rows of dim {dim} to {out} ({})", human_bytes(bytes)))?;
+        output.line(format!(
+            "exported {} of dim {dim} to {out} ({})",
+            counted(rows, "row"),
+            human_bytes(bytes)
+        ))?;
     }
     Ok(0)
 }
