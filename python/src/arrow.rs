@@ -4,7 +4,7 @@ use crate::error::{OrRaise, file_name};
 use crate::ids::{Ids, to_python};
 use crate::vectors;
 use numpy::{PyArray1, PyArrayMethods};
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 use std::path::PathBuf;
@@ -76,8 +76,12 @@ fn raised(error: Error) -> PyErr {
                     None => PyOSError::new_err(format!("{}: {text}", path.display())),
                 }
             }
+            Error::Store(error @ vecstone::Error::OutOfMemory { .. }) => {
+                PyMemoryError::new_err(format!("{}: {error}", path.display()))
+            }
             error => PyValueError::new_err(format!("{}: {error}", path.display())),
         },
+        Error::Store(error) => crate::error::raised(&error),
         error => PyValueError::new_err(error.to_string()),
     }
 }

@@ -21,7 +21,9 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use vecstone::{AsId, Document, Durability, Error, IdRef, Metric, Op, RowSource, VectorStore, WriteBatch};
+use vecstone::{
+    AsId, Document, Durability, Error, IdRef, Metric, Op, RowSource, VectorStore, WriteBatch, counted,
+};
 
 /// A handle of a store.
 #[pyclass(subclass, frozen, module = "vecstone._core")]
@@ -68,7 +70,8 @@ pub(crate) fn check_count(ids: usize, documents: usize) -> PyResult<()> {
     if ids == documents {
         return Ok(());
     }
-    let text = format!("{ids} ids, but {documents} documents; give one for each id");
+    let (ids, documents) = (counted(ids, "id"), counted(documents, "document"));
+    let text = format!("{ids}, but {documents}; give one for each id");
     Err(PyValueError::new_err(text))
 }
 

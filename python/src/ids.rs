@@ -1,6 +1,7 @@
 //! Ids as Python has them: `str`, `int` and numpy's integers, `uuid.UUID`.
 
 use crate::convert::placed;
+use crate::error::OrRaise;
 use crate::given;
 use crate::interrupt;
 use crate::vectors::lies_plain;
@@ -9,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyInt, PyList, PyString, PyType};
-use vecstone::{AsId, Id, IdKind, IdRef, MAX_ID_NUMBER, Uuid};
+use vecstone::{AsId, Id, IdKind, IdRef, MAX_ID_NUMBER, Uuid, check_memory};
 
 /// One id, its text where Python has it.
 #[derive(Debug)]
@@ -42,7 +43,9 @@ pub(crate) fn one<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<OneId<'a>> {
         return Ok(OneId::Uuid(Uuid::from_u128(number)));
     }
     let class = object.get_type().name()?.to_string();
-    Err(PyTypeError::new_err(format!("an id is a str, an int or a uuid.UUID, not {class}")))
+    let many = matches!(&*class, "list" | "tuple" | "set" | "ndarray" | "slice" | "Series");
+    let advice = if many { "; several are for get_many, put_many and delete_many" } else { "" };
+    Err(PyTypeError::new_err(format!("an id is a str, an int or a uuid.UUID, not {class}{advice}")))
 }
 
 fn number(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
@@ -120,6 +123,7 @@ impl Ids {
         if array.ndim() != 1 {
             return Err(PyValueError::new_err(format!("ids have shape {:?}; give one axis", array.shape())));
         }
+        check_memory((array.len() as u64).saturating_mul(size_of::<u64>() as u64)).or_raise()?;
         let array = if lies_plain(array) { array.clone().into_any() } else { array.call_method0("copy")? };
         let numbers: Vec<u64> = if let Ok(array) = array.extract::<PyReadonlyArray1<'_, u64>>() {
             array.as_array().to_vec()

@@ -7,6 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::cell::Cell;
+use std::ffi::c_int;
 use vecstone::{Error, interruptible};
 
 /// Makes a call of the library without the interpreter. Where Ctrl-C breaks it off and the handler raises nothing, the call
@@ -20,6 +21,9 @@ pub(crate) fn detach<T: Send, E: Into<Refused> + Send>(
     let hears = is_main_thread(py)?;
     loop {
         let outcome = py.detach(|| if hears { interruptible(is_pending, &mut call) } else { call() });
+        if PRESSED.take() {
+            run_handler(py)?;
+        }
         match outcome.map_err(Into::into) {
             Err(Refused::Library(Error::Interrupted)) => py.check_signals()?,
             outcome => return outcome.map_err(Refused::raised),
@@ -27,20 +31,36 @@ pub(crate) fn detach<T: Send, E: Into<Refused> + Send>(
     }
 }
 
-/// Whether Ctrl-C was pressed and its handler has not run.
-#[allow(unsafe_code, reason = "Python's C functions")]
-fn is_pending() -> bool {
-    Python::attach(|_| {
-        // SAFETY: both are called with the interpreter, as they ask for. The first one forgets what it tells.
-        unsafe {
-            let pending = ffi::PyOS_InterruptOccurred() != 0;
-            if pending {
-                ffi::PyErr_SetInterrupt();
-            }
-            pending
-        }
-    })
+thread_local! {
+    /// Ctrl-C was pressed, and Python has been told that it was heard: its handler is for us to run.
+    static PRESSED: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Whether Ctrl-C was pressed and its handler has not run.
+#[allow(unsafe_code, reason = "a C function of Python's")]
+fn is_pending() -> bool {
+    // SAFETY: it is called with the interpreter, as it asks for. It forgets what it tells; to set that again would tell
+    // whoever listens to Python's signals, as asyncio does, of another press.
+    let pending = Python::attach(|_| unsafe { ffi::PyOS_InterruptOccurred() != 0 });
+    PRESSED.set(pending || PRESSED.get());
+    pending
+}
+
+/// What Python does for a signal: calls the handler with its number and the frame that was interrupted.
+fn run_handler(py: Python<'_>) -> PyResult<()> {
+    static HANDLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static FRAME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let handler = HANDLER.import(py, "_signal", "getsignal")?.call1((SIGINT,))?;
+    // A number, or None: Ctrl-C is ignored, or is not Python's.
+    if !handler.is_callable() {
+        return Ok(());
+    }
+    let frame = FRAME.import(py, "sys", "_getframe")?.call0().ok();
+    handler.call1((SIGINT, frame)).map(drop)
+}
+
+/// The number of Ctrl-C's signal, on every system.
+const SIGINT: c_int = 2;
 
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     static MAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -43,10 +43,11 @@ mod _core {
     use pyo3::prelude::*;
     use std::ffi::OsString;
 
-    /// Runs the command line with these arguments, the program's name first; returns the exit code.
+    /// Runs the command line with these arguments, the program's name first, in a process of its own; returns the exit
+    /// code.
     #[pyfunction]
     fn run_command_line(py: Python<'_>, args: Vec<OsString>) -> u8 {
-        py.detach(|| vecstone_cli::run(args))
+        py.detach(|| vecstone_cli::run_as_process(args))
     }
 
     /// Seconds that `n` searches take without Python: what `bench/` holds the Python call against.

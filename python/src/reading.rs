@@ -9,8 +9,10 @@ use crate::vectors;
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
-use vecstone::{Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot, WhyExact};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyString, PyTuple};
+use vecstone::{
+    Explain, Filter, Hits, Id, IdKind, IdRef, Neighbor, SearchOptions, Snapshot, WhyExact, check_memory,
+};
 
 /// The id, if it is of the store's kind: looking for another is a mistake, not a miss.
 pub(crate) fn of_kind(kind: Option<IdKind>, id: IdRef<'_>) -> vecstone::Result<IdRef<'_>> {
@@ -47,14 +49,13 @@ impl PyFilter {
             let text = convert::filter_to_json(object)?;
             return Ok(PyFilter { filter: Filter::parse(&text).or_raise()?, kind: None });
         }
-        if object.is_instance_of::<PyString>() {
+        let text = object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>();
+        if text || object.is_callable() || object.try_iter().is_err() {
             return Err(PyTypeError::new_err(format!(
-                "filter is the str {}; give a dict over documents, as {{\"year\": {{\"$gt\": 2003}}}}, or a list of ids",
+                "filter is the {} {}; give a dict over documents, as {{\"year\": {{\"$gt\": 2003}}}}, or a list of ids",
+                object.get_type().name()?,
                 object.repr()?
             )));
-        }
-        if object.is_callable() || object.try_iter().is_err() {
-            return Err(PyTypeError::new_err("a filter is a dict over documents, or a collection of ids"));
         }
         let ids = Ids::of(object)?;
         let (ids, kind) = (ids.refs().iter().map(IdRef::to_id).collect::<Vec<_>>(), ids.kind());
@@ -245,6 +246,7 @@ fn fill<T: Element>(
 /// The components of many queries, shape (n, dim), copied.
 pub(crate) fn queries(object: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>, usize)> {
     vectors::with_any_rows("queries", object, |source, rows, dim| {
+        check_memory((rows as u64).saturating_mul(dim as u64 * 4)).or_raise()?;
         let mut queries = vec![0.0; rows * dim];
         if !queries.is_empty() {
             source.copy_rows(0, &mut queries);
@@ -330,6 +332,7 @@ pub(crate) fn get_documents<'py>(
     wanted: &Ids,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let Some(snapshot) = snapshot else { return Ok(vec![py.None().into_bound(py); wanted.len()]) };
+    check_memory((wanted.len() * size_of::<(Option<String>, Py<PyAny>, IdRef<'_>)>()) as u64).or_raise()?;
     let texts = interrupt::detach(py, || {
         let document = |id| snapshot.get_document(of_kind(snapshot.kind(), id)?);
         wanted.refs().into_iter().map(document).collect::<vecstone::Result<Vec<_>>>()

@@ -169,7 +169,8 @@ pub(crate) fn with_rows<R>(
         _ => {
             let shape = numbers.array.getattr("shape")?;
             return Err(PyValueError::new_err(format!(
-                "{rows} ids need vectors of shape ({rows}, dim), these have shape {shape}"
+                "{} vectors of shape ({rows}, dim), these have shape {shape}",
+                if rows == 1 { "1 id needs".to_owned() } else { format!("{rows} ids need") }
             )));
         }
     }

@@ -191,7 +191,7 @@ def test_a_longer_row_is_not_taken_for_a_stored_one(flushed: bool, store: vecsto
             store._unchanged(["a"], wrong, None)
         with pytest.raises(ValueError, match=f"has {wrong.shape[1]} components, .* dim 16"):
             vecstone.ingest(store, [(["a"], wrong)])
-    with pytest.raises(ValueError, match="1 ids need vectors"):
+    with pytest.raises(ValueError, match="1 id needs vectors"):
         store._unchanged(["a"], rows[:2], None)
 
 

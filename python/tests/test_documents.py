@@ -77,7 +77,7 @@ def test_what_cannot_change_is_named_and_nothing_is_written(store: vecstone.Stor
         with pytest.raises(KeyError) as error:
             call(["a", "x", "y", "x"], [{"n": 7}] * 4)
         assert error.value.args == ("x", "y")
-        with pytest.raises(ValueError, match="2 ids, but 1 documents"):
+        with pytest.raises(ValueError, match="2 ids, but 1 document;"):
             call(["a", "b"], [{}])
         with pytest.raises(TypeError, match="u64"):
             call([7], [{}])

@@ -27,7 +27,8 @@ def two(store: vecstone.Store, rows: np.ndarray) -> vecstone.Store:
 
 def test_arguments_of_other_stores(two: vecstone.Store, rows: np.ndarray) -> None:
     meant = {"limit": "k", "n": "k", "top_k": "k", "n_results": "k", "where": "filter", "threshold": "radius",
-             "include": "with_documents", "with_payload": "with_documents", "include_vectors": "with_vectors"}
+             "include": "with_documents", "with_payload": "with_documents", "include_vectors": "with_vectors", "K": "k",
+             "documents": "with_documents", "ef": "recall_target", "nprobe": "recall_target"}
     calls: list[tuple[str, Callable[..., object]]] = [
         ("search", lambda **more: two.search(rows[0], **more)), ("search_many", lambda **more: two.search_many(rows[:1], **more)),
         ("search", lambda **more: two.snapshot().search(rows[0], **more)),
@@ -36,8 +37,8 @@ def test_arguments_of_other_stores(two: vecstone.Store, rows: np.ndarray) -> Non
         for argument, ours in meant.items():
             with pytest.raises(TypeError, match=f"^{name}\\(\\) has no argument '{argument}'; {ours}= is what it takes"):
                 call(**{argument: 1})
-        with pytest.raises(TypeError, match=f"^{name}\\(\\) has no argument 'ef'$"):
-            call(ef=1)
+        with pytest.raises(TypeError, match=f"^{name}\\(\\) has no argument 'metric'$"):
+            call(metric="l2")
 
 
 def test_k_and_radius(two: vecstone.Store, rows: np.ndarray, tmp_path: Path) -> None:
@@ -62,6 +63,44 @@ def test_filters(two: vecstone.Store, rows: np.ndarray) -> None:
         with pytest.raises(ValueError, match=rf'"{word}" is a key here: give {{"\${word}": \[...\]}}'):
             two.ids_where({word: [{"year": 2000}, {"year": 2010}]})
     assert two.ids_where({"and": 1}) == two.ids_where({"or": ["a"]}) == []
+
+
+def test_types_of_arguments_of_a_search(two: vecstone.Store, rows: np.ndarray) -> None:
+    bad: Any = "yes"
+    for search in (two.search, two.search_many, two.snapshot().search):
+        for name in ("radius", "recall_target"):
+            with pytest.raises(TypeError, match=f"^{name} is 'yes'; give a number"):
+                search(rows[:1], **{name: bad})
+        for name in ("exact", "with_documents", "explain"):
+            with pytest.raises(TypeError, match=f"^{name} is 'yes'; give True or False"):
+                search(rows[:1], **{name: bad})
+        assert len(search(rows[:1], radius=float(np.float32(9)), exact=bool(1), with_documents=bool(0))) > 0
+    for given, says in ((5, "filter is the int 5"), (b"x", "filter is the bytes b'x'"), (len, "filter is the builtin")):
+        bad = given
+        with pytest.raises(TypeError, match=f"^{says}"):
+            two.ids_where(bad)
+    with pytest.raises(ValueError, match=r'"gt" of key "year" is a key of an object here: give {"year": {"\$gt": ...}}'):
+        two.ids_where({"year": {"gt": 2003}})
+
+
+def test_names_of_methods_of_other_stores(two: vecstone.Store, rows: np.ndarray) -> None:
+    anything: Any = two
+    for name, says in (("add", "put_many"), ("upsert", "put_many"), ("query", "search"), ("count", "len"), ("commit", "flush"),
+                       ("remove", "del store"), ("fetch", "get_many")):
+        with pytest.raises(AttributeError, match=f"a Store has no '{name}'; {says}"):
+            getattr(anything, name)
+    with pytest.raises(AttributeError, match="a Store has no 'nothing'$"):
+        anything.nothing  # noqa: B018
+    assert not hasattr(two, "__array__")
+    hits: Any = two.search(rows[0], 1)
+    with pytest.raises(TypeError, match="have no 'ids'; write hits.ids, hits.distances"):
+        hits["ids"]
+    with pytest.raises(AttributeError, match=r"Hits have no 'documents'; write \[hit.document for hit in hits\]"):
+        hits.documents  # noqa: B018
+    for call in (anything.delete, anything.get, lambda ids: anything[ids]):
+        with pytest.raises(TypeError, match="not list; several are for get_many, put_many and delete_many"):
+            call(["a"])
+    assert pickle.loads(pickle.dumps(hits)).ids == hits.ids
 
 
 def test_a_hit(two: vecstone.Store, rows: np.ndarray) -> None:
@@ -90,6 +129,7 @@ def test_a_hit(two: vecstone.Store, rows: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("given", "error", "says"), [
+    ("a\0b", ValueError, "zero byte"),
     (":memory:", ValueError, "a store is a directory; for one that goes away give tempfile.mkdtemp"),
     ("s3://bucket/docs", ValueError, "a directory of this machine; copy it"), ("file:///tmp/x", ValueError, "leave file:// out"),
     ("", ValueError, "path is empty"), (7, TypeError, "path is a int; give a str"), (None, TypeError, "path is a NoneType"),

@@ -56,7 +56,7 @@ def test_npy(tmp_path: Path, store: vecstone.Store, rows: np.ndarray) -> None:
     store.clear()
     assert vecstone.ingest(store, tmp_path / "v.npy").written == 100
     assert "v-000000099" in store
-    with pytest.raises(ValueError, match="100 rows, but there are 3 ids"):
+    with pytest.raises(ValueError, match="100 rows, but 3 ids"):
         vecstone.ingest(store, tmp_path / "v.npy", id_column=names(3))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,11 @@ def test_the_id_that_is_none(tmp_path: Path, store: vecstone.Store, rows: np.nda
 def test_columns_of_different_lengths(store: vecstone.Store, rows: np.ndarray) -> None:
     for columns, match in [
         ({"id": names(3), "vector": rows[:2]}, r"3 ids need vectors of shape \(3, dim\)"),
-        ({"id": names(3), "vector": rows[:3], "document": [1]}, "3 ids, but 1 values in column 'document'"),
+        ({"id": names(3), "vector": rows[:3], "document": [1]}, "3 ids, but 1 value in column 'document'"),
     ]:
         with pytest.raises(ValueError, match=match):
             vecstone.ingest(store, columns)
-    with pytest.raises(ValueError, match="3 ids, but 1 documents"):
+    with pytest.raises(ValueError, match="3 ids, but 1 document"):
         vecstone.ingest(store, iter([(names(3), rows[:3], [None])]))
 
 
@@ -148,3 +149,38 @@ def test_a_store_that_cannot_be_written(path: Path, rows: np.ndarray) -> None:
         vecstone.ingest(store, iter([]))
     with vecstone.open(path, mode="r") as store, pytest.raises(vecstone.ReadOnlyError):
         vecstone.ingest(store, iter([]))
+
+
+def test_a_column_that_is_not_there_is_named_with_all_that_are(store: vecstone.Store) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"key": ["a", "b"], "embedding": [[1.0, 2.0]] * 2, "other": [b"x", 1]})
+    with pytest.raises(ValueError, match='no column "id" for the ids; the columns are "key", "embedding", "other"; the index'):
+        vecstone.ingest(store, frame)
+    with pytest.raises(ValueError, match='no column "vector" for the vectors; the columns are "key", "embedding", "other"$'):
+        vecstone.ingest(store, frame, id_column="key")
+    pyarrow = pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match='no column "id" for the ids; the columns are "key", "embedding"$'):
+        vecstone.ingest(store, pyarrow.table({"key": ["a"], "embedding": [[1.0]]}))
+    assert len(store) == 0
+
+
+def test_what_would_become_another_value_is_refused(store: vecstone.Store) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    months = pandas.period_range("2024-01", periods=2, freq="M")
+    frame = pandas.DataFrame({"id": ["a", "b"], "vector": [[1.0] * 16] * 2, "month": months})
+    with pytest.raises(ValueError, match='column "month" for the documents is of type pandas.period; convert it'):
+        vecstone.ingest(store, frame, document_columns=["month"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_a_pipe_is_refused_at_once(store: vecstone.Store, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: not a regular file; write it to one first"):
+        vecstone.ingest(store, tmp_path / "pipe")
+
+
+def test_embed_is_a_function(store: vecstone.Store) -> None:
+    bad: Any = "model"
+    with pytest.raises(TypeError, match="embed is 'model'; give a function"):
+        vecstone.ingest(store, ["text"], embed=bad)

@@ -90,3 +90,25 @@ def test_a_search_of_many(path: Path, codes: bool) -> None:
         with pytest.raises(KeyboardInterrupt):
             store.tune(np.tile(rows, (20, 1)))
         assert store.search(rows[7], k=1).ids == [7]
+
+
+def test_a_press_is_heard_once(path: Path) -> None:
+    """Whoever listens to signals by their numbers, as asyncio does, hears of each press once."""
+    import asyncio
+
+    vecstone.open(path, dim=2).close()
+    heard: list[int] = []
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        with locked(path) as release:
+            loop.add_signal_handler(signal.SIGINT, heard.append, 1)
+            press_soon()
+            threading.Timer(1.0, release).start()
+            with vecstone.open(path, lock_timeout=60) as store:
+                store["a"] = [1, 2]
+            await asyncio.sleep(0.2)
+            loop.remove_signal_handler(signal.SIGINT)
+
+    asyncio.run(wait())
+    assert heard == [1]

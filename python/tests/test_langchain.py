@@ -178,7 +178,7 @@ def test_metadata_comes_back_as_it_was(empty: VecstoneVectorStore) -> None:
 
 
 def test_lengths(empty: VecstoneVectorStore, embedding: Counting) -> None:
-    with pytest.raises(ValueError, match="2 texts, 1 metadatas and 2 ids"):
+    with pytest.raises(ValueError, match="2 texts, 1 metadata and 2 ids"):
         empty.add_texts(["a", "b"], [{}], ids=["1", "2"])
     with pytest.raises(ValueError, match="2 texts, 2 metadatas and 3 ids"):
         empty.add_texts(["a", "b"], ids=["1", "2", "3"])

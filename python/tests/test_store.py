@@ -100,7 +100,7 @@ def test_wrong_vectors_are_refused(store: vecstone.Store, rows: np.ndarray) -> N
     for vector in one:
         with pytest.raises((ValueError, TypeError)):
             store.put("a", vector)
-    with pytest.raises(ValueError, match="documents"):
+    with pytest.raises(ValueError, match="3 ids, but 1 document;"):
         store.put_many(names(3), rows[:3], [None])
     assert len(store) == 0
 

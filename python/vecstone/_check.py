@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._core import NoDocument
-from ._given import numbers
+from ._given import counted, numbers
 from ._json import encode, plain
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _what_is_wrong_with(id: Any, kind: str) -> str | None:
         return None
     size = len(id.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= MAX_ID_BYTES:
-        return f"the id has {size} bytes; give 1 to {MAX_ID_BYTES}"
+        return f"the id has {counted(size, 'byte')}; give 1 to {MAX_ID_BYTES}"
     return no_text(id)
 
 

@@ -474,5 +474,6 @@ def close_all() -> None:
     ...
 
 def run_command_line(args: Sequence[str]) -> int:
-    """Runs the command line with these arguments, the program's name first; returns the exit code."""
+    """Runs the command line with these arguments, the program's name first, in a process of its own; returns the exit
+code."""
     ...

@@ -6,6 +6,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._given import counted
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -44,7 +45,7 @@ class Embedder:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"embed_name is a {type(name).__name__}; give a str")
         if name is not None and not 1 <= len(name.encode()) <= _MOST_BYTES:
-            raise ValueError(f"embed_name has {len(name.encode())} bytes; give 1 to {_MOST_BYTES}")
+            raise ValueError(f"embed_name has {counted(len(name.encode()), 'byte')}; give 1 to {_MOST_BYTES}")
         if replace and name is None:
             raise ValueError("replace_embedder needs a name; give embed_name=")
         stored = store.embed_name

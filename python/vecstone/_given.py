@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,19 @@ def path(given: Any) -> str:
         raise TypeError(f"path is a {type(given).__name__}; give a str or a pathlib.Path") from None
     if not text:
         raise ValueError("path is empty; give the directory of a store")
+    if "\0" in text:
+        raise ValueError(f"path is {text!r}, and no path has a zero byte; give the directory of a store")
     if text.startswith(":memory:"):
         raise ValueError(f"path is {text!r}, and a store is a directory; for one that goes away give tempfile.mkdtemp()")
     if scheme := _SCHEME.match(text):
         advice = "copy it to this machine" if scheme[0].lower() != "file://" else "leave file:// out"
         raise ValueError(f"path is {text!r}, and a store is a directory of this machine; {advice}")
     return os.path.expanduser(text) if text.startswith("~") and not os.path.lexists(text) else text
+
+
+def counted(number: int, one: str) -> str:
+    """A number and what is counted: "1 row", "2 rows"."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
 _ONE = {"ids": "one id", "documents": "one document"}
@@ -93,7 +100,7 @@ def numbers(name: str, given: Any, first: int = 0) -> npt.NDArray[Any]:
     lengths; both name the row, counted from `first`."""
     import numpy as np
 
-    if isinstance(given, (str, bytes, bytearray, Mapping, AbstractSet)) or hasattr(given, "__next__"):
+    if isinstance(given, (str, bytes, bytearray, Mapping, AbstractSet, ValuesView)) or hasattr(given, "__next__"):
         raise TypeError(f"{name} is a {type(given).__name__}, which is no array; give rows of numbers in an array or a list")
     if is_masked(given):
         refuse_masked(name, given)
@@ -118,13 +125,13 @@ def numbers(name: str, given: Any, first: int = 0) -> npt.NDArray[Any]:
 
 
 def _not_of_one_length(name: str, given: Any, error: ValueError, first: int) -> Exception:
-    try:
-        lengths = [len(row) for row in given]
-    except TypeError:
-        return ValueError(f"the {name} are not of one length: {error}")
+    for row, inner in enumerate(given):
+        if not hasattr(inner, "__len__"):
+            return TypeError(f"{name}: row {first + row} is {inner!r}, which is no vector; give each row its numbers")
+    lengths = [len(row) for row in given]
     for row, length in enumerate(lengths):
         if length != lengths[0]:
-            return ValueError(f"the {name} are not of one length: row {first + row} has {length} components, "
+            return ValueError(f"the {name} are not of one length: row {first + row} has {counted(length, 'component')}, "
                               f"row {first} has {lengths[0]}")
     return ValueError(f"the {name} are not of one length: {error}")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import as_float32, check_finite, check_ids, check_writable, no_text
 from ._embedder import Embedder, of_function
+from ._given import counted
 from ._rows import Batch, Columns
 from ._sources import as_iterable, open_source
 
@@ -84,6 +85,8 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more")
     source = as_iterable(source)
+    if embed is not None and not callable(embed):
+        raise TypeError(f"embed is {embed!r}; give a function that makes an array of vectors of a list of texts")
     if embed is not None and text_column is None:
         source, text_column = _text_column(source)
     columns = _columns(id_column, vector_column, document_columns, text_column if embed else None)
@@ -279,9 +282,9 @@ def _vectors(embed: Embed, rows: Batch, dim: int | None) -> npt.NDArray[np.float
         raise TypeError("embed is an async function; give a plain one, say lambda texts: asyncio.run(embed(texts))")
     vectors = as_float32(made, "the vectors of embed")
     if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise ValueError(f"embed gave shape {vectors.shape} for {len(texts)} texts; it must give (n, dim)")
+        raise ValueError(f"embed gave shape {vectors.shape} for {counted(len(texts), 'text')}; it must give (n, dim)")
     if dim is not None and vectors.shape[1] != dim:
-        raise ValueError(f"embed gave vectors of {vectors.shape[1]} components; the store holds vectors of dim {dim}")
+        raise ValueError(f"embed gave vectors of {counted(vectors.shape[1], 'component')}; the store holds vectors of dim {dim}")
     check_finite(vectors, lambda row: f"what embed gave for the text of id {rows.ids[row]!r}")
     return vectors
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._check import check_finite
 from ._core import NoDocument
+from ._given import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +103,7 @@ class Batch(NamedTuple):
             return
         found = self.vectors.shape[1]
         if dim is not None and found != dim:
-            raise ValueError(f"{self.at(0, self.column)}: the vector has {found} components, "
+            raise ValueError(f"{self.at(0, self.column)}: the vector has {counted(found, 'component')}, "
                              f"the store holds vectors of dim {dim}")
         check_finite(self.vectors, lambda row: self.at(row, self.column))
 

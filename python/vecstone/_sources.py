@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -11,7 +13,7 @@ from typing import Any
 
 from . import _core
 from ._check import as_float32, json_line, json_text, placed
-from ._given import as_list, column, path
+from ._given import as_list, column, counted, path
 from ._rows import BATCH_BYTES, Batch, Columns, in_pieces, rows_at_once
 
 _SAMPLE = 64
@@ -103,6 +105,7 @@ def _with_columns(table: Any, columns: Columns) -> Any:
         return table
     asked = [columns.id_name(), columns.vector, columns.text, *columns.asked_documents()]
     there = list(getattr(table, "column_names", None) or table.columns)
+    _check_names(table, columns, there)
     columns.pass_over(there)
     if hasattr(table, "iloc"):  # pandas; a column that is not there may be the index
         return table.loc[:, [name in asked for name in there]]
@@ -111,10 +114,24 @@ def _with_columns(table: Any, columns: Columns) -> Any:
     return table
 
 
+def _check_names(table: Any, columns: Columns, there: list[Any]) -> None:
+    """ValueError for a column that is not there: of all that are, which Arrow does not get to see."""
+    index = [name for name in getattr(getattr(table, "index", None), "names", ()) if name is not None]
+    documents = [] if columns.documents == "auto" else [("the documents", name) for name in columns.asked_documents()]
+    for role, name in (("the ids", columns.id_name()), ("the vectors", columns.vector), ("the texts", columns.text), *documents):
+        if name is not None and name not in there and name not in index:
+            names = ", ".join(json.dumps(str(known)) for known in there) or "none"
+            advice = "; the index is no column: table.reset_index(names='id') makes one of it"
+            raise ValueError(f"no column {json.dumps(name)} for {role}; the columns are {names}"
+                             + (advice if role == "the ids" and hasattr(table, "reset_index") else ""))
+
+
 # ---- files, and what is Arrow ----
 
 
 def _file(path: str, columns: Columns, rows: int | None) -> tuple[int | None, Iterator[Batch]]:
+    if stat.S_ISFIFO(os.stat(path).st_mode):  # to open one waits for who writes to it
+        raise ValueError(f"{path}: not a regular file; write it to one first")
     with open(path, "rb") as file:
         magic = file.read(6)
     if magic == b"\x93NUMPY":
@@ -162,7 +179,7 @@ def _npy(path: str, columns: Columns) -> tuple[int, Iterator[Batch]]:
         raise ValueError(f"{place}the array has shape {array.shape}; give shape (rows, dim)")
     ids = None if isinstance(columns.id, str) else _sliceable(column("id_column", columns.id))
     if ids is not None and len(ids) != len(array):
-        raise ValueError(f"{place}there are {len(array)} rows, but there are {len(ids)} ids")
+        raise ValueError(f"{place}{counted(len(array), 'row')}, but {counted(len(ids), 'id')}; give one for each row")
     stem = os.path.splitext(os.path.basename(os.fsdecode(path)))[0]
     step = max(1, BATCH_BYTES // (4 * array.shape[1]))
 
@@ -254,7 +271,7 @@ def _of_arrays(batch: Sequence[Any], columns: Columns, place: str) -> Batch:
         return made
     lines = [json_line(document, partial(made.at, n, "document")) for n, document in enumerate(documents)]
     if len(lines) != len(ids):
-        raise ValueError(f"{place}{len(ids)} ids, but {len(lines)} documents; give one for each id")
+        raise ValueError(f"{place}{counted(len(ids), 'id')}, but {counted(len(lines), 'document')}; give one for each id")
     return made._replace(lines=lines)
 
 
@@ -267,7 +284,8 @@ def _with_vectors(batch: Batch, vectors: Any) -> Batch:
     if n == 0 and array.size == 0:
         return batch
     if array.ndim != 2 or len(array) != n or array.shape[1] == 0:
-        raise ValueError(f"{batch.place}{n} ids need vectors of shape ({n}, dim), these have shape {array.shape}")
+        raise ValueError(f"{batch.place}{counted(n, 'id')} {'needs' if n == 1 else 'need'} vectors of shape ({n}, dim), "
+                         f"these have shape {array.shape}")
     return batch._replace(vectors=array)
 
 
@@ -327,11 +345,11 @@ def _of_texts(items: Iterator[Any], columns: Columns, rows: int | None) -> Itera
         ids = list(islice(given, len(texts))) if given else [columns.id_of_text(text) for text in texts]
         batch = Batch(ids, None, None, texts, "", first)
         if len(ids) != len(texts):
-            raise ValueError(f"there are {first + len(ids)} ids in id_column, but more texts; give one for each text")
+            raise ValueError(f"{counted(first + len(ids), 'id')} in id_column, but more texts; give one for each text")
         yield batch._replace(lines=_lines({columns.text: texts}, batch.at))
         first += len(texts)
     if given and next(given, None) is not None:
-        raise ValueError(f"there are {first} texts, but more ids in id_column; give one for each text")
+        raise ValueError(f"{counted(first, 'text')}, but more ids in id_column; give one for each text")
 
 
 # ---- columns of Python's values ----
@@ -383,7 +401,7 @@ def _column(table: Any, name: str, place: str) -> list[Any]:
 
 def _same_length(column: list[Any], name: str, batch: Batch) -> list[Any]:
     if len(column) != len(batch.ids):
-        raise ValueError(f"{batch.place}{len(batch.ids)} ids, but {len(column)} values in column {name!r}")
+        raise ValueError(f"{batch.place}{counted(len(batch.ids), 'id')}, but {counted(len(column), 'value')} in column {name!r}")
     return column
 
 

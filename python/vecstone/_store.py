@@ -117,7 +117,14 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, at: int | slice) -> Hit | list[Hit]:
         if isinstance(at, slice):
             return [self._hit(n) for n in range(*at.indices(len(self.ids)))]
+        if isinstance(at, str):
+            raise TypeError(f"Hits are a list of Hit, and have no {at!r}; write hits.ids, hits.distances, or hit.document of each")
         return self._hit(at)
+
+    def __getattr__(self, name: str) -> Any:
+        meant = {"documents": "[hit.document for hit in hits]", "vectors": "[hit.vector for hit in hits]",
+                 "metadatas": "[hit.document for hit in hits]", "scores": "hits.distances: smaller is nearer"}.get(name)
+        raise AttributeError(f"Hits have no {name!r}" + (f"; write {meant}" if meant else ""), name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"Hits({list(self)!r})"
@@ -160,11 +167,12 @@ class Neighbors(tuple["npt.NDArray[Any]", "npt.NDArray[np.float32]"]):
         return f"Neighbors(ids={self.ids!r}, distances={self.distances!r})"
 
 
-_MEANT = {**dict.fromkeys(("limit", "n", "top_k", "topk", "n_results", "num_results", "top", "size"), "k"),
+_MEANT = {**dict.fromkeys(("limit", "n", "top_k", "topk", "n_results", "num_results", "top", "size", "K"), "k"),
           **dict.fromkeys(("where", "where_document", "filters", "query_filter", "predicate"), "filter"),
           **dict.fromkeys(("max_distance", "threshold", "distance_threshold", "score_threshold"), "radius"),
-          **dict.fromkeys(("include", "with_payload", "with_document", "include_metadata"), "with_documents"),
-          **dict.fromkeys(("with_vector", "include_vectors", "include_values"), "with_vectors"),
+          **dict.fromkeys(("include", "with_payload", "with_document", "include_metadata", "documents"), "with_documents"),
+          **dict.fromkeys(("with_vector", "include_vectors", "include_values", "vectors"), "with_vectors"),
+          **dict.fromkeys(("ef", "ef_search", "nprobe", "num_candidates", "recall"), "recall_target"),
           **dict.fromkeys(("vector", "embedding", "query_vector", "query_embeddings", "queries"), "query")}
 """What other stores call the arguments of a search."""
 
@@ -174,6 +182,16 @@ def _refuse(call: str, unknown: Mapping[str, Any]) -> None:
     for name in unknown:
         meant = f"; {_MEANT[name]}= is what it takes" if name in _MEANT else ""
         raise TypeError(f"{call}() has no argument {name!r}{meant}")
+
+
+def _check_numbers(radius: Any, recall_target: Any, **flags: Any) -> None:
+    """TypeError for what is no number, or neither True nor False."""
+    for name, given in (("radius", radius), ("recall_target", recall_target)):
+        if isinstance(given, (str, bytes)) or not (given is None or hasattr(given, "__float__") or hasattr(given, "__index__")):
+            raise TypeError(f"{name} is {given!r}; give a number")
+    for name, given in flags.items():
+        if not (isinstance(given, bool) or type(given).__name__ == "bool" or (name == "exact" and given is None)):
+            raise TypeError(f"{name} is {given!r}; give True or False")
 
 
 def _check_radius(radius: Any, metric: str) -> None:
@@ -209,6 +227,8 @@ class _Reading:
         with `exact=True`; CorruptError: a result is damaged.
         """
         _refuse("search", unknown)
+        _check_numbers(radius, recall_target, exact=exact, with_vectors=with_vectors, with_documents=with_documents,
+                       explain=explain)
         _check_radius(radius, self.metric)  # type: ignore[attr-defined]
         precision, gives = (radius, exact, recall_target), (with_vectors, with_documents, explain)
         return Hits(self._search(query, k, filter, precision, gives))  # type: ignore[attr-defined]
@@ -218,6 +238,7 @@ class _Reading:
                     with_documents: bool = False, explain: bool = False, **unknown: Never) -> Neighbors:
         """The same for n queries of shape (n, dim), faster than n searches: ids and distances of shape (n, k)."""
         _refuse("search_many", unknown)
+        _check_numbers(radius, recall_target, exact=exact, with_documents=with_documents, explain=explain)
         _check_radius(radius, self.metric)  # type: ignore[attr-defined]
         precision, gives = (radius, exact, recall_target), (False, with_documents, explain)
         return Neighbors(*self._search_many(queries, k, filter, precision, gives))  # type: ignore[attr-defined]
@@ -247,6 +268,14 @@ class _Reading:
         import polars
 
         return polars.DataFrame(_Stream(self))
+
+
+_CALLS = {"put_many(ids, vectors, documents)": ("add", "add_many", "insert", "insert_many", "upsert", "add_items", "add_vectors"),
+          "search(query, k)": ("query", "knn", "knn_query", "similarity_search", "find", "nearest"),
+          "len(store)": ("count", "size", "num_rows", "ntotal"), "flush()": ("commit", "save", "persist", "sync"),
+          "del store[id] or delete_many(ids)": ("remove", "remove_many"), "clear()": ("reset", "drop", "truncate", "delete_all"),
+          "get_many(ids)": ("fetch", "retrieve", "get_vectors"), "stats()": ("info", "describe")}
+"""What other stores call the methods of a store."""
 
 
 class _Stream:
@@ -361,6 +390,12 @@ class Store(_Reading, _core.Store, MutableMapping[Any, Any]):
         # A store that is still to be made may be there when the handle is opened again, or not.
         metric = self.metric if self._pending else None
         return _reopen, (os.fspath(self.path), self._threads, metric, self._recall_target)
+
+    def __getattr__(self, name: str) -> Any:
+        """Says what to call where another store has a method of that name."""
+        meant = next((call for call, names in _CALLS.items() if name in names), None)
+        advice = f"; {meant} does that" if meant else ""
+        raise AttributeError(f"a Store has no {name!r}{advice}", name=name, obj=self)
 
     def __repr__(self) -> str:
         path = os.fspath(self.path)

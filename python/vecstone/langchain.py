@@ -30,6 +30,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 import vecstone
 from vecstone._check import check_ids, check_json, check_text, check_writable
 from vecstone._embedder import Embedder, of_model
+from vecstone._given import counted
 from vecstone._metadata import DottedKeys, field
 
 __all__ = ["VecstoneVectorStore"]
@@ -327,7 +328,8 @@ def _rows(
     metadatas = [{}] * len(texts) if metadatas is None else [metadata or {} for metadata in metadatas]
     ids = [None] * len(texts) if ids is None else ids
     if not len(texts) == len(metadatas) == len(ids):
-        raise ValueError(f"{len(texts)} texts, {len(metadatas)} metadatas and {len(ids)} ids: one each is needed")
+        given = f"{counted(len(texts), 'text')}, {counted(len(metadatas), 'metadata')} and {counted(len(ids), 'id')}"
+        raise ValueError(f"{given}: one each is needed")
     for row, (text, metadata, id) in enumerate(zip(texts, metadatas, ids, strict=True)):
         check_text(text, f"text {row}")
         if not isinstance(metadata, dict):
