@@ -184,3 +184,17 @@ def test_embed_is_a_function(store: vecstone.Store) -> None:
     bad: Any = "model"
     with pytest.raises(TypeError, match="embed is 'model'; give a function"):
         vecstone.ingest(store, ["text"], embed=bad)
+
+
+def test_arguments_in_the_wrong_place(store: vecstone.Store, tmp_path: Path) -> None:
+    anything: Any = vecstone.ingest
+    for wrong in ([("a", [1.0])], "path", None):
+        with pytest.raises(TypeError, match=r"store is a .*; write ingest\(store, source\)"):
+            anything(wrong, store)
+    with pytest.raises(TypeError, match="batch_size is 'a'; give a whole number"):
+        anything(store, ["text"], embed=len, batch_size="a")
+    with pytest.raises(ValueError, match="a source is a file of this machine; copy it"):
+        anything(store, "https://example.org/rows.parquet")
+    vecstone.open(tmp_path / "other", dim=2).close()
+    with pytest.raises(ValueError, match="other: a store; hand it in open"):
+        anything(store, tmp_path / "other")

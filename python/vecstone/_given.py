@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def path(given: Any) -> str:
+def path(given: Any, what: str = "a store is a directory") -> str:
     """The path of a directory or a file of this machine; a home directory is written out. ValueError for what is none."""
     try:
         text = os.fsdecode(given)
@@ -30,7 +30,7 @@ def path(given: Any) -> str:
         raise ValueError(f"path is {text!r}, and a store is a directory; for one that goes away give tempfile.mkdtemp()")
     if scheme := _SCHEME.match(text):
         advice = "copy it to this machine" if scheme[0].lower() != "file://" else "leave file:// out"
-        raise ValueError(f"path is {text!r}, and a store is a directory of this machine; {advice}")
+        raise ValueError(f"path is {text!r}, and {what} of this machine; {advice}")
     return os.path.expanduser(text) if text.startswith("~") and not os.path.lexists(text) else text
 
 

@@ -82,6 +82,10 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     and the row in it). TypeError: vectors that are no numbers, ids or documents that are none. What was written before
     an error stays.
     """
+    if not hasattr(store, "put_many"):
+        raise TypeError(f"store is a {type(store).__name__}; write ingest(store, source), with a store that is open")
+    if not isinstance(batch_size, int):
+        raise TypeError(f"batch_size is {batch_size!r}; give a whole number")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more")
     source = as_iterable(source)

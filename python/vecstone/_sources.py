@@ -23,7 +23,7 @@ _SAMPLE = 64
 def open_source(source: Any, columns: Columns, rows: int | None) -> tuple[int | None, Iterator[Batch]]:
     """The number of rows, if it is known, and the batches: of so many rows, or of the usual size."""
     if isinstance(source, (str, os.PathLike)):
-        return _file(path(source), columns, rows)
+        return _file(path(source, "a source is a file"), columns, rows)
     if hasattr(source, "__arrow_c_stream__"):
         # Before the stream is open: some ask their database for it.
         length = _length(source)
@@ -130,6 +130,8 @@ def _check_names(table: Any, columns: Columns, there: list[Any]) -> None:
 
 
 def _file(path: str, columns: Columns, rows: int | None) -> tuple[int | None, Iterator[Batch]]:
+    if os.path.isfile(os.path.join(path, "MANIFEST")):
+        raise ValueError(f"{path}: a store; hand it in open, as ingest(store, vecstone.open({path!r}, 'r'))")
     if stat.S_ISFIFO(os.stat(path).st_mode):  # to open one waits for who writes to it
         raise ValueError(f"{path}: not a regular file; write it to one first")
     with open(path, "rb") as file:
