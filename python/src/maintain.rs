@@ -4,7 +4,7 @@ use crate::ids;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::ops::ControlFlow;
-use vecstone::VerifyReport;
+use vecstone::{CompactReport, VerifyReport};
 
 /// Python's `progress(done, total)`, and what it raised.
 pub(crate) struct Progress {
@@ -40,6 +40,18 @@ pub(crate) fn counts<'py>(py: Python<'py>, counts: &[(&str, u64)]) -> PyResult<B
     let dict = PyDict::new(py);
     counts.iter().try_for_each(|(name, count)| dict.set_item(name, count))?;
     Ok(dict)
+}
+
+/// What `compact` did, and what it left.
+pub(crate) fn compacted<'py>(py: Python<'py>, report: &CompactReport) -> PyResult<Bound<'py, PyDict>> {
+    let report = [
+        ("segments", report.segments),
+        ("rows_dropped", report.rows_dropped),
+        ("bytes_freed", report.bytes_freed),
+        ("segments_left", report.segments_left),
+        ("rows_left", report.rows_left),
+    ];
+    counts(py, &report)
 }
 
 /// What `verify` found.

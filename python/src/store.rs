@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
 use std::path::PathBuf;
 use vecstone::{
-    AsId, CompactReport, Document, Error, IdKind, OptimizeReport, SearchOptions, Stats, VectorStore,
+    AsId, CompactOptions, Document, Error, IdKind, OptimizeReport, SearchOptions, Stats, VectorStore,
 };
 
 #[pymethods]
@@ -495,19 +495,27 @@ impl Store {
         maintain::verified(py, &self.with(py, VectorStore::verify)?)
     }
 
-    /// Rewrites all segments without their dead rows, while reads and writes go on; the background does so by itself where
-    /// more than a fifth of a segment's rows are dead.
+    /// Rewrites segments without their dead rows, while reads and writes go on; the background does so by itself where more
+    /// than a fifth of a segment's rows are dead.
     ///
-    /// `progress(done, total)`, in rows, is called after each few megabytes; an exception of it breaks the compaction off,
-    /// and is raised: segments that were done by then stay compacted. A dict: `segments` rewritten, `rows_dropped`,
-    /// `bytes_freed`.
-    #[pyo3(signature = (progress=None))]
-    fn compact<'py>(&self, py: Python<'py>, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
-        let mut progress = Progress::new(progress);
-        let done = self.change(py, |store| store.compact_with(|now| progress.tell(now.rows, now.total)));
-        let CompactReport { segments, rows_dropped, bytes_freed, .. } = progress.end(done)?;
-        let report = [("segments", segments), ("rows_dropped", rows_dropped), ("bytes_freed", bytes_freed)];
-        maintain::counts(py, &report)
+    /// `min_dead`: the share of dead rows from which on a segment is rewritten; 0 rewrites each one that has a dead row.
+    /// Small neighbours are merged, and segments without live rows go, in any case. `progress(done, total)`, in rows, is
+    /// called after each few megabytes; an exception of it breaks the compaction off, and is raised: segments that were
+    /// done by then stay compacted. A dict: `segments` rewritten, `rows_dropped`, `bytes_freed`, and what is left:
+    /// `rows_left` dead rows in `segments_left`, of each a share below `min_dead`, or rows that died meanwhile.
+    /// ValueError: `min_dead` is not 0 to 1. Else errors as of `flush`.
+    #[pyo3(signature = (progress=None, *, min_dead=0.01))]
+    fn compact<'py>(
+        &self,
+        py: Python<'py>,
+        progress: Option<Py<PyAny>>,
+        min_dead: f64,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (mut progress, options) = (Progress::new(progress), CompactOptions::new().min_dead(min_dead));
+        options.check().or_raise()?;
+        let done =
+            self.change(py, |store| store.compact_with(&options, |now| progress.tell(now.rows, now.total)));
+        maintain::compacted(py, &progress.end(done)?)
     }
 
     /// Builds every side file that makes the store faster, up to the rows that are durable now: it flushes first. Right

@@ -53,7 +53,10 @@ def test_it_is_empty_in_every_way(path: Path, tmp_path: Path) -> None:
         store.flush()
         store.clear()
         asyncio.run(store.flush_async())
-        assert store.compact() == {"segments": 0, "rows_dropped": 0, "bytes_freed": 0}
+        assert store.compact() == {
+            "segments": 0, "rows_dropped": 0, "bytes_freed": 0, "segments_left": 0, "rows_left": 0}
+        with pytest.raises(ValueError, match="share of dead rows"):
+            store.compact(min_dead=2)
         assert store.verify()["ok"] and not store.refresh()
         assert not store.delete("a") and store.delete_many([1, 2]) == 0 and store.delete_where({"x": 1}) == 0
         store.put_many([], np.zeros((0, 3)))

@@ -397,6 +397,22 @@ def test_stats_verify_backup_compact(store: vecstone.Store, rows: np.ndarray, tm
     assert "<table>" in html and f"<td>{DIM}</td>" in html
 
 
+def test_compact_leaves_segments_with_few_dead_rows(store: vecstone.Store) -> None:
+    rows = np.ones((1000, DIM), dtype=np.float32)
+    store.put_many(names(1000), rows)
+    store.delete_many(names(9))
+    left = {"segments": 0, "rows_dropped": 0, "bytes_freed": 0, "segments_left": 1, "rows_left": 9}
+    assert store.compact() == left and store.stats()["dead"] == 9
+    assert store.compact(min_dead=0.01) == left
+    done = store.compact(min_dead=0.009)
+    assert (done["segments"], done["rows_dropped"], done["segments_left"], done["rows_left"]) == (1, 9, 0, 0)
+    store.delete("id-9")
+    assert store.compact(min_dead=0)["rows_dropped"] == 1 and store.stats()["dead"] == 0
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="0.01 is usual"):
+            store.compact(min_dead=share)
+
+
 def test_damage_is_an_error(path: Path, rows: np.ndarray) -> None:
     with vecstone.open(path, dim=DIM) as store:
         store.put_many(names(10), rows[:10])

@@ -196,13 +196,16 @@ crash: no damage); `damage`, a list of dicts with `path`, `offset`, `id` (or Non
 `unlisted`, how many more damaged places there are than the 100,000 that it has at most."""
         ...
 
-    def compact(self, progress: Callable[[int, int], object] | None=None) -> dict[str, int]:
-        """Rewrites all segments without their dead rows, while reads and writes go on; the background does so by itself where
-more than a fifth of a segment's rows are dead.
+    def compact(self, progress: Callable[[int, int], object] | None=None, *, min_dead: float=0.01) -> dict[str, int]:
+        """Rewrites segments without their dead rows, while reads and writes go on; the background does so by itself where more
+than a fifth of a segment's rows are dead.
 
-`progress(done, total)`, in rows, is called after each few megabytes; an exception of it breaks the compaction off,
-and is raised: segments that were done by then stay compacted. A dict: `segments` rewritten, `rows_dropped`,
-`bytes_freed`."""
+`min_dead`: the share of dead rows from which on a segment is rewritten; 0 rewrites each one that has a dead row.
+Small neighbours are merged, and segments without live rows go, in any case. `progress(done, total)`, in rows, is
+called after each few megabytes; an exception of it breaks the compaction off, and is raised: segments that were
+done by then stay compacted. A dict: `segments` rewritten, `rows_dropped`, `bytes_freed`, and what is left:
+`rows_left` dead rows in `segments_left`, of each a share below `min_dead`, or rows that died meanwhile.
+ValueError: `min_dead` is not 0 to 1. Else errors as of `flush`."""
         ...
 
     def optimize(self, progress: Callable[[int, int], object] | None=None) -> dict[str, int]:

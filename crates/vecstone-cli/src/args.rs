@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args, Parser, Subcommand};
-use vecstone::{IdKind, Metric};
+use vecstone::{CompactOptions, IdKind, Metric};
 
 /// An embedded vector store: ids and float32 vectors in plain files, safe against crashes.
 #[derive(Debug, Parser)]
@@ -294,6 +294,9 @@ pub(crate) struct Verify {
 pub(crate) struct Compact {
     /// Directory of the store.
     pub(crate) store: PathBuf,
+    /// Rewrite the segments of which at least this share of rows is dead, 0 to 1; 0 rewrites all that have a dead row.
+    #[arg(long, value_name = "SHARE", default_value_t = CompactOptions::MIN_DEAD)]
+    pub(crate) min_dead: f64,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -46,6 +46,28 @@ fn dead_rows_go_and_the_others_stay() {
 }
 
 #[test]
+fn what_is_left_is_said() {
+    let place = Place::new();
+    place.rows("in", 1000, 8);
+    place.run(&["import", "s", "in.npy"]).ok();
+    place.run(&["delete", "s", "in-000000000", "in-000000001"]).ok();
+    let before = place.files("s");
+    let text = place.run(&["compact", "s"]).ok().stdout;
+    assert!(text.starts_with("nothing compacted in s, which holds 998 rows"), "{text}");
+    assert!(
+        text.contains("2 dead rows are left in 1 segments, a share below 0.01 of each; --min-dead 0"),
+        "{text}"
+    );
+    assert_eq!(place.files("s"), before, "nothing was changed");
+    let report = place.run(&["compact", "s", "--json"]).ok().json();
+    assert_eq!((&report["segments_left"], &report["rows_left"]), (&json!(1), &json!(2)));
+    place.run(&["compact", "s", "--min-dead", "2"]).fails(2, &["share of dead rows 2 is not 0 to 1"]);
+    let report = place.run(&["compact", "s", "--min-dead", "0", "--json"]).ok().json();
+    assert_eq!((&report["rows_dropped"], &report["rows_left"]), (&json!(2), &json!(0)));
+    place.run(&["verify", "s"]).ok();
+}
+
+#[test]
 fn wrong_stores_are_refused() {
     let place = Place::new();
     place.run(&["compact", "missing"]).fails(2, &["missing", "no store there"]);

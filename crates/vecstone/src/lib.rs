@@ -27,7 +27,7 @@ struct Readme;
 pub use buffer::batch::Op;
 #[doc(hidden)]
 pub use buffer::batch::RowSource;
-pub use engine::compact::{CompactProgress, CompactReport};
+pub use engine::compact::{CompactOptions, CompactProgress, CompactReport};
 pub use engine::optimize::{OptimizeProgress, OptimizeReport};
 pub use maintain::backup::BackupReport;
 pub use maintain::repair::{Dropped, RepairReport};

@@ -12,7 +12,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use vecstone::{Document, Durability, Error, Id, IdKind, Metric, OpenOptions, VectorStore, WriteBatch};
+use vecstone::{
+    CompactOptions, Document, Durability, Error, Id, IdKind, Metric, OpenOptions, VectorStore, WriteBatch,
+};
 
 const DIM: usize = 8;
 
@@ -91,7 +93,7 @@ fn a_compaction_under_way_brings_nothing_back() {
     fill(&store, 0..50);
     store.delete_many(&(0..50).step_by(2).collect::<Vec<u64>>()).expect("deleted");
     let mut calls = 0;
-    let report = store.compact_with(|_| {
+    let report = store.compact_with(&CompactOptions::new(), |_| {
         calls += 1;
         if calls == 2 {
             store.clear().expect("cleared");

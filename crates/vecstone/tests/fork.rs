@@ -25,7 +25,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use vecstone::{
-    Durability, Error, Filter, IdKind, Metric, OpenOptions, SearchOptions, VectorStore, WriteBatch,
+    CompactOptions, Durability, Error, Filter, IdKind, Metric, OpenOptions, SearchOptions, VectorStore,
+    WriteBatch,
 };
 
 const DIM: usize = 64;
@@ -139,7 +140,7 @@ fn check_refused(store: &VectorStore) {
     forked(store.delete_where(&Filter::ids([1u64.into()])).map(drop));
     forked(store.backup(std::env::temp_dir().join("vecstone-never-made")).map(drop));
     forked(store.compact().map(drop));
-    forked(store.compact_with(|_| ControlFlow::Break(())).map(drop));
+    forked(store.compact_with(&CompactOptions::new(), |_| ControlFlow::Break(())).map(drop));
     forked(store.optimize().map(drop));
     let flushed = pin!(store.flush_async()).poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(flushed, Poll::Ready(Err(Error::Forked))), "{flushed:?}");

@@ -4,8 +4,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 use vecstone::{
-    AsId, Document, Durability, Error, ErrorKind, Filter, Hits, Id, IdKind, IdRef, LogEntry, Metric, Op,
-    OpenOptions, SearchOptions, Snapshot, Uuid, VectorStorage, VectorStore, WriteBatch, reference_distance,
+    AsId, CompactOptions, Document, Durability, Error, ErrorKind, Filter, Hits, Id, IdKind, IdRef, LogEntry,
+    Metric, Op, OpenOptions, SearchOptions, Snapshot, Uuid, VectorStorage, VectorStore, WriteBatch,
+    reference_distance,
 };
 
 fn made(options: &OpenOptions) -> (tempfile::TempDir, VectorStore) {
@@ -134,7 +135,7 @@ fn writing_in_short() {
     store.set_attributes(Some(r#"{"model": "x"}"#)).unwrap();
     assert_eq!(store.attributes().unwrap().as_deref(), Some(r#"{"model": "x"}"#));
     store.compact().unwrap();
-    store.compact_with(|_| ControlFlow::Continue(())).unwrap();
+    store.compact_with(&CompactOptions::new(), |_| ControlFlow::Continue(())).unwrap();
     store.clear().unwrap();
     assert_eq!(store.len().unwrap(), 0);
     store.close().unwrap();

@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vecstone::{
-    AsId, Document, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op, OpenOptions,
-    SearchOptions, Uuid, VectorStorage, VectorStore, WriteBatch, reference_distance,
+    AsId, CompactOptions, Document, Durability, Error, Id, IdKind, LogEntry, MAX_ID_BYTES, Metric, Op,
+    OpenOptions, SearchOptions, Uuid, VectorStorage, VectorStore, WriteBatch, reference_distance,
 };
 
 const DIM: usize = 12;
@@ -536,12 +536,14 @@ fn compaction_drops_dead_rows_and_nothing_else() {
     assert_eq!(before.len(), 250);
     assert!(stats.segments >= 9, "{stats:?}");
     // Broken off, nothing changes.
-    let error = store.compact_with(|_| std::ops::ControlFlow::Break(())).expect_err("broken off");
+    let error = store
+        .compact_with(&CompactOptions::new(), |_| std::ops::ControlFlow::Break(()))
+        .expect_err("broken off");
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert_eq!(content(&store), before);
     let mut seen = Vec::new();
     let report = store
-        .compact_with(|progress| {
+        .compact_with(&CompactOptions::new(), |progress| {
             assert!(progress.rows <= progress.total);
             seen.push((progress.rows, progress.total));
             std::ops::ControlFlow::Continue(())

@@ -20,8 +20,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 use vecstone::{
-    Durability, Error, Id, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, WriteBatch,
-    reference_distance,
+    CompactOptions, Durability, Error, Id, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore,
+    WriteBatch, reference_distance,
 };
 
 const WRITERS: u64 = 8;
@@ -464,7 +464,7 @@ fn compaction_changes_no_snapshot() {
                 while !done.load(Ordering::SeqCst) || compacted == 0 || cancelled == 0 {
                     let mut steps = if dice.one_in(3) { dice.below(4) } else { u64::MAX };
                     let mut last = 0;
-                    let outcome = store.compact_with(|progress| {
+                    let outcome = store.compact_with(&CompactOptions::new(), |progress| {
                         assert!(last < progress.rows && progress.rows <= progress.total, "{progress:?}");
                         last = progress.rows;
                         steps = steps.saturating_sub(1);

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use serde_json::json;
-use vecstone::{VectorStore, counted};
+use vecstone::{CompactOptions, VectorStore, counted};
 
 use crate::args::Compact;
 use crate::failure::Result;
@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> Result<u8> {
     let store = VectorStore::open(&args.store)?;
     let report = {
         let bar = Bar::new("[{bar:30}] rows copied: {human_pos} of {human_len}, {eta} left");
-        store.compact_with(|progress| {
+        store.compact_with(&CompactOptions::new().min_dead(args.min_dead), |progress| {
             bar.show(progress.rows, progress.total, "");
             ControlFlow::Continue(())
         })?
@@ -29,12 +29,13 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> Result<u8> {
             "segments": segments,
             "rows_dropped": dropped,
             "bytes_freed": freed,
+            "segments_left": report.segments_left,
+            "rows_left": report.rows_left,
             "live": live,
         }))?;
-    } else if segments == 0 {
-        output
-            .line(format!("nothing to compact in {path}: it holds {}, none is dead", counted(live, "row")))?;
-    } else {
+        return Ok(0);
+    }
+    if segments > 0 {
         output.line(format!(
             "compacted {} of {path}, which holds {}",
             counted(segments, "segment"),
@@ -45,6 +46,20 @@ pub(crate) fn run(args: &Compact, output: &mut Output) -> Result<u8> {
             counted(dropped, "dead row"),
             verb(dropped, "is", "are"),
             human_bytes(freed)
+        ))?;
+    } else if report.rows_left == 0 {
+        output
+            .line(format!("nothing to compact in {path}: it holds {}, none is dead", counted(live, "row")))?;
+    } else {
+        output.line(format!("nothing compacted in {path}, which holds {}", counted(live, "row")))?;
+    }
+    if report.rows_left > 0 {
+        output.line(format!(
+            "{} {} left in {}, a share below {} of each; --min-dead 0 rewrites these, too",
+            counted(report.rows_left, "dead row"),
+            verb(report.rows_left, "is", "are"),
+            counted(report.segments_left, "segment"),
+            args.min_dead
         ))?;
     }
     Ok(0)

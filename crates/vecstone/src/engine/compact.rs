@@ -28,31 +28,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+mod options;
 mod plan;
 
+pub use options::{CompactOptions, CompactProgress, CompactReport};
 use plan::{Space, plan};
-
-/// How far a compaction is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CompactProgress {
-    /// Live rows copied so far.
-    pub rows: u64,
-    /// Live rows to copy.
-    pub total: u64,
-}
-
-/// What a compaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct CompactReport {
-    /// Segments that were rewritten.
-    pub segments: u64,
-    /// Dead rows that are gone.
-    pub rows_dropped: u64,
-    /// Bytes of `.dat`, `.idx` and `.jsonl` that came back.
-    pub bytes_freed: u64,
-}
 
 /// Bytes of rows and documents that one batch of an output holds, but for the last row.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -146,16 +126,19 @@ impl Picked {
 }
 
 impl Engine {
-    /// Rewrites all segments that have dead rows, and merges small neighbours.
+    /// Rewrites the segments that have enough dead rows, or no others, and merges small neighbours.
     pub(crate) fn compact(
         &self,
+        options: &CompactOptions,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        self.guarded(|| self.compact_all(progress))
+        options.check()?;
+        self.guarded(|| self.compact_all(options, progress))
     }
 
     fn compact_all(
         &self,
+        options: &CompactOptions,
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
         let _hurry = self.maintenance.hurry();
@@ -164,12 +147,13 @@ impl Engine {
         let stride = self.schema.stride();
         let wanted = |part: &SegmentVersion| {
             let least = LEAST_LOG_BYTES.max(part.live() * stride / 512);
-            part.deletions.dead() > 0 || log_waste(part, least) > least
+            options.takes(part) || log_waste(part, least) > least
         };
         self.seal_if(wanted)?;
         // Small segments too, where they can be merged with a neighbour.
         let small = self.settings.limits.records / 2;
         let version = self.published.get();
+        let wanted = |part: &SegmentVersion| is_sealed_for_nothing(&version, part) || wanted(part);
         let mut runs =
             plan(&version, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
         runs.retain(|run| run.len() > 1 || wanted(&version.segments[run.start]));
@@ -186,6 +170,10 @@ impl Engine {
             self.compact_run(&numbers, &mut tell, &mut report)?;
         }
         self.build_side_files(true);
+        let left = self.published.load();
+        let left = left.segments.iter().map(|part| part.deletions.dead()).filter(|&dead| dead > 0);
+        (report.segments_left, report.rows_left) =
+            left.fold((0, 0), |(segments, rows), dead| (segments + 1, rows + dead));
         Ok(report)
     }
 
@@ -197,8 +185,15 @@ impl Engine {
         let least_log = LEAST_DEAD_BYTES.max(version.live() * self.schema.stride() / 64);
         let may = |part: &SegmentVersion| !failed.contains(&state_of(part));
         let due = |part: &SegmentVersion| may(part) && self.is_due(part, least_log);
-        let due_now: Vec<u64> =
-            version.segments.iter().filter(|part| due(part)).map(|part| part.segment.number()).collect();
+        let empty = |version: &Version, part: &SegmentVersion| {
+            self.settings.compact_at <= 1.0 && may(part) && is_sealed_for_nothing(version, part)
+        };
+        let due_now: Vec<u64> = version
+            .segments
+            .iter()
+            .filter(|part| due(part) || empty(&version, part))
+            .map(|part| part.segment.number())
+            .collect();
         if due_now.is_empty() {
             return;
         }
@@ -208,10 +203,9 @@ impl Engine {
             return self.maintenance.failures().add(&version, &due_now, error);
         }
         let version = self.published.get();
-        self.run_in_background(
-            &version,
-            &numbers_of(&version, &plan(&version, &self.settings.limits, due, may)),
-        );
+        let due = |part: &SegmentVersion| due(part) || empty(&version, part);
+        let runs = plan(&version, &self.settings.limits, due, may);
+        self.run_in_background(&version, &numbers_of(&version, &runs));
     }
 
     /// Whether a segment is to be compacted without anybody asking for it.
@@ -471,6 +465,11 @@ impl Engine {
         )?;
         Ok(bytes)
     }
+}
+
+/// Whether a segment is sealed and has no live row: nothing is copied to be rid of its files.
+fn is_sealed_for_nothing(version: &Version, part: &SegmentVersion) -> bool {
+    part.live() == 0 && part.segment.number() != version.active().segment.number()
 }
 
 /// Bytes of a segment's log that no live row needs: deletes, commits of few rows, puts of dead ones. Where it is surely

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::close;
-use crate::engine::compact::{CompactProgress, CompactReport};
+use crate::engine::compact::{CompactOptions, CompactProgress, CompactReport};
 use crate::engine::optimize::{OptimizeProgress, OptimizeReport};
 use crate::format::manifest::Sections;
 use crate::maintain::backup::{self, BackupReport};
@@ -106,39 +106,45 @@ impl VectorStore {
 
     // ---- the whole ----
 
-    /// Rewrites all segments without their dead rows and merges small ones, while reads and writes go on. `progress` is
-    /// called after each few megabytes and can break it off ([`Error::Cancelled`]): segments that were done by then stay
-    /// compacted, the others are as before.
+    /// Rewrites segments without their dead rows and merges small ones, while reads and writes go on: those of which at
+    /// least one row in a hundred is dead, or as many as [`CompactOptions::min_dead`] says, and those without live rows.
+    /// The report says what is left. `progress` is called after each few megabytes and can break it off
+    /// ([`Error::Cancelled`]): segments that were done by then stay compacted, the others are as before.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().expect("a place");
     /// # let store = vecstone::VectorStore::create(dir.path().join("store"), 2, vecstone::Metric::L2)?;
     /// use std::ops::ControlFlow;
     ///
-    /// let report = store.compact_with(|step| {
+    /// use vecstone::CompactOptions;
+    ///
+    /// let report = store.compact_with(&CompactOptions::new().min_dead(0.0), |step| {
     ///     println!("{} of {} rows", step.rows, step.total);
     ///     ControlFlow::Continue(())
     /// })?;
+    /// assert_eq!(report.rows_left, 0);
     /// # Ok::<(), vecstone::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if a live row is damaged, [`Error::NoSpace`]: the store is as before and goes on.
+    /// [`Error::InvalidMinDead`]: nothing was done. [`Error::Corrupt`] if a live row is damaged, [`Error::NoSpace`]: the
+    /// store is as before and goes on.
     pub fn compact_with(
         &self,
+        options: &CompactOptions,
         mut progress: impl FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
-        self.maintain(&mut progress, |engine, progress| engine.compact(progress))
+        self.maintain(&mut progress, |engine, progress| engine.compact(options, progress))
     }
 
-    /// As [`compact_with`](Self::compact_with), without progress.
+    /// As [`compact_with`](Self::compact_with), with the defaults and without progress.
     ///
     /// # Errors
     ///
     /// As [`compact_with`](Self::compact_with).
     pub fn compact(&self) -> Result<CompactReport> {
-        self.compact_with(|_| ControlFlow::Continue(()))
+        self.compact_with(&CompactOptions::new(), |_| ControlFlow::Continue(()))
     }
 
     /// Builds every side file that makes the store faster, up to the rows that are durable now: it flushes first. Right

@@ -8,7 +8,7 @@ use crate::segment::ids::reseal;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::types::error::Error;
 use crate::types::options::Limits;
-use crate::{CompactReport, Metric, OpenOptions, VectorStore};
+use crate::{CompactOptions, CompactReport, Metric, OpenOptions, VectorStore};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl Case {
     /// Compacts; the report, and how many bytes there were at most.
     fn compact(&self) -> (CompactReport, u64) {
         let mut peak = 0;
-        let report = self.store.compact_with(|_| {
+        let report = self.store.compact_with(&CompactOptions::new(), |_| {
             peak = peak.max(self.bytes());
             ControlFlow::Continue(())
         });
@@ -186,7 +186,7 @@ pub(super) fn what_dies_meanwhile_stays_dead() -> Result<(), String> {
             store.delete("0").and_then(|_| store.flush()).expect("deleted");
             let mut steps = 0;
             let (first, second) = (["1", "4", "6"], ["3", "7"]);
-            let compacted = store.compact_with(|_| {
+            let compacted = store.compact_with(&CompactOptions::new(), |_| {
                 if steps == step {
                     for ids in [&first[..], &second[..]] {
                         match way {
@@ -327,7 +327,8 @@ fn a_caller_does_not_wait_for_the_pace_of_the_background() {
     fill(&store, 5, 100);
     until("the background copies", || background.maintenance.copying.load(Ordering::Relaxed) > 0);
     let caller = store.clone();
-    let stopped = soon("compact", move || caller.compact_with(|_| ControlFlow::Break(())));
+    let stopped =
+        soon("compact", move || caller.compact_with(&CompactOptions::new(), |_| ControlFlow::Break(())));
     assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
     let sealed = || background.published.get().segments.clone();
     until("`.ids` is written", || sealed().iter().rev().skip(1).all(|part| part.segment.has_ids()));

@@ -5,8 +5,8 @@ use crate::sys::disk::fault::{Fault, FaultDisk, Plan};
 use crate::sys::disk::sim::SimDisk;
 use crate::sys::planted::{Bug, with};
 use crate::{
-    AsId, Document, Error, Filter, Metric, Op, OpenOptions, Result, SearchOptions, Snapshot, VectorStore,
-    WriteBatch,
+    AsId, CompactOptions, Document, Error, Filter, Metric, Op, OpenOptions, Result, SearchOptions, Snapshot,
+    VectorStore, WriteBatch,
 };
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,7 @@ fn what_comes_between_acceptance_and_writing() {
     store.flush().expect("flushed");
     store.delete("d").expect("deleted");
     let mut busy = false;
-    let compacted = store.compact_with(|_| {
+    let compacted = store.compact_with(&CompactOptions::new(), |_| {
         if !std::mem::replace(&mut busy, true) {
             // Their rows move while these wait in the buffer.
             store.put_many(&["a", "b"], &[ROW, ROW].concat()).expect("stored");

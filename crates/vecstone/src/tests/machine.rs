@@ -10,7 +10,7 @@ use crate::sys::disk::sim::SimDisk;
 use crate::types::error::{Error, Result};
 use crate::types::options::Durability;
 use crate::{
-    Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, WriteBatch,
+    CompactOptions, Document, Filter, Metric, OpenOptions, SearchOptions, Snapshot, VectorStore, WriteBatch,
     reference_distance,
 };
 use proptest::collection::vec;
@@ -562,7 +562,7 @@ impl Machine {
         let put: Vec<_> = put.iter().map(|&id| (id, Document::Keep)).collect();
         let (mut beside, mut busy) = (Ok(Went::Well), false);
         let calls = self.door().calls();
-        let compacted = store.compact_with(|_| {
+        let compacted = store.compact_with(&CompactOptions::new(), |_| {
             if !std::mem::replace(&mut busy, true) {
                 beside = self.put(store, &put, None).and_then(|went| match went {
                     Went::Stopped => Ok(went),

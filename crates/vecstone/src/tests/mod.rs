@@ -17,6 +17,7 @@ mod fault;
 mod few;
 mod forged;
 mod golden;
+mod growth;
 mod held;
 mod hostile;
 mod interrupt;

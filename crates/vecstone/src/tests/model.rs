@@ -7,7 +7,7 @@ use crate::segment::side::Optimize;
 use crate::sys::disk::Disk;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::types::error::{Error, Result};
-use crate::{Document, Metric, OpenOptions, Snapshot, VectorStore, WriteBatch};
+use crate::{CompactOptions, Document, Metric, OpenOptions, Snapshot, VectorStore, WriteBatch};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -266,7 +266,7 @@ impl Run {
     pub(super) fn compact_beside(&mut self, put: &[&str], delete: &[&str]) -> Result<()> {
         let store = self.store.take().expect("open");
         let (mut meanwhile, mut busy) = (Ok(()), false);
-        let compacted = store.compact_with(|_| {
+        let compacted = store.compact_with(&CompactOptions::new(), |_| {
             if !std::mem::replace(&mut busy, true) {
                 meanwhile = self.write_beside(&store, put, delete);
             }
@@ -303,7 +303,7 @@ impl Run {
     pub(super) fn clear_beside_compaction(&mut self, put: &[&str]) -> Result<()> {
         let store = self.store.take().expect("open");
         let (mut meanwhile, mut busy) = (Ok(()), false);
-        let compacted = store.compact_with(|_| {
+        let compacted = store.compact_with(&CompactOptions::new(), |_| {
             if !std::mem::replace(&mut busy, true) {
                 meanwhile = self.clear_in(&store).and_then(|()| self.write_beside(&store, put, &[]));
             }
@@ -379,7 +379,7 @@ impl Run {
     pub(super) fn compact_beside_attributes(&mut self) -> Result<()> {
         let store = self.store.take().expect("open");
         let (mut meanwhile, mut busy) = (Ok(()), false);
-        let compacted = store.compact_with(|_| {
+        let compacted = store.compact_with(&CompactOptions::new(), |_| {
             if !std::mem::replace(&mut busy, true) {
                 meanwhile = self.set_attributes_of(&store, false);
             }

@@ -13,7 +13,7 @@ use crate::sys::sync::{caught, unpoisoned};
 use crate::types::error::{Error, Result};
 use crate::types::id::AsId;
 use crate::types::options::Durability::{Buffered, Sync};
-use crate::{Metric, OpenOptions, VectorStore, WriteBatch};
+use crate::{CompactOptions, Metric, OpenOptions, VectorStore, WriteBatch};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -286,7 +286,7 @@ fn a_panic_of_the_callers_progress_is_the_callers() {
     let store = made(&SimDisk::new(&root()), &few(1 << 20));
     fill(&store).expect("stored");
     store.delete("fill 0").expect("deleted");
-    let compacted = caught(|| store.compact_with(|_| panic!("the caller's own")));
+    let compacted = caught(|| store.compact_with(&CompactOptions::new(), |_| panic!("the caller's own")));
     assert_eq!(compacted.expect_err("goes on").downcast_ref::<&str>(), Some(&"the caller's own"));
     goes_on(&store);
 }

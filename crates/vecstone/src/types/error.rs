@@ -343,6 +343,12 @@ pub enum Error {
         /// The number given.
         target: f32,
     },
+    /// A share of dead rows is not 0 to 1.
+    #[non_exhaustive]
+    InvalidMinDead {
+        /// The number given.
+        share: f64,
+    },
     /// A search was to be exact, and to reach a recall below 1.
     #[non_exhaustive]
     ExactWithRecallTarget {

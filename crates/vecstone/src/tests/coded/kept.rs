@@ -4,7 +4,8 @@ use super::super::model::{DIR, Random};
 use super::{Ask, Filled, create, files, rows};
 use crate::sys::disk::Disk;
 use crate::sys::kernel;
-use crate::{Metric, SearchPath, VectorStore};
+use crate::{CompactOptions, Metric, SearchPath, VectorStore};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,7 +47,8 @@ fn a_compaction_carries_codes_without_a_look_at_the_rows() {
     filled.put(&clusters(&mut random, 80));
     filled.delete(&[1, 4, 7, 400]);
     filled.store.flush().expect("flushed");
-    filled.store.compact().expect("compacted");
+    let all = CompactOptions::new().min_dead(0.0);
+    filled.store.compact_with(&all, |_| ControlFlow::Continue(())).expect("compacted");
     assert_eq!(coded(&filled.store), 596);
     is_over_codes(&filled, "compacted again");
     assert!(filled.store.verify().expect("read").is_ok());

@@ -209,6 +209,12 @@ impl Error {
                     "the recall target {target} is not above 0 and at most 1; 0.95 is usual, 1 is exact"
                 )
             }
+            Error::InvalidMinDead { share } => {
+                write!(
+                    f,
+                    "the share of dead rows {share} is not 0 to 1; 0.01 is usual, 0 compacts all that are dead"
+                )
+            }
             Error::ExactWithRecallTarget { target } => {
                 write!(f, "a search cannot be exact and have the recall target {target}; give one of them")
             }

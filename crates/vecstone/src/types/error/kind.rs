@@ -67,6 +67,7 @@ impl Error {
             | Error::InvalidRadius
             | Error::TooFewQueries { .. }
             | Error::InvalidRecallTarget { .. }
+            | Error::InvalidMinDead { .. }
             | Error::ExactWithRecallTarget { .. }
             | Error::OptionMismatch { .. }
             | Error::UnknownName { .. }
