@@ -1,6 +1,7 @@
 //! Every crash state of small workloads: the store opens, and shows what was promised.
 
 use super::ask;
+use super::growth::GROWTH;
 use super::later::IN_MANIFEST;
 use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
 use super::side::{CODES, SIDE, unmarked, with_kinds_of, without_kinds};
@@ -205,7 +206,7 @@ pub(super) const FIRST_ROWS: [Workload; 6] = [
 ];
 
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
-pub(super) const SEGMENTS: [Workload; 35] = [
+pub(super) const SEGMENTS: [Workload; 34] = [
     ("seal", |run| {
         run.segments_of(2).create()?;
         run.put(&["a", "b"])?;
@@ -518,15 +519,6 @@ pub(super) const SEGMENTS: [Workload; 35] = [
         run.put(&["b"])?;
         run.flush()
     }),
-    ("attributes_beside_a_compaction", |run| {
-        run.segments_of(2).create()?;
-        run.put(&["a", "b"])?;
-        run.put(&["a", "c"])?;
-        run.flush()?;
-        run.compact_beside_attributes()?;
-        run.put(&["b"])?;
-        run.flush()
-    }),
     ("buffered_over_a_seal", |run| {
         run.segments_of(2).buffered().create()?;
         run.put(&["a", "b"])?;
@@ -541,7 +533,8 @@ pub(super) const SEGMENTS: [Workload; 35] = [
 ];
 
 pub(super) fn workloads() -> impl Iterator<Item = Workload> {
-    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE).chain(CODES).chain(IN_MANIFEST)
+    let lists: [&[Workload]; 7] = [&WORKLOADS, &FIRST_ROWS, &SEGMENTS, &GROWTH, &SIDE, &CODES, &IN_MANIFEST];
+    lists.into_iter().flatten().copied()
 }
 
 /// How thoroughly to look.
