@@ -156,7 +156,7 @@ impl Engine {
                 }
             };
             let renewed = match kind.scope() {
-                Scope::Segment => match segment.renewed(&rows.part().end) {
+                Scope::Segment => match segment.renewed(&rows.part().end, true) {
                     None => continue,
                     renewed => renewed,
                 },

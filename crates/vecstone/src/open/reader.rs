@@ -114,13 +114,32 @@ impl Reader {
             && bytes == place.bytes
             && let Ok(Some(moved)) = self.read_on(&before, &mut place.log, manifest.number)
         {
+            self.use_new_ids();
             return Ok(moved);
         }
         let (new, version, _) = read_patiently(&self.disk, &self.path, Some(&before), true)?;
         let moved = !(new.shows_the_same_as(&place) && directory::is_same(&version.dir, &before.dir));
         *place = new;
         self.published.publish(Arc::new(version));
+        self.use_new_ids();
         Ok(moved)
+    }
+
+    /// Lets go of the tables in memory of sealed segments whose `.ids` is there by now. The caller holds the place.
+    fn use_new_ids(&self) {
+        let shown = self.published.get();
+        let mut version = Version::clone(&shown);
+        let (sealed, mut changed) = (version.segments.len().saturating_sub(1), false);
+        for part in &mut version.segments[..sealed] {
+            if part.segment.has_table_for_ids()
+                && let Some(renewed) = part.segment.renewed(&part.end, false)
+            {
+                (part.segment, part.dat_map, changed) = (Arc::new(renewed), None, true);
+            }
+        }
+        if changed {
+            self.published.publish(Arc::new(version));
+        }
     }
 
     /// Reads what was appended to the log since, under the same MANIFEST; `None` if it is not that log any more.

@@ -300,6 +300,11 @@ impl Segment {
         (point.rows, point.seq, point.chain) == (self.base.rows, self.base.last_seq, self.base.chain)
     }
 
+    /// Whether a table in memory stands in for `.ids`, which was not there when it was looked for.
+    pub(crate) fn has_table_for_ids(&self) -> bool {
+        self.rebuilt.get().is_some() && self.ids.get().is_some_and(Option::is_none)
+    }
+
     /// Whether there is an `.ids` of which nothing bad is known.
     pub(crate) fn has_ids(&self) -> bool {
         !self.has_damaged_index() && self.ids().is_some()
@@ -335,12 +340,12 @@ impl Segment {
         Ok(right)
     }
 
-    /// The same segment, sealed at that end, opened anew to use the `.ids` that was just made of its log; `None` if that
-    /// cannot be used.
-    pub(crate) fn renewed(&self, end: &SegmentExtent) -> Option<Segment> {
+    /// The same segment, sealed at that end, opened anew to use the `.ids` that is there by now; `None` if that cannot be
+    /// used. `just_made`: of its log, by this handle.
+    pub(crate) fn renewed(&self, end: &SegmentExtent, just_made: bool) -> Option<Segment> {
         let renewed = Segment::sealed(&self.dir, self.files(), self.header, end.clone()).ok()?;
         renewed.ids()?;
-        renewed.confirmed.store(true, Ordering::Relaxed);
+        renewed.confirmed.store(just_made, Ordering::Relaxed);
         Some(renewed)
     }
 

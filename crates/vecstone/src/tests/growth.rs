@@ -348,6 +348,47 @@ fn memory_of_a_compaction_is_that_of_one_segment() {
     assert!(parts[..parts.len() - 1].iter().all(|part| part.segment.has_ids()));
 }
 
+/// A reader that looked for ids before there was an `.ids` has a table in memory, until it refreshes and there is one.
+#[test]
+fn a_reader_lets_go_of_a_table_when_there_is_an_ids() {
+    const ROWS: usize = 2000;
+    let disk = SimDisk::new(&root());
+    let options = OpenOptions::new().without_background().segment_records(ROWS as u64);
+    let store = made(&disk, &options);
+    put(&store, 0..ROWS + 10, ROWS);
+    let read_only = || {
+        let opened = VectorStore::open_read_only_on(Arc::new(disk.clone()), Path::new(DIR));
+        opened.expect("opens")
+    };
+    let reader = read_only();
+    let has = |reader: &VectorStore| {
+        for n in [0, 7, ROWS - 1, ROWS + 9] {
+            assert!(reader.get(id(n)).expect("readable").is_some(), "{n}");
+        }
+        assert!(!reader.contains("none").expect("readable"));
+        reader.stats().expect("known").memory.index
+    };
+    let table = has(&reader);
+    assert!(table > 10 * ROWS as u64, "{table} bytes");
+    let held = reader.snapshot().expect("known");
+    assert!(!reader.refresh().expect("read on"), "nothing was written");
+    assert_eq!(has(&reader), table, "there is no file yet");
+    store.optimize().expect("built");
+    for round in 0..2 {
+        if round > 0 {
+            put(&store, ROWS + 10..ROWS + 20, 10);
+        }
+        assert_eq!(reader.refresh().expect("read on"), round > 0);
+        let fresh = has(&read_only());
+        let now = has(&reader);
+        assert!(now <= fresh + 1024 && now < table / 2, "{now}, a fresh handle has {fresh}");
+    }
+    assert!(held.get(id(3)).expect("readable").is_some());
+    let sealed =
+        |place: usize| disk.image().files.contains_key(&Path::new(DIR).join(format!("{place:08}.ids")));
+    assert!(sealed(1));
+}
+
 /// Each call of a full store that makes room fails once. The next compaction finds everything, or writing stopped, and what
 /// was acknowledged is there.
 #[test]
