@@ -22,7 +22,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use vecstone::{
-    AsId, Document, Durability, Error, IdRef, Metric, Op, RowSource, VectorStore, WriteBatch, counted,
+    AsId, CompactOptions, CompactReport, Document, Durability, Error, IdRef, Metric, Op, OptimizeReport,
+    RowSource, VectorStore, WriteBatch, counted,
 };
 
 /// A handle of a store.
@@ -146,6 +147,29 @@ impl Store {
             store.tune_with(&queries, |now| progress.tell(now.rows, now.total))
         });
         Ok(progress.end(done)?.as_ref().map(vecstone_cli::effort_json))
+    }
+
+    pub(crate) fn optimize_with(
+        &self,
+        py: Python<'_>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<OptimizeReport> {
+        let mut progress = Progress::new(progress);
+        let done = self.change(py, |store| store.optimize_with(|now| progress.tell(now.rows, now.total)));
+        progress.end(done)
+    }
+
+    pub(crate) fn compact_with(
+        &self,
+        py: Python<'_>,
+        options: &CompactOptions,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<CompactReport> {
+        options.check().or_raise()?;
+        let mut progress = Progress::new(progress);
+        let done =
+            self.change(py, |store| store.compact_with(options, |now| progress.tell(now.rows, now.total)));
+        progress.end(done)
     }
 
     /// A call that stores vectors of `dim` components, and makes the store for them if it is still to be made and `check`

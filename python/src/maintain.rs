@@ -4,7 +4,7 @@ use crate::ids;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::ops::ControlFlow;
-use vecstone::{CompactReport, VerifyReport};
+use vecstone::{CompactReport, OptimizeReport, VerifyReport};
 
 /// Python's `progress(done, total)`, and what it raised.
 pub(crate) struct Progress {
@@ -51,6 +51,12 @@ pub(crate) fn compacted<'py>(py: Python<'py>, report: &CompactReport) -> PyResul
         ("segments_left", report.segments_left),
         ("rows_left", report.rows_left),
     ];
+    counts(py, &report)
+}
+
+/// What codes cover after `optimize`.
+pub(crate) fn optimized<'py>(py: Python<'py>, report: &OptimizeReport) -> PyResult<Bound<'py, PyDict>> {
+    let report = [("rows_covered", report.rows_covered), ("rows", report.rows), ("bytes", report.bytes)];
     counts(py, &report)
 }
 

@@ -8,7 +8,7 @@ use crate::handle::{Store, check_count, unknown};
 use crate::ids::{self, Ids};
 use crate::interrupt;
 use crate::iterate::{IterItem, RowIter};
-use crate::maintain::{self, Progress};
+use crate::maintain;
 use crate::numbers;
 use crate::open::{self, Mode, Refused, Request};
 use crate::reading::{self, Options, Precision, PyFilter, of_kind};
@@ -20,9 +20,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList, PyTuple};
 use std::path::PathBuf;
-use vecstone::{
-    AsId, CompactOptions, Document, Error, IdKind, OptimizeReport, SearchOptions, Stats, VectorStore,
-};
+use vecstone::{AsId, CompactOptions, Document, Error, IdKind, SearchOptions, Stats, VectorStore};
 
 #[pymethods]
 impl Store {
@@ -511,11 +509,8 @@ impl Store {
         progress: Option<Py<PyAny>>,
         min_dead: f64,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (mut progress, options) = (Progress::new(progress), CompactOptions::new().min_dead(min_dead));
-        options.check().or_raise()?;
-        let done =
-            self.change(py, |store| store.compact_with(&options, |now| progress.tell(now.rows, now.total)));
-        maintain::compacted(py, &progress.end(done)?)
+        let options = CompactOptions::new().min_dead(min_dead);
+        maintain::compacted(py, &self.compact_with(py, &options, progress)?)
     }
 
     /// Builds every side file that makes the store faster, up to the rows that are durable now: it flushes first. Right
@@ -527,10 +522,7 @@ impl Store {
     /// damaged; the files of the others were built. Else errors as of `flush`.
     #[pyo3(signature = (progress=None))]
     fn optimize<'py>(&self, py: Python<'py>, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
-        let mut progress = Progress::new(progress);
-        let done = self.change(py, |store| store.optimize_with(|now| progress.tell(now.rows, now.total)));
-        let OptimizeReport { rows_covered, rows, bytes, .. } = progress.end(done)?;
-        maintain::counts(py, &[("rows_covered", rows_covered), ("rows", rows), ("bytes", bytes)])
+        maintain::optimized(py, &self.optimize_with(py, progress)?)
     }
 
     fn _tune(

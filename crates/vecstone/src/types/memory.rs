@@ -22,7 +22,7 @@ pub fn check_memory(bytes: u64) -> Result<()> {
     let all = usize::try_from(bytes.saturating_add(BESIDE)).map_err(|_| lacking())?;
     let mut room = Vec::<u8>::new();
     room.try_reserve_exact(all).map_err(|_| lacking())?;
-    // Nobody uses it: without this the compiler may leave it out.
+    // It is not used: without this the compiler may leave it out.
     std::hint::black_box(&room);
     Ok(())
 }

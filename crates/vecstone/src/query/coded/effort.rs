@@ -55,9 +55,9 @@ impl Sample<'_> {
     }
 }
 
-/// Measures effort: of each of some rows, or queries, the nearest others are found by an exact search, and what is spent before
-/// the partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more than
-/// one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
+/// Measures effort: of each of some rows, or queries, the nearest others are found by an exact search, and what is spent
+/// before the partition of each, when partitions are taken as an approximate search takes them. Bounds leave out no more
+/// than one neighbour of a hundred of those; what is measured is the rest. `None` if there are no codes.
 pub(crate) fn measure(version: &Version, optimize: &Optimize<'_>, go_on: GoOn<'_>) -> Result<Option<Effort>> {
     if Coded::of(version, 1).is_none() {
         return Ok(None);
