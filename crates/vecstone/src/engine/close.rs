@@ -29,7 +29,7 @@ fn close_files(engine: &Engine) -> Result<()> {
     if !untouched || engine.published.load().segments.iter().any(|part| part.segment.has_damaged_index()) {
         engine.build_side_files(false);
     }
-    let flushed = engine.flush_to_close().inspect_err(|error| engine.set_back(error.clone()));
+    let flushed = engine.flush().inspect_err(|error| engine.set_back(error.clone()));
     // Nobody is left who would try again.
     flushed.map_err(|error| error.kept(false))?;
     engine.with_sync_permit(|permit, writer| {
@@ -91,17 +91,12 @@ impl Engine {
     pub(crate) fn build_in_background(&self) {
         let start = Instant::now();
         let from_hot = self.published.load().optimize_from();
-        self.build_in_pace(Optimize { from_hot, measure: effort::measure, ..Optimize::NOT_NOW }, start, 0);
-    }
-
-    /// The same, where `before` bytes were copied since `start`; returns how many are to be counted beside them.
-    pub(super) fn build_in_pace(&self, optimize: Optimize, start: Instant, before: u64) -> u64 {
-        let pace = |built: Built| self.maintenance.pace(start, before + built.bytes * COST);
+        let optimize = Optimize { from_hot, measure: effort::measure, ..Optimize::NOT_NOW };
+        let pace = |built: Built| self.maintenance.pace(start, built.bytes * COST);
         let (built, _) = self.build_while(optimize, &mut |built| pace(built));
         if built.bytes > 0 {
             _ = pace(built);
         }
-        built.bytes * COST
     }
 
     /// Whether a side file of a sealed segment has turned out to be damaged since this was last asked.

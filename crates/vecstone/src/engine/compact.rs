@@ -4,17 +4,17 @@
 
 use crate::buffer::batch::Batch;
 use crate::engine::maintenance::state_of;
-use crate::engine::replace::Replacement;
+use crate::engine::replace::{Replacement, check_room};
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
-use crate::format::manifest::{SegmentEntry, SegmentExtent};
+use crate::format::manifest::{MAX_SEGMENTS, SegmentEntry, SegmentExtent};
 use crate::format::record::{COMMIT_BYTES, LEAST_LOG_OF_ROW};
 use crate::open::directory;
-use crate::pair::files::new_identity;
+use crate::pair::files::{new_identity, zeros};
 use crate::pair::{Effects, VectorStorage};
 use crate::segment::Segment;
 use crate::segment::deletion_vector::DeletionVector;
 use crate::segment::point::Point;
-use crate::segment::side::{self, MovedRows, Optimize};
+use crate::segment::side;
 use crate::segment::version::{SegmentVersion, Version};
 use crate::sys::interrupt;
 use crate::sys::planted::{self, Bug};
@@ -30,7 +30,6 @@ use std::sync::atomic::Ordering;
 
 mod options;
 mod plan;
-mod room;
 
 pub use options::{CompactOptions, CompactProgress, CompactReport};
 use plan::{Space, plan};
@@ -50,8 +49,8 @@ const LEAST_LOG_BYTES: u64 = 8 << 10;
 /// The live rows of a run, in new segments.
 struct Copies {
     outputs: Vec<Output>,
-    /// Of each input: where its live rows went.
-    moved: Vec<MovedRows>,
+    /// Of each input, by old row: output and new row; `u32::MAX` for a row that was dead.
+    moved: Vec<Vec<(u32, u32)>>,
     /// What side files knew of them.
     carried: Vec<side::Pending>,
 }
@@ -144,19 +143,19 @@ impl Engine {
     ) -> Result<CompactReport> {
         let _hurry = self.maintenance.hurry();
         let _turn = self.maintenance.turn();
-        self.with_room(|| self.flush())?;
+        self.flush()?;
         let stride = self.schema.stride();
         let wanted = |part: &SegmentVersion| {
             let least = LEAST_LOG_BYTES.max(part.live() * stride / 512);
             options.takes(part) || log_waste(part, least) > least
         };
-        self.with_room(|| self.seal_if(wanted))?;
+        self.seal_if(wanted)?;
         // Small segments too, where they can be merged with a neighbour.
+        let small = self.settings.limits.records / 2;
         let version = self.published.get();
-        let limits = self.limits_of(&version);
-        let small = limits.records / 2;
         let wanted = |part: &SegmentVersion| is_sealed_for_nothing(&version, part) || wanted(part);
-        let mut runs = plan(&version, &limits, |part| wanted(part) || part.rows <= small, |_| true);
+        let mut runs =
+            plan(&version, &self.settings.limits, |part| wanted(part) || part.rows <= small, |_| true);
         runs.retain(|run| run.len() > 1 || wanted(&version.segments[run.start]));
         let mut report = CompactReport::default();
         let total =
@@ -169,8 +168,6 @@ impl Engine {
                 progress(CompactProgress { rows: done, total })
             };
             self.compact_run(&numbers, &mut tell, &mut report)?;
-            // The next run begins when the table of this one is a file.
-            self.build_side_files(true);
         }
         self.build_side_files(true);
         let left = self.published.load();
@@ -188,13 +185,16 @@ impl Engine {
         let least_log = LEAST_DEAD_BYTES.max(version.live() * self.schema.stride() / 64);
         let may = |part: &SegmentVersion| !failed.contains(&state_of(part));
         let due = |part: &SegmentVersion| may(part) && self.is_due(part, least_log);
+        let empty = |version: &Version, part: &SegmentVersion| {
+            self.settings.compact_at <= 1.0 && may(part) && is_sealed_for_nothing(version, part)
+        };
         let due_now: Vec<u64> = version
             .segments
             .iter()
-            .filter(|part| due(part) || (may(part) && self.is_empty_now(&version, part)))
+            .filter(|part| due(part) || empty(&version, part))
             .map(|part| part.segment.number())
             .collect();
-        if due_now.is_empty() && !self.is_crowded(&version) {
+        if due_now.is_empty() {
             return;
         }
         // Only now: what is due is known without reading from here on.
@@ -203,28 +203,9 @@ impl Engine {
             return self.maintenance.failures().add(&version, &due_now, error);
         }
         let version = self.published.get();
-        self.run_in_background(&version, &self.due_runs(&version, due, may));
-    }
-
-    /// The runs that are due by themselves: segments that are due, sealed ones without live rows, and small ones that can
-    /// be merged where there are more than half as many as there may be.
-    fn due_runs(
-        &self,
-        version: &Version,
-        due: impl Fn(&SegmentVersion) -> bool,
-        may: impl Fn(&SegmentVersion) -> bool,
-    ) -> Vec<Vec<u64>> {
-        let (limits, crowded) = (self.limits_of(version), self.is_crowded(version));
-        let due = |part: &SegmentVersion| due(part) || (may(part) && self.is_empty_now(version, part));
-        let small = |part: &SegmentVersion| crowded && may(part) && part.rows <= limits.records / 2;
-        let mut runs = plan(version, &limits, |part| due(part) || small(part), &may);
-        runs.retain(|run| run.len() > 1 || due(&version.segments[run.start]));
-        numbers_of(version, &runs)
-    }
-
-    /// Whether a sealed segment has no live row, and the background compacts at all.
-    fn is_empty_now(&self, version: &Version, part: &SegmentVersion) -> bool {
-        self.settings.compact_at <= 1.0 && is_sealed_for_nothing(version, part)
+        let due = |part: &SegmentVersion| due(part) || empty(&version, part);
+        let runs = plan(&version, &self.settings.limits, due, may);
+        self.run_in_background(&version, &numbers_of(&version, &runs));
     }
 
     /// Whether a segment is to be compacted without anybody asking for it.
@@ -251,12 +232,7 @@ impl Engine {
                 self.maintenance.pace(start, copied)
             };
             match self.compact_run(numbers, &mut pace, &mut report) {
-                Ok(()) => {
-                    self.maintenance.failures().forget(|number| numbers.contains(&number));
-                    // The next run begins when the table of this one is a file.
-                    let bytes = self.build_in_pace(Optimize::NOT_NOW, start, copied);
-                    copied += bytes;
-                }
+                Ok(()) => self.maintenance.failures().forget(|number| numbers.contains(&number)),
                 Err(Error::Cancelled) => return,
                 Err(error) => {
                     let damaged = self.damaged_in(numbers, &error);
@@ -309,7 +285,7 @@ impl Engine {
         let run = first..first + numbers.len();
         // Whoever clears the store takes all segments, and does not wait for a compaction.
         let gone = || self.published.load().place_of(number).is_none();
-        self.with_writer_lock(|writer| self.check_room(writer, 1))?;
+        self.with_writer_lock(|writer| check_room(&writer.manifest, 1))?;
         before.segments[run.clone()].iter().try_for_each(|part| self.confirm_sealed(&part.segment))?;
         let mut made = Vec::new();
         let mut tell = |copied: Copied| if gone() { ControlFlow::Break(()) } else { tell(copied) };
@@ -320,11 +296,7 @@ impl Engine {
                 if gone() {
                     return Err(Error::Cancelled);
                 }
-                match self.write_all(permit, writer) {
-                    // What is not written stays in the buffer; this may make room for it.
-                    Err(Error::TooManySegments { .. }) => {}
-                    written => written?,
-                }
+                self.write_all(permit, writer)?;
                 self.sync_log_end(permit, writer)?;
                 self.hooks.here("swap");
                 self.swap(permit, writer, &before, run.clone(), copies, made.clone())
@@ -362,9 +334,8 @@ impl Engine {
         let parts = &version.segments[run];
         let inputs = parts.iter().map(|part| part.segment.number()).collect();
         // A segment that has more rows than one may have now is not cut up for that.
-        let limits = self.limits_of(version);
-        let rows = parts.iter().map(|part| part.rows).fold(limits.records, u64::max);
-        let limits = Space { rows, ..Space::of_segment(&limits) };
+        let rows = parts.iter().map(|part| part.rows).fold(self.settings.limits.records, u64::max);
+        let limits = Space { rows, ..Space::of_segment(&self.settings.limits) };
         let mut copy = Copying { version, inputs, limits, outputs: Vec::new(), done: Copied::default() };
         let copied = parts.iter().map(|part| self.copy_segment(&mut copy, part, tell));
         let copied: Result<Vec<_>> = copied.collect();
@@ -389,8 +360,9 @@ impl Engine {
         copy: &mut Copying<'_>,
         part: &SegmentVersion,
         tell: &mut dyn FnMut(Copied) -> ControlFlow<()>,
-    ) -> Result<MovedRows> {
-        let mut to = MovedRows::with_room(part.live())?;
+    ) -> Result<Vec<(u32, u32)>> {
+        let mut to: Vec<(u32, u32)> = zeros(part.rows)?;
+        to.fill((u32::MAX, u32::MAX));
         let mut live = part.deletions.live_in(0..part.rows).peekable();
         while live.peek().is_some() {
             let room = copy.outputs.last().map_or(Space::default(), |output| output.room(copy.limits));
@@ -401,13 +373,16 @@ impl Engine {
                 copy.outputs.push(output);
             }
             let tables: u64 = copy.outputs.iter().map(|output| output.segment.heap_bytes()).sum();
-            let moves = to.heap_bytes() + (batch.rows.capacity() * 8) as u64;
+            let moves = (size_of_val(&*to) + batch.rows.capacity() * 8) as u64;
             self.maintenance.copying.store(batch.space.bytes() + tables + moves, Ordering::Relaxed);
-            let number = copy.outputs.len() - 1;
+            let number = u32::try_from(copy.outputs.len() - 1).expect("fewer outputs than rows");
             self.hooks.here("copy");
             let output = copy.outputs.last_mut().expect("made above, if not before");
             let first = copy_rows(output, copy.version, part, &batch.rows)?;
-            to.push(&batch.rows, number, first);
+            for (new, &old) in (first..).zip(&batch.rows) {
+                let new = u32::try_from(new).expect("below MAX_ROWS");
+                to[usize::try_from(old).expect("below MAX_ROWS")] = (number, new);
+            }
             copy.done.rows += batch.space.rows;
             copy.done.bytes += batch.space.bytes();
             interrupt::check()?;
@@ -421,9 +396,8 @@ impl Engine {
     /// An empty segment for live rows.
     fn new_output(&self, copy: &Copying<'_>) -> Result<Output> {
         let segments = copy.version.segments.len() - copy.inputs.len() + copy.outputs.len() + 1;
-        let max = self.settings.max_segments;
-        if segments as u64 > max {
-            return Err(Error::TooManySegments { max });
+        if segments as u64 > MAX_SEGMENTS {
+            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
         }
         let number = self.take_segment_number()?;
         let identity = new_identity(self.schema.uuid, number)?;
@@ -454,9 +428,9 @@ impl Engine {
         let now = &version.segments[start..start + run.len()];
         for ((now, before), to) in now.iter().zip(&before.segments[run.clone()]).zip(moved) {
             for row in now.deletions.newly_dead(&before.deletions) {
-                let (output, row) = to.get(row.into()).expect("it was live when it was copied");
+                let (output, row) = to[row as usize];
                 if output == 0 || !planted::is(Bug::KillsOfFirstOutput) {
-                    dead[output].delete_row(row);
+                    dead[output as usize].delete_row(row);
                 }
             }
         }
@@ -477,7 +451,9 @@ impl Engine {
                 obsolete.push(directory::del_path(&self.dir, entry.number, sealed.del.0));
             }
         }
-        self.check_room(writer, manifest.segments.len())?;
+        if manifest.segments.len() as u64 > MAX_SEGMENTS {
+            return Err(Error::TooManySegments { max: MAX_SEGMENTS });
+        }
         version.segments.splice(places, parts);
         manifest.next_segment = manifest.next_segment.max(self.next_segment_number());
         // Only now: to a MANIFEST that does not name the outputs these files are obsolete.

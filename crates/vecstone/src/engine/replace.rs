@@ -1,7 +1,7 @@
 //! Replacing MANIFEST: steps M1 to M6 of the format, which sealing, clearing, compaction and attributes share.
 
 use crate::engine::{Drain, Engine, SyncPermit, Writer};
-use crate::format::manifest::{Manifest, Sections, SegmentEntry};
+use crate::format::manifest::{MAX_SEGMENTS, Manifest, Sections, SegmentEntry};
 use crate::format::{MAX_SEQ, crc32c};
 use crate::open::directory;
 use crate::pair::VectorStorage;
@@ -45,7 +45,7 @@ impl Engine {
     ///
     /// [`Error::NoSpace`] and others that leave the store as it was; [`Error::SyncFailed`] stops writing.
     pub(crate) fn seal(&self, permit: &SyncPermit<'_>, writer: &mut Writer) -> Result<()> {
-        self.check_room(writer, writer.manifest.segments.len() + 1)?;
+        check_room(&writer.manifest, writer.manifest.segments.len() + 1)?;
         self.sync_log_end(permit, writer)?;
         self.confirm(permit, writer)?;
         self.hooks.here("seal");
@@ -72,7 +72,7 @@ impl Engine {
         self.with_sync_permit(|permit, writer| {
             // What could not be written is to go: that is no reason to refuse.
             self.buffer.lock().check_open()?;
-            self.check_room(writer, 1)?;
+            check_room(&writer.manifest, 1)?;
             // M1 has nothing to sync: what is in the old log counts with it, or not at all.
             let Next { pair, entry, part } = self.next_segment(writer)?;
             let mut obsolete = Vec::new();
@@ -113,17 +113,12 @@ impl Engine {
             self.write_all(permit, writer)?;
             self.sync_log_end(permit, writer)?;
             self.confirm(permit, writer)?;
-            self.check_room(writer, 1)?;
+            check_room(&writer.manifest, 1)?;
             let manifest = Manifest { sections, ..writer.manifest.clone() };
             let (version, made, obsolete) = (self.published.draft(), Vec::new(), Vec::new());
             let drain = Drain::Nothing;
             self.replace(permit, writer, Replacement { manifest, version, made, obsolete, pair: None, drain })
         })
-    }
-
-    /// Refuses a MANIFEST that is to name so many segments, or whose number is used up.
-    pub(super) fn check_room(&self, writer: &Writer, segments: usize) -> Result<()> {
-        check_room(&writer.manifest, segments, self.settings.max_segments)
     }
 
     /// Makes the pair of the next active segment, synced. If that fails nothing of it is left.
@@ -238,9 +233,9 @@ impl Engine {
 }
 
 /// Refuses a MANIFEST of so many segments whose number nobody could read, before anything is made for it.
-pub(crate) fn check_room(manifest: &Manifest, segments: usize, max: u64) -> Result<()> {
-    if segments as u64 > max {
-        return Err(Error::TooManySegments { max });
+pub(crate) fn check_room(manifest: &Manifest, segments: usize) -> Result<()> {
+    if segments as u64 > MAX_SEGMENTS {
+        return Err(Error::TooManySegments { max: MAX_SEGMENTS });
     }
     if manifest.number >= MAX_SEQ {
         return Err(Error::NumbersUsedUp { what: "MANIFEST numbers", max: MAX_SEQ });

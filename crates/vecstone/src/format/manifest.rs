@@ -3,7 +3,6 @@
 use super::header::DecodeError;
 use super::{Chain, Fields, Identity, VERSION, crc32c};
 use crate::sys::planted::{self, Bug};
-pub(crate) use crate::types::config::MAX_SEGMENTS;
 use crate::types::config::Metric;
 use crate::types::element::{ELEMENT_NEWEST, Element};
 use crate::types::schema::Schema;
@@ -25,6 +24,8 @@ const ENTRY_LEN: usize = 120;
 const CRC_LEN: usize = 4;
 /// Where the metric stands.
 pub(crate) const METRIC_AT: u64 = 41;
+/// 4,096 segments of 4 GiB are more than a disk.
+pub(crate) const MAX_SEGMENTS: u64 = 4096;
 /// No MANIFEST of any release is longer.
 pub(crate) const MAX_BYTES: u64 = 1 << 24;
 /// Cross-segment deletes name segments with 32 bits. The number of the next segment is at most this, so no segment has it.

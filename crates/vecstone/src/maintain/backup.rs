@@ -3,7 +3,7 @@
 use crate::engine::replace::check_room;
 use crate::format::crc32c;
 use crate::format::header::HEADER_BYTES;
-use crate::format::manifest::{MAX_NUMBER, MAX_SEGMENTS, Manifest, SegmentEntry};
+use crate::format::manifest::{MAX_NUMBER, Manifest, SegmentEntry};
 use crate::format::record::FILE_BYTES;
 use crate::open::directory;
 use crate::open::unfinished::{self, Call};
@@ -73,7 +73,7 @@ impl Backup<'_> {
     fn copy_all(&mut self, manifest: &Manifest, snapshot: &Snapshot) -> Result<BackupReport> {
         let parts = &snapshot.files().segments;
         let kind = snapshot.kind().map_or(0, |kind| kind as u8);
-        check_room(manifest, parts.len() + 1, MAX_SEGMENTS)?;
+        check_room(manifest, parts.len() + 1)?;
         // Higher than any number that the copied logs name.
         let number = manifest.number + 1;
         let mut new = Manifest { number, kind, segments: Vec::new(), ..manifest.clone() };

@@ -1,7 +1,6 @@
 //! Every crash state of small workloads: the store opens, and shows what was promised.
 
 use super::ask;
-use super::growth::GROWTH;
 use super::later::IN_MANIFEST;
 use super::model::{DIM, DIR, Model, Random, Run, identity, look, root};
 use super::side::{CODES, SIDE, unmarked, with_kinds_of, without_kinds};
@@ -206,7 +205,7 @@ pub(super) const FIRST_ROWS: [Workload; 6] = [
 ];
 
 /// Workloads of several segments, documents and indexes: more files and more calls, so fewer of each one's combinations.
-pub(super) const SEGMENTS: [Workload; 34] = [
+pub(super) const SEGMENTS: [Workload; 35] = [
     ("seal", |run| {
         run.segments_of(2).create()?;
         run.put(&["a", "b"])?;
@@ -519,6 +518,15 @@ pub(super) const SEGMENTS: [Workload; 34] = [
         run.put(&["b"])?;
         run.flush()
     }),
+    ("attributes_beside_a_compaction", |run| {
+        run.segments_of(2).create()?;
+        run.put(&["a", "b"])?;
+        run.put(&["a", "c"])?;
+        run.flush()?;
+        run.compact_beside_attributes()?;
+        run.put(&["b"])?;
+        run.flush()
+    }),
     ("buffered_over_a_seal", |run| {
         run.segments_of(2).buffered().create()?;
         run.put(&["a", "b"])?;
@@ -533,8 +541,7 @@ pub(super) const SEGMENTS: [Workload; 34] = [
 ];
 
 pub(super) fn workloads() -> impl Iterator<Item = Workload> {
-    let lists: [&[Workload]; 7] = [&WORKLOADS, &FIRST_ROWS, &SEGMENTS, &GROWTH, &SIDE, &CODES, &IN_MANIFEST];
-    lists.into_iter().flatten().copied()
+    WORKLOADS.into_iter().chain(FIRST_ROWS).chain(SEGMENTS).chain(SIDE).chain(CODES).chain(IN_MANIFEST)
 }
 
 /// How thoroughly to look.

@@ -1,50 +1,13 @@
 //! What a store of many segments, or of few dead rows, costs: bounds that are not times.
 
-use super::crash::Workload;
-use super::fault::{self, after_crash};
 use super::model::{DIM, DIR, identity, root};
 use crate::engine::Engine;
-use crate::sys::disk::fault::{Fault, Plan};
 use crate::sys::disk::sim::SimDisk;
 use crate::types::error::Error;
 use crate::{CompactOptions, CompactReport, Metric, OpenOptions, VectorStore};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Workloads of the crash enumeration: segments that go, and stores of as many as there may be.
-pub(super) const GROWTH: [Workload; 3] = [
-    ("empty_segments_go", |run| {
-        run.segments_of(2).create()?;
-        run.put(&["a", "b"])?;
-        run.put(&["c", "d"])?;
-        run.delete(&["a", "b"])?;
-        run.put(&["e"])?;
-        run.flush()?;
-        run.compact_in_background()?;
-        run.put(&["a"])?;
-        run.flush()
-    }),
-    ("full_then_compacted", |run| {
-        run.segments_of(1).at_most(3).buffered().create()?;
-        for ids in [["a"], ["b"], ["c"], ["a"]] {
-            run.put(&ids)?;
-        }
-        run.compact()?;
-        run.put(&["a"])?;
-        run.flush()
-    }),
-    ("full_then_closed", |run| {
-        run.segments_of(1).at_most(3).buffered().create()?;
-        for ids in [["a"], ["b"], ["c"], ["a"]] {
-            run.put(&ids)?;
-        }
-        run.close()?;
-        run.open()?;
-        run.put(&["d"])?;
-        run.close()
-    }),
-];
 
 fn made(disk: &SimDisk, options: &OpenOptions) -> VectorStore {
     let door = Arc::new(disk.clone());
@@ -226,128 +189,6 @@ fn a_sealed_segment_without_live_rows_goes_at_each_compaction() {
     check(&store, (0..100).chain(200..310));
 }
 
-/// A store of as many segments as there may be, with more accepted than the last one can take.
-fn full(disk: &SimDisk, max: u64) -> (VectorStore, OpenOptions, usize) {
-    let options = OpenOptions::new().without_background().segment_records(10).max_segments(max);
-    let store = made(disk, &options);
-    let rows = usize::try_from(max).expect("small") * 10;
-    put(&store, 0..rows, 10);
-    for n in rows..rows + 35 {
-        store.put(id(n), &[f32::from(u16::try_from(n).expect("small")); DIM as usize]).expect("accepted");
-    }
-    for _ in 0..2 {
-        let error = store.flush().expect_err("there are too many segments");
-        assert!(matches!(error, Error::TooManySegments { max: most, .. } if most == max), "{error:?}");
-    }
-    assert_eq!(store.stats().expect("known").segments, max);
-    (store, options, rows + 35)
-}
-
-#[test]
-fn a_store_of_as_many_segments_as_there_may_be_compacts() {
-    let disk = SimDisk::new(&root());
-    let (store, options, rows) = full(&disk, 8);
-    let report = store.compact().expect("compacted");
-    assert_eq!(report.rows_left, 0, "{report:?}");
-    assert!(store.stats().expect("known").segments < 8);
-    // It goes on, and so does the next compaction.
-    put(&store, rows..rows + 25, 5);
-    store.compact().expect("compacted");
-    check(&store, 0..rows + 25);
-    store.close().expect("closed");
-    check(&opened(&disk, &options), 0..rows + 25);
-}
-
-#[test]
-fn a_store_of_as_many_segments_as_there_may_be_closes() {
-    let disk = SimDisk::new(&root());
-    let (store, options, rows) = full(&disk, 8);
-    store.close().expect("closed");
-    check(&opened(&disk, &options), 0..rows);
-}
-
-/// Nothing is buffered, and the active segment has dead rows: it cannot be sealed before there is room.
-#[test]
-fn a_full_store_gives_the_dead_rows_of_its_active_segment_back() {
-    let disk = SimDisk::new(&root());
-    let options = OpenOptions::new().without_background().segment_records(10).max_segments(4);
-    let store = made(&disk, &options);
-    put(&store, 0..35, 5);
-    assert!(store.delete(id(33)).expect("deleted"));
-    store.flush().expect("flushed");
-    assert_eq!(store.stats().expect("known").segments, 4);
-    let report = store.compact().expect("compacted");
-    assert_eq!((report.rows_left, store.stats().expect("known").dead), (0, 0), "{report:?}");
-    check(&store, (0..35).filter(|n| *n != 33));
-}
-
-/// A damaged row keeps its segment from being merged, and no other: there is room all the same.
-#[test]
-fn a_damaged_row_does_not_keep_a_full_store_from_closing() {
-    let disk = SimDisk::new(&root());
-    let options = OpenOptions::new().without_background().segment_records(10).max_segments(8);
-    let store = made(&disk, &options);
-    put(&store, 0..80, 10);
-    store.close().expect("closed");
-    let mut image = disk.image();
-    image.files.get_mut(Path::new("/s/00000001.dat")).expect("the first")[256] ^= 1;
-    let disk = SimDisk::new(&image);
-    let store = opened(&disk, &options);
-    let vector = [80.0; DIM as usize];
-    store.put(id(80), &vector).expect("accepted");
-    store.close().expect("closed");
-    let store = opened(&disk, &options.segment_records(1000));
-    assert!(store.get(id(0)).expect_err("rotted").is_corrupt());
-    for n in 1..81u8 {
-        assert_eq!(store.get(id(n.into())).expect("readable"), Some(vec![f32::from(n); DIM as usize]), "{n}");
-    }
-}
-
-/// Before there are as many as there may be, the background merges them.
-#[test]
-fn the_background_merges_segments_where_there_are_many() {
-    let disk = SimDisk::new(&root());
-    let options = OpenOptions::new().without_background().segment_records(10).max_segments(16);
-    let store = made(&disk, &options);
-    put(&store, 0..80, 10);
-    engine(&store).compact_in_background();
-    assert_eq!(store.stats().expect("known").segments, 8, "half as many");
-    put(&store, 80..100, 10);
-    engine(&store).compact_in_background();
-    let segments = store.stats().expect("known").segments;
-    assert!(segments <= 2, "{segments}");
-    let image = disk.image();
-    engine(&store).compact_in_background();
-    assert!(disk.image().files == image.files, "there was nothing left to do");
-    check(&store, 0..100);
-}
-
-/// Tables of ids that were built for new segments, and what is known of moved rows, are those of one run at most.
-#[test]
-fn memory_of_a_compaction_is_that_of_one_segment() {
-    const ROWS: usize = 2000;
-    let disk = SimDisk::new(&root());
-    let options = OpenOptions::new().without_background().segment_records(ROWS as u64);
-    let store = made(&disk, &options);
-    put(&store, 0..ROWS * 6, 500);
-    store.optimize().expect("built");
-    let dead: Vec<String> = (0..6 * ROWS).step_by(20).map(id).collect();
-    store.delete_many(&dead).expect("deleted");
-    store.flush().expect("flushed");
-    let heap = || store.stats().expect("known").memory.heap;
-    let (before, mut most) = (heap(), 0);
-    let report = store.compact_with(&CompactOptions::new(), |_| {
-        most = most.max(heap());
-        ControlFlow::Continue(())
-    });
-    assert!(report.expect("compacted").segments >= 6);
-    // A row takes about 21 bytes of a table, and 16 of the batch that is copied.
-    assert!(most <= before + 2 * 40 * ROWS as u64, "{before}, then {most}");
-    assert!(heap() <= before + 21 * ROWS as u64, "{before}, then {}", heap());
-    let parts = &engine(&store).published.load().segments;
-    assert!(parts[..parts.len() - 1].iter().all(|part| part.segment.has_ids()));
-}
-
 /// A reader that looked for ids before there was an `.ids` has a table in memory, until it refreshes and there is one.
 #[test]
 fn a_reader_lets_go_of_a_table_when_there_is_an_ids() {
@@ -387,31 +228,4 @@ fn a_reader_lets_go_of_a_table_when_there_is_an_ids() {
     let sealed =
         |place: usize| disk.image().files.contains_key(&Path::new(DIR).join(format!("{place:08}.ids")));
     assert!(sealed(1));
-}
-
-/// Each call of a full store that makes room fails once. The next compaction finds everything, or writing stopped, and what
-/// was acknowledged is there.
-#[test]
-fn a_full_store_that_fails_is_compacted_the_next_time() {
-    let mut cases = 0;
-    for workload in GROWTH.into_iter().filter(|(name, _)| name.contains("full")) {
-        let (_, faulty, _, outcome) = fault::run(workload, None);
-        outcome.expect("without a fault");
-        for call in 0..faulty.seen().len() {
-            for code in [5, 28, 24] {
-                let plan = Plan { call, fault: Fault::Os(code), for_ever: false };
-                let (sim, faulty, mut run, outcome) = fault::run(workload, Some(plan));
-                let stopped = outcome.as_ref().is_err_and(Error::stops_writing);
-                let what = format!("{}, call {call}, {code}: {outcome:?}", workload.0);
-                faulty.heal();
-                if run.store.is_some() && !stopped {
-                    run.compact().unwrap_or_else(|error| panic!("{what}: {error}"));
-                }
-                sim.kill(run.store.take());
-                after_crash(&sim, &run.model).unwrap_or_else(|why| panic!("{what}: {why}"));
-                cases += 1;
-            }
-        }
-    }
-    assert!(cases > 300, "only {cases}");
 }

@@ -375,29 +375,18 @@ fn sections_have_a_mebibyte_together() {
 
 /// An object whose text has so many bytes.
 /// A change of the options among others of MANIFEST.
-pub(super) const IN_MANIFEST: [Workload; 2] = [
-    ("attributes_beside_a_compaction", |run| {
-        run.segments_of(2).create()?;
-        run.put(&["a", "b"])?;
-        run.put(&["a", "c"])?;
-        run.flush()?;
-        run.compact_beside_attributes()?;
-        run.put(&["b"])?;
-        run.flush()
-    }),
-    ("embed_name", |run| {
-        run.segments_of(2).auto_optimize_rows(3).create()?;
-        run.put(&["a", "b"])?;
-        run.set_embed_name(false)?;
-        run.set_attributes(false)?;
-        run.put(&["a"])?;
-        run.set_embed_name(false)?;
-        run.clear()?;
-        run.put(&["c"])?;
-        run.flush()?;
-        run.set_embed_name(true)
-    }),
-];
+pub(super) const IN_MANIFEST: [Workload; 1] = [("embed_name", |run| {
+    run.segments_of(2).auto_optimize_rows(3).create()?;
+    run.put(&["a", "b"])?;
+    run.set_embed_name(false)?;
+    run.set_attributes(false)?;
+    run.put(&["a"])?;
+    run.set_embed_name(false)?;
+    run.clear()?;
+    run.put(&["c"])?;
+    run.flush()?;
+    run.set_embed_name(true)
+})];
 
 /// Options that a later release keeps beside this one stay digit for digit, and so do flags.
 #[test]

@@ -176,12 +176,6 @@ impl Run {
         self
     }
 
-    /// So many segments at most.
-    pub(super) fn at_most(&mut self, segments: u64) -> &mut Run {
-        self.options = self.options.clone().max_segments(segments);
-        self
-    }
-
     /// Compactions make segments of so many rows at most; a batch that is larger has one of its own.
     pub(super) fn rows_of(&mut self, rows: u64) -> &mut Run {
         self.options.settings.limits.dat = 256 + rows * u64::from(DIM) * 4;
@@ -399,12 +393,6 @@ impl Run {
     pub(super) fn compact(&mut self) -> Result<()> {
         self.store().compact()?;
         self.model.acked = self.model.states.len() - 1;
-        Ok(())
-    }
-
-    /// Does what the background would.
-    pub(super) fn compact_in_background(&mut self) -> Result<()> {
-        self.store().engine()?.compact_in_background();
         Ok(())
     }
 

@@ -399,8 +399,9 @@ impl SideKind for MarksKind {
         for (input, to) in moved.inputs.iter().zip(moved.to) {
             let (files, header) = (input.segment.files(), input.segment.header());
             for (row, mark) in ranges_of(moved.version, &files, header).into_iter().flat_map(Range::each) {
-                let Some((output, row)) = to.get(row) else { continue };
-                known[output].insert(row.into(), mark);
+                let to = usize::try_from(row).ok().and_then(|row| to.get(row));
+                let Some(&(output, row)) = to.filter(|(output, _)| *output != u32::MAX) else { continue };
+                known[output as usize].insert(row.into(), mark);
             }
         }
         let whole =

@@ -23,9 +23,6 @@ pub const MAX_BATCH_RECORDS: usize = 1 << 22;
 /// The most rows of one segment: row numbers are 32 bits wide.
 pub const MAX_ROWS: u64 = u32::MAX as u64;
 
-/// The most segments that MANIFEST may name: 4,096 of 4 GiB are more than a disk.
-pub(crate) const MAX_SEGMENTS: u64 = 4096;
-
 /// How far two vectors are from each other; smaller is nearer. Kept in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]

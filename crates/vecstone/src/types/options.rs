@@ -1,6 +1,6 @@
 //! How a store is opened, and how it behaves while it is open.
 
-use crate::types::config::{MAX_BATCH_RECORDS, MAX_SEGMENTS};
+use crate::types::config::MAX_BATCH_RECORDS;
 use crate::types::error::{Error, Result};
 use crate::types::name::named;
 use std::time::Duration;
@@ -66,8 +66,6 @@ pub(crate) struct Settings {
     /// Bytes a second that the background copies at most: rows, log and documents that it compacts, and `.ids`.
     pub(crate) compact_speed: u64,
     pub(crate) limits: Limits,
-    /// How many there may be.
-    pub(crate) max_segments: u64,
     /// Records in the log since the last `.ids` from which closing writes a new one.
     pub(crate) ids_after: u64,
     /// Ids that a filter deletes in one batch.
@@ -84,23 +82,6 @@ pub(crate) struct Limits {
     pub(crate) jsonl: u64,
 }
 
-impl Limits {
-    /// Those without an option.
-    pub(crate) const USUAL: Limits =
-        Limits { records: 1_000_000, dat: 4 << 30, idx: 256 << 20, jsonl: 4 << 30 };
-
-    /// These, or the usual ones where they are larger.
-    pub(crate) fn or_usual(self) -> Limits {
-        let Limits { records, dat, idx, jsonl } = Self::USUAL;
-        Limits {
-            records: self.records.max(records),
-            dat: self.dat.max(dat),
-            idx: self.idx.max(idx),
-            jsonl: self.jsonl.max(jsonl),
-        }
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -110,8 +91,7 @@ impl Default for Settings {
             background: true,
             compact_at: 0.2,
             compact_speed: 256 << 20,
-            limits: Limits::USUAL,
-            max_segments: MAX_SEGMENTS,
+            limits: Limits { records: 1_000_000, dat: 4 << 30, idx: 256 << 20, jsonl: 4 << 30 },
             ids_after: 1000,
             delete_batch_records: MAX_BATCH_RECORDS,
         }
@@ -240,12 +220,6 @@ impl OpenOptions {
     #[cfg(test)]
     pub(crate) fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
-        self
-    }
-
-    #[cfg(test)]
-    pub(crate) fn max_segments(mut self, segments: u64) -> Self {
-        self.settings.max_segments = segments;
         self
     }
 

@@ -384,7 +384,7 @@ impl<'a> Carried<'a> {
             for (range, place) in file.codes.head.ranges.iter().zip(&file.places) {
                 let Some(input) = place.and_then(|place| inputs[place]) else { continue };
                 for row in range.first..range.end {
-                    let Some((output, row)) = moved.to[input].get(row) else { continue };
+                    let Some((output, row)) = target(moved, input, row) else { continue };
                     coded[output][row as usize] = true;
                 }
             }
@@ -412,7 +412,7 @@ impl<'a> Carried<'a> {
     fn to(&self, file: &CodedFile<'_>, ordinal: u32) -> Option<u32> {
         let (range, row) = file.codes.locate(ordinal)?;
         let input = file.places[range].and_then(|place| self.inputs[place])?;
-        let (output, row) = self.moved.to[input].get(row)?;
+        let (output, row) = target(self.moved, input, row)?;
         self.numbering.ordinal(&self.moved.outputs[output].point.identity, row.into())
     }
 
@@ -436,6 +436,12 @@ impl<'a> Carried<'a> {
             Err(Failure::Side) => Err(Error::Cancelled),
         }
     }
+}
+
+/// Where a row of an input went; `None` for a row that was dead, or came later.
+fn target(moved: &Moved<'_>, input: usize, row: u64) -> Option<(usize, u32)> {
+    let &(output, row) = moved.to[input].get(usize::try_from(row).ok()?)?;
+    (output != u32::MAX).then_some((output as usize, row))
 }
 
 impl SideFile for CodesFile {

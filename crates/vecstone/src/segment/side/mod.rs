@@ -32,14 +32,12 @@ mod codes;
 mod effort;
 mod files;
 mod ids;
-mod moved;
 mod stats;
 
 pub(crate) use crate::segment::point::Covered;
 pub(crate) use codes::{CodedFile, Coverage};
 pub(crate) use effort::measured;
 pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
-pub(crate) use moved::{Moved, MovedRows};
 pub use stats::{EffortStats, LookedAt, SideStats};
 pub(crate) use stats::{effort as effort_stats, stats};
 
@@ -248,6 +246,16 @@ impl<'a> Rows<'a> {
     pub(crate) fn is_active(&self) -> bool {
         self.place + 1 == self.version.segments.len()
     }
+}
+
+/// Where a compaction moved the live rows of some segments.
+#[derive(Debug)]
+pub(crate) struct Moved<'a> {
+    pub(crate) version: &'a Version,
+    pub(crate) inputs: &'a [SegmentVersion],
+    /// Of each input, by old row: output and new row; `u32::MAX` for a row that was dead.
+    pub(crate) to: &'a [Vec<(u32, u32)>],
+    pub(crate) outputs: Vec<Output<'a>>,
 }
 
 /// A segment that a compaction made. All its rows are synced.
