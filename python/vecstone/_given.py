@@ -125,10 +125,13 @@ def numbers(name: str, given: Any, first: int = 0) -> npt.NDArray[Any]:
 
 
 def _not_of_one_length(name: str, given: Any, error: ValueError, first: int) -> Exception:
-    for row, inner in enumerate(given):
-        if not hasattr(inner, "__len__"):
-            return TypeError(f"{name}: row {first + row} is {inner!r}, which is no vector; give each row its numbers")
-    lengths = [len(row) for row in given]
+    lengths: list[int] = []
+    inner = given
+    try:
+        for inner in given:
+            lengths.append(len(inner))
+    except TypeError:
+        return TypeError(f"{name}: row {first + len(lengths)} is {inner!r}, which is no vector; give each row its numbers")
     for row, length in enumerate(lengths):
         if length != lengths[0]:
             return ValueError(f"the {name} are not of one length: row {first + row} has {counted(length, 'component')}, "

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from inspect import isawaitable
+from operator import index
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,8 +85,10 @@ def ingest(store: Store, source: Any, *, id_column: Any = "id", vector_column: s
     """
     if not hasattr(store, "put_many"):
         raise TypeError(f"store is a {type(store).__name__}; write ingest(store, source), with a store that is open")
-    if not isinstance(batch_size, int):
-        raise TypeError(f"batch_size is {batch_size!r}; give a whole number")
+    try:
+        batch_size = index(batch_size)
+    except TypeError:
+        raise TypeError(f"batch_size is {batch_size!r}; give a whole number") from None
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more")
     source = as_iterable(source)

@@ -117,6 +117,8 @@ def _with_columns(table: Any, columns: Columns) -> Any:
 def _check_names(table: Any, columns: Columns, there: list[Any]) -> None:
     """ValueError for a column that is not there: of all that are, which Arrow does not get to see."""
     index = [name for name in getattr(getattr(table, "index", None), "names", ()) if name is not None]
+    if getattr(getattr(table, "index", None), "name", "") is None:
+        index.append("__index_level_0__")  # what Arrow calls an index that has no name
     documents = [] if columns.documents == "auto" else [("the documents", name) for name in columns.asked_documents()]
     for role, name in (("the ids", columns.id_name()), ("the vectors", columns.vector), ("the texts", columns.text), *documents):
         if name is not None and name not in there and name not in index:

@@ -180,7 +180,10 @@ _MEANT = {**dict.fromkeys(("limit", "n", "top_k", "topk", "n_results", "num_resu
 def _refuse(call: str, unknown: Mapping[str, Any]) -> None:
     """TypeError for arguments that a search does not have."""
     for name in unknown:
-        meant = f"; {_MEANT[name]}= is what it takes" if name in _MEANT else ""
+        word = _MEANT.get(name)
+        if call == "search_many":
+            word = {"query": "queries", "with_vectors": None}.get(word or "", word)
+        meant = f"; {word}= is what it takes" if word else ""
         raise TypeError(f"{call}() has no argument {name!r}{meant}")
 
 
@@ -190,7 +193,7 @@ def _check_numbers(radius: Any, recall_target: Any, **flags: Any) -> None:
         if isinstance(given, (str, bytes)) or not (given is None or hasattr(given, "__float__") or hasattr(given, "__index__")):
             raise TypeError(f"{name} is {given!r}; give a number")
     for name, given in flags.items():
-        if not (isinstance(given, bool) or type(given).__name__ == "bool" or (name == "exact" and given is None)):
+        if not (isinstance(given, bool) or type(given).__name__ in ("bool", "bool_") or (name == "exact" and given is None)):
             raise TypeError(f"{name} is {given!r}; give True or False")
 
 

@@ -153,16 +153,11 @@ fn newest_manifest(dir: &Dir, idx: &Path) -> Result<Option<([u8; 16], u64)>> {
     Ok(Some((header.identity.uuid, newest)))
 }
 
-/// What was read of a pair; `None` if what was found says that it is none.
+/// What was read of a pair; `None` if what was found says that it is none. One of a later release is one.
 fn if_it_is_one<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(
-            Error::NotFound { .. }
-            | Error::Corrupt { .. }
-            | Error::NotAStore { .. }
-            | Error::Unsupported { .. },
-        ) => Ok(None),
+        Err(Error::NotFound { .. } | Error::Corrupt { .. } | Error::NotAStore { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -22,6 +22,9 @@ use crate::types::schema::Schema;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// Bytes of vectors for which memory is asked at a time.
+const AT_ONCE: usize = 64 << 20;
+
 /// An unchanging state of a store: all that reads. Later writes, compaction, and closing the store do not touch it;
 /// the files it reads are kept as long as it lives. Taking one costs what was buffered since the last one; cloning it
 /// is cheap.
@@ -176,9 +179,16 @@ impl Snapshot {
     ///
     /// As [`get`](Self::get).
     pub fn get_many(&self, ids: &[impl AsId]) -> Result<Vec<Option<Vec<f32>>>> {
-        let row = size_of::<Option<Vec<f32>>>() + self.dim() * size_of::<f32>();
-        check_memory((ids.len() as u64).saturating_mul(row as u64))?;
-        ids.iter().map(|id| self.get(id)).collect()
+        check_memory((ids.len() as u64).saturating_mul(size_of::<Option<Vec<f32>>>() as u64))?;
+        let (mut all, row) = (Vec::with_capacity(ids.len()), self.dim() * size_of::<f32>());
+        // Vectors that are not there need none.
+        for ids in ids.chunks(AT_ONCE.div_ceil(row)) {
+            check_memory((ids.len() as u64).saturating_mul(row as u64))?;
+            for id in ids {
+                all.push(self.get(id)?);
+            }
+        }
+        Ok(all)
     }
 
     /// The vectors of many ids, in memory of the caller: `out` holds a row of `dim` components for each id, in their order.

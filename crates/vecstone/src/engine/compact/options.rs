@@ -49,7 +49,8 @@ impl CompactOptions {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub(super) fn takes(&self, part: &SegmentVersion) -> bool {
         let dead = part.deletions.dead();
-        dead > 0 && dead as f64 >= self.min_dead * part.rows as f64
+        // A quotient is rounded as the share is that the caller wrote.
+        dead > 0 && dead as f64 / part.rows as f64 >= self.min_dead
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
 /// Standard deviations of an estimate by signs, and of one by 4 bits, that are allowed for.
-const DEVIATIONS: [f64; 2] = [1.5, 2.0];
+const DEVIATIONS: [f64; 2] = [2.0, 2.0];
 /// Of so many times the partitions that a search will look at, and some more, the codes of their centres are read,
 const BY_SIGNS: usize = 3;
 const LEAST_CHOSEN: usize = if cfg!(test) { 4 } else { 32 };
@@ -165,11 +165,13 @@ pub(super) struct Spending {
     k: u64,
     codes: u64,
     from: Option<f32>,
+    /// What estimates are measured by, whatever the lengths of rows and query.
+    unit: f64,
 }
 
 impl Spending {
-    pub(super) fn new(k: u64) -> Spending {
-        Spending { k, codes: 0, from: None }
+    pub(super) fn new(k: u64, queries: &[CodedQuery]) -> Spending {
+        Spending { k, codes: 0, from: None, unit: queries.first().map_or(0.0, CodedQuery::unit) }
     }
 
     pub(super) fn take(&mut self, codes: u64, estimate: f32) {
@@ -182,7 +184,8 @@ impl Spending {
     /// What is spent before a partition of that estimate: see [`Effort`](crate::segment::codes::effort::Effort).
     pub(super) fn spent(&self, estimate: f32) -> f64 {
         let less = self.from.map_or(0.0, |from| (f64::from(from) - f64::from(estimate)).max(0.0));
-        self.codes as f64 * less * less
+        let share = if self.unit > 0.0 { less / self.unit } else { 0.0 };
+        self.codes as f64 * share * share
     }
 }
 
@@ -196,7 +199,7 @@ impl<'a> Walk<'_, 'a> {
             return Ok(());
         };
         let is_thinned = thinned(coded.version).is_some();
-        let (mut scratch, mut looked) = (Scratch::new(), Spending::new(enough.k));
+        let (mut scratch, mut looked) = (Scratch::new(), Spending::new(enough.k, &self.queries));
         let [mut left, mut before] = [Left::default(), Left::default()];
         self.measured = vec![Measured::default(); coded.partitions];
         loop {

@@ -155,6 +155,11 @@ impl CodedQuery {
         if self.metric == Metric::Ip { 0.0 } else { (-self.norm * self.norm / 2.0) as f32 }
     }
 
+    /// What estimates grow with: |V|², or |V| for ip.
+    pub(crate) fn unit(&self) -> f64 {
+        if self.metric == Metric::Ip { self.norm } else { self.norm * self.norm }
+    }
+
     /// An estimate of V·k - |k|²/2, or of V·k for ip, where the codes are of centres k: of one of them, given by the parts
     /// of all.
     pub(crate) fn estimate(&self, kernels: &Kernels, parts: &[Part<'_>; 2], centre: usize) -> f32 {

@@ -10,6 +10,7 @@ use crate::segment::codes::effort::{Effort, NEIGHBOURS, RECALLS};
 use crate::segment::side::{GoOn, Optimize};
 use crate::segment::version::{At, Version};
 use crate::types::error::{Error, Result};
+use crate::types::memory::check_memory;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -65,6 +66,9 @@ pub(crate) fn measure(version: &Version, optimize: &Optimize<'_>, go_on: GoOn<'_
     let sample =
         optimize.queries.map_or_else(|| Sample::Rows(build::sample(version, QUERIES)), Sample::Queries);
     let count = sample.len(version.schema.dim as usize);
+    // Each query has its code, and for each neighbour its place, and what is spent before it, sorted beside it.
+    let of_one = version.schema.stride() * 2 + 100 * 40;
+    check_memory((count as u64).saturating_mul(of_one))?;
     let (found, read) = neighbours(version, &sample, optimize.threads, go_on)?;
     let mut ask = || if go_on(read).is_break() { Err(Error::Cancelled) } else { Ok(()) };
     // Some may have been found damaged meanwhile.
@@ -97,7 +101,8 @@ pub(crate) fn measure(version: &Version, optimize: &Optimize<'_>, go_on: GoOn<'_
             return Ok(None);
         }
     }
-    let of_one = |looked: u64| looked.div_ceil(walks.len().max(1) as u64);
+    // Without a query that has a code, all rows are looked at.
+    let of_one = |looked: u64| looked.checked_div(walks.len() as u64).map_or(coded.rows, |looked| looked + 1);
     let looked = looked.map(|looked| looked.map(of_one));
     let queries = optimize.queries.map_or(0, |_| count as u64);
     Ok(Some(Effort { rows: version.live(), queries, spent, looked }))
@@ -184,7 +189,7 @@ impl Coded<'_> {
     /// What a search has spent when it comes to each partition, by [`NEIGHBOURS`]; `None` if something is damaged.
     fn spent_before(&self, walk: &Walk<'_, '_>) -> Option<Vec<[f64; NEIGHBOURS.len()]>> {
         let mut before = vec![[0.0; NEIGHBOURS.len()]; self.partitions];
-        let mut looked = NEIGHBOURS.map(|k| Spending::new(k as u64));
+        let mut looked = NEIGHBOURS.map(|k| Spending::new(k as u64, &walk.queries));
         for (at, estimate) in self.nearest(walk, self.rows)? {
             before[at] = looked.each_ref().map(|looked| looked.spent(estimate));
             let codes = self.partition(at).1.codes() as u64;
@@ -200,7 +205,7 @@ impl Coded<'_> {
         enough: &[[f64; RECALLS.len()]; NEIGHBOURS.len()],
         codes: &mut [[u64; RECALLS.len()]; NEIGHBOURS.len()],
     ) -> Option<()> {
-        let mut looked = NEIGHBOURS.map(|k| Spending::new(k as u64));
+        let mut looked = NEIGHBOURS.map(|k| Spending::new(k as u64, &walk.queries));
         for (at, estimate) in self.nearest(walk, self.rows)? {
             let of = self.partition(at).1.codes() as u64;
             for ((looked, enough), codes) in looked.iter_mut().zip(enough).zip(&mut *codes) {

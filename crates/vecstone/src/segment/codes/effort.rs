@@ -16,7 +16,8 @@ const GROWTH: f64 = 0.65;
 const NEW: u64 = 4;
 
 /// What was measured. What a search spends is the number of the rows and copies that it looked at, times the square of how
-/// much less near the next partition seems than the one where it had as many as it seeks.
+/// much less near the next partition seems than the one where it had as many as it seeks, by the square of
+/// the query's length, or for ip by its length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Effort {
     /// Live rows when it was measured.

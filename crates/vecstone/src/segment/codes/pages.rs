@@ -132,7 +132,7 @@ pub(crate) struct Paged {
     map: Mapping,
     len: u64,
     start: u64,
-    id: FileId,
+    pub(crate) id: FileId,
     crcs: Vec<u32>,
     /// One bit for each page whose checksum was right. Two threads may both look: they find the same.
     checked: Box<[AtomicU64]>,

@@ -7,6 +7,7 @@ use crate::format::Identity;
 use crate::pair::files::{StoreFile, random};
 use crate::segment::codes::centres::CentresFile;
 use crate::segment::codes::effort::{self, Effort, EffortFile};
+use crate::segment::codes::pages::FileId;
 use crate::segment::version::Version;
 use crate::sys::kernel;
 use crate::types::error::{Error, Result};
@@ -22,6 +23,11 @@ const MORE: u64 = 5;
 /// What was measured for the newest centres, or with queries of the user's for whichever.
 pub(crate) fn measured(version: &Version) -> Option<&Effort> {
     newest(version).map(|file| &file.effort)
+}
+
+/// The id of the file that says so.
+pub(crate) fn measured_by(version: &Version) -> Option<FileId> {
+    newest(version).map(|file| file.pages.id)
 }
 
 /// The file of that.

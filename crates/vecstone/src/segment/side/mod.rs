@@ -36,7 +36,7 @@ mod stats;
 
 pub(crate) use crate::segment::point::Covered;
 pub(crate) use codes::{CodedFile, Coverage};
-pub(crate) use effort::measured;
+pub(crate) use effort::{measured, measured_by};
 pub(crate) use files::{Found, Pending, build, carry, copy, is_suffix, numbered, obsolete, of_store, path};
 pub use stats::{EffortStats, LookedAt, SideStats};
 pub(crate) use stats::{effort as effort_stats, stats};

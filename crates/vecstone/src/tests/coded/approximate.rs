@@ -3,6 +3,7 @@
 use super::{Ask, Filled, create, found, rows};
 use crate::query::distance::to_public;
 use crate::segment::codes::effort::NEIGHBOURS;
+use crate::segment::side;
 use crate::sys::disk::sim::{Image, SimDisk};
 use crate::sys::kernel;
 use crate::tests::model::{DIR, Random, options};
@@ -173,6 +174,29 @@ fn filters_find_as_many_as_there_are() {
             let (recall, _) = recall(&filled, (&queries, &orders), k, &ask, 0.95);
             assert!(recall >= 0.95 - chance(k), "{ask:?}, {k}: {recall}");
         }
+    }
+}
+
+/// What was measured holds for rows of another length: a model may be replaced by one that has longer vectors.
+#[test]
+fn effort_does_not_depend_on_how_long_vectors_are() {
+    for metric in [Metric::L2, Metric::Ip] {
+        let measured = [1.0, 64.0].map(|length| {
+            let mut filled = create(metric, 48, 1);
+            let mut some = some_rows(&mut Random(85), 48, ROWS);
+            some.iter_mut().flatten().for_each(|x| *x *= length);
+            filled.put(&some);
+            filled.store.optimize().expect("measured");
+            let snapshot = filled.store.snapshot().expect("open");
+            side::measured(snapshot.files()).map(|effort| effort.spent[1][1])
+        });
+        let [Some(short), Some(long)] = measured else {
+            assert!(!is_fast(), "it is measured where codes serve");
+            continue;
+        };
+        // Codes are of a rotation that each store draws; and for ip centres are of other lengths, too.
+        let expected = if metric == Metric::Ip { 64.0 * 64.0 } else { 1.0 };
+        assert!((0.3..3.0).contains(&(long / short / expected)), "{metric}: {short}, {long}");
     }
 }
 

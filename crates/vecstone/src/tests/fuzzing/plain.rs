@@ -277,10 +277,30 @@ fn behind<'a>(key: &str, document: &'a Plain) -> Option<&'a Plain> {
     names.iter().try_fold(document, |value, name| value.get(name))
 }
 
+/// Whether it is an operator but for its `$`: a list of filters under a word that joins them, or an object of comparisons.
+fn is_mistaken(key: &str, value: &Plain) -> bool {
+    const JOINS: [&str; 4] = ["and", "or", "not", "nor"];
+    const COMPARES: [&str; 11] = ["gt", ">", "gte", ">=", "lt", "<", "lte", "<=", "ne", "!=", "nin"];
+    match value {
+        Plain::Array(list) => {
+            let is_join = JOINS.contains(&&*key.to_ascii_lowercase());
+            is_join && !list.is_empty() && list.iter().all(|one| one.members().is_some())
+        }
+        Plain::Object(asked) if !key.starts_with('$') => {
+            let compares = |name: &str| name == "==" || COMPARES.contains(&name);
+            !asked.is_empty() && asked.iter().all(|(name, _)| compares(name))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a filter takes a document; `None` if it is no filter. Looks at all of it, so that what is wrong is found.
 pub(crate) fn takes(filter: &Plain, document: &Plain) -> Option<bool> {
     let mut all = true;
     for (key, value) in filter.members()? {
+        if is_mistaken(key, value) {
+            return None;
+        }
         let list = || if let Plain::Array(filters) = value { Some(filters) } else { None };
         let each =
             |filters: &[Plain]| filters.iter().map(|f| takes(f, document)).collect::<Option<Vec<bool>>>();
