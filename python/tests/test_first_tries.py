@@ -35,7 +35,9 @@ def test_arguments_of_other_stores(two: vecstone.Store, rows: np.ndarray) -> Non
     ]
     for name, call in calls:
         for argument, ours in meant.items():
-            with pytest.raises(TypeError, match=f"^{name}\\(\\) has no argument '{argument}'; {ours}= is what it takes"):
+            # search_many gives no vectors.
+            advice = f"; {ours}= is what it takes" if (name, ours) != ("search_many", "with_vectors") else "$"
+            with pytest.raises(TypeError, match=f"^{name}\\(\\) has no argument '{argument}'{advice}"):
                 call(**{argument: 1})
         with pytest.raises(TypeError, match=f"^{name}\\(\\) has no argument 'metric'$"):
             call(metric="l2")

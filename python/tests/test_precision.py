@@ -27,8 +27,11 @@ def test_a_search_says_what_it_did(store: vecstone.Store, rows: np.ndarray) -> N
         assert 5 <= explain.pop("rows_refined") <= 20
         assert explain == {"path": "scan", "queries": 1, "partitions_visited": 0, "partitions_skipped": 0,
                            "codes_scanned": 0, "rows_scanned": 20, "why_exact": None}
-        for options, why in (({"recall_target": 0.9}, "no_codes"), ({"exact": False, "radius": 1.0}, "radius"),
-                             ({"recall_target": 0.995}, "no_codes"), ({"exact": True}, None)):
+        cases: list[tuple[dict[str, Any], str | None]] = [
+            ({"recall_target": 0.9}, "no_codes"), ({"exact": False, "radius": 1.0}, "radius"),
+            ({"recall_target": 0.995}, "no_codes"), ({"exact": True}, None),
+        ]
+        for options, why in cases:
             asked = reading.search(rows[0], explain=True, **options).explain
             assert asked is not None and asked["why_exact"] == why
         found = reading.search_many(rows[:3], k=2, explain=True)

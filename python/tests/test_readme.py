@@ -64,6 +64,7 @@ def movies(tmp_path: Path) -> Path:
     ids = ["tt0111161", "tt0068646", *(f"tt{n:07}" for n in range(198))]
     vectors = (1 + np.random.default_rng(0).normal(scale=0.1, size=(200, 768))).astype("float32")
     np.save(tmp_path / "movies.npy", vectors)
+    np.save(tmp_path / "questions.npy", vectors[:50])
     (tmp_path / "movies.txt").write_text("".join(f"{id}\n" for id in ids))
     table = {"id": ids, "embedding": list(vectors), "title": [f"Movie {id}" for id in ids],
              "year": list(range(1950, 2150))}
