@@ -41,8 +41,10 @@ fn dead_rows_go_and_the_others_stay() {
     assert!(text.starts_with("nothing to compact in s") && text.lines().count() == 1, "{text}");
     assert_eq!(place.files("s"), again, "compacting what is compact changes nothing");
     place.run(&import).ok();
-    let text = place.run(&["compact", "s"]).ok().stdout;
-    assert!(text.contains("900 dead rows are gone"), "{text}");
+    // A segment without live rows may be gone by now.
+    place.run(&["compact", "s"]).ok();
+    let after = place.run(&["info", "s", "--json"]).ok().json();
+    assert_eq!((&after["live"], &after["dead"]), (&json!(1000), &json!(0)));
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn what_is_left_is_said() {
     let text = place.run(&["compact", "s"]).ok().stdout;
     assert!(text.starts_with("nothing compacted in s, which holds 998 rows"), "{text}");
     assert!(
-        text.contains("2 dead rows are left in 1 segments, a share below 0.01 of each; --min-dead 0"),
+        text.contains("2 dead rows are left in 1 segment, a share below 0.01 of each; --min-dead 0"),
         "{text}"
     );
     assert_eq!(place.files("s"), before, "nothing was changed");

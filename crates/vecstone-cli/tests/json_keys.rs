@@ -85,7 +85,10 @@ fn keys_of_every_command() {
     assert!((info["overhead"].as_f64().unwrap() - overhead).abs() < 1e-9);
     assert_eq!(info["clean"], true);
     let compacted = place.run(&["compact", "s", "--json"]).ok().json();
-    assert_keys(&compacted, &["store", "segments", "rows_dropped", "bytes_freed", "live"]);
+    assert_keys(
+        &compacted,
+        &["store", "segments", "rows_dropped", "bytes_freed", "segments_left", "rows_left", "live"],
+    );
     let optimized = place.run(&["optimize", "s", "--json"]).ok().json();
     assert_keys(&optimized, &["store", "rows_covered", "rows", "bytes"]);
     place.rows("queries", 40, 3);

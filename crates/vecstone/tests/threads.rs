@@ -340,8 +340,11 @@ fn a_batch_that_does_not_fit_begins_a_segment() {
     let _guard = deadline("a_batch_that_does_not_fit_begins_a_segment");
     for buffer_bytes in [64 << 10, 64 << 20] {
         let (_dir, path) = temp();
-        let options =
-            OpenOptions::new().segment_records(500).buffer_bytes(buffer_bytes).flush_interval(NEVER);
+        let options = OpenOptions::new()
+            .segment_records(500)
+            .buffer_bytes(buffer_bytes)
+            .flush_interval(NEVER)
+            .compact_at(2.0);
         let store = options.create(&path, 32, Metric::L2).expect("a new store");
         for first in [0, 1000, 2000, 3000] {
             let ids: Vec<u64> = (first..first + 300).collect();
