@@ -12,8 +12,8 @@ use crate::segment::version::Version;
 use crate::sys::kernel::STREAMS;
 use crate::types::error::Result;
 
-/// Standard deviations of an estimate by signs, and of one by 4 bits, that are allowed for.
-const DEVIATIONS: [f64; 2] = [2.0, 2.0];
+/// Standard deviations of an estimate that are allowed for.
+const DEVIATIONS: f64 = 2.0;
 /// Of so many times the partitions that a search will look at, and some more, the codes of their centres are read,
 const BY_SIGNS: usize = 3;
 const LEAST_CHOSEN: usize = if cfg!(test) { 4 } else { 32 };

@@ -94,13 +94,10 @@ pub(crate) struct CodedQuery {
 /// How much is allowed for of what a bound says may be: all of it in an exact search.
 #[derive(Debug, Clone, Copy)]
 struct Allowed {
-    /// Of |e|M, by the first part and by both; and by signs.
+    /// Of |e|M, by the first part, of which there are signs too, and by both; of ρ|Y'| as by both.
     e: [f64; 2],
-    signs: f64,
     /// Of tN.
     beyond: f64,
-    /// Of ρ|Y'|.
-    rest: f64,
 }
 
 impl CodedQuery {
@@ -131,7 +128,7 @@ impl CodedQuery {
             error: frame.error(norm),
             reference: (frame.dim / 8 + 32) as f64 * f64::EPSILON,
             of_kernels: [kernel::rounding(place.len()), kernel::underflow(place.len())],
-            allowed: Allowed { e: [1.0; 2], signs: 1.0, beyond: 1.0, rest: 1.0 },
+            allowed: Allowed { e: [1.0; 2], beyond: 1.0 },
             tables: SignTables::default(),
             place,
             levels,
@@ -140,13 +137,11 @@ impl CodedQuery {
 
     /// Makes it a query of an approximate search. The bounds are products of lengths, which two vectors only reach if they
     /// have one direction. The product of directions that have nothing to do with each other has a standard deviation of
-    /// 1/√n in n components: so many of these are allowed for, of codes of signs and of 4 bits.
-    pub(crate) fn allow(&mut self, [of_signs, of_codes]: [f64; 2]) {
-        let of = |deviations: f64, components: usize| (deviations / (components as f64).sqrt()).min(1.0);
-        let (first, all) = (self.first * GROUP, self.place.len());
-        let e = [of(of_codes, first), of(of_codes, all)];
+    /// 1/√n in n components: so many of these are allowed for.
+    pub(crate) fn allow(&mut self, deviations: f64) {
+        let e = [self.first * GROUP, self.place.len()].map(|n| (deviations / (n as f64).sqrt()).min(1.0));
         self.tables = SignTables::new(self.first());
-        self.allowed = Allowed { e, signs: of(of_signs, first), beyond: OF_BEYOND, rest: of(of_codes, all) };
+        self.allowed = Allowed { e, beyond: OF_BEYOND };
     }
 
     /// What makes an estimate of a centre one of -|V-k|²/2: -|V|²/2. 0 for ip.
@@ -424,7 +419,7 @@ impl PartitionBound {
         let of_norm = f64::from(partition.norm);
         let scale = radii[1] * OF_RADIUS;
         let lost =
-            query.allowed.rest * query.rest * radii[1] * (1.0 + SLACK) + 2.0 * UNIT * radii[1] * radii[1];
+            query.allowed.e[1] * query.rest * radii[1] * (1.0 + SLACK) + 2.0 * UNIT * radii[1] * radii[1];
         let bound = PartitionBound {
             base: 0.0,
             share: 1.0,
@@ -510,7 +505,7 @@ impl PartitionBound {
 
     /// The same of codes of signs.
     pub(crate) fn scoring_of_signs(&self, query: &CodedQuery, bar: f64) -> Scoring {
-        self.scoring_by(query, query.sign_step(), query.allowed.signs, bar)
+        self.scoring_by(query, query.sign_step(), query.allowed.e[0], bar)
     }
 
     fn scoring_by(&self, query: &CodedQuery, (half_step, bias): (f32, i32), e: f64, bar: f64) -> Scoring {

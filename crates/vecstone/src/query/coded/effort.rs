@@ -67,7 +67,7 @@ pub(crate) fn measure(version: &Version, optimize: &Optimize<'_>, go_on: GoOn<'_
         optimize.queries.map_or_else(|| Sample::Rows(build::sample(version, QUERIES)), Sample::Queries);
     let count = sample.len(version.schema.dim as usize);
     // Each query has its code, and for each neighbour its place, and what is spent before it, sorted beside it.
-    let of_one = version.schema.stride() * 2 + 100 * 40;
+    let of_one = version.schema.stride() * 2 + NEIGHBOURS[NEIGHBOURS.len() - 1] as u64 * 40;
     check_memory((count as u64).saturating_mul(of_one))?;
     let (found, read) = neighbours(version, &sample, optimize.threads, go_on)?;
     let mut ask = || if go_on(read).is_break() { Err(Error::Cancelled) } else { Ok(()) };
@@ -95,6 +95,7 @@ pub(crate) fn measure(version: &Version, optimize: &Optimize<'_>, go_on: GoOn<'_
     }
     let spent = needed.map(|needed| RECALLS.map(|recall| effort(&needed, recall.into()).unwrap_or(f64::MAX)));
     let mut looked = [[0; RECALLS.len()]; NEIGHBOURS.len()];
+    // Partitions are put in order once more: to keep the order of all queries would take more memory than is worth it.
     for walk in &walks {
         ask()?;
         if coded.look(walk, &spent, &mut looked).is_none() {
